@@ -1,0 +1,77 @@
+package v1alpha1
+
+// Condition types of a ReactorToken.
+const (
+	// ConditionReady is True while the target Secret holds a valid token. It stays True when a renewal fails, until
+	// the token in the Secret really expires. Its reason is what kubectl get shows.
+	ConditionReady = "Ready"
+	// ConditionRenewed is True when the last attempt to obtain a token succeeded, and False, with the reason, while
+	// the operator cannot renew it.
+	ConditionRenewed = "Renewed"
+	// ConditionLifetimeClamped is True when Reactor granted a shorter lifetime than was asked for.
+	ConditionLifetimeClamped = "LifetimeClamped"
+	// ConditionStalled is True only while Ready is False and a person must act. It is absent otherwise (kstatus).
+	ConditionStalled = "Stalled"
+)
+
+// Reasons of the conditions Ready and Renewed.
+const (
+	// ReasonTokenValid (Ready=True): the Secret holds a token that has not expired.
+	ReasonTokenValid = "TokenValid"
+	// ReasonIssued (Renewed=True): the token in the Secret is the one that was last asked for.
+	ReasonIssued = "Issued"
+	// ReasonPending (Ready=False, Renewed=Unknown): the first token is on its way.
+	ReasonPending = "Pending"
+	// ReasonQueued: a new token is due, and waits its turn because more tokens are due at once than the
+	// installation's rate (--mint-qps) lets through.
+	ReasonQueued = "Queued"
+	// ReasonSuspended: spec.suspend is true, so no token is requested.
+	ReasonSuspended = "Suspended"
+	// ReasonTokenExpired (Ready=False): the token in the Secret has expired, and no new one could be had.
+	ReasonTokenExpired = "TokenExpired"
+
+	// ReasonAPIKeyNotFound: the Secret of spec.apiKeySecretRef, or the key in it, does not exist. The operator
+	// continues by itself when it appears.
+	ReasonAPIKeyNotFound = "APIKeyNotFound"
+	// ReasonAPIKeyInvalid: what stands in the Secret of spec.apiKeySecretRef does not look like an API key, which
+	// begins with rk_.
+	ReasonAPIKeyInvalid = "APIKeyInvalid"
+	// ReasonAPIKeyRefused: Reactor answered 401. Every ReactorToken with this API key waits until the key changes;
+	// one of them tries again every 15 minutes.
+	ReasonAPIKeyRefused = "APIKeyRefused"
+	// ReasonRateLimited: Reactor answered 429. Every ReactorToken with this API key waits for the instant that
+	// Reactor named.
+	ReasonRateLimited = "RateLimited"
+	// ReasonRequestRefused: Reactor refused this request (400, 403, 422 and the like). Nothing is tried again until
+	// the request or the key changes, or a renewal is requested by annotation.
+	ReasonRequestRefused = "RequestRefused"
+	// ReasonReactorUnavailable: Reactor could not be reached or did not give a usable answer. The operator tries
+	// again at status.nextAttemptTime.
+	ReasonReactorUnavailable = "ReactorUnavailable"
+	// ReasonMintBudgetSpent: something keeps changing or deleting the target Secret, the key or the spec, and this
+	// object has asked for as many tokens as it may. It goes on at status.nextAttemptTime.
+	ReasonMintBudgetSpent = "MintBudgetSpent"
+
+	// ReasonSecretNotOwned: a Secret with the target's name exists and is not the operator's. It is not touched.
+	ReasonSecretNotOwned = "SecretNotOwned"
+	// ReasonSecretClaimed: an older ReactorToken writes the same Secret.
+	ReasonSecretClaimed = "SecretClaimed"
+	// ReasonSecretUnusable: the target Secret is immutable or is not of type Opaque.
+	ReasonSecretUnusable = "SecretUnusable"
+	// ReasonSecretTerminating: the target Secret is being deleted; it is written again once it is gone.
+	ReasonSecretTerminating = "SecretTerminating"
+	// ReasonSecretWriteRefused: a token is there, but the API server refuses to store it (quota, an admission
+	// policy). The token is kept in memory and written as soon as that succeeds.
+	ReasonSecretWriteRefused = "SecretWriteRefused"
+)
+
+// Reasons of the condition LifetimeClamped.
+const (
+	// ReasonAsRequested (LifetimeClamped=False): the granted lifetime is the requested one.
+	ReasonAsRequested = "AsRequested"
+	// ReasonShortened (LifetimeClamped=True): the granted lifetime is shorter than the requested one.
+	ReasonShortened = "Shortened"
+	// ReasonRenewBeforeIgnored (LifetimeClamped=True): besides, spec.renewBefore does not fit into the granted
+	// lifetime, and the default, a third of it, is used instead.
+	ReasonRenewBeforeIgnored = "RenewBeforeIgnored"
+)
