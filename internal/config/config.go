@@ -1,0 +1,134 @@
+// Package config is everything that can be set about the operator: one struct, read from flags and checked as a whole.
+//
+// Nothing is read from the environment. In particular REACTOR_API_URL, which Reactor's own tools read, is not: whoever
+// sets the API's address can collect API keys, so it stands where an installation is reviewed.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/pflag"
+
+	"github.com/reactor-operator/reactor-operator/internal/logging"
+)
+
+// ControllerTokens is the controller of ReactorTokens.
+const ControllerTokens = "tokens"
+
+// Off, as a bind address, turns a server off.
+const Off = "0"
+
+// KnownControllers returns the values of --controllers.
+func KnownControllers() []string { return []string{ControllerTokens} }
+
+// Config is what the operator was told. The fields stand in the order of the help, which describes them.
+type Config struct {
+	// APIURL is where Reactor's API is.
+	APIURL string
+	// CABundle is the path of a file with more PEM roots for calls to Reactor; empty for none.
+	CABundle string
+	// MintQPS and MintBurst bound the token requests of the whole installation, per second.
+	MintQPS   float64
+	MintBurst int
+
+	// Namespaces that are watched; empty for the whole cluster.
+	Namespaces []string
+	// Controllers that run.
+	Controllers []string
+	// Concurrency is how many objects of a kind are worked on at the same time.
+	Concurrency int
+	// AllowRestart and AllowPromptDelivery say whether the spec fields of these names are obeyed.
+	AllowRestart        bool
+	AllowPromptDelivery bool
+
+	// LeaderElect lets one replica work and the others stand by.
+	LeaderElect bool
+	// LeaderElectionNamespace holds the lease; empty for the operator's own namespace.
+	LeaderElectionNamespace string
+	// KubeAPIQPS and KubeAPIBurst bound the requests to the Kubernetes API, per second and kind of object; a KubeAPIQPS
+	// of 0 is no bound.
+	KubeAPIQPS   float32
+	KubeAPIBurst int
+
+	// MetricsBindAddress is host:port, or Off.
+	MetricsBindAddress string
+	// MetricsAuth lets only those scrape whom Kubernetes authorizes.
+	MetricsAuth bool
+	// MetricsPerToken exports series of each ReactorToken.
+	MetricsPerToken bool
+	// HealthProbeBindAddress is host:port, or Off.
+	HealthProbeBindAddress string
+
+	// LogLevel is one of logging.Levels, LogFormat one of logging.Formats.
+	LogLevel  string
+	LogFormat string
+
+	// Version asks for the version instead of a run.
+	Version bool
+}
+
+// defaults returns what holds when no flag is given.
+func defaults() Config {
+	return Config{
+		APIURL:                 "https://api.reactor.inc",
+		MintQPS:                20,
+		MintBurst:              40,
+		Controllers:            KnownControllers(),
+		Concurrency:            8,
+		LeaderElect:            true,
+		KubeAPIQPS:             200,
+		KubeAPIBurst:           400,
+		MetricsBindAddress:     ":8443",
+		MetricsAuth:            true,
+		MetricsPerToken:        true,
+		HealthProbeBindAddress: ":8081",
+		LogLevel:               logging.LevelInfo,
+		LogFormat:              logging.FormatJSON,
+	}
+}
+
+// Parse reads the arguments, without the program's name, and validates the result. For --help it writes the help to out
+// and returns pflag.ErrHelp.
+func Parse(args []string, out io.Writer) (Config, error) {
+	config := defaults()
+	groups := config.flagGroups()
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	flags.SetOutput(io.Discard) // the caller writes the error, once
+	flags.Usage = func() { writeHelp(out, groups) }
+	for _, group := range groups {
+		flags.AddFlagSet(group.flags)
+	}
+	if err := flags.Parse(args); err != nil {
+		return Config{}, explained(err)
+	}
+	if flags.NArg() > 0 {
+		return Config{}, fmt.Errorf("unexpected argument %q: write flags only, as --name=value", flags.Arg(0))
+	}
+	return config, config.Validate()
+}
+
+// explained says what to write instead of what the parser does not understand.
+func explained(err error) error {
+	if _, unknown := errors.AsType[*pflag.NotExistError](err); unknown {
+		return fmt.Errorf("%w; --help lists the flags", err)
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		flag := invalid.GetFlag()
+		return problem(flag.Name, invalid.GetValue(), wanted(flag.Value.Type()))
+	}
+	return err
+}
+
+// wanted describes the values of a type of flag.
+func wanted(flagType string) string {
+	switch flagType {
+	case "bool":
+		return "true or false"
+	case "int":
+		return "a whole number"
+	default:
+		return "a number"
+	}
+}
