@@ -1,0 +1,91 @@
+package reactor
+
+import (
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestNewClientRefusesWhatCannotWork(t *testing.T) {
+	privateKey := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")}))
+	garbled := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("secret")}))
+	tests := []struct {
+		name      string
+		options   Options
+		wantError string
+	}{
+		{"https with a host", Options{BaseURL: DefaultBaseURL}, ""},
+		{"http, a port, a path and a trailing slash", Options{BaseURL: "http://127.0.0.1:8090/api/"}, ""},
+		{"no URL", Options{}, "base URL: it must begin with https:// or http://"},
+		{"no scheme", Options{BaseURL: "api.reactor.inc"}, "base URL: it must begin with https:// or http://"},
+		{"another scheme", Options{BaseURL: "ftp://api.reactor.inc"}, "base URL: it must begin with https:// or http://"},
+		{"no host", Options{BaseURL: "https://:443"}, "base URL: it names no host"},
+		{"an opaque URL", Options{BaseURL: "https:api.reactor.inc"}, "base URL: it names no host"},
+		{"a password", Options{BaseURL: "https://user:secret@api.reactor.inc"}, "base URL: it must not hold a user name or a password"},
+		{"a password in what does not parse", Options{BaseURL: "https://user:secret@api.reactor.inc:port"}, "base URL: it is not a URL"},
+		{"a query", Options{BaseURL: "https://api.reactor.inc?key=secret"}, "base URL: it must not hold a query or a fragment"},
+		{"an empty query", Options{BaseURL: "https://api.reactor.inc?"}, "base URL: it must not hold a query or a fragment"},
+		{"a fragment", Options{BaseURL: "https://api.reactor.inc#secret"}, "base URL: it must not hold a query or a fragment"},
+		{"a bundle that is not PEM", Options{BaseURL: DefaultBaseURL, CABundle: []byte("secret")}, "CA bundle: it holds no certificate in PEM form"},
+		{"a bundle with a private key", Options{BaseURL: DefaultBaseURL, CABundle: []byte(privateKey)}, "CA bundle: block 1 is not a certificate"},
+		{"a bundle with a garbled certificate", Options{BaseURL: DefaultBaseURL, CABundle: []byte(garbled)}, "CA bundle: certificate 1: x509: malformed certificate"},
+		{"a user agent with a line break", Options{BaseURL: DefaultBaseURL, UserAgent: "a\r\nb"}, "user agent: it holds control characters"},
+		{"a negative timeout", Options{BaseURL: DefaultBaseURL, Timeout: -1}, "timeout: it is negative"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := NewClient(test.options)
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if got != test.wantError || strings.Contains(got, "secret") {
+				t.Errorf("got  %q\nwant %q", got, test.wantError)
+			}
+		})
+	}
+}
+
+func TestTheAddressKeepsItsPathAndLosesItsTrailingSlashes(t *testing.T) {
+	for base, want := range map[string]string{
+		"https://api.reactor.inc":          "https://api.reactor.inc/tokens",
+		"https://api.reactor.inc//":        "https://api.reactor.inc/tokens",
+		"http://proxy.internal:80/reactor": "http://proxy.internal:80/reactor/tokens",
+	} {
+		client, err := NewClient(Options{BaseURL: base})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if client.tokensURL != want {
+			t.Errorf("%s becomes %s, want %s", base, client.tokensURL, want)
+		}
+	}
+}
+
+func TestTheCABundleIsTrustedBesideTheSystemsRoots(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // one handshake is meant to fail
+	server.StartTLS()
+	defer server.Close()
+	bundle := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+
+	status := func(caBundle []byte) (int, string) {
+		client, err := NewClient(Options{BaseURL: server.URL, CABundle: caBundle})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = client.Mint(t.Context(), anyRequest())
+		return failureOf(t, err).StatusCode, err.Error()
+	}
+	if got, text := status(bundle); got != http.StatusNotFound {
+		t.Errorf("with the bundle: %s", text)
+	}
+	got, text := status(nil)
+	if got != 0 || !strings.Contains(text, "no answer from Reactor: tls: failed to verify certificate") {
+		t.Errorf("without the bundle: %s", text)
+	}
+}

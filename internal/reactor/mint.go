@@ -1,0 +1,206 @@
+package reactor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// apiKeyHeader carries the API key, on this one call.
+const apiKeyHeader = "Reactor-API-Key"
+
+const (
+	// maxAnswerBytes bounds the body of a success; a token needs about one thousandth of it.
+	maxAnswerBytes = 1 << 20
+
+	// maxRefusalBytes bounds what is read of a refusal, of which an excerpt is kept.
+	maxRefusalBytes = 16 << 10
+)
+
+// MintRequest asks for one token.
+type MintRequest struct {
+	// APIKey is the account's key.
+	APIKey Secret
+
+	// Lifetime is sent always, in whole seconds, because sources disagree about what Reactor takes when it is left out.
+	// A wish above Reactor's ceiling is shortened without an error: see Token.ExpiresAt.
+	Lifetime time.Duration
+
+	// Scope limits the token; nil asks for one that may do all that the account may do with sessions.
+	Scope *Scope
+}
+
+// Format writes what is asked for and not the key, with all verbs: see Secret.
+func (r MintRequest) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "request for a token of %s with key %s", r.Lifetime, redacted)
+	if r.Scope != nil {
+		_, _ = fmt.Fprintf(f, " and scope %+v", *r.Scope)
+	}
+}
+
+// Scope limits what a token may do.
+type Scope struct {
+	// Models are the exact names of models that the token may start sessions of; at least one.
+	Models []string
+
+	// MaxSessions is how many sessions the token may ever start, 1 to 500; 0 leaves it to Reactor.
+	MaxSessions int32
+
+	// MaxSessionDuration is when Reactor ends each session that the token started, 1 second to 24 hours, rounded up to
+	// whole seconds; 0 sets no limit.
+	MaxSessionDuration time.Duration
+}
+
+// Mint exchanges the API key for a token, with one request. Its error is always an *Error, also when ctx ends.
+//
+// A redirect is an error: net/http keeps this header across hosts, and the key would go to wherever it points.
+func (c *Client) Mint(ctx context.Context, req MintRequest) (Token, error) {
+	if refusal := validate(req); refusal != nil {
+		return Token{}, refusal
+	}
+	bounded, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	request, err := c.newRequest(bounded, req)
+	if err != nil {
+		return Token{}, &Error{Class: ClassUnavailable, Err: because("build the request", err, req.APIKey)}
+	}
+	sent := c.clock.Now()
+	// A round trip and not http.Client: a client follows redirects, and when told not to, it still fails in its own way
+	// on a Location that does not parse.
+	response, err := c.transport.RoundTrip(request)
+	if err != nil {
+		return Token{}, c.unanswered(ctx, bounded, err, req.APIKey)
+	}
+	defer func() { _ = response.Body.Close() }()
+	seen := exchange{sent: sent, received: c.clock.Now(), response: response}
+	if class := classOfStatus(response.StatusCode); class != ClassNone {
+		return Token{}, refusedWith(class, seen, req.APIKey)
+	}
+	body, err := readAnswer(response.Body, req.APIKey)
+	if err != nil && bounded.Err() != nil {
+		return Token{}, c.unanswered(ctx, bounded, err, req.APIKey)
+	}
+	if err != nil {
+		return Token{}, unusable(response, err)
+	}
+	token, err := tokenFrom(body, seen)
+	if err != nil {
+		return Token{}, unusable(response, err)
+	}
+	return token, nil
+}
+
+// validate refuses what can only fail, before a key leaves the process. A scope without models must not be left to the
+// server's reading: it may stand for a token without limits.
+func validate(req MintRequest) *Error {
+	switch {
+	case req.APIKey == "":
+		return notSent(ClassKeyRefused, "the API key is empty")
+	case !isHeaderText(string(req.APIKey)):
+		return notSent(ClassKeyRefused, "the API key holds a line break or another control character: write the key alone")
+	case req.Lifetime < time.Second:
+		return notSent(ClassRequestRefused, "the lifetime must be at least 1s")
+	case req.Scope == nil:
+		return nil
+	case len(req.Scope.Models) == 0 || slices.Contains(req.Scope.Models, ""):
+		return notSent(ClassRequestRefused, "a scope needs at least one model, each with a name")
+	case req.Scope.MaxSessions < 0 || req.Scope.MaxSessionDuration < 0:
+		return notSent(ClassRequestRefused, "the limits of a scope must not be negative")
+	}
+	return nil
+}
+
+// newRequest builds the request.
+func (c *Client) newRequest(ctx context.Context, req MintRequest) (*http.Request, error) {
+	body, err := json.Marshal(bodyOf(req))
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.tokensURL, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set(apiKeyHeader, req.APIKey.Reveal())
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("User-Agent", c.userAgent)
+	return request, nil
+}
+
+// The body of POST /tokens. It is never {}, which Reactor tells apart from no body.
+type (
+	tokenBody struct {
+		ExpiresAfter         int64                 `json:"expires_after"`
+		AuthorizationDetails []authorizationDetail `json:"authorization_details,omitempty"`
+	}
+	authorizationDetail struct {
+		Type        string      `json:"type"`
+		Resources   resources   `json:"resources"`
+		Constraints constraints `json:"constraints,omitzero"`
+	}
+	resources struct {
+		Models models `json:"models"`
+	}
+	models struct {
+		Match []string `json:"match"`
+	}
+	constraints struct {
+		MaxSessions               int32 `json:"max_sessions,omitempty"`
+		MaxSessionDurationSeconds int64 `json:"max_session_duration_seconds,omitempty"`
+	}
+)
+
+// bodyOf writes a request the API's way.
+func bodyOf(req MintRequest) tokenBody {
+	body := tokenBody{ExpiresAfter: int64(req.Lifetime / time.Second)}
+	if req.Scope != nil {
+		body.AuthorizationDetails = []authorizationDetail{{
+			Type:      "session",
+			Resources: resources{Models: models{Match: req.Scope.Models}},
+			Constraints: constraints{
+				MaxSessions: req.Scope.MaxSessions,
+				// Rounded up: half a second must not become 0, which would mean no limit.
+				MaxSessionDurationSeconds: int64((req.Scope.MaxSessionDuration + time.Second - 1) / time.Second),
+			},
+		}}
+	}
+	return body
+}
+
+// readAnswer reads the body of a success.
+func readAnswer(from io.Reader, key Secret) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(from, maxAnswerBytes+1))
+	if err != nil {
+		return nil, because("the answer was cut short", err, key)
+	}
+	if len(body) > maxAnswerBytes {
+		return nil, errors.New("the answer is larger than 1 MiB")
+	}
+	return body, nil
+}
+
+// refusedWith is the failure that a status stands for. That its body was cut changes nothing.
+func refusedWith(class Class, seen exchange, key Secret) *Error {
+	body, _ := io.ReadAll(io.LimitReader(seen.response.Body, maxRefusalBytes))
+	failure := &Error{
+		Class:      class,
+		StatusCode: seen.response.StatusCode,
+		RetryAfter: retryAfter(seen.response.Header.Get("Retry-After"), seen.serverDate()),
+		Excerpt:    excerptOf(string(body), key),
+	}
+	if failure.StatusCode >= 300 && failure.StatusCode <= 399 {
+		failure.Err = errors.New("redirects are not followed, because the API key would go along")
+	}
+	return failure
+}
+
+// unusable is the failure of a success that holds no usable token.
+func unusable(response *http.Response, err error) *Error {
+	return &Error{Class: ClassUnavailable, StatusCode: response.StatusCode, Err: err}
+}
