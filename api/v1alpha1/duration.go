@@ -13,12 +13,12 @@ import (
 //
 // +kubebuilder:validation:MinLength=2
 // +kubebuilder:validation:MaxLength=20
-// +kubebuilder:validation:Pattern=`^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?$`
-// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?$')",message="write a duration in whole hours, minutes and seconds, in this order: for example 90s, 20m or 1h30m"
+// +kubebuilder:validation:Pattern=`^([0-9]{1,5}[hms]){1,3}$`
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}[hms]){1,3}$')",message="write a duration in whole hours, minutes and seconds: for example 90s, 20m or 1h30m"
 type Duration string
 
-// Std converts to a time.Duration. It returns 0 for the empty string and for text that the API server's rule would have
-// refused, which therefore stands for "not set".
+// Std converts to a time.Duration. It returns 0, which stands for "not set", for the empty string and for text that is no
+// duration, which the API server's rule has refused.
 func (d Duration) Std() time.Duration {
 	std, err := time.ParseDuration(string(d))
 	if err != nil || std < 0 {
@@ -27,10 +27,14 @@ func (d Duration) Std() time.Duration {
 	return std.Truncate(time.Second)
 }
 
+// maxDuration is the longest time in whole hours that the rule of Duration accepts.
+const maxDuration = 99999 * time.Hour
+
 // DurationOf writes a time.Duration the way that users write it: whole seconds, no zero units (1h, not 1h0m0s).
-// What is negative or shorter than a second is 0s.
+// What is negative or shorter than a second is 0s. What is longer than 99999h is 99999h: a status with more digits would
+// be refused by the API server, and an absurd expiry from outside must not keep a status from being written.
 func DurationOf(std time.Duration) Duration {
-	seconds := int64(std / time.Second)
+	seconds := int64(min(std, maxDuration) / time.Second)
 	if seconds <= 0 {
 		return "0s"
 	}

@@ -2,8 +2,9 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ReactorToken keeps a valid Reactor token in a Secret: it exchanges an API key for a token, writes it, and renews it before it
-// expires. Pods mount the Secret and never see the API key.
+// ReactorToken keeps a valid Reactor token in a Secret: it exchanges an API
+// key for a token, writes it, and renews it before it expires. Pods mount the
+// Secret and never see the API key.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -27,11 +28,12 @@ type ReactorToken struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what you ask for.
+	// spec says which API key to exchange, for what kind of token, and where to
+	// write it.
 	// +required
 	Spec ReactorTokenSpec `json:"spec,omitzero"`
 
-	// status is what the operator observed. It is derived from the target Secret.
+	// status is what the operator observed, derived from the Secret that it wrote.
 	// +optional
 	Status ReactorTokenStatus `json:"status,omitzero"`
 }
@@ -48,29 +50,34 @@ type ReactorTokenList struct {
 	Items []ReactorToken `json:"items"`
 }
 
-// ReactorTokenSpec says which key to exchange, for what kind of token, and where to put it.
+// ReactorTokenSpec says which key to exchange, for what kind of token, and
+// where to put it.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || !self.renewBefore.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?$') || (has(self.lifetime) && !self.lifetime.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?$')) || duration(self.renewBefore) < duration(has(self.lifetime) ? self.lifetime : '6h')",fieldPath=".renewBefore",message="renewBefore must be shorter than lifetime (6h when left out): write a smaller renewBefore, or leave it out to renew in the last third of the token's life"
+// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || !self.renewBefore.matches('^([0-9]{1,5}[hms]){1,3}$') || (has(self.lifetime) && !self.lifetime.matches('^([0-9]{1,5}[hms]){1,3}$')) || duration(self.renewBefore) < duration(has(self.lifetime) ? self.lifetime : '6h')",fieldPath=".renewBefore",message="renewBefore must be shorter than lifetime (6h when left out): write a smaller renewBefore, or leave it out to renew in the last third of the token's life",messageExpression="'renewBefore (' + self.renewBefore + ') must be shorter than lifetime (' + (has(self.lifetime) ? self.lifetime : '6h when left out') + '): write a smaller renewBefore, or leave it out to renew in the last third of the token\\'s life'"
 type ReactorTokenSpec struct {
-	// apiKeySecretRef names the Secret, in the same namespace, that holds the Reactor API key. When the key in it changes, a new
-	// token is requested at once; the old one stays in place until the new one is written.
+	// apiKeySecretRef names the Secret, in the same namespace, that holds the
+	// Reactor API key. When the key in it changes, a new token is requested at
+	// once; the old one stays in place until the new one is written.
 	// +required
 	APIKeySecretRef APIKeySecretReference `json:"apiKeySecretRef,omitzero"`
 
-	// lifetime is how long each token is to live, at least 1m. Reactor's ceiling is 6h, which is also what is asked for when this is
-	// left out; a longer wish is shortened by Reactor without an error, and the condition LifetimeClamped then says so.
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?$') || duration(self) >= duration('1m')",message="lifetime must be at least 1m; write for example 1h, or leave it out for 6h"
+	// lifetime is how long each token is to live, at least 1m. Reactor's ceiling
+	// is 6h, which is also what is asked for when this is left out; a longer wish
+	// is shortened by Reactor without an error, and the condition LifetimeClamped
+	// then says so.
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('1m')",message="lifetime must be at least 1m; write for example 1h, or leave it out for 6h"
 	// +optional
 	Lifetime Duration `json:"lifetime,omitempty"`
 
-	// renewBefore is how long before its expiry a token is renewed; the default is a third of the granted lifetime. A mounted Secret
-	// reaches its pods 60 to 90 seconds after it changed, so keep it above 2m unless promptDelivery is on.
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?$') || duration(self) >= duration('1s')",message="renewBefore must be at least 1s; leave it out to renew in the last third of the token's life"
+	// renewBefore is how long before its expiry a token is renewed; the default is
+	// a third of the granted lifetime. A mounted Secret reaches its pods 60 to 90
+	// seconds after it changed, so keep it above 2m unless promptDelivery is on.
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('1s')",message="renewBefore must be at least 1s; leave it out to renew in the last third of the token's life"
 	// +optional
 	RenewBefore Duration `json:"renewBefore,omitempty"`
 
-	// scope limits what the token may do. A token without scope may do everything that the key's account may do with sessions: never
-	// give one to a browser.
+	// scope limits what the token may do. A token without scope may do everything
+	// that the key's account may do with sessions: never give one to a browser.
 	// +optional
 	Scope *TokenScope `json:"scope,omitempty"`
 
@@ -78,8 +85,9 @@ type ReactorTokenSpec struct {
 	// +optional
 	Secret TargetSecret `json:"secret,omitzero"`
 
-	// restart lists workloads of the same namespace that are rolled when the token changes, for programs that read it only once, for
-	// example from the environment. The installation must allow it (--allow-restart).
+	// restart lists workloads of the same namespace that are rolled when the token
+	// changes, for programs that read it only once, for example from the
+	// environment. The installation must allow it (--allow-restart).
 	// +optional
 	// +listType=map
 	// +listMapKey=kind
@@ -87,26 +95,29 @@ type ReactorTokenSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Restart []WorkloadReference `json:"restart,omitempty"`
 
-	// promptDelivery makes a new token reach the mounted files of running pods within about a second, without a restart, where it
-	// otherwise takes 60 to 90 seconds. The installation must allow it (--allow-prompt-delivery).
+	// promptDelivery makes a new token reach the mounted files of running pods
+	// within about a second, without a restart, where it otherwise takes 60 to 90
+	// seconds. The installation must allow it (--allow-prompt-delivery).
 	// +optional
 	PromptDelivery *PromptDelivery `json:"promptDelivery,omitempty"`
 
-	// suspend stops all requests to Reactor while it is true. What stands in the Secret stays there until it expires, and after.
+	// suspend stops all requests to Reactor while it is true. The token in the
+	// Secret stays there, and is not taken out when it expires.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 }
 
 // APIKeySecretReference names a key of a Secret in the same namespace.
 type APIKeySecretReference struct {
-	// name of the Secret.
+	// name is the name of the Secret.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="write the name of a Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="write the name of a Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
 	// +required
 	Name string `json:"name,omitempty"`
 
-	// key in the Secret's data that holds the API key (rk_…); api-key when left out.
+	// key is the key in the Secret's data that holds the API key (rk_…); api-key
+	// when left out.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="write a key of the Secret's data: letters, digits, '-', '_' and '.'; leave it out for api-key"
@@ -116,67 +127,75 @@ type APIKeySecretReference struct {
 
 // TokenScope limits a token to models, and how many sessions it may start.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.models) && size(self.models) > 0",message="a scope needs at least one model: write models: [reactor/helios], or leave scope out for a token without limits"
+// +kubebuilder:validation:XValidation:rule="has(self.models) && size(self.models) > 0",fieldPath=".models",reason="FieldValueRequired",message="a scope needs at least one model: write models: [reactor/helios], or leave scope out for a token without limits"
 type TokenScope struct {
-	// models that the token may start sessions of, by their full names, such as reactor/helios. Reactor knows no wildcards.
+	// models are the models that the token may start sessions of, by their full
+	// names, such as reactor/helios. Reactor knows no wildcards.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	Models []ModelName `json:"models,omitempty"`
 
-	// maxSessions is how many sessions the token may ever start; closed ones count too. Each renewed token begins again at 0.
-	// Reactor's own default applies when it is left out.
+	// maxSessions is how many sessions the token may ever start; closed ones count
+	// too. Each renewed token begins again at 0. Reactor's own default applies
+	// when it is left out.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=500
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 500",message="write a number from 1 to 500, or leave maxSessions out for Reactor's own default"
 	// +optional
 	MaxSessions int32 `json:"maxSessions,omitempty"`
 
-	// maxSessionDuration is when Reactor ends each session that the token started, at most 24h; no limit when left out.
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?$') || (duration(self) >= duration('1s') && duration(self) <= duration('24h'))",message="maxSessionDuration must be between 1s and 24h; write for example 20m, or leave it out for no limit"
+	// maxSessionDuration is how long each session that the token started may run
+	// before Reactor ends it, at most 24h; no limit when left out.
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || (duration(self) >= duration('1s') && duration(self) <= duration('24h'))",message="maxSessionDuration must be between 1s and 24h; write for example 20m, or leave it out for no limit"
 	// +optional
 	MaxSessionDuration Duration `json:"maxSessionDuration,omitempty"`
 }
 
 // ModelName is the name of a Reactor model, such as reactor/helios.
 //
+// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=128
 // +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$')",message="write the exact name of one model, such as reactor/helios: letters, digits, '.', '_' and '-', with one '/' after the owner; Reactor knows no wildcards"
 type ModelName string
 
-// TargetSecret describes the Secret that holds the token. Its keys jwt and expires_at (Unix seconds) are always there.
+// TargetSecret describes the Secret that holds the token. Its keys jwt and
+// expires_at (Unix seconds) are always there.
 type TargetSecret struct {
-	// name of the Secret; the ReactorToken's own name when left out.
+	// name is the name of the Secret; the ReactorToken's own name when left out.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="write a name for the Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit; or leave it out for the ReactorToken's own name"
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="write a name for the Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit; or leave it out for the ReactorToken's own name"
 	// +optional
 	Name string `json:"name,omitempty"`
 
-	// labels for the Secret. Each is owned by this object: one that you remove here is removed from the Secret; others are left
-	// alone.
+	// labels are put onto the Secret. Each is owned by this object: one that you
+	// remove here is removed from the Secret; others are left alone.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('(^|[.])reactor[.]inc/'))",message="labels of the domain reactor.inc are the operator's own: use another prefix"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self[k].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'))",message="write labels as Kubernetes knows them: a name of at most 63 letters, digits, '-', '_' and '.', with an optional DNS prefix and '/', and a value of the same form"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('(^|[.])reactor[.]inc/'))",message="labels of the domain reactor.inc belong to the operator: use another domain",messageExpression="self.filter(k, k.matches('(^|[.])reactor[.]inc/'))[0] + ' belongs to the operator, as do all labels of the domain reactor.inc: use another domain'"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="a label name is not valid: write at most 63 letters, digits, '-', '_' and '.', such as team, or with a domain before it, such as example.com/team",messageExpression="self.filter(k, format.qualifiedName().validate(k).hasValue())[0] + ' cannot be the name of a label: write at most 63 letters, digits, \\'-\\', \\'_\\' and \\'.\\', such as team, or with a domain before it, such as example.com/team'"
 	Labels map[string]LabelValue `json:"labels,omitempty"`
 
-	// annotations for the Secret, owned key by key as the labels are.
+	// annotations are put onto the Secret, and owned key by key as the labels are.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('(^|[.])reactor[.]inc/'))",message="annotations of the domain reactor.inc are the operator's own: use another prefix"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="write annotation names as Kubernetes knows them: at most 63 letters, digits, '-', '_' and '.', with an optional DNS prefix and '/'"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('(^|[.])reactor[.]inc/'))",message="annotations of the domain reactor.inc belong to the operator: use another domain",messageExpression="self.filter(k, k.matches('(^|[.])reactor[.]inc/'))[0] + ' belongs to the operator, as do all annotations of the domain reactor.inc: use another domain'"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="an annotation name is not valid: write at most 63 letters, digits, '-', '_' and '.', such as team, or with a domain before it, such as example.com/team",messageExpression="self.filter(k, format.qualifiedName().validate(k).hasValue())[0] + ' cannot be the name of an annotation: write at most 63 letters, digits, \\'-\\', \\'_\\' and \\'.\\', such as team, or with a domain before it, such as example.com/team'"
 	Annotations map[string]AnnotationValue `json:"annotations,omitempty"`
 
-	// additionalKeys are further keys of the Secret that hold the token in another form.
+	// additionalKeys are further keys of the Secret that hold the token in another
+	// form.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !(k.name in ['jwt', 'expires_at']))",message="the keys jwt and expires_at are always there: choose another name"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, self.exists_one(other, other.name == k.name))",message="each additional key needs a name of its own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, self.exists_one(other, other.name == k.name))",message="each additional key needs a name of its own: write another form of the token under another name"
 	AdditionalKeys []AdditionalKey `json:"additionalKeys,omitempty"`
 
-	// deletionPolicy says what becomes of the Secret when this object is deleted: Delete (when left out) or Retain.
+	// deletionPolicy says what becomes of the Secret when this object is deleted:
+	// Delete (when left out) or Retain.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
@@ -184,6 +203,7 @@ type TargetSecret struct {
 // LabelValue is the value of a label.
 //
 // +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="!format.labelValue().validate(self).hasValue()",message="write a label value as Kubernetes knows it: at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
 type LabelValue string
 
 // AnnotationValue is the value of an annotation.
@@ -193,16 +213,18 @@ type AnnotationValue string
 
 // AdditionalKey is one more key of the target Secret.
 type AdditionalKey struct {
-	// name of the key in the Secret's data, which is also the file's name when the Secret is mounted.
+	// name is the key in the Secret's data, which is also the file's name when the
+	// Secret is mounted.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && !self.startsWith('..') && self != '.'",message="write a file name for the key: letters, digits, '-', '_' and '.', not beginning with '..'"
 	// +required
 	Name string `json:"name,omitempty"`
 
-	// format of the value: JSON is Reactor's own answer, {"jwt":…,"expires_at":…}; Env is a file of the lines REACTOR_JWT=… and
-	// REACTOR_JWT_EXPIRES_AT=…; AuthorizationHeader is Bearer and the token; JWT and ExpiresAt are the plain values under another
-	// name.
+	// format is the form of the value. JSON is Reactor's own answer,
+	// {"jwt":…,"expires_at":…}; Env is a file of the lines REACTOR_JWT=… and
+	// REACTOR_JWT_EXPIRES_AT=…; AuthorizationHeader is Bearer and the token; JWT
+	// and ExpiresAt are the plain values under another name.
 	// +required
 	Format KeyFormat `json:"format,omitempty"`
 }
@@ -218,7 +240,8 @@ const (
 	FormatJSON KeyFormat = "JSON"
 	// FormatEnv is two lines, REACTOR_JWT=… and REACTOR_JWT_EXPIRES_AT=….
 	FormatEnv KeyFormat = "Env"
-	// FormatAuthorizationHeader is the value of an HTTP Authorization header: Bearer and the token.
+	// FormatAuthorizationHeader is the value of an HTTP Authorization header:
+	// Bearer and the token.
 	FormatAuthorizationHeader KeyFormat = "AuthorizationHeader"
 	// FormatJWT is the token.
 	FormatJWT KeyFormat = "JWT"
@@ -226,7 +249,8 @@ const (
 	FormatExpiresAt KeyFormat = "ExpiresAt"
 )
 
-// DeletionPolicy says what becomes of the Secret when its ReactorToken is deleted.
+// DeletionPolicy says what becomes of the Secret when its ReactorToken is
+// deleted.
 //
 // +kubebuilder:validation:Enum=Delete;Retain
 type DeletionPolicy string
@@ -241,13 +265,14 @@ const (
 
 // WorkloadReference names a workload of the same namespace.
 type WorkloadReference struct {
-	// kind of the workload: Deployment, StatefulSet or DaemonSet.
+	// kind is the kind of the workload: Deployment, StatefulSet or DaemonSet.
 	// +required
 	Kind WorkloadKind `json:"kind,omitempty"`
 
-	// name of the workload.
+	// name is the name of the workload.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="write the name of a workload: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
 	// +required
 	Name string `json:"name,omitempty"`
 }
@@ -266,15 +291,18 @@ const (
 
 // PromptDelivery selects the pods that a new token is handed to at once.
 type PromptDelivery struct {
-	// podSelector selects running pods of the same namespace; those among them that mount the Secret get the annotation
-	// reactor.inc/token-id, which makes their kubelet refresh the mounted files at once. No pod is restarted.
+	// podSelector selects running pods of the same namespace; those among them
+	// that mount the Secret get the annotation reactor.inc/token-id, which makes
+	// their kubelet refresh the mounted files at once. No pod is restarted.
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : e.operator in ['Exists', 'DoesNotExist'] && (!has(e.values) || size(e.values) == 0))",fieldPath=".matchExpressions",message="write operator: In or NotIn with values, or operator: Exists or DoesNotExist without values"
 	// +required
 	PodSelector metav1.LabelSelector `json:"podSelector,omitzero"`
 }
 
 // ReactorTokenStatus is what the operator observed.
 type ReactorTokenStatus struct {
-	// conditions: Ready, Renewed, LifetimeClamped, and Stalled while a person must act.
+	// conditions are Ready, Renewed, LifetimeClamped, and Stalled while a person
+	// must act.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -290,8 +318,8 @@ type ReactorTokenStatus struct {
 	// +kubebuilder:validation:MaxLength=253
 	SecretName string `json:"secretName,omitempty"`
 
-	// secretResourceVersion is the version of that Secret which the operator wrote or checked last; another version makes it look
-	// again.
+	// secretResourceVersion is the version of that Secret which the operator wrote
+	// or checked last; another version makes it look again.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	SecretResourceVersion string `json:"secretResourceVersion,omitempty"`
@@ -321,7 +349,8 @@ type ReactorTokenStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	ConsecutiveFailures int32 `json:"consecutiveFailures,omitempty"`
 
-	// nextAttemptTime is when the operator tries again, by its own clock; absent unless it is waiting after a failure.
+	// nextAttemptTime is when the operator tries again, by its own clock; absent
+	// unless it is waiting after a failure.
 	// +optional
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 
@@ -329,18 +358,21 @@ type ReactorTokenStatus struct {
 	// +optional
 	LastFailure *FailedAttempt `json:"lastFailure,omitempty"`
 
-	// deliveredTokenID is the token for which restart and promptDelivery have been done.
+	// deliveredTokenID is the token for which restart and promptDelivery have been
+	// done.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	DeliveredTokenID string `json:"deliveredTokenID,omitempty"`
 
-	// lastHandledRenewRequest is the last value of the annotation reactor.inc/renew-requested-at that was answered with a new token.
+	// lastHandledRenewRequest is the last value of the annotation
+	// reactor.inc/renew-requested-at that was answered with a new token.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledRenewRequest string `json:"lastHandledRenewRequest,omitempty"`
 }
 
-// FailedAttempt says what was attempted, so that a wait after a failure ends as soon as something changed that could help.
+// FailedAttempt says what was attempted, so that a wait after a failure ends
+// as soon as something changed that could help.
 type FailedAttempt struct {
 	// reason is the reason that the condition Renewed shows.
 	// +optional
@@ -362,7 +394,8 @@ type FailedAttempt struct {
 	// +kubebuilder:validation:MaxLength=64
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 
-	// renewRequest is the value of the annotation reactor.inc/renew-requested-at at that time.
+	// renewRequest is the value of the annotation reactor.inc/renew-requested-at
+	// at that time.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	RenewRequest string `json:"renewRequest,omitempty"`

@@ -7,9 +7,10 @@ package v1alpha1
 //
 // APIKeySecretReference names a key of a Secret in the same namespace.
 type APIKeySecretReferenceApplyConfiguration struct {
-	// name of the Secret.
+	// name is the name of the Secret.
 	Name *string `json:"name,omitempty"`
-	// key in the Secret's data that holds the API key (rk_…); api-key when left out.
+	// key is the key in the Secret's data that holds the API key (rk_…); api-key
+	// when left out.
 	Key *string `json:"key,omitempty"`
 }
 

@@ -5,7 +5,8 @@ package v1alpha1
 // FailedAttemptApplyConfiguration represents a declarative configuration of the FailedAttempt type for use
 // with apply.
 //
-// FailedAttempt says what was attempted, so that a wait after a failure ends as soon as something changed that could help.
+// FailedAttempt says what was attempted, so that a wait after a failure ends
+// as soon as something changed that could help.
 type FailedAttemptApplyConfiguration struct {
 	// reason is the reason that the condition Renewed shows.
 	Reason *string `json:"reason,omitempty"`
@@ -15,7 +16,8 @@ type FailedAttemptApplyConfiguration struct {
 	RequestHash *string `json:"requestHash,omitempty"`
 	// keyFingerprint identifies the API key that was used, without revealing it.
 	KeyFingerprint *string `json:"keyFingerprint,omitempty"`
-	// renewRequest is the value of the annotation reactor.inc/renew-requested-at at that time.
+	// renewRequest is the value of the annotation reactor.inc/renew-requested-at
+	// at that time.
 	RenewRequest *string `json:"renewRequest,omitempty"`
 }
 

@@ -11,8 +11,9 @@ import (
 //
 // PromptDelivery selects the pods that a new token is handed to at once.
 type PromptDeliveryApplyConfiguration struct {
-	// podSelector selects running pods of the same namespace; those among them that mount the Secret get the annotation
-	// reactor.inc/token-id, which makes their kubelet refresh the mounted files at once. No pod is restarted.
+	// podSelector selects running pods of the same namespace; those among them
+	// that mount the Secret get the annotation reactor.inc/token-id, which makes
+	// their kubelet refresh the mounted files at once. No pod is restarted.
 	PodSelector *v1.LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
 }
 

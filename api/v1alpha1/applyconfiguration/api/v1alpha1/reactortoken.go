@@ -14,15 +14,17 @@ import (
 // ReactorTokenApplyConfiguration represents a declarative configuration of the ReactorToken type for use
 // with apply.
 //
-// ReactorToken keeps a valid Reactor token in a Secret: it exchanges an API key for a token, writes it, and renews it before it
-// expires. Pods mount the Secret and never see the API key.
+// ReactorToken keeps a valid Reactor token in a Secret: it exchanges an API
+// key for a token, writes it, and renews it before it expires. Pods mount the
+// Secret and never see the API key.
 type ReactorTokenApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what you ask for.
+	// spec says which API key to exchange, for what kind of token, and where to
+	// write it.
 	Spec *ReactorTokenSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what the operator observed. It is derived from the target Secret.
+	// status is what the operator observed, derived from the Secret that it wrote.
 	Status *ReactorTokenStatusApplyConfiguration `json:"status,omitempty"`
 }
 

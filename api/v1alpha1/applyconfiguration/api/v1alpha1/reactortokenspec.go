@@ -9,29 +9,37 @@ import (
 // ReactorTokenSpecApplyConfiguration represents a declarative configuration of the ReactorTokenSpec type for use
 // with apply.
 //
-// ReactorTokenSpec says which key to exchange, for what kind of token, and where to put it.
+// ReactorTokenSpec says which key to exchange, for what kind of token, and
+// where to put it.
 type ReactorTokenSpecApplyConfiguration struct {
-	// apiKeySecretRef names the Secret, in the same namespace, that holds the Reactor API key. When the key in it changes, a new
-	// token is requested at once; the old one stays in place until the new one is written.
+	// apiKeySecretRef names the Secret, in the same namespace, that holds the
+	// Reactor API key. When the key in it changes, a new token is requested at
+	// once; the old one stays in place until the new one is written.
 	APIKeySecretRef *APIKeySecretReferenceApplyConfiguration `json:"apiKeySecretRef,omitempty"`
-	// lifetime is how long each token is to live, at least 1m. Reactor's ceiling is 6h, which is also what is asked for when this is
-	// left out; a longer wish is shortened by Reactor without an error, and the condition LifetimeClamped then says so.
+	// lifetime is how long each token is to live, at least 1m. Reactor's ceiling
+	// is 6h, which is also what is asked for when this is left out; a longer wish
+	// is shortened by Reactor without an error, and the condition LifetimeClamped
+	// then says so.
 	Lifetime *apiv1alpha1.Duration `json:"lifetime,omitempty"`
-	// renewBefore is how long before its expiry a token is renewed; the default is a third of the granted lifetime. A mounted Secret
-	// reaches its pods 60 to 90 seconds after it changed, so keep it above 2m unless promptDelivery is on.
+	// renewBefore is how long before its expiry a token is renewed; the default is
+	// a third of the granted lifetime. A mounted Secret reaches its pods 60 to 90
+	// seconds after it changed, so keep it above 2m unless promptDelivery is on.
 	RenewBefore *apiv1alpha1.Duration `json:"renewBefore,omitempty"`
-	// scope limits what the token may do. A token without scope may do everything that the key's account may do with sessions: never
-	// give one to a browser.
+	// scope limits what the token may do. A token without scope may do everything
+	// that the key's account may do with sessions: never give one to a browser.
 	Scope *TokenScopeApplyConfiguration `json:"scope,omitempty"`
 	// secret says where the token is written, and how.
 	Secret *TargetSecretApplyConfiguration `json:"secret,omitempty"`
-	// restart lists workloads of the same namespace that are rolled when the token changes, for programs that read it only once, for
-	// example from the environment. The installation must allow it (--allow-restart).
+	// restart lists workloads of the same namespace that are rolled when the token
+	// changes, for programs that read it only once, for example from the
+	// environment. The installation must allow it (--allow-restart).
 	Restart []WorkloadReferenceApplyConfiguration `json:"restart,omitempty"`
-	// promptDelivery makes a new token reach the mounted files of running pods within about a second, without a restart, where it
-	// otherwise takes 60 to 90 seconds. The installation must allow it (--allow-prompt-delivery).
+	// promptDelivery makes a new token reach the mounted files of running pods
+	// within about a second, without a restart, where it otherwise takes 60 to 90
+	// seconds. The installation must allow it (--allow-prompt-delivery).
 	PromptDelivery *PromptDeliveryApplyConfiguration `json:"promptDelivery,omitempty"`
-	// suspend stops all requests to Reactor while it is true. What stands in the Secret stays there until it expires, and after.
+	// suspend stops all requests to Reactor while it is true. The token in the
+	// Secret stays there, and is not taken out when it expires.
 	Suspend *bool `json:"suspend,omitempty"`
 }
 

@@ -13,14 +13,15 @@ import (
 //
 // ReactorTokenStatus is what the operator observed.
 type ReactorTokenStatusApplyConfiguration struct {
-	// conditions: Ready, Renewed, LifetimeClamped, and Stalled while a person must act.
+	// conditions are Ready, Renewed, LifetimeClamped, and Stalled while a person
+	// must act.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// secretName is the Secret that holds the token.
 	SecretName *string `json:"secretName,omitempty"`
-	// secretResourceVersion is the version of that Secret which the operator wrote or checked last; another version makes it look
-	// again.
+	// secretResourceVersion is the version of that Secret which the operator wrote
+	// or checked last; another version makes it look again.
 	SecretResourceVersion *string `json:"secretResourceVersion,omitempty"`
 	// issuedTime is when the token was issued, by Reactor's clock.
 	IssuedTime *metav1.Time `json:"issuedTime,omitempty"`
@@ -34,13 +35,16 @@ type ReactorTokenStatusApplyConfiguration struct {
 	GrantedLifetime *apiv1alpha1.Duration `json:"grantedLifetime,omitempty"`
 	// consecutiveFailures counts failed attempts since the last success.
 	ConsecutiveFailures *int32 `json:"consecutiveFailures,omitempty"`
-	// nextAttemptTime is when the operator tries again, by its own clock; absent unless it is waiting after a failure.
+	// nextAttemptTime is when the operator tries again, by its own clock; absent
+	// unless it is waiting after a failure.
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 	// lastFailure describes the attempt that failed last; absent after a success.
 	LastFailure *FailedAttemptApplyConfiguration `json:"lastFailure,omitempty"`
-	// deliveredTokenID is the token for which restart and promptDelivery have been done.
+	// deliveredTokenID is the token for which restart and promptDelivery have been
+	// done.
 	DeliveredTokenID *string `json:"deliveredTokenID,omitempty"`
-	// lastHandledRenewRequest is the last value of the annotation reactor.inc/renew-requested-at that was answered with a new token.
+	// lastHandledRenewRequest is the last value of the annotation
+	// reactor.inc/renew-requested-at that was answered with a new token.
 	LastHandledRenewRequest *string `json:"lastHandledRenewRequest,omitempty"`
 }
 

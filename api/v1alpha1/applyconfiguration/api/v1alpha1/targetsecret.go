@@ -9,18 +9,21 @@ import (
 // TargetSecretApplyConfiguration represents a declarative configuration of the TargetSecret type for use
 // with apply.
 //
-// TargetSecret describes the Secret that holds the token. Its keys jwt and expires_at (Unix seconds) are always there.
+// TargetSecret describes the Secret that holds the token. Its keys jwt and
+// expires_at (Unix seconds) are always there.
 type TargetSecretApplyConfiguration struct {
-	// name of the Secret; the ReactorToken's own name when left out.
+	// name is the name of the Secret; the ReactorToken's own name when left out.
 	Name *string `json:"name,omitempty"`
-	// labels for the Secret. Each is owned by this object: one that you remove here is removed from the Secret; others are left
-	// alone.
+	// labels are put onto the Secret. Each is owned by this object: one that you
+	// remove here is removed from the Secret; others are left alone.
 	Labels map[string]apiv1alpha1.LabelValue `json:"labels,omitempty"`
-	// annotations for the Secret, owned key by key as the labels are.
+	// annotations are put onto the Secret, and owned key by key as the labels are.
 	Annotations map[string]apiv1alpha1.AnnotationValue `json:"annotations,omitempty"`
-	// additionalKeys are further keys of the Secret that hold the token in another form.
+	// additionalKeys are further keys of the Secret that hold the token in another
+	// form.
 	AdditionalKeys []AdditionalKeyApplyConfiguration `json:"additionalKeys,omitempty"`
-	// deletionPolicy says what becomes of the Secret when this object is deleted: Delete (when left out) or Retain.
+	// deletionPolicy says what becomes of the Secret when this object is deleted:
+	// Delete (when left out) or Retain.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 

@@ -11,12 +11,15 @@ import (
 //
 // TokenScope limits a token to models, and how many sessions it may start.
 type TokenScopeApplyConfiguration struct {
-	// models that the token may start sessions of, by their full names, such as reactor/helios. Reactor knows no wildcards.
+	// models are the models that the token may start sessions of, by their full
+	// names, such as reactor/helios. Reactor knows no wildcards.
 	Models []apiv1alpha1.ModelName `json:"models,omitempty"`
-	// maxSessions is how many sessions the token may ever start; closed ones count too. Each renewed token begins again at 0.
-	// Reactor's own default applies when it is left out.
+	// maxSessions is how many sessions the token may ever start; closed ones count
+	// too. Each renewed token begins again at 0. Reactor's own default applies
+	// when it is left out.
 	MaxSessions *int32 `json:"maxSessions,omitempty"`
-	// maxSessionDuration is when Reactor ends each session that the token started, at most 24h; no limit when left out.
+	// maxSessionDuration is how long each session that the token started may run
+	// before Reactor ends it, at most 24h; no limit when left out.
 	MaxSessionDuration *apiv1alpha1.Duration `json:"maxSessionDuration,omitempty"`
 }
 

@@ -11,9 +11,9 @@ import (
 //
 // WorkloadReference names a workload of the same namespace.
 type WorkloadReferenceApplyConfiguration struct {
-	// kind of the workload: Deployment, StatefulSet or DaemonSet.
+	// kind is the kind of the workload: Deployment, StatefulSet or DaemonSet.
 	Kind *apiv1alpha1.WorkloadKind `json:"kind,omitempty"`
-	// name of the workload.
+	// name is the name of the workload.
 	Name *string `json:"name,omitempty"`
 }
 
