@@ -1,0 +1,194 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+func newReader(t *testing.T, objects ...client.Object) client.WithWatch {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
+}
+
+func leading() <-chan struct{} {
+	elected := make(chan struct{})
+	close(elected)
+	return elected
+}
+
+// newToken makes a ReactorToken that expires and renews at the given Unix seconds; 0 for a status without them.
+func newToken(namespace, name string, expires, renews int64, ready ...metav1.Condition) *v1alpha1.ReactorToken {
+	token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	token.Status.Conditions = ready
+	token.Status.ExpirationTime = unixTime(expires)
+	token.Status.RenewalTime = unixTime(renews)
+	return token
+}
+
+func unixTime(seconds int64) *metav1.Time {
+	if seconds == 0 {
+		return nil
+	}
+	return new(metav1.Unix(seconds, 0))
+}
+
+func readyCondition(status metav1.ConditionStatus, reason string) metav1.Condition {
+	return metav1.Condition{Type: v1alpha1.ConditionReady, Status: status, Reason: reason, LastTransitionTime: metav1.Unix(1, 0)}
+}
+
+// threeTokens are one that is well, one that failed twice and has expired, and one that nobody has looked at yet.
+func threeTokens() []client.Object {
+	failing := newToken("studio", "failing", 1000, 500, readyCondition(metav1.ConditionFalse, v1alpha1.ReasonTokenExpired))
+	failing.Status.ConsecutiveFailures = 2
+	return []client.Object{
+		newToken("media", "well", 9000, 6000, readyCondition(metav1.ConditionTrue, v1alpha1.ReasonTokenValid)),
+		failing,
+		newToken("studio", "fresh", 0, 0),
+	}
+}
+
+const wantTotals = `
+# HELP reactor_tokens How many ReactorTokens there are, by status and reason of their condition Ready.
+# TYPE reactor_tokens gauge
+reactor_tokens{ready="false",reason="TokenExpired"} 1
+reactor_tokens{ready="true",reason="TokenValid"} 1
+reactor_tokens{ready="unknown",reason="Pending"} 1
+# HELP reactor_token_earliest_expiration_timestamp_seconds When the first of all tokens expires, by Reactor's clock, in Unix seconds; suspended ones do not count.
+# TYPE reactor_token_earliest_expiration_timestamp_seconds gauge
+reactor_token_earliest_expiration_timestamp_seconds 1000
+`
+
+const wantPerToken = `
+# HELP reactor_token_consecutive_failures Failed attempts to obtain a token since the last success.
+# TYPE reactor_token_consecutive_failures gauge
+reactor_token_consecutive_failures{name="failing",namespace="studio"} 2
+reactor_token_consecutive_failures{name="fresh",namespace="studio"} 0
+reactor_token_consecutive_failures{name="well",namespace="media"} 0
+# HELP reactor_token_expiration_timestamp_seconds When the token in the Secret expires, by Reactor's clock, in Unix seconds.
+# TYPE reactor_token_expiration_timestamp_seconds gauge
+reactor_token_expiration_timestamp_seconds{name="failing",namespace="studio"} 1000
+reactor_token_expiration_timestamp_seconds{name="well",namespace="media"} 9000
+# HELP reactor_token_ready 1 while the Secret holds a valid token, else 0.
+# TYPE reactor_token_ready gauge
+reactor_token_ready{name="failing",namespace="studio"} 0
+reactor_token_ready{name="fresh",namespace="studio"} 0
+reactor_token_ready{name="well",namespace="media"} 1
+# HELP reactor_token_renewal_timestamp_seconds When the next token is due, by Reactor's clock, in Unix seconds.
+# TYPE reactor_token_renewal_timestamp_seconds gauge
+reactor_token_renewal_timestamp_seconds{name="failing",namespace="studio"} 500
+reactor_token_renewal_timestamp_seconds{name="well",namespace="media"} 6000
+`
+
+func TestTokenCollector(t *testing.T) {
+	suspended := newToken("studio", "paused", 1, 0, readyCondition(metav1.ConditionFalse, v1alpha1.ReasonSuspended))
+	suspended.Spec.Suspend = new(true)
+	for name, test := range map[string]struct {
+		tokens   []client.Object
+		elected  <-chan struct{}
+		perToken bool
+		want     string
+	}{
+		"the leader exports each token and the totals": {threeTokens(), leading(), true, wantTotals + wantPerToken},
+		"without per-token series the totals remain":   {threeTokens(), leading(), false, wantTotals},
+		"a replica that does not lead exports nothing": {threeTokens(), make(chan struct{}), true, ""},
+		"without tokens there are no series":           {nil, leading(), true, ""},
+		"a suspended token does not count as the one that expires first": {[]client.Object{suspended}, leading(), false, `
+# HELP reactor_tokens How many ReactorTokens there are, by status and reason of their condition Ready.
+# TYPE reactor_tokens gauge
+reactor_tokens{ready="false",reason="Suspended"} 1
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			collector := NewTokenCollector(newReader(t, test.tokens...), test.elected, test.perToken)
+			if err := testutil.CollectAndCompare(collector, strings.NewReader(test.want)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestNoSeriesOutlivesItsObject(t *testing.T) {
+	tokens := threeTokens()
+	reader := newReader(t, tokens...)
+	collector := NewTokenCollector(reader, leading(), true)
+	if got := testutil.CollectAndCount(collector, "reactor_token_ready"); got != 3 {
+		t.Fatalf("%d tokens, want 3", got)
+	}
+	if err := reader.Delete(t.Context(), tokens[0]); err != nil {
+		t.Fatal(err)
+	}
+	if got := testutil.CollectAndCount(collector, "reactor_token_ready"); got != 2 {
+		t.Errorf("%d tokens after a deletion, want 2", got)
+	}
+}
+
+func TestAScrapeFailsWhenTheTokensCannotBeRead(t *testing.T) {
+	refusing := interceptor.NewClient(newReader(t), interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return errors.New("cache is not started")
+		},
+	})
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(NewTokenCollector(refusing, leading(), true))
+	if _, err := registry.Gather(); err == nil || !strings.Contains(err.Error(), "listing ReactorTokens: cache is not started") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNamesFollowTheConventionsOfPrometheus(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(NewTokenCollector(newReader(t, threeTokens()...), leading(), true), NewBuildCollector("v1.2.3"))
+	minter, _ := newInstrumented(t, registry, answers{{}}, time.Second)
+	mint(t, minter)
+
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		t.Errorf("%s: %s", problem.Metric, problem.Text)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, family := range families {
+		names = append(names, family.GetName())
+	}
+	if diff := cmp.Diff(allNames, names); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}
+
+// allNames are the metrics that alerts and dashboards rely on.
+var allNames = []string{
+	"reactor_clock_skew_seconds",
+	"reactor_mint_duration_seconds",
+	"reactor_mint_requests_total",
+	"reactor_operator_build_info",
+	"reactor_token_consecutive_failures",
+	"reactor_token_earliest_expiration_timestamp_seconds",
+	"reactor_token_expiration_timestamp_seconds",
+	"reactor_token_ready",
+	"reactor_token_renewal_timestamp_seconds",
+	"reactor_tokens",
+}
