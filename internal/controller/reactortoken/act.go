@@ -1,0 +1,242 @@
+package reactortoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/util/csaupgrade"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+// outcome is what became of a plan.
+type outcome struct {
+	clocks    clocks    // at the end of the acts: a call to Reactor may take 15 s
+	record    *record   // of the token that is in the Secret now, when this pass wrote it
+	version   string    // the resourceVersion of the Secret that this pass wrote
+	issued    bool      // the record is of a new token
+	adopted   bool      // and its Secret belongs to somebody else, who consented
+	repaired  bool      // the Secret was put right around the token that it has
+	failed    *obstacle // an attempt was made, and it failed
+	waiting   *obstacle // no attempt was made: it is not our turn
+	notices   []notice  // what else is to be told, as events
+	delivered bool      // the token that is in the Secret has reached all that it is to be handed to
+	again     bool      // the world changed under the pass: look again
+	retry     error     // for the queue's backoff
+}
+
+// act does what was planned. These are the only writes, the status apart.
+func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, planned plan) outcome {
+	done := outcome{}
+	switch planned.write {
+	case writeMint:
+		r.mint(ctx, token, mem, seen, planned.cause, &done)
+	case writeHeld:
+		r.store(ctx, token, mem, seen, &done)
+	case writeRepair:
+		r.repair(ctx, token, mem, seen, &done)
+	case writeNothing:
+	}
+	if planned.write != writeMint {
+		r.admission.leave(client.ObjectKeyFromObject(token))
+	}
+	current := seen.target.token()
+	if done.record != nil {
+		current = done.record
+	}
+	done.clocks = clocksAt(r.clock.Now(), mem.receivedAt(current))
+	if current != nil && done.clocks.until(current.ExpiresAt, current) > 0 {
+		r.removeLeftovers(ctx, token, seen, &done)
+		r.delivery.deliver(ctx, token, &seen.status, current, &done)
+	}
+	return done
+}
+
+// mint asks Reactor for a token, when it is our turn, and stores it.
+func (r *Reconciler) mint(
+	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, why cause, done *outcome,
+) {
+	place := ticket{client.ObjectKeyFromObject(token), seen.key.fingerprint, urgencyOf(why, seen)}
+	said, gate := r.admission.admit(place, seen.clocks.now)
+	if said != admitted {
+		done.waiting = waitObstacle(token, said, gate)
+		return
+	}
+	key, current, err := r.keys.read(ctx, token)
+	if err != nil || current != seen.key {
+		r.admission.answered(place, answerNone, 0, r.clock.Now())
+		done.retry, done.again = err, true
+		return
+	}
+	if why.spendsBudget() {
+		mem.budget.AllowN(seen.clocks.now, 1)
+	}
+	minted, err := r.minter.Mint(ctx, mintRequestOf(&token.Spec, key))
+	now := r.clock.Now()
+	gate = r.admission.answered(place, answerOf(err), retryAfterOf(err), now)
+	if err != nil {
+		left := time.Duration(0)
+		if held := seen.target.token(); held != nil {
+			left = seen.clocks.until(held.ExpiresAt, held) - now.Sub(seen.clocks.now)
+		}
+		done.failed = mintObstacle(token, err, gate, seen.status.ConsecutiveFailures+1, now, left)
+		return
+	}
+	mem.held = &heldToken{
+		token: minted, tokenID: uuid.NewString(), requestHash: requestHash(&token.Spec),
+		keyFingerprint: seen.key.fingerprint, renewRequest: renewRequestOf(token),
+	}
+	seen.held = mem.held
+	mem.received = received{mem.held.tokenID, minted.ReceivedAt}
+	r.store(ctx, token, mem, seen, done)
+}
+
+// store writes the held token into the Secret. The token stays held until that succeeds, so that a write which is refused
+// for an hour costs one mint.
+func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, done *outcome) {
+	held := mem.held
+	written := newRecord(held)
+	adopted := seen.target.adopted()
+	version, err := r.write(ctx, buildSecret(token, held.token.JWT, written, adopted), &seen.target)
+	if err != nil {
+		left := clocksAt(r.clock.Now(), held.token.ReceivedAt).until(written.ExpiresAt, written)
+		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)
+		return
+	}
+	mem.held = nil
+	mem.received = received{held.tokenID, held.token.ReceivedAt}
+	mem.secret = checkedSecret{token.TargetSecretName(), version}
+	done.record, done.version, done.issued = written, version, true
+	done.adopted = adopted && seen.target.record == nil
+}
+
+// repair writes the token that is there once more, with everything around it as the spec wants it.
+func (r *Reconciler) repair(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, done *outcome) {
+	jwt := jwtIn(seen.target.live)
+	desired := buildSecret(token, jwt, seen.target.record, seen.target.adopted())
+	version, err := r.write(ctx, desired, &seen.target)
+	if err != nil {
+		left := seen.clocks.until(seen.target.record.ExpiresAt, seen.target.record)
+		r.writeFailed(token, mem, seen, redact(err, jwt), left, done)
+		return
+	}
+	mem.secret = checkedSecret{token.TargetSecretName(), version}
+	done.record, done.version, done.repaired = seen.target.record, version, true
+}
+
+// write puts the desired Secret in place of what was seen, and returns its resourceVersion. The first write is a Create, so
+// that a Secret which appeared meanwhile is not overwritten; later ones are applied with the UID and version that were seen.
+func (r *Reconciler) write(ctx context.Context, desired desiredSecret, seen *target) (string, error) {
+	if !seen.exists {
+		created := desired.object()
+		if err := r.client.Create(ctx, created, client.FieldOwner(FieldOwner)); err != nil {
+			return "", fmt.Errorf("creating Secret %s/%s: %w", desired.namespace, desired.name, err)
+		}
+		return created.ResourceVersion, nil
+	}
+	version, err := r.passToApplyManager(ctx, seen)
+	if err != nil {
+		return "", err
+	}
+	return r.apply(ctx, desired.applyConfiguration(seen.uid, version))
+}
+
+func (r *Reconciler) apply(ctx context.Context, secret *corev1ac.SecretApplyConfiguration) (string, error) {
+	err := r.client.Apply(ctx, secret, client.FieldOwner(FieldOwner), client.ForceOwnership)
+	if err != nil {
+		return "", fmt.Errorf("applying Secret %s/%s: %w", *secret.Namespace, *secret.Name, err)
+	}
+	return *secret.ResourceVersion, nil
+}
+
+// passToApplyManager hands what our Create owns to our applies: otherwise the Create would own it for ever, and a key that is
+// removed from the spec would stay in the Secret.
+func (r *Reconciler) passToApplyManager(ctx context.Context, seen *target) (string, error) {
+	if seen.live == nil {
+		return seen.resourceVersion, nil
+	}
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(seen.live, sets.New(FieldOwner), FieldOwner)
+	if err != nil || len(patch) == 0 {
+		return seen.resourceVersion, err
+	}
+	upgraded := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: seen.live.Namespace, Name: seen.live.Name}}
+	if err := r.client.Patch(ctx, upgraded, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(FieldOwner)); err != nil {
+		return "", fmt.Errorf("handing the managed fields of Secret %s/%s to server-side apply: %w",
+			upgraded.Namespace, upgraded.Name, err)
+	}
+	return upgraded.ResourceVersion, nil
+}
+
+// writeFailed sorts a failed write of the Secret.
+func (r *Reconciler) writeFailed(
+	token *v1alpha1.ReactorToken, mem *remembered, seen *observation, err error, left time.Duration, done *outcome,
+) {
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
+		mem.secret = checkedSecret{token.TargetSecretName(), "unknown"} // decide from a live read
+		done.again = true
+	case refused(err):
+		done.failed = writeObstacle(token, err, seen.status.ConsecutiveFailures+1, r.clock.Now(), left)
+	default:
+		done.retry = err
+	}
+}
+
+// refused reports whether the API server understood a write and does not want it: no right, a quota, an admission policy, a
+// namespace that is being deleted.
+func refused(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsMethodNotSupported(err)
+}
+
+// removeLeftovers removes what was written under an earlier spec.secret.name, now that the new Secret holds a valid token.
+func (r *Reconciler) removeLeftovers(ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, done *outcome) {
+	for _, secret := range seen.leftovers {
+		if err := r.removeLeftover(ctx, token.Namespace, secret); err != nil {
+			done.retry = errors.Join(done.retry, client.IgnoreNotFound(err))
+			continue
+		}
+		done.notices = append(done.notices, normal("SecretRemoved", "RemoveSecret",
+			"removed the token from Secret %q, since spec.secret.name is %q now", secret.name, token.TargetSecretName()))
+	}
+}
+
+func (r *Reconciler) removeLeftover(ctx context.Context, namespace string, secret leftoverSecret) error {
+	var err error
+	switch secret.what {
+	case leftoverDelete:
+		gone := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secret.name}}
+		err = r.client.Delete(ctx, gone, client.Preconditions{UID: &secret.uid, ResourceVersion: &secret.resourceVersion})
+	case leftoverStrip: // an apply that wants nothing removes all that we own
+		_, err = r.apply(ctx, corev1ac.Secret(secret.name, namespace).WithUID(secret.uid).WithResourceVersion(secret.resourceVersion))
+	case leftoverKeep:
+	}
+	if err != nil {
+		return fmt.Errorf("removing the token from Secret %s/%s: %w", namespace, secret.name, err)
+	}
+	return nil
+}
+
+// redactedError shows an error's text without the secrets that it may quote.
+type redactedError struct {
+	text  string
+	cause error
+}
+
+func redact(err error, known ...reactor.Secret) error {
+	return &redactedError{text: reactor.Redact(err.Error(), known...), cause: err}
+}
+
+func (e *redactedError) Error() string { return e.text }
+func (e *redactedError) Unwrap() error { return e.cause }

@@ -1,0 +1,174 @@
+package reactortoken
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+)
+
+// admission decides who may call Reactor, and when: one gate for each API key, and one token bucket for the installation,
+// which is handed out in the order of urgency. Nothing here blocks a worker: who has to wait is told so, and is woken
+// when its turn comes.
+type admission struct {
+	clock clock.PassiveClock
+	wake  func(...types.NamespacedName)
+
+	mu         sync.Mutex
+	bucket     *rate.Limiter
+	gates      map[string]*gate // by key fingerprint; as many as keys were used since the start
+	waitingFor map[types.NamespacedName]*gate
+	line       line
+	turns      map[types.NamespacedName]time.Time // objects whose turn has come, and when
+	arrived    chan struct{}                      // somebody joined the line
+}
+
+// turnTimeout is how long a turn that came is kept for an object that does not take it, because it was deleted or no
+// longer wants a token.
+const turnTimeout = time.Minute
+
+func newAdmission(qps float64, burst int, now clock.PassiveClock, wake func(...types.NamespacedName)) *admission {
+	return &admission{
+		clock:      now,
+		wake:       wake,
+		bucket:     rate.NewLimiter(rate.Limit(qps), burst),
+		gates:      map[string]*gate{},
+		waitingFor: map[types.NamespacedName]*gate{},
+		turns:      map[types.NamespacedName]time.Time{},
+		arrived:    make(chan struct{}, 1),
+	}
+}
+
+// verdict is the answer to who asks for admission.
+type verdict int
+
+const (
+	admitted    verdict = iota
+	waitForTurn         // the rate lets no more through just now
+	waitForKey          // the gate of the key is closed, or another object is trying it
+)
+
+// admit asks for one call to Reactor. Who is not admitted is woken later, and then asks again; who is, must report the
+// outcome to answered.
+func (a *admission) admit(t ticket, now time.Time) (verdict, gateView) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	g := a.gate(t.fingerprint)
+	if !g.lets(t.object, now) {
+		a.leaveLocked(t.object)
+		g.waiting[t.object] = struct{}{}
+		a.waitingFor[t.object] = g
+		return waitForKey, g.view(now)
+	}
+	if !a.takeTurn(t, now) {
+		return waitForTurn, g.view(now)
+	}
+	g.calls(t.object, now)
+	return admitted, g.view(now)
+}
+
+// takeTurn takes a token from the bucket: the one that the line handed to the object, or a free one while nobody waits.
+func (a *admission) takeTurn(t ticket, now time.Time) bool {
+	came, ok := a.turns[t.object]
+	delete(a.turns, t.object)
+	if ok && now.Sub(came) < turnTimeout {
+		return true
+	}
+	if a.line.empty() && a.bucket.AllowN(now, 1) {
+		return true
+	}
+	a.line.join(t)
+	select {
+	case a.arrived <- struct{}{}:
+	default:
+	}
+	return false
+}
+
+// answered reports what Reactor said to an admitted object, and wakes those that waited for it. It returns the gate as it is
+// now.
+func (a *admission) answered(t ticket, what answer, retryAfter time.Duration, now time.Time) gateView {
+	a.mu.Lock()
+	g := a.gate(t.fingerprint)
+	woken := g.answered(t.object, what, retryAfter, now)
+	for _, object := range woken {
+		delete(a.waitingFor, object)
+	}
+	view := g.view(now)
+	a.mu.Unlock()
+	a.wake(woken...)
+	return view
+}
+
+// leave forgets an object that wants no token now.
+func (a *admission) leave(object types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leaveLocked(object)
+}
+
+func (a *admission) leaveLocked(object types.NamespacedName) {
+	a.line.leave(object)
+	delete(a.turns, object)
+	if g, ok := a.waitingFor[object]; ok {
+		delete(g.waiting, object)
+		delete(a.waitingFor, object)
+	}
+}
+
+func (a *admission) gate(fingerprint string) *gate {
+	g, ok := a.gates[fingerprint]
+	if !ok {
+		g = &gate{waiting: map[types.NamespacedName]struct{}{}}
+		a.gates[fingerprint] = g
+	}
+	return g
+}
+
+// Start hands out turns until the context ends. It implements the manager's Runnable.
+func (a *admission) Start(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.arrived:
+		}
+		for a.handOutTurn(ctx) {
+		}
+	}
+}
+
+// handOutTurn waits for the bucket and gives the next turn to whoever is the most urgent by then. It reports whether
+// anybody was waiting.
+func (a *admission) handOutTurn(ctx context.Context) bool {
+	a.mu.Lock()
+	if a.line.empty() {
+		a.mu.Unlock()
+		return false
+	}
+	now := a.clock.Now()
+	wait := a.bucket.ReserveN(now, 1).DelayFrom(now)
+	a.mu.Unlock()
+
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	}
+
+	a.mu.Lock()
+	next, ok := a.line.next()
+	if ok {
+		a.turns[next.object] = a.clock.Now()
+	}
+	a.mu.Unlock()
+	if ok {
+		a.wake(next.object)
+	}
+	return ok
+}

@@ -1,0 +1,155 @@
+// Package reactortoken keeps a valid Reactor token in the target Secret of each ReactorToken.
+//
+// A pass reads like Reconcile: observe, decide, act, report. What it decides from are values; the target Secret is the
+// truth, and status is derived from it. docs/architecture.md shows the flow.
+package reactortoken
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+// +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens,verbs=get;list;watch
+// +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens/status,verbs=get;patch
+// +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens/finalizers,verbs=update
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// passTimeout bounds one pass, with room for a call to Reactor (15 s) and the writes after it.
+const passTimeout = time.Minute
+
+// Minter exchanges an API key for a token. Its errors are *reactor.Error.
+type Minter interface {
+	Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error)
+}
+
+// Options are the dependencies and settings of a Reconciler.
+type Options struct {
+	Client    client.Client        // writes
+	Cache     client.Reader        // reads ReactorTokens and the metadata of Secrets; needs the indexes of SetupWithManager
+	APIReader client.Reader        // reads payloads, live
+	Minter    Minter               // Reactor
+	Recorder  events.EventRecorder // events.k8s.io
+	Clock     clock.PassiveClock
+
+	MintQPS     float64 // calls to Reactor a second, for the whole installation
+	MintBurst   int     // calls to Reactor at once, after a quiet time
+	Concurrency int     // passes at once
+
+	AllowRestart        bool // spec.restart is acted on
+	AllowPromptDelivery bool // spec.promptDelivery is acted on
+}
+
+// Reconciler keeps one valid token in the target Secret of each ReactorToken.
+type Reconciler struct {
+	client   client.Client
+	cache    client.Reader
+	live     client.Reader
+	minter   Minter
+	recorder events.EventRecorder
+	clock    clock.PassiveClock
+
+	memory    *memory
+	keys      *keyring
+	admission *admission
+	delivery  *delivery
+	queue     atomic.Pointer[queue]
+
+	concurrency int
+}
+
+// New returns a Reconciler that SetupWithManager makes run.
+func New(o Options) *Reconciler {
+	r := &Reconciler{
+		client: o.Client, cache: o.Cache, live: o.APIReader,
+		minter: o.Minter, recorder: o.Recorder, clock: o.Clock,
+		memory:      newMemory(),
+		keys:        newKeyring(o.Cache, o.APIReader),
+		delivery:    newDelivery(o),
+		concurrency: o.Concurrency,
+	}
+	r.admission = newAdmission(o.MintQPS, o.MintBurst, o.Clock, r.wake)
+	return r
+}
+
+// Reconcile makes one pass for one ReactorToken. A pass that was begun is finished, also while the operator is being
+// stopped: a token that was minted belongs into its Secret.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
+	defer cancel()
+
+	token := &v1alpha1.ReactorToken{}
+	if err := r.cache.Get(ctx, request.NamespacedName, token); apierrors.IsNotFound(err) {
+		return ctrl.Result{}, r.cleanUp(ctx, request.NamespacedName)
+	} else if err != nil {
+		return ctrl.Result{}, fmt.Errorf("reading ReactorToken %s: %w", request, err)
+	}
+	if !token.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // the Secret goes by its owner reference, and must not come back
+	}
+
+	mem := r.memory.of(token)
+	seen, err := r.observe(ctx, token, mem)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	planned := decide(token, seen)
+	done := r.act(ctx, token, mem, seen, planned)
+	told := report(token, seen, planned, done)
+	if err := r.writeStatus(ctx, token, mem, told.status); err != nil {
+		return ctrl.Result{}, err
+	}
+	r.announce(token, told.events)
+	return schedule(told, done)
+}
+
+// cleanUp forgets a ReactorToken that is gone, and takes our keys out of the Secrets that it had adopted. Those that it
+// created go by their owner reference.
+func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) error {
+	r.memory.forget(name)
+	r.admission.leave(name)
+	written, err := r.secretsWrittenFor(ctx, name)
+	if err != nil {
+		return err
+	}
+	for i := range written {
+		secret := &written[i]
+		if leftoverOf(secret, name.Name, "") != leftoverStrip {
+			continue
+		}
+		stripped := leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, leftoverStrip}
+		if err := r.removeLeftover(ctx, name.Namespace, stripped); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// longestWait is the longest time between two passes: a timer may sleep through a suspended host, and a clock may jump.
+const longestWait = 15 * time.Minute
+
+// schedule says when the next pass is due, when nothing wakes it earlier.
+func schedule(told reported, done outcome) (ctrl.Result, error) {
+	if done.retry != nil {
+		return ctrl.Result{}, done.retry
+	}
+	if done.again {
+		return ctrl.Result{RequeueAfter: retryBase}, nil
+	}
+	if told.wake <= 0 {
+		return ctrl.Result{}, nil
+	}
+	return ctrl.Result{RequeueAfter: min(told.wake, longestWait)}, nil
+}

@@ -1,0 +1,304 @@
+package reactortoken
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// observation is all that a decision is made from.
+type observation struct {
+	clocks      clocks
+	status      v1alpha1.ReactorTokenStatus // the newest: what was written last
+	target      target
+	key         apiKey
+	claimedBy   string     // the name of the ReactorToken that has the better right to the target Secret
+	held        *heldToken // minted and not written yet
+	budgetUntil time.Time  // when the mint budget allows another mint that is not a renewal; zero: now
+	leftovers   []leftoverSecret
+}
+
+// cause says why a new token is wanted.
+type cause string
+
+// The causes, in the order in which they are looked for: the first one found is the one that is told.
+const (
+	causeNone           cause = ""
+	causeNew            cause = "first token"
+	causeDeleted        cause = "Secret deleted"
+	causeEdited         cause = "Secret edited"
+	causeExpired        cause = "token expired"
+	causeKeyChanged     cause = "API key changed"
+	causeRequestChanged cause = "spec changed"
+	causeRequested      cause = "renewal requested"
+	causeDue            cause = "renewal due"
+)
+
+// write is what a plan does to the target Secret.
+type write int
+
+const (
+	writeNothing write = iota
+	writeRepair        // the token that is there, with everything around it put right
+	writeHeld          // the token that was minted earlier and could not be written
+	writeMint          // a new token
+)
+
+// plan is what a pass is going to do.
+type plan struct {
+	cause    cause
+	write    write
+	obstacle *obstacle // why what is wanted cannot be done
+}
+
+// kind is how a failure goes on. There are three, and every failure is one of them.
+type kind int
+
+const (
+	kindUserMustAct kind = iota // parked until a watch tells of a change
+	kindLater                   // until a known instant
+	kindAgain                   // backoff
+)
+
+// obstacle is why what is wanted is not done, as a condition shows it.
+type obstacle struct {
+	problem
+	kind  kind
+	until time.Time // by the operator's clock; zero: no instant is known, a watch wakes the pass
+}
+
+// check looks for one obstacle.
+type check func(*v1alpha1.ReactorToken, *observation) *obstacle
+
+// targetChecks stand before anything is written. The first obstacle found is the one that is told.
+var targetChecks = []check{
+	claimedByAnother, // an older ReactorToken writes this Secret
+	beingDeleted,     // it will be gone in a moment, and is written anew then
+	notOurs,          // somebody else's Secret is refused, unless it consents
+	notUsable,        // an immutable or typed Secret cannot be written
+}
+
+// mintChecks stand before a new token is asked for.
+var mintChecks = []check{
+	suspended,  // the user wants no request to Reactor
+	keyProblem, // there is nothing to exchange
+	parked,     // Reactor refused just this request
+	backingOff, // a failed attempt, and its instant is not there yet
+}
+
+// decide says what to do. It is pure: the order of its checks is the order of the lists above, and a test pins it.
+func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
+	if found := first(targetChecks, token, seen); found != nil {
+		return plan{obstacle: found}
+	}
+	result := plan{cause: causeOf(token, seen)}
+	if seen.target.token() != nil && seen.target.drifted {
+		result.write = writeRepair
+	}
+	if result.cause == causeNone {
+		result.obstacle = first([]check{suspended, keyProblem}, token, seen) // told before it hurts
+		return result
+	}
+	result.write, result.obstacle = obtain(token, seen, result)
+	return result
+}
+
+// obtain says how a new token is to be had: the one that is held goes first, and costs no mint.
+func obtain(token *v1alpha1.ReactorToken, seen *observation, so plan) (write, *obstacle) {
+	if seen.heldFits(token) {
+		if found := first([]check{suspended, backingOff}, token, seen); found != nil {
+			return so.write, found
+		}
+		return writeHeld, nil
+	}
+	found := first(mintChecks, token, seen)
+	if found == nil && so.cause.spendsBudget() {
+		found = budgetSpent(token, seen)
+	}
+	if found != nil {
+		return so.write, found
+	}
+	return writeMint, nil
+}
+
+// spendsBudget reports whether a mint of this cause counts against the object's budget. A token that came to its end in its
+// own time does not.
+func (c cause) spendsBudget() bool { return c != causeDue && c != causeExpired }
+
+func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	for _, look := range checks {
+		if found := look(token, seen); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// causeOf says why a new token is wanted, if one is.
+func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
+	held := seen.target.record
+	switch {
+	case (!seen.target.exists || held == nil) && seen.status.IssuedTime == nil:
+		return causeNew
+	case !seen.target.exists:
+		return causeDeleted
+	case held == nil || seen.target.edited:
+		return causeEdited
+	case seen.clocks.until(held.ExpiresAt, held) <= 0:
+		return causeExpired
+	case seen.key.fingerprint != "" && seen.key.fingerprint != held.KeyFingerprint:
+		return causeKeyChanged
+	case requestHash(&token.Spec) != held.RequestHash:
+		return causeRequestChanged
+	case renewRequestOf(token) != "" && renewRequestOf(token) != held.RenewRequest:
+		return causeRequested
+	case seen.clocks.until(renewalTime(&token.Spec, token.UID, held), held) <= 0:
+		return causeDue
+	default:
+		return causeNone
+	}
+}
+
+// urgencyOf orders the mints when more are due than the rate allows.
+func urgencyOf(why cause, seen *observation) urgency {
+	switch why {
+	case causeNew:
+		return urgencyNew
+	case causeKeyChanged, causeRequestChanged, causeRequested:
+		return urgencyChanged
+	case causeDue:
+		held := seen.target.record
+		if left := seen.clocks.until(held.ExpiresAt, held); left > held.granted()/10 {
+			return urgencyRenewal
+		}
+		return urgencyExpiring
+	case causeNone, causeDeleted, causeEdited, causeExpired:
+		return urgencyExpiring
+	default:
+		return urgencyExpiring
+	}
+}
+
+// leastUsefulLife is what a held token must still have to be worth a write.
+const leastUsefulLife = 10 * time.Second
+
+// longestRenewRequest is how long a value of the renew annotation may be, in bytes, to be echoed as it is.
+const longestRenewRequest = 256
+
+// renewRequestOf is the value of the renew annotation; of a very long one, a hash.
+func renewRequestOf(token *v1alpha1.ReactorToken) string {
+	value := token.Annotations[v1alpha1.RenewRequestedAtAnnotation]
+	if len(value) <= longestRenewRequest {
+		return value
+	}
+	sum := sha256.Sum256([]byte(value))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// heldFits reports whether the token that was minted and not written yet is still the one that is wanted.
+func (o *observation) heldFits(token *v1alpha1.ReactorToken) bool {
+	if o.held == nil || o.held.requestHash != requestHash(&token.Spec) || o.held.renewRequest != renewRequestOf(token) {
+		return false
+	}
+	if o.key.fingerprint != "" && o.held.keyFingerprint != o.key.fingerprint {
+		return false
+	}
+	minted := newRecord(o.held)
+	return clocksAt(o.clocks.now, o.held.token.ReceivedAt).until(minted.ExpiresAt, minted) > leastUsefulLife
+}
+
+func claimedByAnother(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	if seen.claimedBy == "" {
+		return nil
+	}
+	return mustAct(v1alpha1.ReasonSecretClaimed,
+		"Secret %q belongs to ReactorToken %q, which came first: choose another spec.secret.name", token.TargetSecretName(), seen.claimedBy)
+}
+
+func beingDeleted(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	stale := seen.target.exists && seen.target.ownership == ownershipStale
+	if !seen.target.terminating && !stale {
+		return nil
+	}
+	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSecretTerminating,
+		fmt.Sprintf("Secret %q is being deleted; it is written anew as soon as it is gone", token.TargetSecretName())}}
+}
+
+func notOurs(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	if seen.target.writable() {
+		return nil
+	}
+	return mustAct(v1alpha1.ReasonSecretNotOwned,
+		"Secret %q exists and is not this operator's: choose another spec.secret.name, delete the Secret, or allow it to be written with kubectl annotate secret %s %s=%s",
+		token.TargetSecretName(), token.TargetSecretName(), v1alpha1.AllowAdoptionByAnnotation, token.Name)
+}
+
+func notUsable(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	if seen.target.unusable == "" {
+		return nil
+	}
+	return mustAct(v1alpha1.ReasonSecretUnusable, "Secret %q cannot be written: %s. Delete it, or choose another spec.secret.name",
+		token.TargetSecretName(), seen.target.unusable)
+}
+
+func suspended(token *v1alpha1.ReactorToken, _ *observation) *obstacle {
+	if !token.Spec.Suspended() {
+		return nil
+	}
+	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSuspended,
+		"spec.suspend is true: no token is requested until it is false"}}
+}
+
+func keyProblem(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	if seen.key.problem == nil {
+		return nil
+	}
+	return &obstacle{kind: kindUserMustAct, problem: *seen.key.problem}
+}
+
+// lastFailureCounts reports whether the attempt that failed last was just what would be attempted now. A changed key, a
+// changed request or a new request to renew ends every wait: people who mended something must not wait out an old backoff.
+func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
+	failed := seen.status.LastFailure
+	return failed != nil &&
+		failed.RequestHash == requestHash(&token.Spec) &&
+		failed.KeyFingerprint == seen.key.fingerprint &&
+		failed.RenewRequest == renewRequestOf(token)
+}
+
+func parked(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	if !lastFailureCounts(token, seen) || seen.status.LastFailure.Reason != v1alpha1.ReasonRequestRefused {
+		return nil
+	}
+	return &obstacle{kind: kindUserMustAct, problem: problem{v1alpha1.ReasonRequestRefused, seen.status.LastFailure.Message}}
+}
+
+// backingOff waits for the instant in status. The waits that belong to the key (401, 429) are not its business: they are
+// kept by the key's gate, which opens for all at once.
+func backingOff(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	next := seen.status.NextAttemptTime
+	if !lastFailureCounts(token, seen) || next == nil || !seen.clocks.now.Before(next.Time) {
+		return nil
+	}
+	reason := seen.status.LastFailure.Reason
+	if reason == v1alpha1.ReasonAPIKeyRefused || reason == v1alpha1.ReasonRateLimited {
+		return nil
+	}
+	return &obstacle{kind: kindAgain, until: next.Time, problem: problem{reason, seen.status.LastFailure.Message}}
+}
+
+func budgetSpent(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	if seen.budgetUntil.IsZero() {
+		return nil
+	}
+	return &obstacle{kind: kindLater, until: seen.budgetUntil, problem: problem{v1alpha1.ReasonMintBudgetSpent, fmt.Sprintf(
+		"%d tokens were requested in a short time because the Secret, the key or the spec keeps changing: find out who changes it. One more is requested every %s",
+		budgetBurst, v1alpha1.DurationOf(budgetRefill))}}
+}
+
+func mustAct(reason, format string, args ...any) *obstacle {
+	return &obstacle{kind: kindUserMustAct, problem: problem{reason, fmt.Sprintf(format, args...)}}
+}

@@ -1,0 +1,135 @@
+package reactortoken
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// gateState says what Reactor thinks of an API key.
+type gateState int
+
+const (
+	// gateUnknown: nothing has been answered yet since the operator started, or since a hold ended. One call goes through;
+	// the others wait for its answer.
+	gateUnknown gateState = iota
+	// gateOpen: the key is good.
+	gateOpen
+	// gateHeld: Reactor answered 429. Nothing goes through until an instant.
+	gateHeld
+	// gateRefused: Reactor answered 401. One call goes through every 15 minutes, so that a mistake on Reactor's side heals.
+	gateRefused
+)
+
+const (
+	// refusedProbeInterval is how often one call tries a key that was refused.
+	refusedProbeInterval = 15 * time.Minute
+	// defaultHold is how long a key is held after a first 429 that names no instant; it doubles with each further one, up
+	// to maxHold.
+	defaultHold = 30 * time.Second
+	maxHold     = 10 * time.Minute
+	// probeTimeout frees the place of a probe whose object vanished before it called. It is longer than a call may take.
+	probeTimeout = time.Minute
+)
+
+// gate is what stands between all the ReactorTokens of one API key and Reactor. It lives in memory only: after a restart
+// it is unknown, which costs one call.
+type gate struct {
+	state gateState
+	until time.Time // of gateHeld and gateRefused: when one call may try again
+	holds int       // consecutive 429s without Retry-After
+	probe struct {
+		object types.NamespacedName
+		since  time.Time
+	}
+	waiting map[types.NamespacedName]struct{} // to be woken by the next answer
+}
+
+// gateView is a gate as a condition shows it.
+type gateView struct {
+	state gateState
+	until time.Time
+}
+
+// lets reports whether the object may call now. While the gate is not open, one object at a time may.
+func (g *gate) lets(object types.NamespacedName, now time.Time) bool {
+	switch {
+	case g.state == gateOpen:
+		return true
+	case g.state != gateUnknown && now.Before(g.until):
+		return false
+	case g.probe.object == object || g.probe.object == types.NamespacedName{}:
+		return true
+	default:
+		return now.Sub(g.probe.since) >= probeTimeout
+	}
+}
+
+// calls takes note that the object calls now.
+func (g *gate) calls(object types.NamespacedName, now time.Time) {
+	if g.state != gateOpen {
+		g.probe.object, g.probe.since = object, now
+	}
+}
+
+// answer is what a call to Reactor says about the key.
+type answer int
+
+const (
+	answerAccepted answer = iota // a token, or a refusal of the request rather than of the key
+	answerRefused                // 401
+	answerLimited                // 429
+	answerNone                   // no usable answer: nothing was learned about the key
+)
+
+// answered takes an answer into account, and returns those who waited for it and can go on now. When nothing was learned
+// about the key, that is one of them: it calls next, and the others wait for its answer.
+func (g *gate) answered(object types.NamespacedName, what answer, retryAfter time.Duration, now time.Time) []types.NamespacedName {
+	if g.probe.object == object {
+		g.probe.object = types.NamespacedName{}
+	}
+	switch what {
+	case answerAccepted:
+		g.state, g.holds = gateOpen, 0
+	case answerRefused:
+		g.state, g.until = gateRefused, now.Add(refusedProbeInterval)
+	case answerLimited:
+		g.hold(retryAfter, now)
+	case answerNone:
+		return g.release(1)
+	}
+	return g.release(len(g.waiting))
+}
+
+// release takes at most the given number of objects out of those that wait.
+func (g *gate) release(most int) []types.NamespacedName {
+	released := make([]types.NamespacedName, 0, most)
+	for object := range g.waiting {
+		if len(released) == most {
+			break
+		}
+		delete(g.waiting, object)
+		released = append(released, object)
+	}
+	return released
+}
+
+// view is the gate as a condition shows it: a hold that is over counts as unknown.
+func (g *gate) view(now time.Time) gateView {
+	if g.state != gateOpen && !now.Before(g.until) {
+		return gateView{state: gateUnknown}
+	}
+	return gateView{state: g.state, until: g.until}
+}
+
+func (g *gate) hold(retryAfter time.Duration, now time.Time) {
+	if retryAfter <= 0 {
+		retryAfter = min(defaultHold<<min(g.holds, 8), maxHold)
+		g.holds++
+	}
+	until := now.Add(retryAfter)
+	if g.state == gateHeld && g.until.After(until) {
+		return // an earlier answer named a later instant
+	}
+	g.state, g.until = gateHeld, until
+}

@@ -1,0 +1,166 @@
+package reactortoken
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// leftoverSecret is a Secret that this ReactorToken wrote and no longer writes, since spec.secret.name changed.
+type leftoverSecret struct {
+	name            string
+	uid             types.UID
+	resourceVersion string
+	what            leftover
+}
+
+// observe makes every Kubernetes read of the pass, except that of the API key itself, which is read at the moment of its
+// use. Metadata comes from the cache; a payload is read live, and only when the metadata does not answer the question.
+func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) (*observation, error) {
+	seen := &observation{status: *token.Status.DeepCopy(), held: mem.held}
+	if mem.status != nil {
+		seen.status = *mem.status.DeepCopy()
+	}
+	var err error
+	if seen.target, err = r.observeTarget(ctx, token, mem, &seen.status); err != nil {
+		return nil, err
+	}
+	if seen.key, err = r.keys.look(ctx, token); err != nil {
+		return nil, err
+	}
+	if seen.claimedBy, err = r.observeRivals(ctx, token, &seen.target); err != nil {
+		return nil, err
+	}
+	if seen.leftovers, err = r.observeLeftovers(ctx, token); err != nil {
+		return nil, err
+	}
+	seen.clocks = clocksAt(r.clock.Now(), mem.receivedAt(seen.target.record))
+	seen.budgetUntil = mem.budgetSpentUntil(seen.clocks.now)
+	return seen, nil
+}
+
+// observeTarget looks at the target Secret. The cached metadata is enough while it shows the version that we wrote or
+// checked last, for the spec that we last acted on; anything else is decided by one live read.
+func (r *Reconciler) observeTarget(
+	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, status *v1alpha1.ReactorTokenStatus,
+) (target, error) {
+	name := types.NamespacedName{Namespace: token.Namespace, Name: token.TargetSecretName()}
+	known := mem.secret.name == name.Name && mem.secret.resourceVersion != ""
+	meta := secretMetadata()
+	err := r.cache.Get(ctx, name, meta)
+	switch {
+	case apierrors.IsNotFound(err) && !known:
+		return target{}, nil // the first write is a Create, which does not overwrite what the cache has not seen yet
+	case err != nil && !apierrors.IsNotFound(err):
+		return target{}, fmt.Errorf("looking up the target Secret %s: %w", name, err)
+	case err == nil && known && mem.secret.resourceVersion == meta.ResourceVersion && status.ObservedGeneration == token.Generation:
+		return targetOf(meta, token), nil
+	}
+	return r.lookAtTarget(ctx, token, mem, name)
+}
+
+// lookAtTarget reads the target Secret live, and remembers the version when all is well with it.
+func (r *Reconciler) lookAtTarget(
+	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, name types.NamespacedName,
+) (target, error) {
+	live := &corev1.Secret{}
+	err := r.live.Get(ctx, name, live)
+	mem.secret = checkedSecret{}
+	if apierrors.IsNotFound(err) {
+		return target{}, nil
+	}
+	if err != nil {
+		return target{}, fmt.Errorf("reading the target Secret %s: %w", name, err)
+	}
+	seen := inspect(live, token)
+	if seen.token() != nil && !seen.drifted {
+		mem.secret = checkedSecret{name.Name, seen.resourceVersion}
+	}
+	return seen, nil
+}
+
+// observeRivals finds the ReactorToken that has a better right to the target Secret: the one that writes it already, else
+// the older one. It returns "" when there is none.
+func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorToken, seen *target) (string, error) {
+	if seen.exists && seen.ownership == ownershipOurs {
+		return "", nil
+	}
+	rivals := &v1alpha1.ReactorTokenList{}
+	err := r.cache.List(ctx, rivals, client.InNamespace(token.Namespace), client.MatchingFields{indexTarget: token.TargetSecretName()})
+	if err != nil {
+		return "", fmt.Errorf("listing the ReactorTokens with the target Secret %q: %w", token.TargetSecretName(), err)
+	}
+	return claimant(token, rivals.Items, seen.writer), nil
+}
+
+// claimant names the one of several ReactorTokens with one target Secret that has the right to it: the writer that the Secret
+// names, else the oldest. It returns "" when that is the token itself.
+func claimant(token *v1alpha1.ReactorToken, rivals []v1alpha1.ReactorToken, writer string) string {
+	oldest := token
+	for i := range rivals {
+		rival := &rivals[i]
+		if rival.UID == token.UID || !rival.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if rival.Name == writer {
+			return writer
+		}
+		if older(rival, oldest) {
+			oldest = rival
+		}
+	}
+	if oldest == token {
+		return ""
+	}
+	return oldest.Name
+}
+
+// older compares by creation, which has whole seconds, and then by UID, so that two always agree on which is older.
+func older(one, other *v1alpha1.ReactorToken) bool {
+	if !one.CreationTimestamp.Equal(&other.CreationTimestamp) {
+		return one.CreationTimestamp.Before(&other.CreationTimestamp)
+	}
+	return one.UID < other.UID
+}
+
+// observeLeftovers finds the Secrets that this ReactorToken wrote under another name than the one in its spec. The Secrets
+// themselves say so, so that a crash in the middle of a change of name leaves nothing behind.
+func (r *Reconciler) observeLeftovers(ctx context.Context, token *v1alpha1.ReactorToken) ([]leftoverSecret, error) {
+	written, err := r.secretsWrittenFor(ctx, types.NamespacedName{Namespace: token.Namespace, Name: token.Name})
+	if err != nil {
+		return nil, err
+	}
+	var found []leftoverSecret
+	for i := range written {
+		secret := &written[i]
+		what := leftoverOf(secret, token.Name, token.UID)
+		if secret.Name != token.TargetSecretName() && what != leftoverKeep {
+			found = append(found, leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, what})
+		}
+	}
+	return found, nil
+}
+
+// secretsWrittenFor lists, from the cache, the Secrets whose annotations name the ReactorToken.
+func (r *Reconciler) secretsWrittenFor(ctx context.Context, token types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
+	secrets := &metav1.PartialObjectMetadataList{}
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	err := r.cache.List(ctx, secrets, client.InNamespace(token.Namespace), client.MatchingFields{indexWriter: token.Name})
+	if err != nil {
+		return nil, fmt.Errorf("listing the Secrets that ReactorToken %s wrote: %w", token, err)
+	}
+	return secrets.Items, nil
+}
+
+func secretMetadata() *metav1.PartialObjectMetadata {
+	meta := &metav1.PartialObjectMetadata{}
+	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return meta
+}

@@ -1,0 +1,130 @@
+package reactortoken
+
+import (
+	"hash/fnv"
+	"math"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+const (
+	// defaultRenewBeforeShare of the granted lifetime is left when a token is renewed: the last third, as cert-manager
+	// does for certificates.
+	defaultRenewBeforeShare = 3
+	// jitterShare of the granted lifetime is the span over which the renewals of a crowd are spread.
+	jitterShare = 10
+	// leastWorkShare of the granted lifetime, and at least leastWork, passes before a token is renewed, whatever
+	// renewBefore says: it keeps an extreme renewBefore from becoming a loop.
+	leastWorkShare = 20
+	leastWork      = 5 * time.Second
+	// clampTolerance is how much shorter than the wish a grant may be without being called clamped: whole seconds on
+	// either side, and a server that counts from when the request arrived.
+	clampTolerance = 5 * time.Second
+	// promptEnough is how long a mounted Secret may take to reach its pod: 66 to 89 s were measured with the kubelet's
+	// default settings.
+	promptEnough = 90 * time.Second
+)
+
+// grant is what became of the wish for a lifetime.
+type grant struct {
+	requested, granted time.Duration
+	clamped            bool
+	renewBefore        time.Duration // in effect
+	renewBeforeIgnored bool          // the spec's renewBefore does not fit into the granted lifetime
+}
+
+// grantOf compares the wish in the spec with the token that Reactor granted. Only the grant counts from here on.
+func grantOf(spec *v1alpha1.ReactorTokenSpec, written *record) grant {
+	result := grant{requested: spec.EffectiveLifetime(), granted: written.granted()}
+	result.clamped = result.granted+clampTolerance < result.requested
+	result.renewBefore = spec.RenewBefore.Std()
+	if result.renewBefore >= result.granted {
+		result.renewBeforeIgnored = true
+		result.renewBefore = 0
+	}
+	if result.renewBefore == 0 {
+		result.renewBefore = result.granted / defaultRenewBeforeShare
+	}
+	return result
+}
+
+// renewalTime is when the next token is due, by Reactor's clock, in whole seconds: status stores seconds, and a decision
+// on finer grains would disagree with it.
+//
+// The jitter comes from the object's UID: it needs no storage, a person can explain it, and since it gives every token a
+// period of its own, a crowd that was created in one burst drifts apart cycle by cycle.
+func renewalTime(spec *v1alpha1.ReactorTokenSpec, uid types.UID, written *record) time.Time {
+	terms := grantOf(spec, written)
+	jitter := spread(uid, terms.granted/jitterShare)
+	due := written.ExpiresAt.Add(-terms.renewBefore - jitter)
+	earliest := written.IssuedAt.Add(max(terms.granted/leastWorkShare, leastWork))
+	if due.Before(earliest) {
+		due = earliest
+	}
+	return due.Truncate(time.Second)
+}
+
+// spread maps a UID evenly onto [0, span).
+func spread(uid types.UID, span time.Duration) time.Duration {
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(uid)) // never fails, says hash.Hash
+	return time.Duration(float64(span) * float64(hash.Sum64()) / math.MaxUint64).Truncate(time.Second)
+}
+
+// clocks is what the operator knows of the time at the beginning of a pass.
+type clocks struct {
+	// now is the operator's wall clock.
+	now time.Time
+	// elapsed since the token was received, on the monotonic clock, which knows nothing of jumps of the wall clock but
+	// stands still while a machine is suspended. 0 when this process did not receive the token.
+	elapsed time.Duration
+}
+
+// clocksAt are the clocks for a token that this process received; the difference of two readings of the clock is monotonic.
+// The zero time stands for a token that another process received.
+func clocksAt(now, received time.Time) clocks {
+	if received.IsZero() {
+		return clocks{now: now}
+	}
+	return clocks{now: now, elapsed: now.Sub(received)}
+}
+
+// until says how long it is until an instant of Reactor's clock: by the wall clock, corrected by the skew that was measured
+// when the token was issued, or by the monotonic clock, whichever comes first. Neither is trusted alone. The result is
+// negative when the instant has passed.
+func (c clocks) until(instant time.Time, written *record) time.Duration {
+	byWall := instant.Sub(c.now.Round(0).Add(written.Skew))
+	if c.elapsed <= 0 {
+		return byWall
+	}
+	byMonotonic := instant.Sub(written.IssuedAt) - c.elapsed
+	return min(byWall, byMonotonic)
+}
+
+const (
+	// mintBackoffBase and mintBackoffCap bound the wait after failed attempts to obtain a token. An hour would be absurd for
+	// a credential that lives an hour.
+	mintBackoffBase = 5 * time.Second
+	mintBackoffCap  = 5 * time.Minute
+	// writeBackoffCap bounds the wait after the API server refused a write: asking it again is cheap, and nothing tells us
+	// when a quota or a policy has changed.
+	writeBackoffCap = time.Minute
+	// backoffFloor keeps a token close to its expiry from being tried in a hot loop.
+	backoffFloor = time.Second
+)
+
+// backoff is how long to wait after the given number of consecutive failures (at least 1). It doubles, bounded by cap;
+// up to a fifth less by the object's UID, so that a crowd that failed together does not return together; and, while a
+// token is still valid, at most a quarter of what is left, so that it never expires untried.
+func backoff(failures int32, limit time.Duration, uid types.UID, left time.Duration) time.Duration {
+	doublings := min(max(failures-1, 0), 16)
+	wait := min(mintBackoffBase<<doublings, limit)
+	wait -= time.Duration(float64(wait) / 5 * float64(spread(uid, time.Hour)) / float64(time.Hour))
+	if left > 0 {
+		wait = min(wait, left/4)
+	}
+	return max(wait, backoffFloor).Round(time.Second)
+}

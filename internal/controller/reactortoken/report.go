@@ -1,0 +1,248 @@
+package reactortoken
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// reported is what a pass tells: the status, the events that announce a change of it, and how long until the next pass.
+type reported struct {
+	status v1alpha1.ReactorTokenStatus
+	events []notice
+	wake   time.Duration // 0: a watch wakes the next pass
+}
+
+// report derives status and events from what was seen, planned and done. It is pure.
+func report(token *v1alpha1.ReactorToken, seen *observation, planned plan, done outcome) reported {
+	v := viewOf(token, seen, planned, done)
+	status := seen.status.DeepCopy()
+	status.ObservedGeneration = token.Generation
+	reportToken(status, token, seen, &v)
+	reportFailure(status, token, seen, &v)
+	setConditions(status, token, &v)
+	if done.delivered && v.record != nil {
+		status.DeliveredTokenID = v.record.TokenID
+	}
+	return reported{status: *status, events: eventsOf(token, seen, &v, status), wake: wakeAfter(status, &v)}
+}
+
+// view is what the status is derived from.
+type view struct {
+	plan
+	outcome
+	record   *record // of the token that the Secret holds now; nil when it holds none of ours
+	valid    bool    // and it has not expired
+	obstacle *obstacle
+}
+
+func viewOf(token *v1alpha1.ReactorToken, seen *observation, planned plan, done outcome) view {
+	v := view{plan: planned, outcome: done, record: seen.target.token(), obstacle: planned.obstacle}
+	if v.outcome.record != nil {
+		v.record = v.outcome.record
+	}
+	v.valid = v.record != nil && v.clocks.until(v.record.ExpiresAt, v.record) > 0
+	switch {
+	case done.failed != nil:
+		v.obstacle = done.failed
+	case done.waiting != nil:
+		v.obstacle = done.waiting
+	}
+	return v
+}
+
+// reportToken tells of the token in the Secret.
+func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *view) {
+	if v.record == nil {
+		status.SecretName, status.SecretResourceVersion = "", ""
+		status.IssuedTime, status.ExpirationTime, status.RenewalTime = nil, nil, nil
+		status.RequestedLifetime, status.GrantedLifetime = "", ""
+		return
+	}
+	terms := grantOf(&token.Spec, v.record)
+	status.SecretName = token.TargetSecretName()
+	switch {
+	case v.version != "":
+		status.SecretResourceVersion = v.version
+	case !seen.target.drifted:
+		status.SecretResourceVersion = seen.target.resourceVersion
+	}
+	status.IssuedTime = timestamp(v.record.IssuedAt)
+	status.ExpirationTime = timestamp(v.record.ExpiresAt)
+	status.RenewalTime = timestamp(renewalTime(&token.Spec, token.UID, v.record))
+	status.RequestedLifetime = v1alpha1.DurationOf(terms.requested)
+	status.GrantedLifetime = v1alpha1.DurationOf(terms.granted)
+	if v.record.RenewRequest != "" {
+		status.LastHandledRenewRequest = v.record.RenewRequest
+	}
+}
+
+// reportFailure keeps what a wait after a failure needs: how often, until when, and what was attempted.
+func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *view) {
+	switch {
+	case v.obstacle == nil && v.cause != causeNone && !v.issued:
+		// neither a success nor a failed attempt: the pass is repeated
+	case v.obstacle == nil:
+		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
+	case v.failed != nil:
+		status.ConsecutiveFailures++
+		status.NextAttemptTime = timestamp(v.obstacle.until)
+		status.LastFailure = attemptOf(token, seen, v.obstacle)
+	case v.waiting != nil && !v.obstacle.until.IsZero(): // the key is held, or was refused
+		status.NextAttemptTime = timestamp(v.obstacle.until)
+		status.LastFailure = attemptOf(token, seen, v.obstacle)
+	case v.obstacle.reason == v1alpha1.ReasonMintBudgetSpent:
+		status.NextAttemptTime = timestamp(v.obstacle.until)
+	case v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
+		status.NextAttemptTime = nil
+	case status.LastFailure == nil || status.LastFailure.Reason != v.obstacle.reason:
+		status.NextAttemptTime, status.LastFailure = nil, nil
+	}
+}
+
+func attemptOf(token *v1alpha1.ReactorToken, seen *observation, found *obstacle) *v1alpha1.FailedAttempt {
+	return &v1alpha1.FailedAttempt{
+		Reason: found.reason, Message: bounded(found.message, longestFailureMessage),
+		RequestHash: requestHash(&token.Spec), KeyFingerprint: seen.key.fingerprint, RenewRequest: renewRequestOf(token),
+	}
+}
+
+// setConditions writes Ready, Renewed, LifetimeClamped and Stalled.
+func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, v *view) {
+	set := func(kind string, state metav1.ConditionStatus, reason, message string) {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: state, Reason: reason, Message: bounded(message, longestConditionMessage),
+			ObservedGeneration: token.Generation, LastTransitionTime: metav1.NewTime(v.clocks.now.Truncate(time.Second)),
+		})
+	}
+	ready, reason, message := readiness(token, v)
+	set(v1alpha1.ConditionReady, ready, reason, message)
+	if state, reason, message := renewal(status, v); reason != "" {
+		set(v1alpha1.ConditionRenewed, state, reason, message)
+	}
+	if v.record != nil {
+		clamped, reason, message := clamping(grantOf(&token.Spec, v.record))
+		set(v1alpha1.ConditionLifetimeClamped, clamped, reason, message)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionLifetimeClamped)
+	}
+	if !v.valid && v.obstacle != nil && v.obstacle.kind == kindUserMustAct {
+		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v.obstacle.reason, v.obstacle.message)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
+	}
+}
+
+// readiness is True while there is a valid token in the Secret, whatever became of its renewal.
+func readiness(token *v1alpha1.ReactorToken, v *view) (metav1.ConditionStatus, string, string) {
+	switch {
+	case v.valid:
+		return metav1.ConditionTrue, v1alpha1.ReasonTokenValid, fmt.Sprintf("Secret %q holds a token that is valid until %s",
+			token.TargetSecretName(), v.record.ExpiresAt.Format(time.RFC3339))
+	case v.record != nil && v.obstacle != nil:
+		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, fmt.Sprintf("the token expired at %s, and no new one could be had: %s: %s",
+			v.record.ExpiresAt.Format(time.RFC3339), v.obstacle.reason, v.obstacle.message)
+	case v.record != nil:
+		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, "the token expired at " + v.record.ExpiresAt.Format(time.RFC3339)
+	case v.obstacle != nil:
+		return metav1.ConditionFalse, v.obstacle.reason, v.obstacle.message
+	default:
+		return metav1.ConditionFalse, v1alpha1.ReasonPending, "a token is being requested"
+	}
+}
+
+// renewal says how the last attempt to obtain a token ended. While a valid token waits its turn to be renewed, nothing has
+// been attempted, and the condition stays as it is: no reason is returned.
+func renewal(status *v1alpha1.ReactorTokenStatus, v *view) (metav1.ConditionStatus, string, string) {
+	switch {
+	case v.obstacle == nil && v.valid && (v.cause == causeNone || v.issued):
+		return metav1.ConditionTrue, v1alpha1.ReasonIssued, "the token was issued at " + v.record.IssuedAt.Format(time.RFC3339)
+	case v.obstacle == nil || v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
+		if meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed) != nil {
+			return "", "", ""
+		}
+		return metav1.ConditionUnknown, v1alpha1.ReasonPending, "the first token is on its way"
+	default:
+		return metav1.ConditionFalse, v.obstacle.reason, v.obstacle.message
+	}
+}
+
+// clamping compares what was granted with what was asked for.
+func clamping(terms grant) (metav1.ConditionStatus, string, string) {
+	asked, got := v1alpha1.DurationOf(terms.requested), v1alpha1.DurationOf(terms.granted)
+	switch {
+	case terms.renewBeforeIgnored:
+		return metav1.ConditionTrue, v1alpha1.ReasonRenewBeforeIgnored, fmt.Sprintf(
+			"%s was asked for and %s granted; spec.renewBefore does not fit into that, and the default of %s is used",
+			asked, got, v1alpha1.DurationOf(terms.renewBefore))
+	case terms.clamped:
+		return metav1.ConditionTrue, v1alpha1.ReasonShortened, fmt.Sprintf("%s was asked for and %s granted", asked, got)
+	default:
+		return metav1.ConditionFalse, v1alpha1.ReasonAsRequested, fmt.Sprintf("%s was asked for, and granted", asked)
+	}
+}
+
+// waitForWake is how long a pass waits at most for what another pass will wake it for.
+const waitForWake = probeTimeout
+
+// wakeAfter is how long until something changes by itself: the token is due for renewal, or expires, or the next attempt is
+// due. Everything else has a watch.
+func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
+	var instants []time.Duration
+	if v.valid {
+		instants = append(instants, v.clocks.until(v.record.ExpiresAt, v.record))
+	}
+	switch {
+	case v.obstacle == nil && v.valid:
+		instants = append(instants, v.clocks.until(status.RenewalTime.Time, v.record))
+	case v.obstacle != nil && !v.obstacle.until.IsZero():
+		instants = append(instants, v.obstacle.until.Sub(v.clocks.now))
+	case v.waiting != nil:
+		instants = append(instants, waitForWake)
+	}
+	if len(instants) == 0 {
+		return 0
+	}
+	soonest := instants[0]
+	for _, instant := range instants[1:] {
+		soonest = min(soonest, instant)
+	}
+	return max(soonest, time.Millisecond)
+}
+
+// statusChanged reports whether a status is worth a write. That the Secret was seen at another version, and found right, is
+// not: the version in status only saves a read after a restart.
+func statusChanged(before, after *v1alpha1.ReactorTokenStatus) bool {
+	ignoring := before.DeepCopy()
+	ignoring.SecretResourceVersion = after.SecretResourceVersion
+	return !equality.Semantic.DeepEqual(ignoring, after)
+}
+
+func timestamp(instant time.Time) *metav1.Time {
+	if instant.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: instant.UTC().Truncate(time.Second)}
+}
+
+const (
+	longestConditionMessage = 4096 // bytes; the API allows 32768, and nobody reads that
+	longestFailureMessage   = 1024 // bytes, as status.lastFailure.message allows
+)
+
+// bounded cuts a text to a number of bytes, not within a character.
+func bounded(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	cut := most - len("…")
+	for cut > 0 && text[cut]&0xC0 == 0x80 { // a continuation byte of UTF-8
+		cut--
+	}
+	return text[:cut] + "…"
+}

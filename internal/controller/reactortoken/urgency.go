@@ -1,0 +1,118 @@
+package reactortoken
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// urgency orders the mints when more are due than the rate allows. A smaller one goes first.
+type urgency int
+
+const (
+	// urgencyExpiring: the token is about to expire, or has, or is gone: pods are without a valid token, or soon will be.
+	urgencyExpiring urgency = iota
+	// urgencyChanged: the key or the request changed, or a person asked.
+	urgencyChanged
+	// urgencyNew: the object is new; nobody can rely on its token yet.
+	urgencyNew
+	// urgencyRenewal: an ordinary renewal, with a third of the token's life in hand.
+	urgencyRenewal
+
+	urgencyLevels = int(urgencyRenewal) + 1
+)
+
+// ticket is an object's place in the line.
+type ticket struct {
+	object      types.NamespacedName
+	fingerprint string // of the API key
+	urgency     urgency
+}
+
+// line is the line of the objects that wait for the rate: by urgency first, then round-robin over namespaces, so that one
+// tenant's thousand tokens do not starve another's one, then in order of arrival.
+type line struct {
+	levels  [urgencyLevels]roundRobin
+	tickets map[types.NamespacedName]ticket
+}
+
+// roundRobin takes namespaces in turn.
+type roundRobin struct {
+	turns       []string // namespaces, the next one first
+	byNamespace map[string][]ticket
+}
+
+// join adds a ticket, or replaces the object's earlier one when the urgency changed.
+func (l *line) join(t ticket) {
+	if earlier, ok := l.tickets[t.object]; ok {
+		if earlier == t {
+			return
+		}
+		l.leave(t.object)
+	}
+	if l.tickets == nil {
+		l.tickets = map[types.NamespacedName]ticket{}
+	}
+	l.tickets[t.object] = t
+	l.levels[t.urgency].push(t)
+}
+
+// leave takes the object out of the line, if it stands there.
+func (l *line) leave(object types.NamespacedName) {
+	if t, ok := l.tickets[object]; ok {
+		delete(l.tickets, object)
+		l.levels[t.urgency].remove(t)
+	}
+}
+
+// next takes the most urgent ticket out of the line.
+func (l *line) next() (ticket, bool) {
+	for level := range l.levels {
+		if t, ok := l.levels[level].pop(); ok {
+			delete(l.tickets, t.object)
+			return t, true
+		}
+	}
+	return ticket{}, false
+}
+
+func (l *line) empty() bool { return len(l.tickets) == 0 }
+
+func (r *roundRobin) push(t ticket) {
+	if r.byNamespace == nil {
+		r.byNamespace = map[string][]ticket{}
+	}
+	namespace := t.object.Namespace
+	if len(r.byNamespace[namespace]) == 0 {
+		r.turns = append(r.turns, namespace)
+	}
+	r.byNamespace[namespace] = append(r.byNamespace[namespace], t)
+}
+
+func (r *roundRobin) pop() (ticket, bool) {
+	if len(r.turns) == 0 {
+		return ticket{}, false
+	}
+	namespace := r.turns[0]
+	r.turns = r.turns[1:]
+	tickets := r.byNamespace[namespace]
+	first, rest := tickets[0], tickets[1:]
+	if len(rest) == 0 {
+		delete(r.byNamespace, namespace)
+		return first, true
+	}
+	r.byNamespace[namespace] = rest
+	r.turns = append(r.turns, namespace)
+	return first, true
+}
+
+func (r *roundRobin) remove(t ticket) {
+	namespace := t.object.Namespace
+	rest := slices.DeleteFunc(r.byNamespace[namespace], func(other ticket) bool { return other.object == t.object })
+	if len(rest) > 0 {
+		r.byNamespace[namespace] = rest
+		return
+	}
+	delete(r.byNamespace, namespace)
+	r.turns = slices.DeleteFunc(r.turns, func(turn string) bool { return turn == namespace })
+}

@@ -1,0 +1,239 @@
+package reactortoken
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+const (
+	indexAPIKey = "spec.apiKeySecretRef.name" // ReactorTokens by the Secret of their API key
+	indexTarget = "targetSecretName"          // ReactorTokens by the Secret that they write
+	indexWriter = "tokenName"                 // Secrets by the ReactorToken that their annotations name
+)
+
+// keyDebounce is how long the pass waits after the Secret of an API key was edited, so that three quick edits cost one mint.
+const keyDebounce = time.Second
+
+// A failed pass is retried after retryBase, doubling up to retryCap. The default of controller-runtime begins at 5 ms, which
+// is rude to a paid API. What failed at Reactor itself does not come here: its backoff stands in status.
+const (
+	retryBase = time.Second
+	retryCap  = 5 * time.Minute
+)
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// SetupWithManager registers the controller, its indexes and its watches. It returns an error when the manager has a
+// controller of this name already, or its cache cannot be indexed.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if err := r.index(context.Background(), mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	if err := mgr.Add(r.admission); err != nil {
+		return fmt.Errorf("adding the admission of mints to the manager: %w", err)
+	}
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("reactortoken").
+		For(&v1alpha1.ReactorToken{}, builder.WithPredicates(tokenPredicate())).
+		Watches(&v1alpha1.ReactorToken{}, r.rivalHandler()).
+		WatchesMetadata(&corev1.Secret{}, r.secretHandler()).
+		WatchesRawSource(source.Func(r.captureQueue)).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: r.concurrency,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryBase, retryCap),
+			ReconciliationTimeout:   passTimeout,
+			EnableWarmup:            new(true),
+		}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("setting up the ReactorToken controller: %w", err)
+	}
+	return nil
+}
+
+func (r *Reconciler) index(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, wanted := range []struct {
+		object  client.Object
+		field   string
+		extract client.IndexerFunc
+	}{
+		{&v1alpha1.ReactorToken{}, indexAPIKey, apiKeySecretOf},
+		{&v1alpha1.ReactorToken{}, indexTarget, targetSecretOf},
+		{secretMetadata(), indexWriter, writerOf},
+	} {
+		if err := indexer.IndexField(ctx, wanted.object, wanted.field, wanted.extract); err != nil {
+			return fmt.Errorf("indexing %T by %s: %w", wanted.object, wanted.field, err)
+		}
+	}
+	return nil
+}
+
+func apiKeySecretOf(object client.Object) []string {
+	if token, ok := object.(*v1alpha1.ReactorToken); ok {
+		return []string{token.Spec.APIKeySecretRef.Name}
+	}
+	return nil
+}
+
+func targetSecretOf(object client.Object) []string {
+	if token, ok := object.(*v1alpha1.ReactorToken); ok {
+		return []string{token.TargetSecretName()}
+	}
+	return nil
+}
+
+func writerOf(object client.Object) []string {
+	if name := object.GetAnnotations()[v1alpha1.TokenNameAnnotation]; name != "" {
+		return []string{name}
+	}
+	return nil
+}
+
+// SecretCache is how Secrets are to be cached: their metadata, without most of that. An annotation such as
+// kubectl.kubernetes.io/last-applied-configuration is metadata too, and holds the whole payload. The field selector
+// leaves out the Secrets of Helm releases and service accounts, which are many, large, and never ours.
+func SecretCache() cache.ByObject {
+	return cache.ByObject{
+		Field: fields.AndSelectors(
+			fields.OneTermNotEqualSelector("type", "helm.sh/release.v1"),
+			fields.OneTermNotEqualSelector("type", string(corev1.SecretTypeServiceAccountToken)),
+		),
+		Transform: keepNeeded,
+	}
+}
+
+// keepNeeded drops all of a Secret's metadata that no decision looks at.
+func keepNeeded(object any) (any, error) {
+	meta, ok := object.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return object, nil
+	}
+	meta.ObjectMeta = metav1.ObjectMeta{
+		Namespace: meta.Namespace, Name: meta.Name, UID: meta.UID, ResourceVersion: meta.ResourceVersion,
+		DeletionTimestamp: meta.DeletionTimestamp,
+		OwnerReferences:   meta.OwnerReferences,
+		Annotations:       ours(meta.Annotations),
+	}
+	return meta, nil
+}
+
+func ours(annotations map[string]string) map[string]string {
+	kept := maps.Clone(annotations)
+	maps.DeleteFunc(kept, func(name, _ string) bool { return !strings.HasPrefix(name, "reactor.inc/") })
+	if len(kept) == 0 {
+		return nil
+	}
+	return kept
+}
+
+// tokenPredicate lets through what can change the answer: the spec, the request to renew, the deletion. Neither our own
+// status writes nor any other edit of metadata wakes the loop.
+func tokenPredicate() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		const renew = v1alpha1.RenewRequestedAtAnnotation
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
+			e.ObjectOld.GetAnnotations()[renew] != e.ObjectNew.GetAnnotations()[renew] ||
+			e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+	}}
+}
+
+// rivalHandler wakes the other ReactorTokens with the same target Secret when one stops claiming it.
+func (r *Reconciler) rivalHandler() handler.EventHandler {
+	return handler.Funcs{
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			before, after := targetSecretOf(e.ObjectOld), targetSecretOf(e.ObjectNew)
+			if len(before) == 1 && len(after) == 1 && before[0] != after[0] {
+				r.enqueue(ctx, q, 0, e.ObjectOld.GetNamespace(), indexTarget, before[0])
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			for _, name := range targetSecretOf(e.Object) {
+				r.enqueue(ctx, q, 0, e.Object.GetNamespace(), indexTarget, name)
+			}
+		},
+	}
+}
+
+// secretHandler maps a Secret to the ReactorTokens that write it or read their API key from it.
+func (r *Reconciler) secretHandler() handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			if e.IsInInitialList { // the ReactorTokens of the initial list are on their way anyway
+				r.enqueueWriter(q, e.Object)
+				return
+			}
+			r.secretChanged(ctx, q, e.Object, 0)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() {
+				r.enqueueWriter(q, e.ObjectOld)
+				r.secretChanged(ctx, q, e.ObjectNew, keyDebounce)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { r.secretChanged(ctx, q, e.Object, 0) },
+	}
+}
+
+func (r *Reconciler) secretChanged(ctx context.Context, q queue, secret client.Object, debounce time.Duration) {
+	r.enqueueWriter(q, secret)
+	r.enqueue(ctx, q, 0, secret.GetNamespace(), indexTarget, secret.GetName())
+	r.enqueue(ctx, q, debounce, secret.GetNamespace(), indexAPIKey, secret.GetName())
+}
+
+// enqueueWriter wakes the ReactorToken that the Secret's annotations name, which may be gone: then our keys leave an adopted
+// Secret.
+func (r *Reconciler) enqueueWriter(q queue, secret client.Object) {
+	for _, name := range writerOf(secret) {
+		q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: name}})
+	}
+}
+
+func (r *Reconciler) enqueue(ctx context.Context, q queue, after time.Duration, namespace, index, value string) {
+	tokens := &v1alpha1.ReactorTokenList{}
+	err := r.cache.List(ctx, tokens, client.InNamespace(namespace), client.MatchingFields{index: value})
+	if err != nil { // the cache fails only while it is being stopped
+		ctrl.LoggerFrom(ctx).Error(err, "finding the ReactorTokens of a Secret", "namespace", namespace, "secret", value)
+		return
+	}
+	for i := range tokens.Items {
+		q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&tokens.Items[i])}, after)
+	}
+}
+
+// captureQueue keeps the controller's queue, so that the admission of mints can wake the objects whose turn has come.
+func (r *Reconciler) captureQueue(_ context.Context, q queue) error {
+	r.queue.Store(&q)
+	return nil
+}
+
+func (r *Reconciler) wake(objects ...types.NamespacedName) {
+	q := r.queue.Load()
+	if q == nil {
+		return
+	}
+	for _, object := range objects {
+		(*q).Add(reconcile.Request{NamespacedName: object})
+	}
+}
