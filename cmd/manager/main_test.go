@@ -1,0 +1,34 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestRunAnswersQuestionsWithoutACluster(t *testing.T) {
+	t.Setenv("KUBECONFIG", "/does/not/exist")
+	for name, test := range map[string]struct {
+		args                 []string
+		wantCode             int
+		wantStdout, wantLine string // the beginning of each stream
+	}{
+		"--help":            {[]string{"--help"}, exitOK, "Reactor Operator keeps", ""},
+		"-h":                {[]string{"-h"}, exitOK, "Reactor Operator keeps", ""},
+		"--version":         {[]string{"--version"}, exitOK, "reactor-operator devel\n", ""},
+		"an unknown flag":   {[]string{"--kubeconfig=x"}, exitUsage, "", "unknown flag: --kubeconfig; --help lists the flags\n"},
+		"two wrong values":  {[]string{"--mint-qps=0", "--mint-burst=0"}, exitUsage, "", "--mint-qps=0: write a number greater than 0, such as 20\n--mint-burst=0: "},
+		"a missing cluster": {[]string{"--log-format=text"}, exitFailed, "", "time="},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			if code := run(t.Context(), test.args, &stdout, &stderr); code != test.wantCode {
+				t.Errorf("exit code %d, want %d", code, test.wantCode)
+			}
+			for stream, want := range map[*strings.Builder]string{&stdout: test.wantStdout, &stderr: test.wantLine} {
+				if got := stream.String(); !strings.HasPrefix(got, want) || (want == "") != (got == "") {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,121 @@
+package operator
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/config"
+)
+
+// newTestManager returns a manager that has not begun to talk to its cluster, which does not exist.
+func newTestManager(t *testing.T, settings config.Config) manager.Manager {
+	t.Helper()
+	options := managerOptions(settings)
+	options.Controller.SkipNameValidation = new(true) // one process, several managers
+	options.MapperProvider = func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+		mapper := meta.NewDefaultRESTMapper(nil)
+		mapper.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
+		mapper.Add(v1alpha1.SchemeGroupVersion.WithKind("ReactorToken"), meta.RESTScopeNamespace)
+		return mapper, nil
+	}
+	mgr, err := manager.New(clusterConfig(&rest.Config{Host: "https://127.0.0.1:1"}, settings, "test"), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mgr
+}
+
+// quiet are flags that open no port and need no namespace.
+var quiet = []string{"--metrics-bind-address=0", "--health-probe-bind-address=0", "--leader-elect=false"}
+
+func TestControllersAreAddedToAManager(t *testing.T) {
+	for name, args := range map[string][]string{
+		"of the whole cluster":     nil,
+		"of a list of namespaces":  {"--namespaces=studio,media"},
+		"named twice":              {"--controllers=tokens,tokens"},
+		"with everything allowed":  {"--allow-restart", "--allow-prompt-delivery"},
+		"with an emulator's URL":   {"--api-url=http://127.0.0.1:8080"},
+		"without series per token": {"--metrics-per-token=false"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			settings := settingsOf(t, append(args, quiet...)...)
+			registry := prometheus.NewPedanticRegistry()
+			if err := AddControllers(newTestManager(t, settings), settings, "test", registry); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"reactor_mint_duration_seconds", "reactor_mint_requests_total", "reactor_operator_build_info"},
+				namesIn(t, registry)); diff != "" {
+				t.Errorf("metrics before the election (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func namesIn(t *testing.T, registry prometheus.Gatherer) []string {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, family := range families {
+		names = append(names, family.GetName())
+	}
+	return names
+}
+
+func TestAReadThroughTheCacheDoesNotStartAWatchOfSecrets(t *testing.T) {
+	mgr := newTestManager(t, settingsOf(t, quiet...))
+	err := mgr.GetCache().Get(t.Context(), types.NamespacedName{Namespace: "studio", Name: "web"}, &corev1.Secret{})
+	if _, refused := errors.AsType[*cache.ErrResourceNotCached](err); !refused {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAddControllersNamesTheFlagThatIsWrong(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	text := filepath.Join(t.TempDir(), "text.pem")
+	for path, content := range map[string]string{empty: "", text: "not a certificate"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]struct{ path, want string }{
+		"a file that is not there": {filepath.Join(t.TempDir(), "none.pem"), "--ca-bundle: open "},
+		"an empty file":            {empty, "is empty"},
+		"a file of something else": {text, "--api-url or --ca-bundle: CA bundle: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			settings := settingsOf(t, append([]string{"--ca-bundle=" + test.path}, quiet...)...)
+			err := AddControllers(newTestManager(t, settings), settings, "test", prometheus.NewRegistry())
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q in it", err, test.want)
+			}
+		})
+	}
+}
+
+func TestAddControllersRefusesARegistryThatIsTaken(t *testing.T) {
+	settings := settingsOf(t, quiet...)
+	registry := prometheus.NewRegistry()
+	if err := AddControllers(newTestManager(t, settings), settings, "test", registry); err != nil {
+		t.Fatal(err)
+	}
+	if err := AddControllers(newTestManager(t, settings), settings, "test", registry); err == nil {
+		t.Error("no error")
+	}
+}

@@ -1,0 +1,133 @@
+package operator
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	runtimeconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
+)
+
+const (
+	// leaseName is the lease that the leader holds.
+	leaseName = "reactor-operator.reactor.inc"
+
+	// shutdownTimeout is how long what is in flight may take to finish: a call to Reactor takes up to 15 s, and its token
+	// is then written. The pod's terminationGracePeriodSeconds must be longer.
+	shutdownTimeout = 30 * time.Second
+
+	// passTimeout bounds a pass over one object: a call to Reactor and several to the Kubernetes API, some of them retried.
+	passTimeout = time.Minute
+)
+
+// NewManager returns a manager for the cluster that kube names. It runs no controllers yet.
+func NewManager(kube *rest.Config, settings config.Config, version string) (manager.Manager, error) {
+	mgr, err := manager.New(clusterConfig(kube, settings, version), managerOptions(settings))
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	return mgr, addProbes(mgr)
+}
+
+// clusterConfig returns a copy of kube with our name and our limits. The limits hold for each kind of object, since every
+// client that controller-runtime makes counts for itself.
+func clusterConfig(kube *rest.Config, settings config.Config, version string) *rest.Config {
+	kube = rest.CopyConfig(kube)
+	kube.UserAgent = userAgent(version)
+	kube.QPS, kube.Burst = settings.KubeAPIQPS, settings.KubeAPIBurst
+	if kube.QPS == 0 {
+		kube.QPS = -1 // client-go takes 0 for its default, which is 5
+	}
+	return kube
+}
+
+// userAgent names this program to Reactor and to Kubernetes.
+func userAgent(version string) string { return "reactor-operator/" + version }
+
+func managerOptions(settings config.Config) manager.Options {
+	return manager.Options{
+		Scheme:  newScheme(),
+		Cache:   cacheOptions(settings.Namespaces),
+		Client:  clientOptions(),
+		Metrics: metricsOptions(settings),
+		Controller: runtimeconfig.Controller{
+			MaxConcurrentReconciles: settings.Concurrency,
+			ReconciliationTimeout:   passTimeout,
+			EnableWarmup:            new(true), // a replica that stands by has its caches filled
+		},
+
+		LeaderElection:          settings.LeaderElect,
+		LeaderElectionID:        leaseName,
+		LeaderElectionNamespace: settings.LeaderElectionNamespace,
+		// Safe, because main ends when the manager does.
+		LeaderElectionReleaseOnCancel: true,
+
+		HealthProbeBindAddress:  settings.HealthProbeBindAddress,
+		PprofBindAddress:        config.Off,
+		GracefulShutdownTimeout: new(shutdownTimeout),
+	}
+}
+
+func newScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
+// cacheOptions limits what is watched and what of it is kept. The entry of Secrets governs all forms in which they could be
+// cached, typed and metadata only, since controller-runtime looks it up by the kind.
+func cacheOptions(namespaces []string) cache.Options {
+	return cache.Options{
+		DefaultNamespaces: watched(namespaces),
+		DefaultTransform:  cache.TransformStripManagedFields(),
+		ByObject:          map[client.Object]cache.ByObject{&corev1.Secret{}: reactortoken.SecretCache()},
+		// A read must not start a watch: of Secrets, that would fetch all their payloads.
+		ReaderFailOnMissingInformer: true,
+	}
+}
+
+// watched returns nil, which is the whole cluster, for no namespaces.
+func watched(namespaces []string) map[string]cache.Config {
+	if len(namespaces) == 0 {
+		return nil
+	}
+	configs := make(map[string]cache.Config, len(namespaces))
+	for _, namespace := range namespaces {
+		configs[namespace] = cache.Config{}
+	}
+	return configs
+}
+
+// clientOptions makes reads of Secrets and Pods live in every form, also that of metadata: who wants the cached metadata of
+// Secrets reads the cache itself.
+func clientOptions() client.Options {
+	return client.Options{
+		FieldOwner:      reactortoken.FieldOwner,
+		FieldValidation: metav1.FieldValidationStrict,
+		Cache:           &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.Pod{}}},
+	}
+}
+
+// metricsOptions serves over HTTPS always. The certificate is self-signed: whoever scrapes proves who they are, not we.
+func metricsOptions(settings config.Config) metricsserver.Options {
+	options := metricsserver.Options{BindAddress: settings.MetricsBindAddress, SecureServing: true}
+	if settings.MetricsAuth {
+		options.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	return options
+}
