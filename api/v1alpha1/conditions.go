@@ -52,6 +52,10 @@ const (
 	// object has asked for as many tokens as it may. It goes on at status.nextAttemptTime.
 	ReasonMintBudgetSpent = "MintBudgetSpent"
 
+	// ReasonSecretContested: the token is right, but something else keeps changing what the operator owns around it in the
+	// target Secret.
+	ReasonSecretContested = "SecretContested"
+
 	// ReasonSecretNotOwned: a Secret with the target's name exists and is not the operator's. It is not touched.
 	ReasonSecretNotOwned = "SecretNotOwned"
 	// ReasonSecretClaimed: an older ReactorToken writes the same Secret.

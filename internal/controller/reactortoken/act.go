@@ -123,6 +123,7 @@ func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, me
 
 // repair writes the token that is there once more, with everything around it as the spec wants it.
 func (r *Reconciler) repair(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, done *outcome) {
+	mem.repairs.AllowN(seen.clocks.now, 1)
 	jwt := jwtIn(seen.target.live)
 	desired := buildSecret(token, jwt, seen.target.record, seen.target.adopted())
 	version, err := r.write(ctx, desired, &seen.target)

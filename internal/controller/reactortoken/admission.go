@@ -56,6 +56,7 @@ const (
 func (a *admission) admit(t ticket, now time.Time) (verdict, gateView) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.stopWaiting(t.object)
 	g := a.gate(t.fingerprint)
 	if !g.lets(t.object, now) {
 		a.leaveLocked(t.object)
@@ -113,6 +114,10 @@ func (a *admission) leave(object types.NamespacedName) {
 func (a *admission) leaveLocked(object types.NamespacedName) {
 	a.line.leave(object)
 	delete(a.turns, object)
+	a.stopWaiting(object)
+}
+
+func (a *admission) stopWaiting(object types.NamespacedName) {
 	if g, ok := a.waitingFor[object]; ok {
 		delete(g.waiting, object)
 		delete(a.waitingFor, object)

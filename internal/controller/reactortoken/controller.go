@@ -23,7 +23,6 @@ import (
 
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens,verbs=get;list;watch
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens/status,verbs=get;patch
-// +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -111,7 +110,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.writeStatus(ctx, token, mem, told.status); err != nil {
 		return ctrl.Result{}, err
 	}
-	r.announce(token, told.events)
+	r.announce(ctx, token, told.events)
 	return schedule(told, done)
 }
 

@@ -18,6 +18,7 @@ type observation struct {
 	claimedBy   string     // the name of the ReactorToken that has the better right to the target Secret
 	held        *heldToken // minted and not written yet
 	budgetUntil time.Time  // when the mint budget allows another mint that is not a renewal; zero: now
+	repairUntil time.Time  // when the repair budget allows another repair; zero: now
 	leftovers   []leftoverSecret
 }
 
@@ -89,17 +90,29 @@ var mintChecks = []check{
 	backingOff, // a failed attempt, and its instant is not there yet
 }
 
+// repairChecks stand before the Secret is put right around the token that it has.
+var repairChecks = []check{
+	backingOff,      // the API server refused this a moment ago
+	secretContested, // somebody puts it wrong again each time
+}
+
 // decide says what to do. It is pure: the order of its checks is the order of the lists above, and a test pins it.
 func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
 	if found := first(targetChecks, token, seen); found != nil {
 		return plan{obstacle: found}
 	}
 	result := plan{cause: causeOf(token, seen)}
+	var contested *obstacle
 	if seen.target.token() != nil && seen.target.drifted {
-		result.write = writeRepair
+		if contested = first(repairChecks, token, seen); contested == nil {
+			result.write = writeRepair
+		}
 	}
 	if result.cause == causeNone {
 		result.obstacle = first([]check{suspended, keyProblem}, token, seen) // told before it hurts
+		if result.obstacle == nil {
+			result.obstacle = contested
+		}
 		return result
 	}
 	result.write, result.obstacle = obtain(token, seen, result)
@@ -297,6 +310,15 @@ func budgetSpent(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
 	return &obstacle{kind: kindLater, until: seen.budgetUntil, problem: problem{v1alpha1.ReasonMintBudgetSpent, fmt.Sprintf(
 		"%d tokens were requested in a short time because the Secret, the key or the spec keeps changing: find out who changes it. One more is requested every %s",
 		budgetBurst, v1alpha1.DurationOf(budgetRefill))}}
+}
+
+func secretContested(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	if seen.repairUntil.IsZero() {
+		return nil
+	}
+	return &obstacle{kind: kindLater, until: seen.repairUntil, problem: problem{v1alpha1.ReasonSecretContested, fmt.Sprintf(
+		"something else keeps changing what the operator owns in Secret %q: find out who does. It is put right every %s",
+		token.TargetSecretName(), v1alpha1.DurationOf(repairRefill))}}
 }
 
 func mustAct(reason, format string, args ...any) *obstacle {

@@ -1,12 +1,14 @@
 package reactortoken
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
@@ -104,9 +106,10 @@ func settingEvents(token *v1alpha1.ReactorToken) []notice {
 		token.Spec.RenewBefore, v1alpha1.DurationOf(promptEnough))}
 }
 
-// announce emits the events of a pass, after the status that they speak of was written.
-func (r *Reconciler) announce(token *v1alpha1.ReactorToken, told []notice) {
+// announce logs and emits the events of a pass, after the status that they speak of was written.
+func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.ReactorToken, told []notice) {
 	for _, n := range told {
+		ctrl.LoggerFrom(ctx).Info(n.note, "reason", n.reason)
 		r.recorder.Eventf(token, nil, n.kind, n.reason, n.action, "%s", bounded(n.note, longestNote))
 	}
 }

@@ -18,6 +18,12 @@ const (
 	budgetRefill = 3 * time.Minute
 )
 
+// A repair costs a read and a write, and no mint; it has a budget of its own.
+const (
+	repairBurst  = 20
+	repairRefill = 10 * time.Second
+)
+
 // memory is what this process knows of each object and may forget: after a restart everything is read back from the Secret
 // and the status, or begins anew. The state table in docs/architecture.md lists it.
 type memory struct {
@@ -36,7 +42,8 @@ type remembered struct {
 	held *heldToken
 	// received is when this process received the token with this id; the time carries Go's monotonic reading.
 	received received
-	budget   *rate.Limiter
+	budget   *rate.Limiter // of mints
+	repairs  *rate.Limiter
 }
 
 // checkedSecret is a version of the target Secret whose content was seen to be right.
@@ -69,7 +76,11 @@ func (m *memory) of(token *v1alpha1.ReactorToken) *remembered {
 	name := types.NamespacedName{Namespace: token.Namespace, Name: token.Name}
 	known, ok := m.objects[name]
 	if !ok || known.uid != token.UID {
-		known = &remembered{uid: token.UID, budget: rate.NewLimiter(rate.Every(budgetRefill), budgetBurst)}
+		known = &remembered{
+			uid:     token.UID,
+			budget:  rate.NewLimiter(rate.Every(budgetRefill), budgetBurst),
+			repairs: rate.NewLimiter(rate.Every(repairRefill), repairBurst),
+		}
 		known.secret = checkedSecret{token.Status.SecretName, token.Status.SecretResourceVersion}
 		m.objects[name] = known
 	}
@@ -91,11 +102,11 @@ func (m *memory) forget(name types.NamespacedName) {
 	delete(m.objects, name)
 }
 
-// budgetSpentUntil is when the next mint that is not a renewal may happen; zero when one may happen now.
-func (r *remembered) budgetSpentUntil(now time.Time) time.Time {
-	missing := 1 - r.budget.TokensAt(now)
+// spentUntil is when a budget allows one more; zero when it does now.
+func spentUntil(budget *rate.Limiter, now time.Time) time.Time {
+	missing := 1 - budget.TokensAt(now)
 	if missing <= 0 {
 		return time.Time{}
 	}
-	return now.Add(time.Duration(missing * float64(budgetRefill))).Truncate(time.Second).Add(time.Second)
+	return wholeSecond(now.Add(time.Duration(missing / float64(budget.Limit()) * float64(time.Second))))
 }

@@ -42,7 +42,8 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 		return nil, err
 	}
 	seen.clocks = clocksAt(r.clock.Now(), mem.receivedAt(seen.target.record))
-	seen.budgetUntil = mem.budgetSpentUntil(seen.clocks.now)
+	seen.budgetUntil = spentUntil(mem.budget, seen.clocks.now)
+	seen.repairUntil = spentUntil(mem.repairs, seen.clocks.now)
 	return seen, nil
 }
 

@@ -99,7 +99,7 @@ func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 	case v.obstacle.reason == v1alpha1.ReasonMintBudgetSpent:
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 	case v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
-		status.NextAttemptTime = nil
+		// waiting for a turn: what is known of the last failure stays
 	case status.LastFailure == nil || status.LastFailure.Reason != v.obstacle.reason:
 		status.NextAttemptTime, status.LastFailure = nil, nil
 	}

@@ -135,7 +135,7 @@ func buildSecret(token *v1alpha1.ReactorToken, jwt reactor.Secret, written *reco
 		desired.labels[managedByLabel] = managedByValue
 	}
 	if !adopted && !retained {
-		desired.owner = metav1.NewControllerRef(token, v1alpha1.SchemeGroupVersion.WithKind("ReactorToken"))
+		desired.owner = ownerReference(token)
 	}
 	for name, value := range token.Spec.Secret.Labels {
 		desired.labels[name] = string(value)
@@ -144,6 +144,14 @@ func buildSecret(token *v1alpha1.ReactorToken, jwt reactor.Secret, written *reco
 		desired.annotations[name] = string(value)
 	}
 	return desired
+}
+
+// ownerReference makes the Secret go with its ReactorToken. It does not block the owner's deletion: that would take the right to
+// set finalizers on ReactorTokens, and nothing waits for the Secret to be gone.
+func ownerReference(token *v1alpha1.ReactorToken) *metav1.OwnerReference {
+	reference := metav1.NewControllerRef(token, v1alpha1.SchemeGroupVersion.WithKind("ReactorToken"))
+	reference.BlockOwnerDeletion = nil
+	return reference
 }
 
 // object is the desired Secret in the form that Create takes.
@@ -172,7 +180,7 @@ func (d desiredSecret) applyConfiguration(uid types.UID, resourceVersion string)
 		secret.WithOwnerReferences(metav1ac.OwnerReference().
 			WithAPIVersion(d.owner.APIVersion).WithKind(d.owner.Kind).
 			WithName(d.owner.Name).WithUID(d.owner.UID).
-			WithController(true).WithBlockOwnerDeletion(true))
+			WithController(true))
 	}
 	return secret
 }
