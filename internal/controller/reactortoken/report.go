@@ -96,7 +96,7 @@ func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 	case v.waiting != nil && !v.obstacle.until.IsZero(): // the key is held, or was refused
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 		status.LastFailure = attemptOf(token, seen, v.obstacle)
-	case v.obstacle.reason == v1alpha1.ReasonMintBudgetSpent:
+	case v.obstacle.kind == kindLater && !v.obstacle.until.IsZero(): // a budget is spent
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 	case v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
 		// waiting for a turn: what is known of the last failure stays
