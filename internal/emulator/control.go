@@ -1,0 +1,176 @@
+package emulator
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// control adds the control endpoint, whose form the package's documentation shows.
+func (e *Emulator) control(mux *http.ServeMux) {
+	mux.HandleFunc("GET /_emulator/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		e.writeReply(w, ok(map[string]string{"status": "ok"}), Fault{})
+	})
+	mux.HandleFunc("GET /_emulator/ledger", func(w http.ResponseWriter, _ *http.Request) {
+		e.writeReply(w, ok(e.Ledger()), Fault{})
+	})
+	mux.HandleFunc("DELETE /_emulator/faults", func(w http.ResponseWriter, _ *http.Request) {
+		e.ClearFaults()
+		e.writeReply(w, done, Fault{})
+	})
+	for pattern, handle := range map[string]func(*json.Decoder) (reply, error){
+		"PUT /_emulator/faults":    e.putFaults,
+		"POST /_emulator/keys":     e.postKey,
+		"DELETE /_emulator/keys":   e.deleteKey,
+		"PUT /_emulator/lifetimes": e.putLifetimes,
+		"PUT /_emulator/clock":     e.putClock,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { e.serveControl(w, r, handle) })
+	}
+}
+
+func ok(value any) reply { return reply{status: http.StatusOK, body: encode(value)} }
+
+var done = reply{status: http.StatusNoContent}
+
+// serveControl hands the body to the handler and answers what it returns; an error is the caller's.
+func (e *Emulator) serveControl(w http.ResponseWriter, r *http.Request, handle func(*json.Decoder) (reply, error)) {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
+	decoder.DisallowUnknownFields()
+	answer, err := handle(decoder)
+	if err != nil {
+		answer = badRequest(err.Error()).reply()
+	}
+	e.writeReply(w, answer, Fault{})
+}
+
+// decode reads the one JSON value of a body.
+func decode(decoder *json.Decoder, into any) error {
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("the body is not what is expected here: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON object")
+	}
+	return nil
+}
+
+// interval is a duration in JSON, written as in Go: 90s.
+type interval time.Duration
+
+// UnmarshalText reads the form that time.ParseDuration reads.
+func (i *interval) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	*i = interval(parsed)
+	return err
+}
+
+// faultJSON is a Fault on the control endpoint.
+type faultJSON struct {
+	Key              string    `json:"key"`
+	Model            string    `json:"model"`
+	Times            int       `json:"times"`
+	Latency          interval  `json:"latency"`
+	Hang             bool      `json:"hang"`
+	Cut              bool      `json:"cut"`
+	Status           int       `json:"status"`
+	Body             *string   `json:"body"`
+	PadTo            int       `json:"pad_to"`
+	RedirectTo       string    `json:"redirect_to"`
+	RetryAfter       interval  `json:"retry_after"`
+	RetryAfterAsDate bool      `json:"retry_after_as_date"`
+	OmitJWT          bool      `json:"omit_jwt"`
+	OmitExpiresAt    bool      `json:"omit_expires_at"`
+	ExpiresIn        *interval `json:"expires_in"`
+	DateSkew         interval  `json:"date_skew"`
+	OmitDate         bool      `json:"omit_date"`
+}
+
+func (f faultJSON) fault() Fault {
+	return Fault{
+		Key: f.Key, Model: f.Model, Times: f.Times,
+		Latency: time.Duration(f.Latency), Hang: f.Hang, Cut: f.Cut,
+		Status: f.Status, Body: f.Body, PadTo: f.PadTo, RedirectTo: f.RedirectTo,
+		RetryAfter: time.Duration(f.RetryAfter), RetryAfterAsDate: f.RetryAfterAsDate,
+		OmitJWT: f.OmitJWT, OmitExpiresAt: f.OmitExpiresAt, ExpiresIn: (*time.Duration)(f.ExpiresIn),
+		DateSkew: time.Duration(f.DateSkew), OmitDate: f.OmitDate,
+	}
+}
+
+func (e *Emulator) putFaults(decoder *json.Decoder) (reply, error) {
+	var body struct {
+		Faults []faultJSON `json:"faults"`
+	}
+	if err := decode(decoder, &body); err != nil {
+		return reply{}, err
+	}
+	var faults []Fault
+	for i, wanted := range body.Faults {
+		fault := wanted.fault()
+		if err := fault.Validate(); err != nil {
+			return reply{}, fmt.Errorf("fault %d: %w", i+1, err)
+		}
+		faults = append(faults, fault)
+	}
+	e.SetFaults(faults...)
+	return done, nil
+}
+
+func (e *Emulator) postKey(decoder *json.Decoder) (reply, error) {
+	var body struct {
+		Key string `json:"key"`
+	}
+	if err := decode(decoder, &body); err != nil {
+		return reply{}, err
+	}
+	if body.Key == "" {
+		return reply{}, errors.New("key must not be empty")
+	}
+	return ok(map[string]string{"fingerprint": e.AddKey(body.Key)}), nil
+}
+
+func (e *Emulator) deleteKey(decoder *json.Decoder) (reply, error) {
+	var body struct {
+		Key         string `json:"key"`
+		Fingerprint string `json:"fingerprint"`
+	}
+	if err := decode(decoder, &body); err != nil {
+		return reply{}, err
+	}
+	if (body.Key == "") == (body.Fingerprint == "") {
+		return reply{}, errors.New("give either key or fingerprint")
+	}
+	if !e.revoke(body.Fingerprint + Fingerprint(body.Key)) {
+		return problem{http.StatusNotFound, "not_found", "the key is not known"}.reply(), nil
+	}
+	return done, nil
+}
+
+func (e *Emulator) putLifetimes(decoder *json.Decoder) (reply, error) {
+	var body struct {
+		Default interval `json:"default"`
+		Ceiling interval `json:"ceiling"`
+	}
+	if err := decode(decoder, &body); err != nil {
+		return reply{}, err
+	}
+	if min(body.Default, body.Ceiling) < interval(time.Second) {
+		return reply{}, errors.New("default and ceiling must both be at least 1s")
+	}
+	e.SetLifetimes(time.Duration(body.Default), time.Duration(body.Ceiling))
+	return done, nil
+}
+
+func (e *Emulator) putClock(decoder *json.Decoder) (reply, error) {
+	var body struct {
+		Offset interval `json:"offset"`
+	}
+	if err := decode(decoder, &body); err != nil {
+		return reply{}, err
+	}
+	e.SetDateSkew(time.Duration(body.Offset))
+	return done, nil
+}

@@ -1,0 +1,174 @@
+package emulator
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+// DefaultCeiling is the longest lifetime that Reactor grants, and also the one that it grants when none is asked for.
+const DefaultCeiling = 6 * time.Hour
+
+// Options configures an Emulator. The zero value is an emulator that knows no key.
+type Options struct {
+	// Clock is the emulator's time; the real one when nil, which is the bubble's inside testing/synctest.
+	Clock clock.PassiveClock
+
+	// Keys are the API keys that are known from the start, all of one account.
+	Keys []string
+
+	// Account is the subject of all tokens; account-1 when empty.
+	Account string
+
+	// Ceiling is the longest lifetime that is granted; DefaultCeiling when 0.
+	Ceiling time.Duration
+
+	// DefaultLifetime is granted when none is asked for; DefaultCeiling when 0. The ceiling bounds it.
+	DefaultLifetime time.Duration
+
+	// Random is where token ids and the signing key come from; crypto/rand when nil.
+	Random io.Reader
+
+	// Logger gets a line for each call; none are written when nil.
+	Logger *slog.Logger
+}
+
+// Emulator is a local Reactor API. It is safe for concurrent use.
+type Emulator struct {
+	clock   clock.PassiveClock
+	account string
+	log     *slog.Logger
+	handler http.Handler
+	signer  signer
+
+	mu              sync.Mutex
+	keys            map[string]bool // by fingerprint
+	defaultLifetime time.Duration
+	ceiling         time.Duration
+	offset          time.Duration // of the emulator's clock
+	faults          []Fault
+	calls           []Call
+	issued          []string
+}
+
+// New returns an emulator.
+func New(options Options) *Emulator {
+	e := &Emulator{
+		clock:   options.Clock,
+		account: options.Account,
+		log:     options.Logger,
+		keys:    map[string]bool{},
+	}
+	if e.clock == nil {
+		e.clock = clock.RealClock{}
+	}
+	if e.account == "" {
+		e.account = "account-1"
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	random := options.Random
+	if random == nil {
+		random = rand.Reader
+	}
+	e.signer = newSigner(random)
+	e.handler = e.routes()
+	e.SetLifetimes(options.DefaultLifetime, options.Ceiling)
+	for _, key := range options.Keys {
+		e.AddKey(key)
+	}
+	return e
+}
+
+// ServeHTTP serves the API and the control endpoint.
+func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler.ServeHTTP(w, r) }
+
+// routes lists what is served.
+func (e *Emulator) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /tokens", e.serveTokens)
+	mux.HandleFunc("/tokens", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", http.MethodPost)
+		e.writeReply(w, problem{http.StatusMethodNotAllowed, "method_not_allowed", "use POST"}.reply(), Fault{})
+	})
+	e.control(mux)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		e.writeReply(w, problem{http.StatusNotFound, "not_found", "there is nothing here"}.reply(), Fault{})
+	})
+	return mux
+}
+
+// Fingerprint returns the first 16 hexadecimal digits of the key's SHA-256, which is how keys appear in the ledger, in
+// faults and in the log. The fingerprint of an absent key is empty.
+func Fingerprint(key string) string {
+	if key == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:8])
+}
+
+// AddKey makes a key known, and returns its fingerprint. An empty key is not added: it could not be told from an absent
+// one.
+func (e *Emulator) AddKey(key string) string {
+	fingerprint := Fingerprint(key)
+	if fingerprint != "" {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.keys[fingerprint] = true
+	}
+	return fingerprint
+}
+
+// RevokeKey makes a key unknown, and tells whether it was known. Tokens that were minted with it stay valid.
+func (e *Emulator) RevokeKey(key string) bool { return e.revoke(Fingerprint(key)) }
+
+func (e *Emulator) revoke(fingerprint string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := e.keys[fingerprint]
+	delete(e.keys, fingerprint)
+	return known
+}
+
+// SetLifetimes sets the lifetime that is granted when none is asked for, and the longest that is granted, in whole
+// seconds; 0 stands for DefaultCeiling.
+func (e *Emulator) SetLifetimes(defaultLifetime, ceiling time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ceiling = wholeSeconds(ceiling)
+	e.defaultLifetime = min(wholeSeconds(defaultLifetime), e.ceiling)
+}
+
+func wholeSeconds(d time.Duration) time.Duration {
+	if d < time.Second {
+		return DefaultCeiling
+	}
+	return d.Truncate(time.Second)
+}
+
+// SetDateSkew sets the emulator's clock ahead of its Clock, or behind it: the header Date, iat, exp, expires_at, and
+// when a token counts as expired.
+func (e *Emulator) SetDateSkew(offset time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.offset = offset
+}
+
+// Now is the emulator's time, with its skew, in UTC.
+func (e *Emulator) Now() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.now()
+}
+
+// now is Now under the lock.
+func (e *Emulator) now() time.Time { return e.clock.Now().Add(e.offset).Round(0).UTC() }

@@ -1,0 +1,141 @@
+package emulator
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// longestPad bounds how far a fault inflates an answer.
+const longestPad = 64 << 20
+
+// Fault makes calls to /tokens go wrong. The first fault in the list that matches a call and is not used up has its
+// way; members that do not exclude each other act together.
+//
+// Status, Body, RedirectTo and Hang answer instead of minting. With the others a token is minted and counted, and what
+// reaches the client of it is changed.
+type Fault struct {
+	// Key is the fingerprint of the API key whose calls are meant; empty for all.
+	Key string
+
+	// Model is a model that the request's scope must name; empty for all.
+	Model string
+
+	// Times is how many calls go wrong; 0 for all until the faults are cleared.
+	Times int
+
+	// Latency passes before anything else happens.
+	Latency time.Duration
+
+	// Hang keeps the client waiting until it gives up.
+	Hang bool
+
+	// Cut ends the connection in the middle of the answer's body.
+	Cut bool
+
+	// Status is answered; with RedirectTo it is 307 when 0.
+	Status int
+
+	// Body is answered instead of the usual one: bad JSON, for example, or a page of a proxy.
+	Body *string
+
+	// PadTo inflates the body with blanks at its begin to so many bytes, at most 64 MiB. JSON stays JSON.
+	PadTo int
+
+	// RedirectTo is answered as Location.
+	RedirectTo string
+
+	// RetryAfter is answered as Retry-After in whole seconds.
+	RetryAfter time.Duration
+
+	// RetryAfterAsDate writes RetryAfter as a date on the emulator's clock.
+	RetryAfterAsDate bool
+
+	// OmitJWT leaves jwt out of the answer.
+	OmitJWT bool
+
+	// OmitExpiresAt leaves expires_at out of the answer.
+	OmitExpiresAt bool
+
+	// ExpiresIn is the token's lifetime, whatever was asked for; it may be negative.
+	ExpiresIn *time.Duration
+
+	// DateSkew shifts the header Date of this answer alone; SetDateSkew shifts the whole clock.
+	DateSkew time.Duration
+
+	// OmitDate leaves the header Date out.
+	OmitDate bool
+}
+
+// Validate says why no server could behave this way.
+func (f Fault) Validate() error {
+	switch {
+	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
+		return fmt.Errorf("status %d is not between 200 and 599", f.Status)
+	case f.Times < 0 || f.Latency < 0 || f.RetryAfter < 0:
+		return errors.New("times, latency and retry_after must not be negative")
+	case f.PadTo < 0 || f.PadTo > longestPad:
+		return fmt.Errorf("pad_to %d is not between 0 and %d", f.PadTo, longestPad)
+	}
+	return nil
+}
+
+// matches tells whether a call is meant.
+func (f Fault) matches(key string, models []string) bool {
+	return (f.Key == "" || f.Key == key) && (f.Model == "" || slices.Contains(models, f.Model))
+}
+
+// replaces tells whether something else than a token is answered.
+func (f Fault) replaces() bool { return f.Status != 0 || f.Body != nil || f.RedirectTo != "" }
+
+// status is what a fault that replaces answers with.
+func (f Fault) status() int {
+	switch {
+	case f.Status != 0:
+		return f.Status
+	case f.RedirectTo != "":
+		return http.StatusTemporaryRedirect
+	}
+	return http.StatusOK
+}
+
+// retryAfter writes the header's value.
+func (f Fault) retryAfter(now time.Time) string {
+	if f.RetryAfterAsDate {
+		return now.Add(f.RetryAfter).Format(http.TimeFormat)
+	}
+	return fmt.Sprint(int64(f.RetryAfter / time.Second))
+}
+
+// SetFaults replaces all faults. It panics on one that Validate refuses, since that is a slip in a test.
+func (e *Emulator) SetFaults(faults ...Fault) {
+	for _, fault := range faults {
+		if err := fault.Validate(); err != nil {
+			panic("emulator: fault: " + err.Error())
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.faults = slices.Clone(faults)
+}
+
+// ClearFaults ends all faults. Calls that already hang go on hanging.
+func (e *Emulator) ClearFaults() { e.SetFaults() }
+
+// takeFault returns the fault that a call meets, and counts it.
+func (e *Emulator) takeFault(key string, models []string) (Fault, bool) {
+	for i, fault := range e.faults {
+		if !fault.matches(key, models) {
+			continue
+		}
+		if fault.Times == 1 {
+			e.faults = slices.Delete(e.faults, i, i+1)
+		} else if fault.Times > 1 {
+			e.faults[i].Times--
+		}
+		return fault, true
+	}
+	return Fault{}, false
+}
