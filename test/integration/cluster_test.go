@@ -2,9 +2,12 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,21 +22,23 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// admin returns a client that may do everything. It reads from the API server, never from a cache.
+// admin returns the client that may do everything. It reads from the API server, never from a cache.
 func admin(t *testing.T) client.Client {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	admin, err := client.New(plane.config, client.Options{Scheme: scheme})
+	admin, err := adminOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return admin
 }
+
+var adminOnce = sync.OnceValues(func() (client.Client, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	return client.New(plane.config, client.Options{Scheme: scheme})
+})
 
 // newNamespace makes a namespace for the test, with these labels, and returns its name.
 func newNamespace(t *testing.T, labels map[string]string) string {
@@ -59,7 +64,7 @@ func kubectl(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 	t.Helper()
 	var out, errs bytes.Buffer
 	command := exec.CommandContext(t.Context(), plane.kubectl, args...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+plane.kubeconfig)
+	command.Env = append(os.Environ(), "KUBECONFIG="+plane.kubeconfig, "KUBECACHEDIR="+filepath.Dir(plane.kubeconfig))
 	command.Stdin = strings.NewReader(stdin)
 	command.Stdout, command.Stderr = &out, &errs
 	err := command.Run()
