@@ -20,7 +20,7 @@ const (
 	maxAnswerBytes = 1 << 20
 
 	// maxRefusalBytes bounds what is read of a refusal, of which an excerpt is kept.
-	maxRefusalBytes = 16 << 10
+	maxRefusalBytes = 4 << 10
 )
 
 // MintRequest asks for one token.
