@@ -28,40 +28,33 @@ var plane struct {
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
+	code, err := runWithControlPlane(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
-func run(m *testing.M) int {
+func runWithControlPlane(m *testing.M) (code int, err error) {
 	binaries := os.Getenv("KUBEBUILDER_ASSETS")
 	if binaries == "" {
-		fmt.Fprintln(os.Stderr, "these tests need a Kubernetes control plane, and KUBEBUILDER_ASSETS does not name the folder of its binaries: run make test, which builds them and sets it")
-		return 1
+		return 1, errors.New("these tests need a Kubernetes control plane, and KUBEBUILDER_ASSETS does not name the folder of its binaries: run make test, which builds them and sets it")
 	}
+	folder, err := os.MkdirTemp("", "reactor-operator-integration-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	env := &envtest.Environment{CRDDirectoryPaths: []string{crds}, ErrorIfCRDPathMissing: true}
-	config, err := env.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start the control plane:", err)
-		return 1
+	if plane.config, err = env.Start(); err != nil {
+		return 1, fmt.Errorf("start the control plane: %w", err)
 	}
-	code := 1
-	defer func() {
-		if err := env.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop the control plane:", err)
-		}
-	}()
-	directory, err := os.MkdirTemp("", "reactor-operator-integration-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
-	plane.config = config
+	defer func() { err = errors.Join(err, env.Stop()) }()
 	plane.kubectl = filepath.Join(binaries, "kubectl")
-	plane.kubeconfig = filepath.Join(directory, "kubeconfig")
+	plane.kubeconfig = filepath.Join(folder, "kubeconfig")
 	if err := os.WriteFile(plane.kubeconfig, env.KubeConfig, 0o600); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return 1, err
 	}
-	code = m.Run()
-	return code
+	return m.Run(), nil
 }
