@@ -1,7 +1,9 @@
 package operator
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,15 +34,33 @@ const (
 
 	// passTimeout bounds a pass over one object: a call to Reactor and several to the Kubernetes API, some of them retried.
 	passTimeout = time.Minute
+
+	// namespaceFile tells a pod which namespace it is in.
+	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
 
 // NewManager returns a manager for the cluster that kube names. It runs no controllers yet.
-func NewManager(kube *rest.Config, settings config.Config, version string) (manager.Manager, error) {
+func NewManager(kube *rest.Config, settings config.Config, version string) (*Manager, error) {
+	if err := checkLeaseNamespace(settings, namespaceFile); err != nil {
+		return nil, err
+	}
 	mgr, err := manager.New(clusterConfig(kube, settings, version), managerOptions(settings))
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
-	return mgr, addProbes(mgr)
+	caches := &cachesFilled{filled: make(chan struct{})}
+	return &Manager{mgr, caches}, addProbes(mgr, caches)
+}
+
+// checkLeaseNamespace says what controller-runtime would say in the words of its own options.
+func checkLeaseNamespace(settings config.Config, file string) error {
+	if !settings.LeaderElect || settings.LeaderElectionNamespace != "" {
+		return nil
+	}
+	if _, err := os.Stat(file); err != nil {
+		return errors.New("--leader-election-namespace: write the namespace of the lease; only in a pod is it known by itself")
+	}
+	return nil
 }
 
 // clusterConfig returns a copy of kube with our name and our limits. The limits hold for each kind of object, since every

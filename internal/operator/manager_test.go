@@ -1,6 +1,8 @@
 package operator
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -146,6 +148,30 @@ func TestLeaderElection(t *testing.T) {
 	set := managerOptions(settingsOf(t, "--leader-elect=false", "--leader-election-namespace=reactor-system"))
 	if set.LeaderElection || set.LeaderElectionNamespace != "reactor-system" {
 		t.Errorf("elects: %t, in %q", set.LeaderElection, set.LeaderElectionNamespace)
+	}
+}
+
+func TestTheNamespaceOfTheLeaseIsGivenOrThatOfThePod(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "namespace")
+	if err := os.WriteFile(file, []byte("reactor-system"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		args    []string
+		file    string
+		wantErr bool
+	}{
+		"in a pod":                         {nil, file, false},
+		"outside of a pod":                 {nil, file + ".none", true},
+		"outside of a pod, but given":      {[]string{"--leader-election-namespace=default"}, file + ".none", false},
+		"outside of a pod, but not needed": {[]string{"--leader-elect=false"}, file + ".none", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := checkLeaseNamespace(settingsOf(t, test.args...), test.file)
+			if (err != nil) != test.wantErr {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

@@ -14,8 +14,7 @@ var errCachesFilling = errors.New("caches are not filled yet")
 
 // addProbes makes the process healthy while it answers, and ready once its caches are filled. A replica that stands by is
 // ready too: it could take over.
-func addProbes(mgr manager.Manager) error {
-	caches := &cachesFilled{filled: make(chan struct{})}
+func addProbes(mgr manager.Manager, caches *cachesFilled) error {
 	return errors.Join(
 		mgr.Add(caches),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
