@@ -394,6 +394,11 @@ type FailedAttempt struct {
 	// +kubebuilder:validation:MaxLength=64
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 
+	// apiURL is where it was sent: an installation that is pointed elsewhere tries again.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	APIURL string `json:"apiURL,omitempty"`
+
 	// renewRequest is the value of the annotation reactor.inc/renew-requested-at
 	// at that time.
 	// +optional

@@ -40,6 +40,7 @@ type Options struct {
 	Cache     client.Reader        // reads ReactorTokens and the metadata of Secrets; needs the indexes of SetupWithManager
 	APIReader client.Reader        // reads payloads, live
 	Minter    Minter               // Reactor
+	APIURL    string               // where the Minter calls it
 	Recorder  events.EventRecorder // events.k8s.io
 	Clock     clock.PassiveClock
 
@@ -57,6 +58,7 @@ type Reconciler struct {
 	cache    client.Reader
 	live     client.Reader
 	minter   Minter
+	apiURL   string
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 
@@ -73,7 +75,7 @@ type Reconciler struct {
 func New(o Options) *Reconciler {
 	r := &Reconciler{
 		client: o.Client, cache: o.Cache, live: o.APIReader,
-		minter: o.Minter, recorder: o.Recorder, clock: o.Clock,
+		minter: o.Minter, apiURL: o.APIURL, recorder: o.Recorder, clock: o.Clock,
 		memory:      newMemory(),
 		keys:        newKeyring(o.Cache, o.APIReader),
 		delivery:    newDelivery(o),

@@ -17,6 +17,7 @@ type observation struct {
 	key         apiKey
 	claimedBy   string     // the name of the ReactorToken that has the better right to the target Secret
 	held        *heldToken // minted and not written yet
+	apiURL      string     // where Reactor is called
 	budgetUntil time.Time  // when the mint budget allows another mint that is not a renewal; zero: now
 	repairUntil time.Time  // when the repair budget allows another repair; zero: now
 	leftovers   []leftoverSecret
@@ -273,12 +274,14 @@ func keyProblem(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
 }
 
 // lastFailureCounts reports whether the attempt that failed last was just what would be attempted now. A changed key, a
-// changed request or a new request to renew ends every wait: people who mended something must not wait out an old backoff.
+// changed request, another API URL or a new request to renew ends every wait: people who mended something must not wait out
+// an old backoff.
 func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
 	failed := seen.status.LastFailure
 	return failed != nil &&
 		failed.RequestHash == requestHash(&token.Spec) &&
 		failed.KeyFingerprint == seen.key.fingerprint &&
+		failed.APIURL == seen.apiURL &&
 		failed.RenewRequest == renewRequestOf(token)
 }
 

@@ -24,7 +24,7 @@ type leftoverSecret struct {
 // observe makes every Kubernetes read of the pass, except that of the API key itself, which is read at the moment of its
 // use. Metadata comes from the cache; a payload is read live, and only when the metadata does not answer the question.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) (*observation, error) {
-	seen := &observation{status: *token.Status.DeepCopy(), held: mem.held}
+	seen := &observation{status: *token.Status.DeepCopy(), held: mem.held, apiURL: r.apiURL}
 	if mem.status != nil {
 		seen.status = *mem.status.DeepCopy()
 	}

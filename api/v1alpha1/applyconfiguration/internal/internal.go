@@ -50,6 +50,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.reactor-operator.reactor-operator.api.v1alpha1.FailedAttempt
   map:
     fields:
+    - name: apiURL
+      type:
+        scalar: string
     - name: keyFingerprint
       type:
         scalar: string

@@ -16,6 +16,8 @@ type FailedAttemptApplyConfiguration struct {
 	RequestHash *string `json:"requestHash,omitempty"`
 	// keyFingerprint identifies the API key that was used, without revealing it.
 	KeyFingerprint *string `json:"keyFingerprint,omitempty"`
+	// apiURL is where it was sent: an installation that is pointed elsewhere tries again.
+	APIURL *string `json:"apiURL,omitempty"`
 	// renewRequest is the value of the annotation reactor.inc/renew-requested-at
 	// at that time.
 	RenewRequest *string `json:"renewRequest,omitempty"`
@@ -56,6 +58,14 @@ func (b *FailedAttemptApplyConfiguration) WithRequestHash(value string) *FailedA
 // If called multiple times, the KeyFingerprint field is set to the value of the last call.
 func (b *FailedAttemptApplyConfiguration) WithKeyFingerprint(value string) *FailedAttemptApplyConfiguration {
 	b.KeyFingerprint = &value
+	return b
+}
+
+// WithAPIURL sets the APIURL field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the APIURL field is set to the value of the last call.
+func (b *FailedAttemptApplyConfiguration) WithAPIURL(value string) *FailedAttemptApplyConfiguration {
+	b.APIURL = &value
 	return b
 }
 
