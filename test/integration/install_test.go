@@ -27,8 +27,8 @@ const (
 	manifests = repository + "/config"
 	// systemNamespace is the namespace of an installation for the whole cluster.
 	systemNamespace = "reactor-operator-system"
-	// operator is the name of its Deployment, service account and roles.
-	operator = "reactor-operator"
+	// operatorName is the name of its Deployment, service account and roles.
+	operatorName = "reactor-operator"
 )
 
 // operatorRules are all that the operator may do with the objects of users. A rule more is a decision, not a detail.
@@ -165,7 +165,7 @@ func TestTheAPIServerTakesEachInstallationWithoutAWarning(t *testing.T) {
 func TestANamespacedOperatorReachesItsNamespaceAndNoOther(t *testing.T) {
 	namespace, other := newNamespace(t, nil), newNamespace(t, nil)
 	mustKubectl(t, "apply", "--server-side", "--kustomize", overlay(t, namespace, "namespaced"))
-	account := "system:serviceaccount:" + namespace + ":" + operator
+	account := "system:serviceaccount:" + namespace + ":" + operatorName
 	for question, test := range map[string]struct {
 		authorizationv1.ResourceAttributes
 		want bool
@@ -271,14 +271,14 @@ func overlay(t *testing.T, namespace string, components ...string) string {
 // neither such a role nor its binding.
 func bindings(t *testing.T, objects []*unstructured.Unstructured) (bound, rest []string) {
 	t.Helper()
-	account := only(t, objects, "ServiceAccount", operator)
+	account := only(t, objects, "ServiceAccount", operatorName)
 	for _, object := range objects {
 		if !strings.HasSuffix(object.GetKind(), "RoleBinding") {
 			continue
 		}
 		binding := rbacv1.ClusterRoleBinding{} // whose fields are those of a RoleBinding
 		convert(t, object, &binding)
-		want := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: operator, Namespace: account.GetNamespace()}}
+		want := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: operatorName, Namespace: account.GetNamespace()}}
 		if diff := cmp.Diff(want, binding.Subjects); diff != "" {
 			t.Errorf("%s %s binds another account (-want +got):\n%s", object.GetKind(), object.GetName(), diff)
 		}
@@ -302,9 +302,9 @@ func bindings(t *testing.T, objects []*unstructured.Unstructured) (bound, rest [
 func checkRules(t *testing.T, objects []*unstructured.Unstructured) {
 	t.Helper()
 	for name, want := range map[string][]rbacv1.PolicyRule{
-		operator:                      operatorRules,
-		operator + "-restart":         restartRules,
-		operator + "-prompt-delivery": promptDeliveryRules,
+		operatorName:                      operatorRules,
+		operatorName + "-restart":         restartRules,
+		operatorName + "-prompt-delivery": promptDeliveryRules,
 	} {
 		for _, object := range objects {
 			if !slices.Contains([]string{"Role", "ClusterRole"}, object.GetKind()) || object.GetName() != name {
@@ -339,7 +339,7 @@ func may(t *testing.T, account string, what authorizationv1.ResourceAttributes) 
 func arguments(t *testing.T, objects []*unstructured.Unstructured) []string {
 	t.Helper()
 	deployment := appsv1.Deployment{}
-	convert(t, only(t, objects, "Deployment", operator), &deployment)
+	convert(t, only(t, objects, "Deployment", operatorName), &deployment)
 	containers := deployment.Spec.Template.Spec.Containers
 	if len(containers) != 1 {
 		t.Fatalf("the operator must have one container, and has %d", len(containers))
