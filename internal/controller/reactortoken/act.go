@@ -51,6 +51,9 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 	if planned.write != writeMint {
 		r.admission.leave(client.ObjectKeyFromObject(token))
 	}
+	if !seen.heldFits(token) || (planned.cause == causeNone && seen.target.token() != nil) {
+		mem.held = nil // of no use any more
+	}
 	current := seen.target.token()
 	if done.record != nil {
 		current = done.record

@@ -39,7 +39,7 @@ const keyDebounce = time.Second
 // is rude to a paid API. What failed at Reactor itself does not come here: its backoff stands in status.
 const (
 	retryBase = time.Second
-	retryCap  = 5 * time.Minute
+	retryCap  = time.Minute
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
