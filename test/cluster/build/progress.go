@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// progress reads what the go command says and tells how far it is: on a terminal in one line that changes every second, and in
+// a log in a line every ten.
+type progress struct {
+	out      io.Writer
+	terminal bool
+	version  string
+	started  time.Time
+
+	mu         sync.Mutex
+	partial    []byte
+	downloaded int
+	expected   int
+	compiled   int
+	latest     string
+	other      []string
+}
+
+func newProgress(out io.Writer, version string) *progress {
+	file, isFile := out.(*os.File)
+	terminal := false
+	if isFile {
+		info, err := file.Stat()
+		terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	return &progress{out: out, terminal: terminal, version: version, started: time.Now()}
+}
+
+func (p *progress) announce() {
+	fmt.Fprintf(p.out, "building etcd and Kubernetes %s from source, once: on two cores this takes less than ten minutes, with 4 GB for Go's build cache and 400 MB for the result\n", p.version)
+}
+
+// start shows the progress regularly until the function that it returns is called.
+func (p *progress) start() (stop func()) {
+	interval := 10 * time.Second
+	if p.terminal {
+		interval = time.Second
+	}
+	ticker := time.NewTicker(interval)
+	done := make(chan struct{})
+	var shown sync.WaitGroup
+	shown.Go(func() {
+		for {
+			select {
+			case <-ticker.C:
+				p.show()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		ticker.Stop()
+		close(done)
+		shown.Wait()
+		if p.terminal {
+			fmt.Fprint(p.out, "\r\x1b[K")
+		}
+	}
+}
+
+func (p *progress) show() {
+	line := p.line(time.Since(p.started))
+	if p.terminal {
+		fmt.Fprint(p.out, "\r\x1b[K"+line)
+		return
+	}
+	fmt.Fprintln(p.out, line)
+}
+
+// line says where the build is after some time.
+func (p *progress) line(elapsed time.Duration) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	after := elapsed.Truncate(time.Second)
+	switch {
+	case p.expected == 0:
+		return fmt.Sprintf("  %s: %d modules downloaded", after, p.downloaded)
+	case p.compiled == 0:
+		return fmt.Sprintf("  %s: %d packages to compile or to find in the build cache", after, p.expected)
+	default:
+		return fmt.Sprintf("  %s: %d of at most %d packages compiled, at %s", after, p.compiled, p.expected, p.latest)
+	}
+}
+
+func (p *progress) finish() {
+	fmt.Fprintf(p.out, "built in %s\n", time.Since(p.started).Truncate(time.Second))
+}
+
+func (p *progress) expect(packages int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expected = packages
+}
+
+// Write takes the output of the go command.
+func (p *progress) Write(output []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.partial = append(p.partial, output...)
+	for {
+		line, rest, found := bytes.Cut(p.partial, []byte("\n"))
+		if !found {
+			return len(output), nil
+		}
+		p.partial = rest
+		p.take(string(line))
+	}
+}
+
+// take sorts one line: a module that is downloaded, the bare path of a package that is compiled, or something that matters only
+// if the build fails.
+func (p *progress) take(line string) {
+	switch {
+	case strings.HasPrefix(line, "go: downloading "):
+		p.downloaded++
+	case line != "" && !strings.ContainsAny(line, " \t:"):
+		p.compiled++
+		p.latest = line
+	default:
+		p.other = append(p.other, line)
+	}
+}
+
+// complaints are the lines of the go command that were not progress.
+func (p *progress) complaints() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(append(p.other, string(p.partial)), "\n")
+}
