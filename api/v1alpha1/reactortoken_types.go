@@ -19,6 +19,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Granted",type=string,priority=1,JSONPath=`.status.grantedLifetime`,description="The lifetime that Reactor granted"
 // +kubebuilder:printcolumn:name="API Key",type=string,priority=1,JSONPath=`.spec.apiKeySecretRef.name`,description="The Secret that holds the API key"
 // +kubebuilder:printcolumn:name="Failures",type=integer,priority=1,JSONPath=`.status.consecutiveFailures`,description="Failed attempts since the last success"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.apiKeySecretRef.name) || self.spec.apiKeySecretRef.name != (has(self.spec.secret) && has(self.spec.secret.name) ? self.spec.secret.name : self.metadata.name)",fieldPath=".spec.secret.name",message="the token must not stand in the Secret that holds the API key, or pods that mount it see the key: write another spec.secret.name (this object's own name when left out)"
 // +kubebuilder:selectablefield:JSONPath=`.spec.apiKeySecretRef.name`
 // +kubebuilder:selectablefield:JSONPath=`.status.secretName`
 type ReactorToken struct {

@@ -84,6 +84,7 @@ var rules = []rule{
 	{"maxSessionDuration is at most a day", `{scope: {models: [reactor/helios], maxSessionDuration: 24h}}`, `{scope: {models: [reactor/helios], maxSessionDuration: 24h1s}}`, "spec.scope.maxSessionDuration", "maxSessionDuration must be between 1s and 24h"},
 
 	{"the Secret's name is one that Secrets can have", `{secret: {name: web.reactor-2}}`, `{secret: {name: Web_Reactor}}`, "spec.secret.name", "write a name for the Secret: " + saysSecretName + "; or leave it out for the ReactorToken's own name"},
+	{"the Secret is not that of the API key", `{apiKeySecretRef: {name: key}, secret: {name: web}}`, `{apiKeySecretRef: {name: key}, secret: {name: key}}`, "spec.secret.name", "the token must not stand in the Secret that holds the API key"},
 	{"the Secret's name does not end with a dash", `{secret: {name: web}}`, `{secret: {name: web-}}`, "spec.secret.name", saysSecretName},
 	{"the Secret's name is not empty", `{secret: {}}`, `{secret: {name: ""}}`, "spec.secret.name", "leave it out for the ReactorToken's own name"},
 	{"a label's name is one that labels can have", `{secret: {labels: {example.com/team: web}}}`, `{secret: {labels: {team: web, my team: web}}}`, "spec.secret.labels", "my team cannot be the name of a label: " + saysLabelName},
