@@ -1,0 +1,183 @@
+package reactortoken
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// run is one run of the operator, from its start to its end: the real manager with the real controller, queue, cache,
+// watches and predicates, on the API server of apiserver_test.go.
+type run struct {
+	end     context.CancelFunc
+	ended   chan error
+	crashed atomic.Bool
+}
+
+// runOperator starts a run. It is made for synctest bubbles: nothing in it opens a socket.
+func runOperator(api *apiServer, logger logr.Logger, options Options) (*run, error) {
+	this := &run{ended: make(chan error, 1)}
+	access := api.clientFor(this.crashed.Load)
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(v1alpha1.SchemeGroupVersion.WithKind("ReactorToken"), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
+	mgr, err := ctrl.NewManager(&rest.Config{Host: "http://no.such.host"}, ctrl.Options{
+		Scheme:         api.Scheme(),
+		Logger:         logger,
+		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
+		NewClient:      func(*rest.Config, client.Options) (client.Client, error) { return access, nil },
+		Cache: cache.Options{
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			ByObject:                    map[client.Object]cache.ByObject{&corev1.Secret{}: SecretCache()},
+			ReaderFailOnMissingInformer: true,
+			NewInformer: func(_ toolscache.ListerWatcher, of runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+				return toolscache.NewSharedIndexInformer(listerWatcher(api, of), of, resync, indexers)
+			},
+		},
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: new(true)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	options.Client, options.Cache, options.APIReader = access, mgr.GetCache(), access
+	if err := New(options).SetupWithManager(withoutWarmup{mgr}); err != nil {
+		return nil, err
+	}
+	var ctx context.Context
+	ctx, this.end = context.WithCancel(context.Background())
+	go func() { this.ended <- mgr.Start(ctx) }()
+	return this, nil
+}
+
+// stop ends the run the way a signal does, and waits until it is over.
+func (r *run) stop() error {
+	r.end()
+	return <-r.ended
+}
+
+// crash ends the run so that nothing more reaches the API server. It does not wait, so that the run itself may call it.
+func (r *run) crash() {
+	r.crashed.Store(true)
+	r.end()
+}
+
+// withoutWarmup hides from the manager that the controller can be warmed up: while it is, the manager waits on a mutex, and
+// for that the clock of a bubble does not move on.
+type withoutWarmup struct{ ctrl.Manager }
+
+func (m withoutWarmup) Add(runnable manager.Runnable) error {
+	return m.Manager.Add(manager.RunnableFunc(runnable.Start))
+}
+
+// cacheLag is how long a change takes to the operator's cache: its passes meet stale caches, as they do in a cluster.
+const cacheLag = 20 * time.Millisecond
+
+// listerWatcher feeds an informer of ReactorTokens, or of the metadata of Secrets.
+func listerWatcher(api *apiServer, of runtime.Object) toolscache.ListerWatcher {
+	var list client.ObjectList = &v1alpha1.ReactorTokenList{}
+	if _, ok := of.(*metav1.PartialObjectMetadata); ok {
+		secrets := &metav1.PartialObjectMetadataList{}
+		secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+		list = secrets
+	}
+	var opened watch.Interface // before the list, so that nothing falls between the two
+	return withoutWatchList{&toolscache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, _ metav1.ListOptions) (runtime.Object, error) {
+			var err error
+			if opened, err = api.Watch(ctx, list); err != nil {
+				return nil, err
+			}
+			found := list.DeepCopyObject().(client.ObjectList)
+			return found, api.List(ctx, found)
+		},
+		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
+			lagging := &laggingWatch{from: opened, to: make(chan watch.Event), stopped: make(chan struct{})}
+			go lagging.pass()
+			return lagging, nil
+		},
+	}}
+}
+
+// withoutWatchList makes the informer list first: the fake client knows no other way.
+type withoutWatchList struct{ *toolscache.ListWatch }
+
+func (withoutWatchList) IsWatchListSemanticsUnSupported() bool { return true }
+
+// laggingWatch passes events on late, and of Secrets only the metadata.
+type laggingWatch struct {
+	from    watch.Interface
+	to      chan watch.Event
+	stop    sync.Once
+	stopped chan struct{}
+}
+
+func (w *laggingWatch) ResultChan() <-chan watch.Event { return w.to }
+
+func (w *laggingWatch) Stop() {
+	w.stop.Do(func() {
+		w.from.Stop()
+		close(w.stopped)
+	})
+}
+
+func (w *laggingWatch) pass() {
+	defer close(w.to)
+	for happened := range w.from.ResultChan() {
+		if !w.wait() {
+			return
+		}
+		for more := true; more; { // what happened meanwhile is late enough
+			if !w.send(happened) {
+				return
+			}
+			select {
+			case happened, more = <-w.from.ResultChan():
+			default:
+				more = false
+			}
+		}
+	}
+}
+
+func (w *laggingWatch) wait() bool {
+	select {
+	case <-time.After(cacheLag):
+		return true
+	case <-w.stopped:
+		return false
+	}
+}
+
+func (w *laggingWatch) send(happened watch.Event) bool {
+	if secret, ok := happened.Object.(*corev1.Secret); ok {
+		metadata := secretMetadata()
+		secret.ObjectMeta.DeepCopyInto(&metadata.ObjectMeta)
+		happened.Object = metadata
+	}
+	select {
+	case w.to <- happened:
+		return true
+	case <-w.stopped:
+		return false
+	}
+}

@@ -1,0 +1,338 @@
+package reactortoken
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+const (
+	namespace = "studio"
+	keySecret = "reactor-api-key"
+	firstKey  = "rk_first-0123456789abcdef"
+	secondKey = "rk_second-0123456789abcdef"
+)
+
+// world is a cluster with the operator in it, and Reactor beside it, inside a synctest bubble: its clock jumps from one
+// event to the next, so that days cost milliseconds.
+type world struct {
+	*testing.T
+	api     *apiServer
+	reactor *emulator.Emulator
+	tune    func(*Options)
+	run     *run
+	told    told
+}
+
+// inWorld runs a test in a world that has an API key, which Reactor knows, and not yet an operator. In the end it looks for
+// secrets in all that the operator told.
+func inWorld(t *testing.T, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
+		w.create(secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey))
+		t.Cleanup(func() {
+			w.stop()
+			for _, leak := range w.leaks() {
+				t.Errorf("a secret has leaked: %s", leak)
+			}
+		})
+		test(w)
+	})
+}
+
+// start starts the operator, and lets it do what there is to do at once.
+func (w *world) start() {
+	w.Helper()
+	w.stop()
+	api, err := reactor.NewClient(reactor.Options{BaseURL: "https://reactor.test", Transport: w.reactor.Transport()})
+	if err != nil {
+		w.Fatal(err)
+	}
+	options := Options{Minter: api, Recorder: &w.told, Clock: clock.RealClock{}, MintQPS: 5, MintBurst: 10, Concurrency: 2,
+		AllowRestart: true, AllowPromptDelivery: true}
+	if w.tune != nil {
+		w.tune(&options)
+	}
+	if w.run, err = runOperator(w.api, w.told.logger(), options); err != nil {
+		w.Fatal(err)
+	}
+	w.pass(settling)
+}
+
+// stop stops the operator, if one runs.
+func (w *world) stop() {
+	if w.run == nil {
+		return
+	}
+	if err := w.run.stop(); err != nil && !w.run.crashed.Load() {
+		w.Error(err)
+	}
+	w.run = nil
+}
+
+// settling is more than the operator needs for what is due at once: caches that lag, and a debounce of a second.
+const settling = 3 * time.Second
+
+// pass lets time pass.
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// passUntil lets time pass until an instant.
+func (w *world) passUntil(instant time.Time) { w.pass(time.Until(instant)) }
+
+func (w *world) settle() { w.pass(settling) }
+
+func (w *world) create(objects ...client.Object) {
+	w.Helper()
+	for _, object := range objects {
+		if err := w.api.Create(context.Background(), object); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// newToken is a ReactorToken with the key of the world.
+func newToken(name string, changes ...func(*v1alpha1.ReactorToken)) *v1alpha1.ReactorToken {
+	token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	token.Spec.APIKeySecretRef.Name = keySecret
+	for _, change := range changes {
+		change(token)
+	}
+	return token
+}
+
+func lifetime(d v1alpha1.Duration) func(*v1alpha1.ReactorToken) {
+	return func(token *v1alpha1.ReactorToken) { token.Spec.Lifetime = d }
+}
+
+func writesTo(name string) func(*v1alpha1.ReactorToken) {
+	return func(token *v1alpha1.ReactorToken) { token.Spec.Secret.Name = name }
+}
+
+// token reads a ReactorToken.
+func (w *world) token(name string) *v1alpha1.ReactorToken {
+	w.Helper()
+	token := &v1alpha1.ReactorToken{}
+	if err := w.api.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, token); err != nil {
+		w.Fatal(err)
+	}
+	return token
+}
+
+// edit changes a ReactorToken.
+func (w *world) edit(name string, change func(*v1alpha1.ReactorToken)) {
+	w.Helper()
+	token := w.token(name)
+	change(token)
+	if err := w.api.Update(context.Background(), token); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// secret reads a Secret; nil when there is none.
+func (w *world) secret(name string) *corev1.Secret {
+	w.Helper()
+	secret := &corev1.Secret{}
+	err := w.api.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, secret)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	return secret
+}
+
+// editSecret changes a Secret.
+func (w *world) editSecret(name string, change func(*corev1.Secret)) {
+	w.Helper()
+	secret := w.secret(name)
+	change(secret)
+	if err := w.api.Update(context.Background(), secret); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// rotate puts another API key into the key's Secret.
+func (w *world) rotate(key string) {
+	w.Helper()
+	w.editSecret(keySecret, func(secret *corev1.Secret) { secret.Data[v1alpha1.DefaultAPIKeyKey] = []byte(key) })
+}
+
+// remove deletes an object, and then, as the garbage collector does, the Secrets that it owns.
+func (w *world) remove(object client.Object) {
+	w.Helper()
+	ctx := context.Background()
+	if err := w.api.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+		w.Fatal(err)
+	}
+	if err := w.api.Delete(ctx, object); err != nil {
+		w.Fatal(err)
+	}
+	w.pass(time.Second)
+	secrets := &corev1.SecretList{}
+	if err := w.api.List(ctx, secrets, client.InNamespace(object.GetNamespace())); err != nil {
+		w.Fatal(err)
+	}
+	for i := range secrets.Items {
+		if !ownedBy(secrets.Items[i].OwnerReferences, object.GetUID()) {
+			continue
+		}
+		if err := w.api.Delete(ctx, &secrets.Items[i]); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// mints is how many tokens Reactor has issued.
+func (w *world) mints() int { return w.reactor.Ledger().Mints() }
+
+// attempts is how many requests for a token Reactor has seen.
+func (w *world) attempts() int { return len(w.reactor.Ledger().Calls) }
+
+// wantMints checks how many tokens were issued since the world began.
+func (w *world) wantMints(want int) {
+	w.Helper()
+	if got := w.mints(); got != want {
+		w.Errorf("%d tokens were minted, want %d", got, want)
+	}
+}
+
+// wantValid checks that a Secret holds a token which Reactor accepts.
+func (w *world) wantValid(name string) {
+	w.Helper()
+	secret := w.secret(name)
+	if secret == nil {
+		w.Errorf("there is no Secret %q", name)
+		return
+	}
+	claims, err := w.reactor.Verify(string(secret.Data[jwtKey]))
+	if err != nil {
+		w.Errorf("Secret %q: %v", name, err)
+		return
+	}
+	if got, want := string(secret.Data[expiresAtKey]), fmt.Sprint(claims.ExpiresAt.Unix()); got != want {
+		w.Errorf("Secret %q says that the token expires at %s, and the token says %s", name, got, want)
+	}
+}
+
+// condition is a condition of a ReactorToken as status/reason, or "" when it has none.
+func (w *world) condition(name, kind string) string {
+	w.Helper()
+	return conditionOf(&w.token(name).Status, kind)
+}
+
+func conditionOf(status *v1alpha1.ReactorTokenStatus, kind string) string {
+	found := meta.FindStatusCondition(status.Conditions, kind)
+	if found == nil {
+		return ""
+	}
+	return string(found.Status) + "/" + found.Reason
+}
+
+// want checks conditions of a ReactorToken, given as type=status/reason; type= for one that is to be absent.
+func (w *world) want(name string, conditions ...string) {
+	w.Helper()
+	for _, wanted := range conditions {
+		kind, want, _ := strings.Cut(wanted, "=")
+		if got := w.condition(name, kind); got != want {
+			w.Errorf("the condition %s of %s is %q, want %q", kind, name, got, want)
+		}
+	}
+}
+
+// told is all that the operator tells: events and the log.
+type told struct {
+	mu     sync.Mutex
+	events []toldEvent
+	log    bytes.Buffer
+}
+
+type toldEvent struct {
+	at                 time.Time
+	name, reason, note string
+}
+
+// Eventf makes told a recorder of events.
+func (o *told) Eventf(regarding, _ runtime.Object, _, reason, action, note string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, toldEvent{time.Now(), regarding.(client.Object).GetName(), reason, fmt.Sprintf(note, args...) + " " + action})
+}
+
+// Write makes told the log's end.
+func (o *told) Write(line []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.log.Write(line)
+}
+
+func (o *told) logger() logr.Logger {
+	return logr.FromSlogHandler(slog.NewJSONHandler(o, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// eventsOf lists the reasons of the events of a ReactorToken.
+func (w *world) eventsOf(name string) []string {
+	w.told.mu.Lock()
+	defer w.told.mu.Unlock()
+	var reasons []string
+	for _, event := range w.told.events {
+		if event.name == name {
+			reasons = append(reasons, event.reason)
+		}
+	}
+	return reasons
+}
+
+// count counts how often an event was told of a ReactorToken.
+func (w *world) count(name, reason string) int {
+	count := 0
+	for _, told := range w.eventsOf(name) {
+		if told == reason {
+			count++
+		}
+	}
+	return count
+}
+
+// leaks searches all that the operator told, and wrote outside of payloads, for every secret that there ever was.
+func (w *world) leaks() []string {
+	w.api.mu.Lock()
+	said := w.api.said.String()
+	w.api.mu.Unlock()
+	w.told.mu.Lock()
+	defer w.told.mu.Unlock()
+	places := map[string]string{"what was written": said, "the log": w.told.log.String(), "the events": fmt.Sprint(w.told.events)}
+	var found []string
+	for _, secret := range append(w.reactor.IssuedJWTs(), firstKey, secondKey) {
+		for place, text := range places {
+			if strings.Contains(text, secret) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte(secret))) {
+				found = append(found, fmt.Sprintf("%s… in %s", secret[:6], place))
+			}
+		}
+	}
+	return found
+}
