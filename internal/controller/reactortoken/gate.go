@@ -114,12 +114,13 @@ func (g *gate) release(most int) []types.NamespacedName {
 	return released
 }
 
-// view is the gate as a condition shows it: a hold that is over counts as unknown.
+// view is the gate as a condition shows it. A hold that is over lasts, without an instant, until the one call that may try
+// again has its answer: the conditions of those who wait for it must not flap.
 func (g *gate) view(now time.Time) gateView {
-	if g.state != gateOpen && !now.Before(g.until) {
-		return gateView{state: gateUnknown}
+	if g.state == gateOpen || now.Before(g.until) {
+		return gateView{state: g.state, until: g.until}
 	}
-	return gateView{state: g.state, until: g.until}
+	return gateView{state: g.state}
 }
 
 func (g *gate) hold(retryAfter time.Duration, now time.Time) {
