@@ -23,7 +23,7 @@ import (
 )
 
 // admin returns the client that may do everything. It reads from the API server, never from a cache.
-func admin(t *testing.T) client.Client {
+func admin(t *testing.T) client.WithWatch {
 	t.Helper()
 	admin, err := adminOnce()
 	if err != nil {
@@ -32,12 +32,12 @@ func admin(t *testing.T) client.Client {
 	return admin
 }
 
-var adminOnce = sync.OnceValues(func() (client.Client, error) {
+var adminOnce = sync.OnceValues(func() (client.WithWatch, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
-	return client.New(plane.config, client.Options{Scheme: scheme})
+	return client.NewWithWatch(plane.config, client.Options{Scheme: scheme})
 })
 
 // newNamespace makes a namespace for the test, with these labels, and returns its name.

@@ -3,14 +3,16 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/reactor-operator/reactor-operator/internal/logging"
+	"github.com/reactor-operator/reactor-operator/test/controlplane"
 )
 
 const (
@@ -22,6 +24,7 @@ const (
 
 // plane is the control plane that the tests of this package share. Each test works in namespaces of its own.
 var plane struct {
+	*controlplane.ControlPlane
 	config     *rest.Config
 	kubeconfig string
 	kubectl    string
@@ -37,24 +40,38 @@ func TestMain(m *testing.M) {
 }
 
 func runWithControlPlane(m *testing.M) (code int, err error) {
-	binaries := os.Getenv("KUBEBUILDER_ASSETS")
-	if binaries == "" {
-		return 1, errors.New("these tests need a Kubernetes control plane, and KUBEBUILDER_ASSETS does not name the folder of its binaries: run make test, which builds them and sets it")
-	}
+	logging.Install(logging.NewHandler(heard.listen("log of the tests' own process"), logging.LevelDebug, logging.FormatJSON))
 	folder, err := os.MkdirTemp("", "reactor-operator-integration-")
 	if err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	env := &envtest.Environment{CRDDirectoryPaths: []string{crds}, ErrorIfCRDPathMissing: true}
-	if plane.config, err = env.Start(); err != nil {
-		return 1, fmt.Errorf("start the control plane: %w", err)
-	}
-	defer func() { err = errors.Join(err, env.Stop()) }()
-	plane.kubectl = filepath.Join(binaries, "kubectl")
-	plane.kubeconfig = filepath.Join(folder, "kubeconfig")
-	if err := os.WriteFile(plane.kubeconfig, env.KubeConfig, 0o600); err != nil {
+	if err := buildManager(folder); err != nil {
 		return 1, err
 	}
-	return m.Run(), nil
+	plane.ControlPlane, err = controlplane.Start(context.Background(), controlplane.Options{CRDPaths: []string{crds}})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, plane.Stop()) }()
+	plane.config, plane.kubeconfig = plane.Config, plane.KubeconfigPath()
+	plane.kubectl = plane.BinDir + "/kubectl"
+	return m.Run(), searchForLeaks()
+}
+
+// searchForLeaks fails the run when anything that the operators said holds a key or a token.
+func searchForLeaks() error {
+	kube, err := adminOnce()
+	if err != nil {
+		return err
+	}
+	stands, err := standing(context.Background(), kube)
+	if err != nil {
+		return err
+	}
+	var found []error
+	for _, finding := range append(heard.search(stands), heard.races()...) {
+		found = append(found, errors.New(finding))
+	}
+	return errors.Join(found...)
 }
