@@ -33,7 +33,8 @@ const (
 	KeyFingerprintAnnotation = "reactor.inc/key-fingerprint"
 	// RequestHashAnnotation identifies what was asked of Reactor: lifetime and scope.
 	RequestHashAnnotation = "reactor.inc/request-hash"
-	// TokenChecksumAnnotation tells whether the token in the payload is still the one that the operator wrote.
+	// TokenChecksumAnnotation tells whether the token in the payload, and these annotations, are still what the operator
+	// wrote.
 	TokenChecksumAnnotation = "reactor.inc/token-checksum"
 	// HandledRenewRequestAnnotation is the value of RenewRequestedAtAnnotation that this token answered.
 	HandledRenewRequestAnnotation = "reactor.inc/handled-renew-request"

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -36,7 +38,7 @@ type record struct {
 	Skew           time.Duration // Reactor's clock minus the operator's, when the token was issued
 	KeyFingerprint string
 	RequestHash    string
-	Checksum       string // of the token
+	Checksum       string // of the token and of all that stands here
 	RenewRequest   string // the value of the renew annotation that this token answered
 }
 
@@ -45,16 +47,17 @@ func (r *record) granted() time.Duration { return r.ExpiresAt.Sub(r.IssuedAt) }
 
 // newRecord describes a token that was just minted.
 func newRecord(minted *heldToken) *record {
-	return &record{
+	written := &record{
 		TokenID:        minted.tokenID,
 		IssuedAt:       minted.token.IssuedAt.UTC().Truncate(time.Second),
 		ExpiresAt:      minted.token.ExpiresAt.UTC().Truncate(time.Second),
 		Skew:           minted.token.Skew.Truncate(time.Millisecond),
 		KeyFingerprint: minted.keyFingerprint,
 		RequestHash:    minted.requestHash,
-		Checksum:       checksumOf(minted.token.JWT),
 		RenewRequest:   minted.renewRequest,
 	}
+	written.Checksum = checksumOf(minted.token.JWT, written)
+	return written
 }
 
 // recordOf reads a record back. It returns nil when an annotation that it needs is missing or garbled: such a Secret
@@ -97,11 +100,18 @@ func (r *record) annotations() map[string]string {
 	return stored
 }
 
-// checksumOf tells two tokens apart without revealing either: a token's signature has far more entropy than a hash of it
-// could give away.
-func checksumOf(jwt reactor.Secret) string {
-	sum := sha256.Sum256([]byte("reactor.inc/token\x00" + jwt.Reveal()))
-	return hex.EncodeToString(sum[:16])
+// checksumOf tells whether the token and what is recorded of it are still what was written together: an expiry that somebody
+// edited must not put off the renewal. It reveals nothing: a token's signature has far more entropy than a hash of it could
+// give away.
+func checksumOf(jwt reactor.Secret, of *record) string {
+	stored := of.annotations()
+	delete(stored, v1alpha1.TokenChecksumAnnotation)
+	hash := sha256.New()
+	_, _ = fmt.Fprintf(hash, "reactor.inc/token\x00%s", jwt.Reveal()) // never fails, says hash.Hash
+	for _, name := range slices.Sorted(maps.Keys(stored)) {
+		_, _ = fmt.Fprintf(hash, "\x00%s=%s", name, stored[name])
+	}
+	return hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
 // desiredSecret is the whole of what the operator wants in the target Secret: what it owns there, and nothing else.

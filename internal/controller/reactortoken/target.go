@@ -23,7 +23,7 @@ type target struct {
 
 	// What only a live read tells; zero when there was no need for one.
 	unusable string // why it cannot be written: immutable, or of another type
-	edited   bool   // the token in it is not the one that the record speaks of
+	edited   bool   // token and record are not those that were written together
 	drifted  bool   // the token is right, and something else that we own is not
 
 	// live is the Secret itself, payload and all, when it was read in this pass. It is dropped at the pass's end, and
@@ -62,7 +62,7 @@ func inspect(live *corev1.Secret, token *v1alpha1.ReactorToken) target {
 		return seen
 	}
 	jwt := jwtIn(live)
-	if checksumOf(jwt) != seen.record.Checksum {
+	if checksumOf(jwt, seen.record) != seen.record.Checksum {
 		seen.edited = true
 		return seen
 	}
