@@ -81,7 +81,7 @@ func (r *Reconciler) lookAtTarget(
 		return target{}, fmt.Errorf("reading the target Secret %s: %w", name, err)
 	}
 	seen := inspect(live, token)
-	if seen.token() != nil && !seen.drifted {
+	if seen.asWanted() {
 		mem.secret = checkedSecret{name.Name, seen.resourceVersion}
 	}
 	return seen, nil

@@ -69,7 +69,7 @@ func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorTok
 	switch {
 	case v.version != "":
 		status.SecretResourceVersion = v.version
-	case !seen.target.drifted:
+	case seen.target.asWanted():
 		status.SecretResourceVersion = seen.target.resourceVersion
 	}
 	status.IssuedTime = timestamp(v.record.IssuedAt)

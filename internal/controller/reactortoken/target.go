@@ -87,4 +87,8 @@ func (t *target) token() *record {
 	return t.record
 }
 
+// asWanted reports whether there is nothing about the Secret that a live read would have to look at again: what makes it
+// unusable, edited or drifted does not show in its metadata.
+func (t *target) asWanted() bool { return t.token() != nil && !t.drifted && t.unusable == "" }
+
 func jwtIn(secret *corev1.Secret) reactor.Secret { return reactor.Secret(secret.Data[jwtKey]) }
