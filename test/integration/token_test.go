@@ -1,9 +1,11 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -77,6 +79,17 @@ func (w *world) deleteObject(object client.Object) {
 	if err := w.kube.Delete(w.t.Context(), object); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// deleteAtEnd deletes, when the test is over, what lies outside of its namespace.
+func (w *world) deleteAtEnd(objects ...client.Object) {
+	w.t.Cleanup(func() {
+		for _, object := range objects {
+			if err := w.kube.Delete(context.Background(), object); client.IgnoreNotFound(err) != nil {
+				w.t.Error(err)
+			}
+		}
+	})
 }
 
 // requestRenewal writes the annotation that asks for a new token.
@@ -229,12 +242,17 @@ func (w *world) waitForEvent(uid types.UID, reason string) eventsv1.Event {
 	return found[0]
 }
 
+const fencePrefix = "fence-"
+
+// isFence tells whether an object serves settle.
+func isFence(name string) bool { return strings.HasPrefix(name, fencePrefix) }
+
 // settle waits until the operator has seen all that was done before, and has done all that follows from it. A ReactorToken
 // that costs no mint is the proof: events of a kind come in order, and so do those that wait for a key to stay as it is.
 func (w *world) settle(o *operator) {
 	w.t.Helper()
 	w.fences++
-	name := fmt.Sprintf("fence-%d", w.fences)
+	name := fmt.Sprintf("%s%d", fencePrefix, w.fences)
 	key := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name + "-key"}}
 	if err := w.kube.Create(w.t.Context(), key); err != nil {
 		w.t.Fatal(err)
