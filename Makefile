@@ -1,0 +1,148 @@
+# The tasks of this repository; `make` lists them. They need Go 1.26, make, gcc (for the race detector) and git.
+# All other tools are Go programs, pinned in tools/go.mod and built into Go's own cache when they are first used.
+
+SHELL         := /bin/bash
+.SHELLFLAGS   := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS     += --no-print-directory
+
+# A go.work of somebody's own would mix modules that are kept apart on purpose.
+export GOWORK := off
+
+# The modules of the tree: those with code, and one that is only a list of versions.
+CODE_MODULES := . test/cluster
+MODULES      := $(CODE_MODULES) tools
+
+TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
+CONTROLLER_GEN := $(TOOL) controller-gen
+CRD_REF_DOCS   := $(TOOL) crd-ref-docs
+# golangci-lint with kube-api-linter inside.
+GOLANGCI_LINT  := $(TOOL) golangci-lint-kube-api-linter
+
+# Prints the folder of a Kubernetes control plane's binaries, and builds them before if need be.
+CLUSTER_BINARIES := go run -C test/cluster ./build
+
+KUBECTL ?= kubectl
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# For make test and make unit, such as ARGS='-run Renewal -v', and for make run.
+ARGS    ?=
+
+# Bold and cyan in the help, on a terminal.
+ifneq ($(MAKE_TERMOUT),)
+BOLD  := \033[1m
+NAME  := \033[36m
+PLAIN := \033[0m
+endif
+
+##@ Start here
+
+.PHONY: help
+help: ## Show this list.
+	@awk -F ':.*## ' ' \
+	  /^##@ /                { printf "\n$(BOLD)%s$(PLAIN)\n", substr($$0, 5) } \
+	  /^[a-z][a-z-]*:.*## /  { printf "  $(NAME)%-17s$(PLAIN) %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: build ## Watch tokens being kept valid, on a real control plane of this machine; no cluster needed.
+	@assets=$$($(CLUSTER_BINARIES)); \
+	KUBEBUILDER_ASSETS=$$assets go run ./test/demo
+
+.PHONY: demo-broken
+demo-broken: build ## The same with the operator stopped; it must fail, or the demo proves nothing.
+	@assets=$$($(CLUSTER_BINARIES)); \
+	DEMO_BROKEN=1 KUBEBUILDER_ASSETS=$$assets go run ./test/demo
+
+.PHONY: test
+test: ## Run all tests with the race detector, on a real control plane (built once; takes minutes).
+	@assets=$$($(CLUSTER_BINARIES)); \
+	set -x; \
+	KUBEBUILDER_ASSETS=$$assets go test -race -timeout 20m $(ARGS) ./...; \
+	go test -C test/cluster -race $(ARGS) ./...
+
+##@ Develop
+
+.PHONY: build
+build: ## Build bin/manager and bin/reactor-emulator, static, with the version of git describe.
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+.PHONY: run
+run: ## Run the operator on this machine, against the cluster of your kubeconfig (ARGS adds flags).
+	go run ./cmd/manager --log-format=text --metrics-auth=false $(ARGS)
+
+.PHONY: unit
+unit: ## Run the tests that need no control plane, with the race detector.
+	go test -race $(ARGS) $$(go list ./... | grep -v /test/)
+
+.PHONY: cluster-binaries
+cluster-binaries: ## Build the control plane for tests into a cache, if it is not there, and print its folder.
+	@$(CLUSTER_BINARIES)
+
+.PHONY: fmt
+fmt: ## Format all Go code, imports included.
+	@for module in $(CODE_MODULES); do (cd $$module && $(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml); done
+
+.PHONY: tidy
+tidy: ## Tidy the go.mod of every module.
+	@for module in $(MODULES); do go mod tidy -C $$module; done
+
+.PHONY: clean
+clean: ## Remove what was built in the tree. The caches of Go and of the control plane stay.
+	rm -rf bin
+
+##@ Generate
+
+.PHONY: generate
+generate: ## Generate the Go code of api/: deep copies and apply configurations.
+	$(CONTROLLER_GEN) object paths=./api/...
+	$(CONTROLLER_GEN) applyconfiguration paths=./api/...
+
+.PHONY: manifests
+manifests: ## Generate the CRDs from api/, and the operator's rights from the markers beside the code that needs them.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=reactor-operator paths=./internal/... output:rbac:dir=config/rbac
+
+.PHONY: api-docs
+api-docs: ## Generate docs/api.md from the comments in api/.
+	$(CRD_REF_DOCS) --source-path=api --config=hack/api-docs/config.yaml --templates-dir=hack/api-docs/templates \
+	  --renderer=markdown --output-path=docs/api.md --log-level=ERROR
+
+##@ Check
+
+.PHONY: verify
+verify: ## Fail if what is generated is not what is in the tree, or a go.mod is not tidy.
+	@hack/verify.sh $(MODULES)
+
+.PHONY: vet
+vet: ## Run go vet in every module.
+	@for module in $(CODE_MODULES); do (set -x; go vet -C $$module ./...); done
+
+.PHONY: lint
+lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module.
+	@status=0; \
+	for module in $(CODE_MODULES); do \
+	  echo "lint $$module"; \
+	  (cd $$module && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || status=1; \
+	done; \
+	exit $$status
+
+.PHONY: ci
+ci: ## All that a change must pass: verify, lint, test.
+	@.ci/run
+
+##@ Install
+
+.PHONY: install
+install: ## Install the CRDs into the cluster of your kubeconfig.
+	$(KUBECTL) apply -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Remove the CRDs, and with them every ReactorToken and its Secret.
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: ## Install CRDs, rights and operator into the cluster of your kubeconfig.
+	$(KUBECTL) apply -k config/default
+
+.PHONY: undeploy
+undeploy: ## Remove all that make deploy installed, CRDs and ReactorTokens included.
+	$(KUBECTL) delete --ignore-not-found -k config/default
