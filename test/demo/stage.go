@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/controlplane"
+)
+
+const (
+	managerBinary  = "bin/manager"
+	emulatorBinary = "bin/reactor-emulator"
+)
+
+// startTimeout is how long a program of ours may take to serve.
+const startTimeout = 30 * time.Second
+
+// stage is what runs during the demo.
+type stage struct {
+	settings settings
+	say      *printer
+
+	folder  string // for keys, kubeconfigs and logs; it goes at the end
+	plane   *controlplane.ControlPlane
+	kube    client.Client // the administrator's
+	reactor localReactor  // zero with the real API
+
+	emulator, operator *process
+	metrics            string // host:port of the operator
+}
+
+// prepare checks that everything is there, and makes the folder.
+func (s *stage) prepare() error {
+	needed := []string{managerBinary, "test/demo/web.yaml"}
+	if !s.settings.real() {
+		needed = append(needed, emulatorBinary)
+	}
+	for _, file := range needed {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("%w: start the demo with make demo, in the folder of the repository", err)
+		}
+	}
+	var err error
+	s.folder, err = os.MkdirTemp("", "reactor-demo-")
+	return err
+}
+
+// startPlane starts Kubernetes, and connects to it.
+func (s *stage) startPlane(ctx context.Context) error {
+	var err error
+	if s.plane, err = controlplane.Start(ctx, controlplane.Options{BinDir: s.settings.binaries}); err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	if s.kube, err = client.New(s.plane.Config, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	return s.plane.WriteKubeconfig(s.file("kubeconfig"))
+}
+
+// startReactor starts the local Reactor API, which knows no key yet.
+func (s *stage) startReactor(ctx context.Context) error {
+	var err error
+	s.emulator, err = startProcess("the local Reactor API", s.file("reactor.log"), s.environment(), emulatorBinary, "--listen=127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	return s.awaitStart(ctx, s.emulator, func(context.Context) bool {
+		address := listeningAddress(s.emulator.log)
+		s.reactor.url = "http://" + address
+		return address != ""
+	})
+}
+
+// listeningAddress finds in the log of the emulator where it listens.
+func listeningAddress(log string) string {
+	content, err := os.ReadFile(log)
+	if err != nil {
+		return ""
+	}
+	line, _, complete := bytes.Cut(content, []byte("\n"))
+	var said struct{ Address string }
+	if !complete || json.Unmarshal(line, &said) != nil {
+		return ""
+	}
+	return said.Address
+}
+
+// startOperator starts the operator with a kubeconfig of its own, and waits until it is ready.
+func (s *stage) startOperator(ctx context.Context, args []string) error {
+	probes := ""
+	for _, arg := range args {
+		if address, ok := strings.CutPrefix(arg, "--health-probe-bind-address="); ok {
+			probes = address
+		}
+	}
+	var err error
+	env := append(s.environment(), "KUBECONFIG="+s.file("operator.kubeconfig"))
+	if s.operator, err = startProcess("the operator", s.file("operator.log"), env, managerBinary, args...); err != nil {
+		return err
+	}
+	return s.awaitStart(ctx, s.operator, func(ctx context.Context) bool { return isReady(ctx, "http://"+probes+"/readyz") })
+}
+
+func isReady(ctx context.Context, url string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
+}
+
+// awaitStart waits until a program serves, or has ended.
+func (s *stage) awaitStart(ctx context.Context, p *process, serves func(context.Context) bool) error {
+	err := wait.PollUntilContextTimeout(ctx, lookEvery, startTimeout, true, func(ctx context.Context) (bool, error) {
+		return serves(ctx), p.failure()
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s to serve: %w", p.name, err)
+	}
+	return nil
+}
+
+// file is a file of the demo's folder.
+func (s *stage) file(name string) string { return filepath.Join(s.folder, name) }
+
+// environment is that of all programs and commands: ours without the API key, which only its file and its Secret hold.
+func (s *stage) environment() []string {
+	var env []string
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); name != "REACTOR_API_KEY" && name != "KUBECONFIG" {
+			env = append(env, variable)
+		}
+	}
+	return env
+}
+
+// shell runs a command as the reader could, with the variables that were shown, and returns all that it printed.
+func (s *stage) shell(ctx context.Context, command string) (string, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Env = append(s.environment(),
+		"DEMO="+s.folder,
+		"KUBECONFIG="+s.file("kubeconfig"),
+		"REACTOR="+s.reactor.url,
+		"PATH="+s.plane.BinDir+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"KUBECACHEDIR="+s.file("kubectl-cache"))
+	cmd.SysProcAttr = apart()
+	output, err := cmd.CombinedOutput()
+	return string(output), err
+}
+
+// showExports shows the variables that make the commands work elsewhere.
+func (s *stage) showExports() {
+	s.say.command("export DEMO=" + s.folder)
+	s.say.nextCommand("export KUBECONFIG=$DEMO/kubeconfig")
+	if s.reactor.url != "" {
+		s.say.nextCommand("export REACTOR=" + s.reactor.url)
+	}
+	s.say.nextCommand("export PATH=" + s.plane.BinDir + ":$PATH   # kubectl")
+	s.say.blank()
+}
+
+// suggestions are commands to go on with.
+func (s *stage) suggestions() [][2]string {
+	all := [][2]string{
+		{"watch the renewals", "kubectl get rtok -w"},
+		{"what every field means", "kubectl explain rtok.spec"},
+		{"a new token now", `kubectl annotate rtok web reactor.inc/renew-requested-at="$(date)" --overwrite`},
+		{"a mistake, and what is said to it", `kubectl patch rtok web --type=merge -p '{"spec":{"lifetime":"6hrs"}}'`},
+		{"a foreign hand in the Secret", `kubectl patch secret web -p '{"stringData":{"jwt":"nonsense"}}' && kubectl get secret web -w`},
+		{"the Secret goes with its ReactorToken", "kubectl delete rtok stream && kubectl get secrets -w"},
+	}
+	if s.reactor.url != "" {
+		all = append(all, [2]string{
+			"Reactor is down for three calls",
+			`curl -X PUT -d '{"faults":[{"times":3,"status":503}]}' $REACTOR/_emulator/faults; kubectl get rtok -o wide -w`,
+		})
+	}
+	return append(all,
+		[2]string{"what the operator measures", "curl -sk https://" + s.metrics + "/metrics | grep ^reactor"},
+		[2]string{"what the operator says", "tail -f $DEMO/operator.log"})
+}
+
+// rest returns when the context ends; it tells when the operator ends before.
+func (s *stage) rest(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-s.operator.ended:
+		s.say.bad("%v", s.operator.failure())
+		<-ctx.Done()
+	}
+}
+
+// showOperatorLog shows the end of what the operator said.
+func (s *stage) showOperatorLog() {
+	if s.operator == nil {
+		return
+	}
+	s.say.heading("What the operator said last")
+	s.say.output(s.operator.tail(15))
+}
+
+// strike stops everything, in the order in which one needs the other, and removes the folder.
+func (s *stage) strike() error {
+	if s.folder == "" {
+		return nil
+	}
+	started := time.Now()
+	for _, p := range []*process{s.operator, s.emulator} {
+		if p != nil {
+			p.stop()
+		}
+	}
+	var err error
+	if s.plane != nil {
+		err = s.plane.Stop()
+	}
+	err = errors.Join(err, os.RemoveAll(s.folder))
+	if err == nil {
+		s.say.blank()
+		s.say.text("Everything is stopped and removed, in %s.", seconds(time.Since(started)))
+	}
+	return err
+}
