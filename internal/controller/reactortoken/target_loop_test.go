@@ -53,6 +53,7 @@ func TestTheOldSecretStaysUntilTheNewOneIsWritten(t *testing.T) {
 		w.stop() // and a crash in the middle leaves nothing behind
 		w.api.meddleWith(nil)
 		w.start()
+		w.pass(writeBackoffCap)
 		w.wantValid("moved")
 		if w.secret("web") != nil {
 			t.Error("the old Secret is still there")
