@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const (
@@ -31,4 +34,12 @@ func eventually(t *testing.T, what string, check func() error) {
 			t.Fatalf("waited %s for this: %s\nat last: %v", patience, what, objection)
 		}
 	}
+}
+
+// differ is an error that shows how two values differ, or nil. No secret must be in them.
+func differ(what string, want, got any) error {
+	if diff := cmp.Diff(want, got); diff != "" {
+		return fmt.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+	return nil
 }
