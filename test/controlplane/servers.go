@@ -1,0 +1,70 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// startServers starts etcd and kube-apiserver. It takes the parts of envtest.Environment, which would also write certificates for
+// webhooks that we do not have, in a folder that a killed test leaves behind.
+func (cp *ControlPlane) startServers(ctx context.Context) error {
+	etcdLog, err := cp.openLog("etcd")
+	if err != nil {
+		return err
+	}
+	serverLog, err := cp.openLog("kube-apiserver")
+	if err != nil {
+		return err
+	}
+	etcdDir, certDir := filepath.Join(cp.data(), "etcd"), filepath.Join(cp.data(), "kube-apiserver")
+	if err := errors.Join(os.Mkdir(etcdDir, 0o700), os.Mkdir(certDir, 0o700)); err != nil {
+		return err
+	}
+	etcd := &envtest.Etcd{Path: cp.binary("etcd"), DataDir: etcdDir, Out: etcdLog, Err: etcdLog, StartTimeout: startTimeout}
+	server := &envtest.APIServer{Path: cp.binary("kube-apiserver"), CertDir: certDir, Out: serverLog, Err: serverLog, StartTimeout: startTimeout}
+	// envtest turns this admission off, for want of a controller that makes the default service accounts. Here is one, and pods
+	// get their service account as in any cluster.
+	server.Configure().Disable("disable-admission-plugins")
+	cp.servers = &envtest.ControlPlane{APIServer: server, Etcd: etcd, KubectlPath: cp.binary("kubectl")}
+	if err := startTwice(cp.servers); err != nil {
+		return fmt.Errorf("start etcd and kube-apiserver: %w\n%s%s", err, lastLines(etcdLog.Name()), lastLines(serverLog.Name()))
+	}
+	return cp.connect(ctx)
+}
+
+// startTwice gives a start that fails a second chance: a connection of somebody else may have taken a port that was free when it
+// was chosen.
+func startTwice(servers *envtest.ControlPlane) error {
+	if servers.Start() == nil {
+		return nil
+	}
+	return servers.Start()
+}
+
+// connect makes the administrator's client and waits until the API server is ready, with the roles that the other programs need.
+func (cp *ControlPlane) connect(ctx context.Context) error {
+	administrator := envtest.User{Name: "admin", Groups: []string{"system:masters"}}
+	user, err := cp.servers.AddUser(administrator, &rest.Config{QPS: 1000, Burst: 2000})
+	if err != nil {
+		return err
+	}
+	cp.Config = user.Config()
+	if cp.client, err = kubernetes.NewForConfig(cp.Config); err != nil {
+		return err
+	}
+	return await(ctx, "kube-apiserver to be ready", func(ctx context.Context) (bool, error) {
+		return cp.ready(ctx) == nil, nil
+	})
+}
+
+func (cp *ControlPlane) installCRDs(paths []string) error {
+	_, err := envtest.InstallCRDs(cp.Config, envtest.CRDInstallOptions{Paths: paths, ErrorIfPathMissing: true, MaxTime: startTimeout})
+	return err
+}
