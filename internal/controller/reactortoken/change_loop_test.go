@@ -80,7 +80,7 @@ func TestOneChangeCostsOneMint(t *testing.T) {
 				if string(w.secret("web").Data[jwtKey]) == old {
 					t.Error("the Secret still holds the old token")
 				}
-				if got := w.api.asked(call{kind: "Secret", name: "web"}) - writes; got > 4 {
+				if got := w.api.asked(call{kind: "Secret", name: "web"}) - writes; got > 6 {
 					t.Errorf("%d requests for the Secret", got)
 				}
 				w.pass(time.Hour)

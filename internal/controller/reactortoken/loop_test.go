@@ -28,15 +28,21 @@ import (
 // run is one run of the operator, from its start to its end: the real manager with the real controller, queue, cache,
 // watches and predicates, on the API server of apiserver_test.go.
 type run struct {
+	ctx     context.Context
 	end     context.CancelFunc
 	ended   chan error
 	crashed atomic.Bool
 }
 
-// runOperator starts a run. It is made for synctest bubbles: nothing in it opens a socket.
-func runOperator(api *apiServer, logger logr.Logger, options Options) (*run, error) {
-	this := &run{ended: make(chan error, 1)}
-	access := api.clientFor(this.crashed.Load)
+func newRun() *run {
+	r := &run{ended: make(chan error, 1)}
+	r.ctx, r.end = context.WithCancel(context.Background())
+	return r
+}
+
+// start starts the run. It is made for synctest bubbles: nothing in it opens a socket.
+func (r *run) start(api *apiServer, logger logr.Logger, options Options) error {
+	access := api.clientFor(r.crashed.Load)
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(v1alpha1.SchemeGroupVersion.WithKind("ReactorToken"), meta.RESTScopeNamespace)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
@@ -57,16 +63,14 @@ func runOperator(api *apiServer, logger logr.Logger, options Options) (*run, err
 		Controller: config.Controller{SkipNameValidation: new(true)},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	options.Client, options.Cache, options.APIReader = access, mgr.GetCache(), access
 	if err := New(options).SetupWithManager(withoutWarmup{mgr}); err != nil {
-		return nil, err
+		return err
 	}
-	var ctx context.Context
-	ctx, this.end = context.WithCancel(context.Background())
-	go func() { this.ended <- mgr.Start(ctx) }()
-	return this, nil
+	go func() { r.ended <- mgr.Start(r.ctx) }()
+	return nil
 }
 
 // stop ends the run the way a signal does, and waits until it is over.

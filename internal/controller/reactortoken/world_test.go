@@ -75,7 +75,8 @@ func (w *world) start() {
 	if w.tune != nil {
 		w.tune(&options)
 	}
-	if w.run, err = runOperator(w.api, w.told.logger(), options); err != nil {
+	w.run = newRun()
+	if err := w.run.start(w.api, w.told.logger(), options); err != nil {
 		w.Fatal(err)
 	}
 	w.pass(settling)
