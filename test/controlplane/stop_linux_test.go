@@ -179,6 +179,33 @@ func TestAStartThatFailsLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestAStartGetsASecondChance(t *testing.T) {
+	binDir := t.TempDir()
+	for _, name := range []string{"etcd", "kube-controller-manager", "kube-scheduler", "kubectl"} {
+		if err := os.Symlink(filepath.Join(shared.BinDir, name), filepath.Join(binDir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The first time that it is to serve, it ends as if its port were taken.
+	script := fmt.Sprintf(`#!/bin/sh
+[ "$1" = --help ] || [ -e %[1]s/tried ] || { touch %[1]s/tried; exit 1; }
+exec %[2]s/kube-apiserver "$@"
+`, binDir, shared.BinDir)
+	if err := os.WriteFile(filepath.Join(binDir, "kube-apiserver"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cp, err := Start(t.Context(), Options{BinDir: binDir, CRDPaths: []string{crds}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(files(t, binDir), "tried") {
+		t.Error("the first start has not failed")
+	}
+	if err := cp.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAKilledTestLeavesNothing(t *testing.T) {
 	temporary := t.TempDir()
 	cmd := exec.Command(os.Args[0])
