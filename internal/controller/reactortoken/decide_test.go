@@ -1,0 +1,327 @@
+package reactortoken
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+// noon is the time of the tests of what is pure.
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+const goodKey = "0123456789abcdef" // a key's fingerprint
+
+// aToken is a ReactorToken as the API server has it.
+func aToken(changes ...func(*v1alpha1.ReactorToken)) *v1alpha1.ReactorToken {
+	token := newToken("web", changes...)
+	token.UID, token.Generation, token.CreationTimestamp = "5b6a4f6e-0000-4000-8000-000000000001", 1, metav1.NewTime(noon.Add(-time.Hour))
+	return token
+}
+
+// aRecord is of a token that was issued an hour before noon, for the six hours that aToken asks for.
+func aRecord(changes ...func(*record)) *record {
+	written := &record{
+		TokenID: "token-1", IssuedAt: noon.Add(-time.Hour), ExpiresAt: noon.Add(5 * time.Hour),
+		KeyFingerprint: goodKey, RequestHash: requestHash(&aToken().Spec),
+	}
+	for _, change := range changes {
+		change(written)
+	}
+	written.Checksum = checksumOf(aJWT, written)
+	return written
+}
+
+const aJWT reactor.Secret = "eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2lnbmF0dXJl"
+
+// seeing is what a pass sees at noon when all is well, and then changed.
+func seeing(changes ...func(*observation)) *observation {
+	seen := &observation{
+		clocks: clocks{now: noon},
+		status: v1alpha1.ReactorTokenStatus{IssuedTime: new(metav1.NewTime(noon.Add(-time.Hour))), ObservedGeneration: 1},
+		target: target{exists: true, uid: "secret-uid", resourceVersion: "7", ownership: ownershipOurs, writer: "web", record: aRecord()},
+		key:    apiKey{fingerprint: goodKey},
+	}
+	for _, change := range changes {
+		change(seen)
+	}
+	return seen
+}
+
+// situation is what stands in the way, or what is wanted, and how it comes about.
+type situation struct {
+	name  string
+	token func(*v1alpha1.ReactorToken)
+	seen  func(*observation)
+}
+
+func (s situation) happen(token *v1alpha1.ReactorToken, seen *observation) {
+	if s.token != nil {
+		s.token(token)
+	}
+	if s.seen != nil {
+		s.seen(seen)
+	}
+}
+
+// failing is a last attempt that was just what would be attempted now.
+func failing(reason string, until time.Time) func(*observation) {
+	return func(seen *observation) {
+		seen.status.LastFailure = &v1alpha1.FailedAttempt{
+			Reason: reason, Message: "it failed", RequestHash: requestHash(&aToken().Spec), KeyFingerprint: seen.key.fingerprint,
+		}
+		if !until.IsZero() {
+			seen.status.NextAttemptTime = new(metav1.NewTime(until))
+		}
+	}
+}
+
+// theObstacles are all that can stand before a mint, in the order in which they are told.
+var theObstacles = []situation{
+	{name: "SecretClaimed/user", seen: func(o *observation) { o.claimedBy = "older" }},
+	{name: "SecretTerminating/later", seen: func(o *observation) { o.target.terminating = true }},
+	{name: "SecretNotOwned/user", seen: func(o *observation) { o.target.ownership = ownershipForeign }},
+	{name: "SecretUnusable/user", seen: func(o *observation) { o.target.unusable = "it is immutable" }},
+	{name: "Suspended/later", token: func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }},
+	{name: "APIKeyNotFound/user", seen: func(o *observation) {
+		o.key = apiKey{problem: &problem{v1alpha1.ReasonAPIKeyNotFound, "there is none"}}
+	}},
+	{name: "RequestRefused/user", seen: func(o *observation) { failing(v1alpha1.ReasonRequestRefused, time.Time{})(o) }},
+	{name: "ReactorUnavailable/again", seen: func(o *observation) {
+		if o.status.LastFailure == nil {
+			failing(v1alpha1.ReasonReactorUnavailable, time.Time{})(o)
+		}
+		o.status.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
+	}},
+	{name: "MintBudgetSpent/later", seen: func(o *observation) { o.budgetUntil = noon.Add(time.Minute) }},
+}
+
+// obstacleName is an obstacle as theObstacles names it.
+func obstacleName(found *obstacle) string {
+	if found == nil {
+		return ""
+	}
+	return found.reason + map[kind]string{kindUserMustAct: "/user", kindLater: "/later", kindAgain: "/again"}[found.kind]
+}
+
+func TestOfTwoObstaclesTheEarlierIsTold(t *testing.T) {
+	for i, earlier := range theObstacles {
+		for _, later := range append([]situation{{name: "nothing else"}}, theObstacles[i+1:]...) {
+			t.Run(earlier.name+" before "+later.name, func(t *testing.T) {
+				token, seen := aToken(), seeing(func(o *observation) { o.target.edited = true })
+				earlier.happen(token, seen)
+				later.happen(token, seen)
+				got := decide(token, seen)
+				if diff := cmp.Diff(earlier.name, obstacleName(got.obstacle)); diff != "" {
+					t.Errorf("obstacle (-want +got):\n%s", diff)
+				}
+				if got.write != writeNothing {
+					t.Errorf("something is written: %d", got.write)
+				}
+			})
+		}
+	}
+}
+
+// theCauses are why a new token is wanted while there is one, in the order in which they are told.
+var theCauses = []situation{
+	{name: string(causeEdited), seen: func(o *observation) { o.target.edited = true }},
+	{name: string(causeExpired), seen: func(o *observation) { o.target.record.ExpiresAt = noon }},
+	{name: string(causeKeyChanged), seen: func(o *observation) { o.key.fingerprint = "another" }},
+	{name: string(causeRequestChanged), token: lifetime("5h")},
+	{name: string(causeRequested), token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now")},
+	{name: string(causeDue), token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" }},
+}
+
+func TestOfTwoCausesTheEarlierIsTold(t *testing.T) {
+	for i, earlier := range theCauses {
+		for _, later := range append([]situation{{name: "nothing else"}}, theCauses[i+1:]...) {
+			t.Run(earlier.name+" before "+later.name, func(t *testing.T) {
+				token, seen := aToken(), seeing()
+				earlier.happen(token, seen)
+				later.happen(token, seen)
+				if diff := cmp.Diff(fmt.Sprint(writeMint, " ", earlier.name), describe(decide(token, seen))); diff != "" {
+					t.Errorf("plan (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// describe writes a plan down: what it writes, why, and what stands in the way.
+func describe(p plan) string {
+	return strings.TrimSpace(fmt.Sprint(p.write, " ", p.cause, " ", obstacleName(p.obstacle)))
+}
+
+func TestDecide(t *testing.T) {
+	drifted := func(o *observation) { o.target.drifted = true }
+	absent := func(o *observation) { o.target = target{} }
+	heldToken := func(o *observation) { o.held = aHeldToken() }
+	suspend := func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }
+	noKey := theObstacles[5].seen
+	tests := []struct {
+		name  string
+		token func(*v1alpha1.ReactorToken)
+		seen  []func(*observation)
+		write write
+		want  string // the cause, and the obstacle
+	}{
+		{name: "a valid token that is not due needs nothing", write: writeNothing},
+		{name: "a Secret that drifted is repaired", seen: []func(*observation){drifted}, write: writeRepair},
+		{name: "a Secret that drifted is repaired while suspended", token: suspend, seen: []func(*observation){drifted},
+			write: writeRepair, want: "Suspended/later"},
+		{name: "a Secret that drifted is repaired without an API key", seen: []func(*observation){drifted, noKey},
+			write: writeRepair, want: "APIKeyNotFound/user"},
+		{name: "a Secret that drifted is repaired when the mint that is due is held back", token: lifetime("1h"),
+			seen: []func(*observation){drifted, noKey}, write: writeRepair, want: "spec changed APIKeyNotFound/user"},
+		{name: "a mint takes the place of a repair", token: lifetime("1h"), seen: []func(*observation){drifted}, write: writeMint, want: "spec changed"},
+		{name: "a repair that was refused waits", seen: []func(*observation){drifted, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(time.Second))},
+			write: writeNothing, want: "SecretWriteRefused/again"},
+		{name: "a repair that was refused is tried again at its instant", seen: []func(*observation){drifted, failing(v1alpha1.ReasonSecretWriteRefused, noon)},
+			write: writeRepair},
+		{name: "a repair whose budget is spent waits", seen: []func(*observation){drifted, func(o *observation) { o.repairUntil = noon.Add(time.Second) }},
+			write: writeNothing, want: "SecretContested/later"},
+		{name: "a spent repair budget holds no mint", token: lifetime("1h"), seen: []func(*observation){drifted, func(o *observation) { o.repairUntil = noon.Add(time.Second) }},
+			write: writeMint, want: "spec changed"},
+		{name: "of a contested Secret and a suspended object the suspension is told", token: suspend,
+			seen: []func(*observation){drifted, func(o *observation) { o.repairUntil = noon.Add(time.Second) }}, want: "Suspended/later"},
+
+		{name: "a valid token of a suspended object stays", token: suspend, want: "Suspended/later"},
+		{name: "a missing key is told before it hurts", seen: []func(*observation){noKey}, want: "APIKeyNotFound/user"},
+		{name: "a missing key is not taken for a changed one", seen: []func(*observation){noKey}, want: "APIKeyNotFound/user"},
+
+		{name: "a new object gets a token", seen: []func(*observation){absent, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
+			write: writeMint, want: "first token"},
+		{name: "a Secret that was adopted a moment ago gets its first token", seen: []func(*observation){func(o *observation) {
+			o.status, o.target.ownership, o.target.record = v1alpha1.ReactorTokenStatus{}, ownershipConsenting, nil
+		}}, write: writeMint, want: "first token"},
+		{name: "a deleted Secret gets a token", seen: []func(*observation){absent}, write: writeMint, want: "Secret deleted"},
+		{name: "a garbled record counts as an edit", seen: []func(*observation){func(o *observation) { o.target.record = nil }}, write: writeMint, want: "Secret edited"},
+		{name: "a request to renew that was answered is done with", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
+			seen: []func(*observation){func(o *observation) { o.target.record = aRecord(func(r *record) { r.RenewRequest = "now" }) }}},
+		{name: "an annotation that was taken away asks for nothing",
+			seen: []func(*observation){func(o *observation) { o.target.record = aRecord(func(r *record) { r.RenewRequest = "then" }) }}},
+		{name: "a Secret of a deleted namesake is on its way out", seen: []func(*observation){func(o *observation) { o.target.ownership = ownershipStale }},
+			want: "SecretTerminating/later"},
+
+		{name: "a held token is written, whatever stands before a mint", seen: []func(*observation){absent, heldToken, theObstacles[6].seen, theObstacles[8].seen},
+			write: writeHeld, want: "Secret deleted"},
+		{name: "a held token is written without the key", seen: []func(*observation){absent, heldToken, noKey}, write: writeHeld, want: "Secret deleted"},
+		{name: "a held token is not written while suspended", token: suspend, seen: []func(*observation){absent, heldToken}, want: "Secret deleted Suspended/later"},
+		{name: "a held token waits for its next attempt", seen: []func(*observation){absent, heldToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(time.Second))},
+			want: "Secret deleted SecretWriteRefused/again"},
+		{name: "a held token is not written over a valid one that is not due", seen: []func(*observation){heldToken}, write: writeNothing},
+		{name: "a held token for another request is not written", token: lifetime("1h"), seen: []func(*observation){absent, heldToken}, write: writeMint, want: "Secret deleted"},
+		{name: "a held token of another key is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.key.fingerprint = "another" }},
+			write: writeMint, want: "Secret deleted"},
+		{name: "a held token from before a request to renew is not written", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
+			seen: []func(*observation){absent, heldToken}, write: writeMint, want: "Secret deleted"},
+		{name: "a held token with ten seconds left is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - leastUsefulLife) }},
+			write: writeMint, want: "Secret deleted"},
+		{name: "a held token with eleven seconds left is written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - leastUsefulLife - time.Second) }},
+			write: writeHeld, want: "Secret deleted"},
+
+		{name: "a spent budget does not hold a renewal", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" },
+			seen: []func(*observation){theObstacles[8].seen}, write: writeMint, want: "renewal due"},
+		{name: "a spent budget does not hold the successor of an expired token", seen: []func(*observation){theObstacles[8].seen, func(o *observation) { o.target.record.ExpiresAt = noon }},
+			write: writeMint, want: "token expired"},
+		{name: "a spent budget holds a first token", seen: []func(*observation){absent, theObstacles[8].seen, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
+			want: "first token MintBudgetSpent/later"},
+
+		{name: "a backoff ends at its instant", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon)}, write: writeMint, want: "Secret deleted"},
+		{name: "a changed key ends a backoff", seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour)), func(o *observation) { o.key.fingerprint = "another" }},
+			write: writeMint, want: "API key changed"},
+		{name: "a changed request ends a backoff", token: lifetime("1h"), seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour))},
+			write: writeMint, want: "spec changed"},
+		{name: "a request to renew ends a backoff", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
+			seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour))}, write: writeMint, want: "renewal requested"},
+		{name: "a changed key frees what is parked", seen: []func(*observation){failing(v1alpha1.ReasonRequestRefused, time.Time{}), func(o *observation) { o.key.fingerprint = "another" }},
+			write: writeMint, want: "API key changed"},
+		{name: "the wait for a refused key is the gate's", seen: []func(*observation){absent, failing(v1alpha1.ReasonAPIKeyRefused, noon.Add(time.Hour))},
+			write: writeMint, want: "Secret deleted"},
+		{name: "the wait for a limited key is the gate's", seen: []func(*observation){absent, failing(v1alpha1.ReasonRateLimited, noon.Add(time.Hour))},
+			write: writeMint, want: "Secret deleted"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			token := aToken()
+			if test.token != nil {
+				test.token(token)
+			}
+			want := strings.TrimSpace(fmt.Sprint(test.write, " ", test.want))
+			got := strings.Join(strings.Fields(describe(decide(token, seeing(test.seen...)))), " ")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("plan (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// aHeldToken was minted at noon for aToken, and lives for six hours.
+func aHeldToken() *heldToken {
+	return &heldToken{
+		token:       reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
+		tokenID:     "token-2",
+		requestHash: requestHash(&aToken().Spec), keyFingerprint: goodKey,
+	}
+}
+
+// What is told says what to do: these are the sentences that people read in kubectl describe.
+func TestObstaclesSayWhatToDo(t *testing.T) {
+	for i, want := range []string{
+		`Secret "web" belongs to ReactorToken "older", which came first: choose another spec.secret.name`,
+		`Secret "web" is being deleted; it is written anew as soon as it is gone`,
+		`Secret "web" exists and is not this operator's: choose another spec.secret.name, delete the Secret, or allow it to be written with ` +
+			`kubectl annotate secret web reactor.inc/allow-adoption-by=web`,
+		`Secret "web" cannot be written: it is immutable. Delete it, or choose another spec.secret.name`,
+		`spec.suspend is true: no token is requested until it is false`,
+		`there is none`,
+		`it failed`,
+		`it failed`,
+		`10 tokens were requested in a short time because the Secret, the key or the spec keeps changing: find out who changes it. One more is requested every 3m`,
+	} {
+		t.Run(theObstacles[i].name, func(t *testing.T) {
+			token, seen := aToken(), seeing(func(o *observation) { o.target.edited = true })
+			theObstacles[i].happen(token, seen)
+			if diff := cmp.Diff(want, decide(token, seen).obstacle.message); diff != "" {
+				t.Errorf("message (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestUrgencyOfACause(t *testing.T) {
+	leaving := func(left time.Duration) func(*observation) {
+		return func(o *observation) { o.target.record.ExpiresAt = noon.Add(left) }
+	}
+	tests := []struct {
+		name string
+		why  cause
+		seen *observation
+		want urgency
+	}{
+		{"a first token", causeNew, seeing(), urgencyNew},
+		{"a changed key", causeKeyChanged, seeing(), urgencyChanged},
+		{"a changed request", causeRequestChanged, seeing(), urgencyChanged},
+		{"a request to renew", causeRequested, seeing(), urgencyChanged},
+		{"a deleted Secret", causeDeleted, seeing(), urgencyExpiring},
+		{"an edited token", causeEdited, seeing(), urgencyExpiring},
+		{"an expired token", causeExpired, seeing(), urgencyExpiring},
+		{"a renewal with a third of its life in hand", causeDue, seeing(leaving(30 * time.Minute)), urgencyRenewal},
+		{"a renewal with more than a tenth in hand", causeDue, seeing(leaving(7 * time.Minute)), urgencyRenewal},
+		{"a renewal with less than a tenth in hand", causeDue, seeing(leaving(6 * time.Minute)), urgencyExpiring},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := urgencyOf(test.why, test.seen); got != test.want {
+				t.Errorf("urgency %d, want %d", got, test.want)
+			}
+		})
+	}
+}
