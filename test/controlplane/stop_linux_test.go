@@ -153,19 +153,22 @@ func TestADeadControllerManagerIsTold(t *testing.T) {
 func TestAStartThatFailsLeavesNothing(t *testing.T) {
 	before := children(t)
 	t.Setenv("TMPDIR", t.TempDir())
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
 	tests := map[string]struct {
-		ctx     context.Context
-		options Options
-		want    string
+		options     Options
+		interrupted bool
+		want        string
 	}{
-		"the CRDs are not there": {t.Context(), Options{CRDPaths: []string{"not-there"}}, "not-there: no such file"},
-		"the context has ended":  {ended, Options{}, "wait for kube-apiserver to be ready: context canceled"},
+		"the CRDs are not there": {options: Options{CRDPaths: []string{"not-there"}}, want: "not-there: no such file"},
+		"the context has ended":  {interrupted: true, want: "wait for kube-apiserver to be ready: context canceled"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := Start(test.ctx, test.options)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if test.interrupted {
+				cancel()
+			}
+			_, err := Start(ctx, test.options)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}

@@ -38,12 +38,12 @@ func cached(ctx context.Context, root, name string, log io.Writer, build func(ct
 	return folder, buildInto(ctx, folder, build)
 }
 
-func buildInto(ctx context.Context, folder string, build func(ctx context.Context, folder string) error) error {
+func buildInto(ctx context.Context, folder string, build func(ctx context.Context, folder string) error) (err error) {
 	scratch, err := os.MkdirTemp(filepath.Dir(folder), unfinished)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(scratch)
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	if err := os.Chmod(scratch, 0o755); err != nil {
 		return err
 	}
