@@ -1,7 +1,8 @@
 package reactortoken
 
 import (
-	"hash/fnv"
+	"crypto/sha256"
+	"encoding/binary"
 	"math"
 	"time"
 
@@ -67,11 +68,11 @@ func renewalTime(spec *v1alpha1.ReactorTokenSpec, uid types.UID, written *record
 	return due.Truncate(time.Second)
 }
 
-// spread maps a UID evenly onto [0, span).
+// spread maps a UID evenly onto [0, span), also when UIDs differ in little more than a number at their end.
 func spread(uid types.UID, span time.Duration) time.Duration {
-	hash := fnv.New64a()
-	_, _ = hash.Write([]byte(uid)) // never fails, says hash.Hash
-	return time.Duration(float64(span) * float64(hash.Sum64()) / math.MaxUint64).Truncate(time.Second)
+	hash := sha256.Sum256([]byte(uid))
+	share := float64(binary.BigEndian.Uint64(hash[:8])) / math.MaxUint64
+	return time.Duration(float64(span) * share).Truncate(time.Second)
 }
 
 // clocks is what the operator knows of the time at the beginning of a pass.
