@@ -25,7 +25,7 @@ var asked = map[string]struct {
 }
 
 // newWorldFor makes a world in which the next token of "web" is the one that is asked for.
-func newWorldFor(t *testing.T, name string) (w *world, o *operator, mints int) {
+func newWorldFor(t *testing.T, name string) (w *world, o *process, mints int) {
 	t.Helper()
 	w = newWorld(t)
 	o = w.start()

@@ -146,20 +146,30 @@ func (n needles) scan(source, text string) []string {
 	return found
 }
 
-// spoken is what a write to the API server says to those who may not read Secrets: all of it, but the data of a Secret.
+// spoken is what a write to the API server says to those who may not read Secrets: all of it, but the data of a Secret, and the
+// credentials of who scrapes, which are a JWT too.
 func spoken(r request) []byte {
-	if r.resource != "secrets" {
+	switch r.resource {
+	case "tokenreviews":
+		return nil
+	case "secrets":
+		return withoutData(r.body)
+	default:
 		return r.body
 	}
+}
+
+// withoutData returns a Secret that is created or applied, but for its data.
+func withoutData(body []byte) []byte {
 	var secret map[string]any
-	if json.Unmarshal(r.body, &secret) != nil {
-		decoded, _, err := codecs.UniversalDeserializer().Decode(r.body, nil, &corev1.Secret{})
+	if json.Unmarshal(body, &secret) != nil {
+		decoded, _, err := codecs.UniversalDeserializer().Decode(body, nil, &corev1.Secret{})
 		if typed, ok := decoded.(*corev1.Secret); err == nil && ok {
 			typed.Data = nil
 			text, _ := json.Marshal(typed) // it was decoded, so that it encodes
 			return text
 		}
-		return r.body // a patch of the managed fields
+		return body // a patch of the managed fields
 	}
 	delete(secret, "data")
 	text, _ := json.Marshal(secret)

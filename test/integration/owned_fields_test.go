@@ -41,24 +41,24 @@ func addTheirs(secret *corev1.Secret) {
 // The history of the Secret decides who owns its fields: what a Create wrote is owned otherwise than what an apply wrote.
 func TestWhatTheSpecNoLongerNamesLeavesTheSecret(t *testing.T) {
 	t.Parallel()
-	for name, history := range map[string]func(w *world, o *operator) *operator{
-		"after the first write": func(_ *world, o *operator) *operator { return o },
-		"after a renewal": func(w *world, o *operator) *operator {
+	for name, history := range map[string]func(w *world, o *process) *process{
+		"after the first write": func(_ *world, o *process) *process { return o },
+		"after a renewal": func(w *world, o *process) *process {
 			id := idOf(w.secret("web"))
 			w.requestRenewal("web", "now")
 			w.waitForAnother("web", id)
 			return o
 		},
-		"together with a renewal": func(w *world, o *operator) *operator {
+		"together with a renewal": func(w *world, o *process) *process {
 			w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "later"))
 			return o
 		},
-		"while the operator was away": func(w *world, o *operator) *operator {
+		"while the operator was away": func(w *world, o *process) *process {
 			o.kill()
 			w.edit("web", stripped)
 			return w.start()
 		},
-		"when somebody else wrote our key too": func(w *world, o *operator) *operator {
+		"when somebody else wrote our key too": func(w *world, o *process) *process {
 			w.editSecret("web", func(s *corev1.Secret) { s.Labels["tier"] = "back" })
 			eventually(w.t, "our label to be put right", func() error {
 				if got := w.secret("web").Labels["tier"]; got != "front" {

@@ -34,19 +34,19 @@ func buildManager(folder string) error {
 	return nil
 }
 
-// operator is a running process of the operator.
-type operator struct {
+// process is a running process of the operator.
+type process struct {
 	t       *testing.T
-	process *exec.Cmd
+	command *exec.Cmd
 	said    *journal
 	metrics string // host:port
 	probes  string // host:port
 	exited  chan struct{}
 }
 
-// start runs the operator under its service account, for the world's namespace, and waits until its caches are filled. Later
+// start runs the operator under its service account, for the namespaces that it is to watch, and waits until its caches are filled. Later
 // arguments override earlier ones.
-func (w *world) start(args ...string) *operator {
+func (w *world) start(args ...string) *process {
 	w.t.Helper()
 	for range 5 {
 		o := w.launch(args...)
@@ -62,26 +62,26 @@ func (w *world) start(args ...string) *operator {
 }
 
 // launch starts the process and returns at once.
-func (w *world) launch(args ...string) *operator {
+func (w *world) launch(args ...string) *process {
 	w.t.Helper()
 	metrics, probes := freeAddress(w.t), freeAddress(w.t)
 	all := append([]string{
-		"--api-url=" + w.reactor.url, "--ca-bundle=" + w.caBundle, "--namespaces=" + w.namespace, "--leader-elect=false",
+		"--api-url=" + w.reactor.url, "--ca-bundle=" + w.caBundle, "--namespaces=" + w.watched, "--leader-elect=false",
 		"--metrics-auth=false", "--metrics-bind-address=" + metrics, "--health-probe-bind-address=" + probes,
 		"--log-level=debug", "--mint-qps=1000", "--mint-burst=1000",
 	}, args...)
-	o := &operator{
+	o := &process{
 		t: w.t, metrics: metrics, probes: probes, exited: make(chan struct{}),
 		said:    heard.listen("log of an operator in " + w.t.Name()),
-		process: exec.Command(manager, all...),
+		command: exec.Command(manager, all...),
 	}
-	o.process.Env = []string{"KUBECONFIG=" + w.kubeconfig, "HOME=" + w.t.TempDir()}
-	o.process.Stdout, o.process.Stderr = o.said, o.said
-	if err := o.process.Start(); err != nil {
+	o.command.Env = []string{"KUBECONFIG=" + w.kubeconfig, "HOME=" + w.t.TempDir()}
+	o.command.Stdout, o.command.Stderr = o.said, o.said
+	if err := o.command.Start(); err != nil {
 		w.t.Fatal("start the operator:", err)
 	}
 	go func() {
-		_ = o.process.Wait() // who cares for the code reads it from ProcessState
+		_ = o.command.Wait() // who cares for the code reads it from ProcessState
 		close(o.exited)
 	}()
 	w.t.Cleanup(func() {
@@ -105,7 +105,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // waitUntilReady returns true once the probe says so, and false when the process ends before.
-func (o *operator) waitUntilReady() bool {
+func (o *process) waitUntilReady() bool {
 	o.t.Helper()
 	ready := false
 	eventually(o.t, "an operator with filled caches", func() error {
@@ -129,7 +129,7 @@ func (o *operator) waitUntilReady() bool {
 }
 
 // kill ends the process as a crash would: it gets no chance to finish anything.
-func (o *operator) kill() {
+func (o *process) kill() {
 	o.t.Helper()
 	select {
 	case <-o.exited:
@@ -139,27 +139,27 @@ func (o *operator) kill() {
 	if text, err := o.scrape(); err == nil {
 		_, _ = heard.listen("metrics in " + o.t.Name()).Write([]byte(text))
 	}
-	_ = o.process.Process.Kill() // it may have ended by itself just now
+	_ = o.command.Process.Kill() // it may have ended by itself just now
 	<-o.exited
 }
 
 // terminate asks the process to end.
-func (o *operator) terminate() {
+func (o *process) terminate() {
 	o.t.Helper()
-	if err := o.process.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := o.command.Process.Signal(syscall.SIGTERM); err != nil {
 		o.t.Fatal("send SIGTERM:", err)
 	}
 }
 
 // waitForExit returns the exit code of a process that was asked to end.
-func (o *operator) waitForExit() int {
+func (o *process) waitForExit() int {
 	o.t.Helper()
 	select {
 	case <-o.exited:
 	case <-time.After(patience):
 		o.t.Fatal("the operator does not end")
 	}
-	return o.process.ProcessState.ExitCode()
+	return o.command.ProcessState.ExitCode()
 }
 
 // insecure talks to the operator's own port, whose certificate is self-signed.
@@ -169,7 +169,7 @@ var insecure = &http.Client{
 }
 
 // scrape reads the metrics.
-func (o *operator) scrape() (string, error) {
+func (o *process) scrape() (string, error) {
 	response, err := insecure.Get("https://" + o.metrics + "/metrics")
 	if err != nil {
 		return "", err
@@ -187,10 +187,12 @@ func sum(metrics, name string, labels ...string) float64 {
 	total := 0.0
 next:
 	for line := range strings.Lines(metrics) {
-		series, value, ok := strings.Cut(strings.TrimSpace(line), "} ")
-		if !ok || !strings.HasPrefix(series, name+"{") {
+		line = strings.TrimSpace(line)
+		space := strings.LastIndexByte(line, ' ')
+		if space < 0 || !strings.HasPrefix(line, name+"{") && line[:space] != name {
 			continue
 		}
+		series, value := line[:space], line[space+1:]
 		for _, label := range labels {
 			if !strings.Contains(series, label) {
 				continue next
@@ -204,7 +206,7 @@ next:
 }
 
 // passes is how often the process has looked at a ReactorToken.
-func (o *operator) passes() int {
+func (o *process) passes() int {
 	o.t.Helper()
 	text, err := o.scrape()
 	if err != nil {
@@ -214,7 +216,7 @@ func (o *operator) passes() int {
 }
 
 // waitUntilIdle returns once at least so many passes were made, none is under way, and none is due now.
-func (o *operator) waitUntilIdle(passes int) {
+func (o *process) waitUntilIdle(passes int) {
 	o.t.Helper()
 	eventually(o.t, "an operator that is idle", func() error {
 		text, err := o.scrape()

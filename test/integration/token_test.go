@@ -244,12 +244,19 @@ func (w *world) waitForEvent(uid types.UID, reason string) eventsv1.Event {
 
 const fencePrefix = "fence-"
 
-// isFence tells whether an object serves settle.
+// isFence tells whether an object serves as a fence.
 func isFence(name string) bool { return strings.HasPrefix(name, fencePrefix) }
 
-// settle waits until the operator has seen all that was done before, and has done all that follows from it. A ReactorToken
-// that costs no mint is the proof: events of a kind come in order, and so do those that wait for a key to stay as it is.
-func (w *world) settle(o *operator) {
+// settle waits until the operator has seen all that was done before, and has done all that follows from it.
+func (w *world) settle(o *process) {
+	w.t.Helper()
+	w.fence()
+	o.waitUntilIdle(0)
+}
+
+// fence waits until the operator has seen all that was done before. A ReactorToken that costs no mint is the proof: events of a
+// kind come in order, and so do those that wait for a key to stay as it is.
+func (w *world) fence() {
 	w.t.Helper()
 	w.fences++
 	name := fmt.Sprintf("%s%d", fencePrefix, w.fences)
@@ -261,5 +268,4 @@ func (w *world) settle(o *operator) {
 	w.waitForCondition(name, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAPIKeyNotFound)
 	w.editSecret(key.Name, func(secret *corev1.Secret) { secret.Data = map[string][]byte{"api-key": []byte("none")} })
 	w.waitForCondition(name, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAPIKeyInvalid)
-	o.waitUntilIdle(0)
 }

@@ -40,6 +40,7 @@ type world struct {
 	t          *testing.T
 	kube       client.WithWatch // the test's own, which may do everything
 	namespace  string
+	watched    string // the namespaces that the operators watch; empty for the whole cluster
 	key        string
 	reactor    *reactorAPI
 	api        *crossing // between the operators and the API server
@@ -66,12 +67,22 @@ func newWorld(t *testing.T) *world {
 func newWorldWithoutRights(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, kube: admin(t), namespace: newNamespace(t, nil), key: newKey()}
+	w.watched = w.namespace
 	w.reactor = newReactor(t, w.key)
 	w.api = newCrossing(t, wayToTheAPIServer(t))
 	w.kubeconfig = writeKubeconfig(t, w.api)
 	w.caBundle = writeFile(t, "ca.crt", w.reactor.certificate)
 	w.setKey(w.key)
 	return w
+}
+
+// neighbour returns a world in another namespace, with the same Reactor and key and the same way to the API server.
+func (w *world) neighbour() *world {
+	w.t.Helper()
+	other := *w
+	other.namespace = newNamespace(w.t, nil)
+	other.setKey(w.key)
+	return &other
 }
 
 // newReactor serves an emulator that knows the key.
