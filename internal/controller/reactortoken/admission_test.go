@@ -1,0 +1,223 @@
+package reactortoken
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+)
+
+// desk is an admission at work in a bubble, and who was woken by it.
+type desk struct {
+	*admission
+	mu    sync.Mutex
+	woken []string
+}
+
+func newDesk(t *testing.T, qps float64, burst int) *desk {
+	t.Helper()
+	d := &desk{}
+	d.admission = newAdmission(qps, burst, clock.RealClock{}, func(objects ...types.NamespacedName) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for _, object := range objects {
+			d.woken = append(d.woken, object.Name)
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- d.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// wakes are those that were woken since the last look.
+func (d *desk) wakes() []string {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	woken := d.woken
+	d.woken = nil
+	return woken
+}
+
+func place(name, key string, level urgency) ticket { return ticket{objectNamed(name), key, level} }
+
+func (d *desk) ask(t ticket) verdict {
+	said, _ := d.admit(t, time.Now())
+	return said
+}
+
+func TestAdmissionKeepsTheRateAndWakesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1, 2)
+		d.open("k")
+		var got []verdict
+		for _, name := range []string{"first", "second"} {
+			got = append(got, d.ask(place(name, "k", urgencyNew)))
+		}
+		for _, waiting := range []ticket{place("renewal", "k", urgencyRenewal), place("new", "k", urgencyNew), place("expiring", "k", urgencyExpiring)} {
+			got = append(got, d.ask(waiting))
+		}
+		if diff := cmp.Diff([]verdict{admitted, admitted, waitForTurn, waitForTurn, waitForTurn}, got); diff != "" {
+			t.Errorf("verdicts (-want +got):\n%s", diff)
+		}
+		for i, want := range []string{"expiring", "new", "renewal"} {
+			time.Sleep(999 * time.Millisecond)
+			if early := d.wakes(); len(early) != 0 {
+				t.Errorf("%q were woken before the second was over", early)
+			}
+			time.Sleep(time.Millisecond)
+			if diff := cmp.Diff([]string{want}, d.wakes()); diff != "" {
+				t.Errorf("woken after %d s (-want +got):\n%s", i+1, diff)
+			}
+			if said := d.ask(place(want, "k", urgencyNew)); said != admitted {
+				t.Errorf("%s was woken, and then told %d", want, said)
+			}
+		}
+		time.Sleep(time.Minute)
+		if late := d.wakes(); len(late) != 0 {
+			t.Errorf("%q were woken for nothing", late)
+		}
+	})
+}
+
+// open makes a key known as good.
+func (a *admission) open(key string) { a.gate(key).state = gateOpen }
+
+func TestOneWhoCameLaterAndIsMoreUrgentGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 0.1, 1)
+		d.open("k")
+		d.ask(place("first", "k", urgencyRenewal))
+		d.ask(place("second", "k", urgencyRenewal))
+		time.Sleep(5 * time.Second)
+		d.ask(place("urgent", "k", urgencyExpiring))
+		time.Sleep(5 * time.Second)
+		if diff := cmp.Diff([]string{"urgent"}, d.wakes()); diff != "" {
+			t.Errorf("woken (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestATurnIsNotSpentByOthersAndLapsesWhenNobodyTakesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1, 1)
+		d.open("k")
+		d.ask(place("first", "k", urgencyNew))
+		d.ask(place("second", "k", urgencyNew))
+		time.Sleep(time.Second)
+		d.wakes() // its turn has come
+		if said := d.ask(place("third", "k", urgencyNew)); said != waitForTurn {
+			t.Errorf("the third was told %d", said)
+		}
+		if said := d.ask(place("second", "k", urgencyNew)); said != admitted {
+			t.Errorf("the second was told %d", said)
+		}
+		time.Sleep(time.Second)
+		d.wakes()
+		time.Sleep(turnTimeout)
+		d.ask(place("fourth", "k", urgencyNew)) // takes the place that is free by now
+		if said := d.ask(place("third", "k", urgencyNew)); said != waitForTurn {
+			t.Errorf("a turn that came a minute ago was taken: %d", said)
+		}
+	})
+}
+
+func TestWhoLeavesIsNeitherWokenNorCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1, 1)
+		d.open("k")
+		d.ask(place("first", "k", urgencyNew))
+		d.ask(place("leaver", "k", urgencyExpiring))
+		d.ask(place("stayer", "k", urgencyNew))
+		d.leave(objectNamed("leaver"))
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"stayer"}, d.wakes()); diff != "" {
+			t.Errorf("woken (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestThoseWhoWaitForAKeyAreWokenByItsAnswer(t *testing.T) {
+	for name, test := range map[string]struct {
+		what      answer
+		wantWoken int
+		wantState gateState
+	}{
+		"a token":          {answerAccepted, 3, gateOpen},
+		"a refused key":    {answerRefused, 3, gateRefused},
+		"a limit":          {answerLimited, 3, gateHeld},
+		"no usable answer": {answerNone, 1, gateUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t, 100, 100)
+				probe := place("probe", "k", urgencyNew)
+				if said := d.ask(probe); said != admitted {
+					t.Fatalf("the first was told %d", said)
+				}
+				for i := range 3 {
+					if said := d.ask(place(fmt.Sprint("waiting-", i), "k", urgencyNew)); said != waitForKey {
+						t.Errorf("a later one was told %d", said)
+					}
+				}
+				if said := d.ask(place("other", "another key", urgencyNew)); said != admitted {
+					t.Errorf("one with another key was told %d", said)
+				}
+				view := d.answered(probe, test.what, 0, time.Now())
+				if view.state != test.wantState {
+					t.Errorf("the gate is in state %d, want %d", view.state, test.wantState)
+				}
+				if got := len(d.wakes()); got != test.wantWoken {
+					t.Errorf("%d were woken, want %d", got, test.wantWoken)
+				}
+			})
+		})
+	}
+}
+
+func TestWhoGoesOnWithAnotherKeyDoesNotWaitForTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 100, 100)
+		probe := place("probe", "old", urgencyNew)
+		d.ask(probe)
+		d.ask(place("mover", "old", urgencyNew))
+		if said := d.ask(place("mover", "new", urgencyChanged)); said != admitted {
+			t.Errorf("with the new key it was told %d", said)
+		}
+		d.answered(probe, answerAccepted, 0, time.Now())
+		if woken := d.wakes(); slices.Contains(woken, "mover") {
+			t.Error("it was woken for the old key")
+		}
+	})
+}
+
+func TestAClosedGateSpendsNoTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 0.001, 2)
+		probe := place("probe", "bad", urgencyNew)
+		d.ask(probe)
+		d.answered(probe, answerRefused, 0, time.Now())
+		for i := range 10 {
+			if said := d.ask(place(fmt.Sprint(i), "bad", urgencyNew)); said != waitForKey {
+				t.Errorf("told %d", said)
+			}
+		}
+		if said := d.ask(place("good", "good", urgencyNew)); said != admitted {
+			t.Errorf("those with the refused key have used up the rate: the good one was told %d", said)
+		}
+	})
+}
