@@ -33,6 +33,15 @@ func TestARefusedKeyParksAllItsTokensWithOneCallAndAChangedKeyFreesThem(t *testi
 	if calls := w.reactor.Ledger().CallsByKey()[emulator.Fingerprint(wrong)]; calls != 1 {
 		t.Errorf("%d calls with a refused key", calls)
 	}
+
+	// A restart knows nothing of the key, and so costs one call.
+	o.kill()
+	o = w.start()
+	o.waitUntilIdle(count)
+	w.settle(o)
+	if calls := w.reactor.Ledger().CallsByKey()[emulator.Fingerprint(wrong)]; calls != 2 {
+		t.Errorf("%d calls with a refused key, over a restart", calls)
+	}
 	w.rotateKey()
 	for i := range count {
 		w.waitUntilReady(fmt.Sprintf("web-%d", i))
@@ -88,6 +97,12 @@ func TestABadRequestHoldsNobodyElse(t *testing.T) {
 			w.settle(o)
 			if calls := len(w.reactor.Ledger().Calls) - minted; calls != 4 {
 				t.Errorf("%d calls for one bad and three good requests", calls)
+			}
+			o.kill()
+			o = w.start()
+			w.settle(o)
+			if calls := len(w.reactor.Ledger().Calls) - minted; calls != 4 {
+				t.Errorf("%d calls, over a restart", calls)
 			}
 			w.reactor.ClearFaults()
 			w.requestRenewal("bad", "now")

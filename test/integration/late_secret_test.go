@@ -124,3 +124,42 @@ func TestASecretThatIsDeletedBeforeARenewalIsWrittenAnew(t *testing.T) {
 		t.Errorf("%d mints, want the first and the renewal", mints)
 	}
 }
+
+func TestASecretThatIsOnItsWayOutIsWrittenAnewOnceItIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := w.start()
+	w.create("web")
+	old := w.waitUntilReady("web")
+	const finalizer = "example.com/backup"
+	w.editSecret("web", func(secret *corev1.Secret) { secret.Finalizers = []string{finalizer} })
+	w.deleteObject(old)
+	w.waitForCondition("web", v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonSecretTerminating)
+	w.settle(o)
+	if mints := w.mints(); mints != 1 {
+		t.Errorf("%d mints while the Secret is on its way out", mints)
+	}
+	w.editSecret("web", func(secret *corev1.Secret) { secret.Finalizers = nil })
+	if anew := w.waitForAnother("web", idOf(old)); anew.UID == old.UID {
+		t.Error("the Secret is the old one")
+	}
+	w.settle(o)
+	if mints := w.mints(); mints != 2 {
+		t.Errorf("%d mints", mints)
+	}
+}
+
+// The operator's caches leave Secrets of Helm out, so that it learns of this one only when it comes to write.
+func TestASecretOfHelmWithTheTargetsNameIsNotOverwritten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := w.start()
+	theirs := w.createForeign("web", consent("web"), func(secret *corev1.Secret) { secret.Type = "helm.sh/release.v1" })
+	w.create("web")
+	w.waitForCondition("web", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretUnusable)
+	w.settle(o)
+	w.checkUntouched(theirs)
+	if mints := w.mints(); mints != 1 {
+		t.Errorf("%d mints", mints)
+	}
+}

@@ -128,7 +128,7 @@ func (n needles) add(what, secret string) {
 
 func (n needles) cut(what, text string) {
 	for piece := range slices.Chunk([]byte(text), gram) {
-		if len(piece) == gram {
+		if _, known := n[string(piece)]; len(piece) == gram && !known {
 			n[string(piece)] = what
 		}
 	}

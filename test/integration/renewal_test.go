@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
 func TestAnAppliedReactorTokenGetsATokenThatIsRenewedBeforeItExpires(t *testing.T) {
@@ -31,6 +33,7 @@ spec:
   secret: {name: web-reactor}
 `
 	mustKubectl(t, "apply", "-f", writeFile(t, "token.yaml", []byte(manifest)))
+	mustKubectl(t, "wait", "--for=condition=Ready", "--timeout="+patience.String(), "--namespace", w.namespace, "reactortoken/web")
 	secret := w.waitUntilReady("web")
 	for range 2 {
 		before := w.token("web").Status
@@ -63,6 +66,39 @@ spec:
 			t.Errorf("a token was there, and Ready was %s: %s", ready.Status, ready.Message)
 		}
 	}
+}
+
+func TestATokenThatCannotBeRenewedIsReadyUntilItExpires(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.reactor.SetLifetimes(0, 20*time.Second)
+	w.start()
+	token := w.create("web", func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "15s" })
+	secret := w.waitUntilReady("web")
+	expires := w.token("web").Status.ExpirationTime
+	stop := w.watch("web")
+	w.reactor.SetFaults(emulator.Fault{Status: http.StatusServiceUnavailable})
+	w.waitForCondition("web", v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonReactorUnavailable)
+	last := w.waitForCondition("web", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired)
+	w.waitForEvent(token.UID, v1alpha1.ReasonTokenExpired)
+	if meta.FindStatusCondition(last.Status.Conditions, v1alpha1.ConditionStalled) != nil {
+		t.Error("Stalled, although nobody must act")
+	}
+	for _, seen := range stop() {
+		ready := meta.FindStatusCondition(seen.Status.Conditions, v1alpha1.ConditionReady)
+		// The two clocks are compared by a header that has whole seconds.
+		if ready.Status != metav1.ConditionTrue && ready.LastTransitionTime.Before(&metav1.Time{Time: expires.Add(-time.Second)}) {
+			t.Errorf("Ready is %s since %s, and the token expires at %s", ready.Status, ready.LastTransitionTime, expires)
+		}
+	}
+	if after := w.secret("web"); after.ResourceVersion != secret.ResourceVersion {
+		t.Error("the Secret has changed")
+	}
+	if calls := len(w.reactor.Ledger().Calls); calls < 3 {
+		t.Errorf("%d calls: it was hardly tried", calls)
+	}
+	w.reactor.ClearFaults()
+	w.waitUntilReady("web")
 }
 
 // watch collects all states of a ReactorToken until the returned function is called, which hands them out.

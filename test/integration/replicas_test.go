@@ -77,6 +77,9 @@ func TestOfTwoReplicasOnlyTheLeaderMintsAndTheOtherTakesOver(t *testing.T) {
 	secret := w.secret("web-0")
 	w.requestRenewal("web-0", "now")
 	w.waitForAnother("web-0", idOf(secret))
+	for _, replica := range []*process{leader, standby} {
+		replica.checkLogFor(forbidden)
+	}
 }
 
 func TestAStopFinishesTheMintThatIsInFlightAndBeginsNoOther(t *testing.T) {
