@@ -1,0 +1,297 @@
+package reactortoken
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+var (
+	refusal  = &obstacle{kind: kindUserMustAct, problem: problem{v1alpha1.ReasonRequestRefused, "no"}}
+	backedUp = &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, "away"}}
+	inLine   = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonQueued, "wait"}}
+	pending  = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending, "wait"}}
+	limited  = &obstacle{kind: kindLater, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonRateLimited, "wait"}}
+	keyBad   = &obstacle{kind: kindUserMustAct, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonAPIKeyRefused, "no"}}
+	spent    = &obstacle{kind: kindLater, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonMintBudgetSpent, "wait"}}
+	paused   = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSuspended, "off"}}
+)
+
+// ended is the outcome of a pass that ended at noon.
+func ended(changes ...func(*outcome)) outcome {
+	done := outcome{clocks: clocks{now: noon}}
+	for _, change := range changes {
+		change(&done)
+	}
+	return done
+}
+
+func failed(o *obstacle) func(*outcome)  { return func(done *outcome) { done.failed = o } }
+func waiting(o *obstacle) func(*outcome) { return func(done *outcome) { done.waiting = o } }
+
+// issuing is an outcome in which a new token was written.
+func issuing(done *outcome) {
+	done.record, done.version, done.issued, done.delivered = newRecord(aHeldToken()), "8", true, true
+}
+
+func noToken(seen *observation) {
+	seen.target, seen.status = target{}, v1alpha1.ReactorTokenStatus{}
+}
+
+func expired(seen *observation) {
+	seen.target.record = aRecord(func(r *record) { r.IssuedAt, r.ExpiresAt = noon.Add(-6*time.Hour), noon })
+}
+
+// before is a status with conditions, given as type=status/reason.
+func before(conditions ...string) func(*observation) {
+	return func(seen *observation) {
+		for _, text := range conditions {
+			kind, state, _ := strings.Cut(text, "=")
+			status, reason, _ := strings.Cut(state, "/")
+			meta.SetStatusCondition(&seen.status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: reason,
+				LastTransitionTime: metav1.NewTime(noon.Add(-time.Hour)), ObservedGeneration: 1})
+		}
+	}
+}
+
+func TestConditions(t *testing.T) {
+	due, none := plan{cause: causeDue, write: writeMint}, plan{}
+	tests := []struct {
+		name    string
+		token   func(*v1alpha1.ReactorToken)
+		seen    []func(*observation)
+		planned plan
+		done    outcome
+		want    string // Ready Renewed LifetimeClamped Stalled
+	}{
+		{name: "a token was issued", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing),
+			want: "True/TokenValid True/Issued False/AsRequested -"},
+		{name: "all is well", planned: none, done: ended(), want: "True/TokenValid True/Issued False/AsRequested -"},
+		{name: "the world changed under the first pass", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint},
+			done: ended(func(done *outcome) { done.again = true }), want: "False/Pending Unknown/Pending - -"},
+		{name: "a renewal failed", planned: due, done: ended(failed(backedUp)), want: "True/TokenValid False/ReactorUnavailable False/AsRequested -"},
+		{name: "a renewal is parked", planned: plan{cause: causeDue, obstacle: refusal}, done: ended(), want: "True/TokenValid False/RequestRefused False/AsRequested -"},
+		{name: "a renewal is parked, and the token has expired", seen: []func(*observation){expired}, planned: plan{cause: causeExpired, obstacle: refusal}, done: ended(),
+			want: "False/TokenExpired False/RequestRefused False/AsRequested True/RequestRefused"},
+		{name: "a renewal fails, and the token has expired", seen: []func(*observation){expired}, planned: due, done: ended(failed(backedUp)),
+			want: "False/TokenExpired False/ReactorUnavailable False/AsRequested -"},
+		{name: "a first token is parked", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: refusal}, done: ended(),
+			want: "False/RequestRefused False/RequestRefused - True/RequestRefused"},
+		{name: "a first token is tried again later", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(failed(backedUp)),
+			want: "False/ReactorUnavailable False/ReactorUnavailable - -"},
+		{name: "the key was refused for the first token", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(failed(keyBad)),
+			want: "False/APIKeyRefused False/APIKeyRefused - True/APIKeyRefused"},
+		{name: "the key is limited", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(waiting(limited)),
+			want: "False/RateLimited False/RateLimited - -"},
+		{name: "a new object waits for its turn", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(waiting(inLine)),
+			want: "False/Queued Unknown/Pending - -"},
+		{name: "a renewal waits for its turn", seen: []func(*observation){before("Renewed=True/Issued")}, planned: due, done: ended(waiting(inLine)),
+			want: "True/TokenValid True/Issued False/AsRequested -"},
+		{name: "a renewal that failed waits for its turn", seen: []func(*observation){before("Renewed=False/ReactorUnavailable")}, planned: due, done: ended(waiting(inLine)),
+			want: "True/TokenValid False/ReactorUnavailable False/AsRequested -"},
+		{name: "a renewal waits for the first answer to its key", seen: []func(*observation){before("Renewed=True/Issued")}, planned: due, done: ended(waiting(pending)),
+			want: "True/TokenValid True/Issued False/AsRequested -"},
+		{name: "a suspended object has a token", planned: plan{obstacle: paused}, done: ended(), want: "True/TokenValid False/Suspended False/AsRequested -"},
+		{name: "a suspended object has none", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: paused}, done: ended(), want: "False/Suspended False/Suspended - -"},
+		{name: "a budget is spent", seen: []func(*observation){func(o *observation) { o.target.edited = true }}, planned: plan{cause: causeEdited, obstacle: spent}, done: ended(),
+			want: "False/MintBudgetSpent False/MintBudgetSpent - -"},
+		{name: "what stalled goes on", seen: []func(*observation){noToken, before("Ready=False/RequestRefused", "Stalled=True/RequestRefused")},
+			planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing), want: "True/TokenValid True/Issued False/AsRequested -"},
+		{name: "the grant is shorter than the wish", seen: []func(*observation){func(o *observation) { o.target.record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
+			want: "True/TokenValid True/Issued True/Shortened -"},
+		{name: "renewBefore does not fit into the grant", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h59m" },
+			seen: []func(*observation){func(o *observation) { o.target.record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
+			want: "True/TokenValid True/Issued True/RenewBeforeIgnored -"},
+		{name: "the token that was there is gone", seen: []func(*observation){func(o *observation) { o.target = target{} }, before("LifetimeClamped=True/Shortened", "Renewed=True/Issued", "Ready=True/TokenValid")},
+			planned: plan{cause: causeDeleted}, done: ended(failed(backedUp)), want: "False/ReactorUnavailable False/ReactorUnavailable - -"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			token := aToken()
+			if test.token != nil {
+				test.token(token)
+			}
+			told := report(token, seeing(test.seen...), test.planned, test.done)
+			if diff := cmp.Diff(test.want, fourConditions(&told.status)); diff != "" {
+				t.Errorf("conditions (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func fourConditions(status *v1alpha1.ReactorTokenStatus) string {
+	var told []string
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionLifetimeClamped, v1alpha1.ConditionStalled} {
+		if text := conditionOf(status, kind); text != "" {
+			told = append(told, text)
+		} else {
+			told = append(told, "-")
+		}
+	}
+	return strings.Join(told, " ")
+}
+
+// Whatever comes together, the rules that kubectl wait, Argo CD and Flux rely on hold.
+func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
+	tokens := map[string]func(*observation){"no token": noToken, "a valid token": func(*observation) {}, "an expired token": expired}
+	earlier := map[string]func(*observation){
+		"nothing told before": func(*observation) {},
+		"ready before":        before("Ready=True/TokenValid", "Renewed=True/Issued", "LifetimeClamped=False/AsRequested"),
+		"stalled before":      before("Ready=False/RequestRefused", "Renewed=False/RequestRefused", "Stalled=True/RequestRefused"),
+	}
+	outcomes := map[string]outcome{"nothing done": ended(), "issued": ended(issuing), "again": ended(func(d *outcome) { d.again = true })}
+	obstacles := map[string]*obstacle{"nothing in the way": nil}
+	for i, found := range []*obstacle{refusal, backedUp, inLine, pending, limited, keyBad, spent, paused} {
+		obstacles[fmt.Sprint("planned ", i)] = found
+		outcomes[fmt.Sprint("failed ", i)] = ended(failed(found))
+		outcomes[fmt.Sprint("waiting ", i)] = ended(waiting(found))
+	}
+	for tokenName, hold := range tokens {
+		for earlierName, tell := range earlier {
+			for obstacleName, found := range obstacles {
+				for outcomeName, done := range outcomes {
+					name := strings.Join([]string{tokenName, earlierName, obstacleName, outcomeName}, ", ")
+					seen := seeing(hold, tell)
+					holdsTheRules(t, name, seen, report(aToken(func(token *v1alpha1.ReactorToken) {}), seen, plan{cause: causeDue, obstacle: found}, done), done)
+				}
+			}
+		}
+	}
+}
+
+func holdsTheRules(t *testing.T, name string, seen *observation, told reported, done outcome) {
+	t.Helper()
+	status := &told.status
+	held := seen.target.token()
+	if done.record != nil {
+		held = done.record
+	}
+	valid := held != nil && held.ExpiresAt.After(noon)
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	stalled := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionStalled)
+	switch {
+	case ready == nil || meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed) == nil:
+		t.Errorf("%s: Ready or Renewed is missing", name)
+		return
+	case (ready.Status == metav1.ConditionTrue) != valid:
+		t.Errorf("%s: Ready is %s", name, ready.Status)
+	case stalled != nil && (stalled.Status != metav1.ConditionTrue || valid):
+		t.Errorf("%s: Stalled is %s, and Ready %s", name, stalled.Status, ready.Status)
+	case status.ObservedGeneration != 1:
+		t.Errorf("%s: observed generation %d", name, status.ObservedGeneration)
+	case (held == nil) != (status.SecretName == "" && status.ExpirationTime == nil && status.RenewalTime == nil):
+		t.Errorf("%s: status tells of a token that is not there, or not of one that is", name)
+	case valid && told.wake <= 0:
+		t.Errorf("%s: nothing wakes the next pass before the token expires", name)
+	}
+	for _, condition := range status.Conditions {
+		was := meta.FindStatusCondition(seen.status.Conditions, condition.Type)
+		changed := was == nil || was.Status != condition.Status
+		if since := condition.LastTransitionTime.Time; changed != since.Equal(noon) {
+			t.Errorf("%s: %s changed: %v, and its last transition is at %s", name, condition.Type, changed, since)
+		}
+		if condition.ObservedGeneration != 1 || condition.Reason == "" || len(condition.Message) > longestConditionMessage {
+			t.Errorf("%s: condition %+v", name, condition)
+		}
+	}
+}
+
+func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
+	for name, done := range map[string]outcome{"well": ended(), "waiting for a key": ended(waiting(keyBad)), "in line": ended(waiting(inLine))} {
+		t.Run(name, func(t *testing.T) {
+			seen := seeing()
+			first := report(aToken(), seen, plan{}, done)
+			again := seeing(func(o *observation) { o.status, o.target.resourceVersion = first.status, "9" })
+			done.clocks.now = noon.Add(time.Second)
+			second := report(aToken(), again, plan{}, done)
+			if statusChanged(&first.status, &second.status) {
+				t.Errorf("status (-first +second):\n%s", cmp.Diff(first.status, second.status))
+			}
+			if len(second.events) != 0 {
+				t.Errorf("events %+v", second.events)
+			}
+		})
+	}
+}
+
+func TestStatusChanged(t *testing.T) {
+	base := report(aToken(), seeing(), plan{}, ended()).status
+	tests := []struct {
+		name   string
+		change func(*v1alpha1.ReactorTokenStatus)
+		want   bool
+	}{
+		{"nothing", func(*v1alpha1.ReactorTokenStatus) {}, false},
+		{"the version of the Secret alone", func(s *v1alpha1.ReactorTokenStatus) { s.SecretResourceVersion = "99" }, false},
+		{"the same instant in another time zone", func(s *v1alpha1.ReactorTokenStatus) {
+			s.RenewalTime = new(metav1.NewTime(s.RenewalTime.In(time.FixedZone("CET", 3600))))
+		}, false},
+		{"the expiry", func(s *v1alpha1.ReactorTokenStatus) { s.ExpirationTime = new(metav1.NewTime(noon)) }, true},
+		{"a message", func(s *v1alpha1.ReactorTokenStatus) { s.Conditions[0].Message = "x" }, true},
+		{"the generation", func(s *v1alpha1.ReactorTokenStatus) { s.ObservedGeneration = 2 }, true},
+		{"a count", func(s *v1alpha1.ReactorTokenStatus) { s.ConsecutiveFailures = 1 }, true},
+		{"a failure", func(s *v1alpha1.ReactorTokenStatus) { s.LastFailure = &v1alpha1.FailedAttempt{} }, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			after := base.DeepCopy()
+			test.change(after)
+			if got := statusChanged(&base, after); got != test.want {
+				t.Errorf("changed: %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	away := errors.New("away")
+	for name, test := range map[string]struct {
+		wake time.Duration
+		done outcome
+		want time.Duration
+		err  error
+	}{
+		"at the instant":                     {wake: time.Minute, want: time.Minute},
+		"a long wait in pieces":              {wake: 4 * time.Hour, want: longestWait},
+		"nothing to wait for":                {},
+		"the world changed under the pass":   {wake: time.Hour, done: outcome{again: true}, want: retryBase},
+		"an error is the queue's":            {wake: time.Hour, done: outcome{retry: away}, err: away},
+		"an error comes before another look": {done: outcome{retry: away, again: true}, err: away},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := schedule(reported{wake: test.wake}, test.done)
+			if diff := cmp.Diff(ctrl.Result{RequeueAfter: test.want}, got); diff != "" || !errors.Is(err, test.err) {
+				t.Errorf("error %v; result (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+func TestBoundedCutsBetweenCharacters(t *testing.T) {
+	for name, text := range map[string]string{
+		"letters": strings.Repeat("x", 5000), "umlauts": strings.Repeat("ü", 5000), "emoji": strings.Repeat("🎥", 5000), "mixed": strings.Repeat("xü🎥", 3000),
+	} {
+		for most := range 50 {
+			most += 10
+			got := bounded(text, most)
+			if len(got) > most || !utf8.ValidString(got) || !strings.HasSuffix(got, "…") || len(got) < most-4 {
+				t.Errorf("%s cut to %d bytes: %q", name, most, got)
+			}
+		}
+	}
+	for _, text := range []string{"", "short", strings.Repeat("ü", 5)} {
+		if got := bounded(text, 10); got != text {
+			t.Errorf("%q becomes %q", text, got)
+		}
+	}
+}
