@@ -228,6 +228,9 @@ func (s *apiServer) writes() int {
 	return count
 }
 
+// errAway is what a call meets when the API server does not answer.
+var errAway = errors.New("connection refused")
+
 // forbidden refuses the writes of Secrets, as an admission policy or a quota does.
 func forbidden(made call, do func() error) error {
 	if made.kind != "Secret" || !made.writes() {

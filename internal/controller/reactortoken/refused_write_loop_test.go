@@ -2,7 +2,6 @@ package reactortoken
 
 import (
 	"bytes"
-	"errors"
 	"testing"
 	"time"
 
@@ -93,17 +92,16 @@ func TestATokenThatIsNotWantedAnyMoreIsNotWritten(t *testing.T) {
 
 // The API server is away, or its answers are lost: the queue tries again, and Reactor is not asked for it.
 func TestAnAPIServerThatIsAwayCostsNoMints(t *testing.T) {
-	away := errors.New("connection refused")
 	for name, meddle := range map[string]func(call, func() error) error{
 		"for writes of Secrets": func(made call, do func() error) error {
 			if made.kind == "Secret" && made.writes() {
-				return away
+				return errAway
 			}
 			return do()
 		},
 		"for all writes": func(made call, do func() error) error {
 			if made.writes() {
-				return away
+				return errAway
 			}
 			return do()
 		},

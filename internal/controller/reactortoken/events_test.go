@@ -1,0 +1,114 @@
+package reactortoken
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+func TestEventsTellTransitions(t *testing.T) {
+	ready, renewed := "Ready=True/TokenValid", "Renewed=True/Issued"
+	due := plan{cause: causeDue, write: writeMint}
+	skewed := func(by time.Duration) func(*outcome) {
+		return func(done *outcome) {
+			held := aHeldToken()
+			held.token.Skew = by
+			done.record, done.version, done.issued = newRecord(held), "8", true
+		}
+	}
+	tests := []struct {
+		name    string
+		token   func(*v1alpha1.ReactorToken)
+		seen    []func(*observation)
+		planned plan
+		done    outcome
+		want    string
+	}{
+		{name: "nothing happened", seen: []func(*observation){before(ready, renewed)}, done: ended()},
+		{name: "a token was issued", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(issuing), want: "Normal/TokenIssued"},
+		{name: "a Secret was adopted", seen: []func(*observation){noToken}, planned: due, done: ended(issuing, func(d *outcome) { d.adopted = true }),
+			want: "Normal/TokenIssued Normal/SecretAdopted"},
+		{name: "a Secret was repaired", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *outcome) { d.repaired = true }), want: "Normal/SecretRepaired"},
+		{name: "a renewal began to fail", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(failed(backedUp)), want: "Warning/ReactorUnavailable"},
+		{name: "a renewal goes on failing", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(backedUp))},
+		{name: "a renewal fails for another reason", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(refusal)),
+			want: "Warning/RequestRefused"},
+		{name: "a first attempt failed", seen: []func(*observation){noToken}, planned: due, done: ended(failed(backedUp)), want: "Warning/ReactorUnavailable"},
+		{name: "an object was suspended", seen: []func(*observation){before(ready, renewed)}, planned: plan{obstacle: paused}, done: ended(), want: "Normal/Suspended"},
+		{name: "a token expired", seen: []func(*observation){expired, before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(backedUp)),
+			want: "Warning/TokenExpired"},
+		{name: "a token had expired before", seen: []func(*observation){expired, before("Ready=False/TokenExpired", "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(backedUp))},
+		{name: "a turn is waited for", seen: []func(*observation){noToken}, planned: due, done: ended(waiting(inLine))},
+		{name: "a skew came", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(skewed(-31 * time.Second)), want: "Normal/TokenIssued Warning/ClockSkew"},
+		{name: "a skew of half a minute is none", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(skewed(30 * time.Second)), want: "Normal/TokenIssued"},
+		{name: "a skew stays", seen: []func(*observation){before(ready, renewed), func(o *observation) { o.target.record = aRecord(func(r *record) { r.Skew = time.Hour }) }},
+			planned: due, done: ended(skewed(2 * time.Hour)), want: "Normal/TokenIssued"},
+		{name: "a new spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Generation, token.Spec.RenewBefore = 2, "89s" },
+			seen: []func(*observation){before(ready, renewed)}, done: ended(), want: "Warning/RenewBeforeShort"},
+		{name: "a new spec with a short renewBefore and prompt delivery", token: func(token *v1alpha1.ReactorToken) {
+			token.Generation, token.Spec.RenewBefore = 2, "89s"
+			prompt(token)
+		}, seen: []func(*observation){before(ready, renewed)}, done: ended()},
+		{name: "a new spec with a renewBefore that is long enough", token: func(token *v1alpha1.ReactorToken) { token.Generation, token.Spec.RenewBefore = 2, "90s" },
+			seen: []func(*observation){before(ready, renewed)}, done: ended()},
+		{name: "an old spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "89s" },
+			seen: []func(*observation){before(ready, renewed)}, done: ended()},
+		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *outcome) {
+			d.notices = []notice{warning("Odd", "Do", "%d", 1)}
+		}), want: "Warning/Odd"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			token := aToken()
+			if test.token != nil {
+				test.token(token)
+			}
+			var got []string
+			for _, n := range report(token, seeing(test.seen...), test.planned, test.done).events {
+				got = append(got, n.kind+"/"+n.reason)
+				if n.action == "" || n.note == "" {
+					t.Errorf("notice %+v", n)
+				}
+			}
+			if diff := cmp.Diff(test.want, strings.Join(got, " ")); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// An event without its status is worse than none: the next pass finds the same transition again, and tells it then.
+func TestEventsFollowTheWriteOfTheStatus(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.RevokeKey(firstKey)
+		w.api.meddleWith(func(made call, do func() error) error {
+			if made.verb == "apply status" {
+				return errAway
+			}
+			return do()
+		})
+		w.create(newToken("web"))
+		w.start()
+		if got := w.eventsOf("web"); len(got) != 0 {
+			t.Errorf("events %q without a status", got)
+		}
+		w.api.meddleWith(nil)
+		w.pass(retryCap)
+		if diff := cmp.Diff([]string{"APIKeyRefused"}, w.eventsOf("web")); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestALongNoteFitsIntoAnEvent(t *testing.T) {
+	recorder := &told{}
+	r := &Reconciler{recorder: recorder}
+	r.announce(t.Context(), aToken(), []notice{normal("Long", "Do", "%s", strings.Repeat("ü", 2000))})
+	if note := strings.TrimSuffix(recorder.events[0].note, " Do"); len(note) > longestNote || len(note) < longestNote-4 {
+		t.Errorf("a note of %d bytes", len(note))
+	}
+}

@@ -1,0 +1,161 @@
+package reactortoken
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// What a wait after a failure needs stands in status: how often, until when, and what was attempted.
+func TestWhatStatusKeepsOfAFailure(t *testing.T) {
+	type kept struct {
+		Failures int32
+		Next     time.Duration // after noon; 0 for none
+		Reason   string
+	}
+	// Three failures ago Reactor went away, and the next attempt was due at half past noon.
+	failedBefore := func(seen *observation) {
+		failing(v1alpha1.ReasonReactorUnavailable, noon.Add(30*time.Minute))(seen)
+		seen.status.ConsecutiveFailures = 3
+	}
+	due := plan{cause: causeDue, write: writeMint}
+	tests := []struct {
+		name    string
+		planned plan
+		done    outcome
+		want    kept
+	}{
+		{"a success forgets it", due, ended(issuing), kept{}},
+		{"a token that is not due any more forgets it", plan{}, ended(), kept{}},
+		{"another failure counts", due, ended(failed(backedUp)), kept{4, time.Minute, v1alpha1.ReasonReactorUnavailable}},
+		{"a failure of another kind counts too, and names no instant", due, ended(failed(refusal)), kept{4, 0, v1alpha1.ReasonRequestRefused}},
+		{"a wait in a backoff changes nothing", plan{cause: causeDue, obstacle: backedUp}, ended(), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
+		{"a key that is held is no attempt of its own", due, ended(waiting(limited)), kept{3, time.Minute, v1alpha1.ReasonRateLimited}},
+		{"a key that was refused is no attempt of its own", due, ended(waiting(keyBad)), kept{3, time.Minute, v1alpha1.ReasonAPIKeyRefused}},
+		{"a wait for a turn changes nothing", due, ended(waiting(inLine)), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
+		{"a wait for another's answer changes nothing", due, ended(waiting(pending)), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
+		{"a spent budget names its instant", plan{cause: causeEdited, obstacle: spent}, ended(), kept{3, time.Minute, v1alpha1.ReasonReactorUnavailable}},
+		{"a suspension takes the place of the failure", plan{cause: causeDue, obstacle: paused}, ended(), kept{3, 0, ""}},
+		{"a pass that is repeated changes nothing", due, ended(func(d *outcome) { d.again = true }), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			status := report(aToken(), seeing(failedBefore), test.planned, test.done).status
+			got := kept{Failures: status.ConsecutiveFailures}
+			if status.NextAttemptTime != nil {
+				got.Next = status.NextAttemptTime.Sub(noon)
+			}
+			if status.LastFailure != nil {
+				got.Reason = status.LastFailure.Reason
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("status (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheAttemptThatFailedIsDescribedWithoutASecret(t *testing.T) {
+	long := &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, strings.Repeat("ü", 5000)}}
+	token := aToken(annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
+	got := report(token, seeing(), plan{cause: causeRequested, write: writeMint}, ended(failed(long))).status.LastFailure
+	want := &v1alpha1.FailedAttempt{Reason: v1alpha1.ReasonReactorUnavailable, Message: bounded(long.message, longestFailureMessage),
+		RequestHash: requestHash(&token.Spec), KeyFingerprint: goodKey, RenewRequest: "now"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("attempt (-want +got):\n%s", diff)
+	}
+	if !lastFailureCounts(token, seeing(func(o *observation) { o.status.LastFailure = got })) {
+		t.Error("the attempt that was described does not count as what would be attempted now")
+	}
+}
+
+func TestWhatStatusTellsOfTheToken(t *testing.T) {
+	instant := func(at time.Time) *metav1.Time { return &metav1.Time{Time: at} }
+	want := v1alpha1.ReactorTokenStatus{
+		ObservedGeneration: 1, SecretName: "web", SecretResourceVersion: "8",
+		IssuedTime: instant(noon), ExpirationTime: instant(noon.Add(6 * time.Hour)),
+		RenewalTime:       instant(renewalTime(&aToken().Spec, aToken().UID, newRecord(aHeldToken()))),
+		RequestedLifetime: "6h", GrantedLifetime: "6h", DeliveredTokenID: "token-2",
+	}
+	got := report(aToken(), seeing(noToken), plan{cause: causeNew, write: writeMint}, ended(issuing)).status
+	got.Conditions = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheVersionInStatusIsOfASecretThatIsRight(t *testing.T) {
+	for name, test := range map[string]struct {
+		seen func(*observation)
+		done outcome
+		want string
+	}{
+		"one that was written":        {func(*observation) {}, ended(issuing), "8"},
+		"one that was found right":    {func(*observation) {}, ended(), "7"},
+		"not one that drifted":        {func(o *observation) { o.target.drifted = true }, ended(), "earlier"},
+		"not one that is immutable":   {func(o *observation) { o.target.unusable = "it is immutable" }, ended(), "earlier"},
+		"none when there is no token": {func(o *observation) { o.target.edited = true }, ended(), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := seeing(test.seen, func(o *observation) { o.status.SecretResourceVersion = "earlier" })
+			if got := report(aToken(), seen, plan{}, test.done).status.SecretResourceVersion; got != test.want {
+				t.Errorf("version %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestARequestToRenewThatWasAnsweredIsNotForgotten(t *testing.T) {
+	seen := seeing(func(o *observation) { o.status.LastHandledRenewRequest = "then" })
+	if got := report(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "then" {
+		t.Errorf("after a token that answered none, %q", got)
+	}
+	seen.target.record = aRecord(func(r *record) { r.RenewRequest = "now" })
+	if got := report(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "now" {
+		t.Errorf("after a token that answered one, %q", got)
+	}
+}
+
+func TestWhenTheNextPassIsDue(t *testing.T) {
+	renewal := renewalTime(&aToken().Spec, aToken().UID, aRecord()).Sub(noon)
+	soon := func(left time.Duration) func(*observation) {
+		return func(seen *observation) {
+			seen.target.record = aRecord(func(r *record) { r.ExpiresAt = noon.Add(left) })
+		}
+	}
+	due := plan{cause: causeDue, write: writeMint}
+	tests := []struct {
+		name    string
+		seen    func(*observation)
+		planned plan
+		done    outcome
+		want    time.Duration
+	}{
+		{"at the renewal", func(*observation) {}, plan{}, ended(), renewal},
+		{"at the renewal by Reactor's clock", func(o *observation) { o.target.record = aRecord(func(r *record) { r.Skew = time.Minute }) }, plan{}, ended(), renewal - time.Minute},
+		{"at the next attempt", func(*observation) {}, due, ended(failed(backedUp)), time.Minute},
+		{"at the expiry, when that comes before the next attempt", soon(30 * time.Second), due, ended(failed(backedUp)), 30 * time.Second},
+		{"at the expiry, while the user must act", func(*observation) {}, plan{cause: causeDue, obstacle: refusal}, ended(), 5 * time.Hour},
+		{"at the expiry, while suspended", func(*observation) {}, plan{obstacle: paused}, ended(), 5 * time.Hour},
+		{"never, when there is no token and the user must act", noToken, plan{cause: causeNew, obstacle: refusal}, ended(), 0},
+		{"never, when there is no token and the object is suspended", noToken, plan{cause: causeNew, obstacle: paused}, ended(), 0},
+		{"at the probe of a refused key", noToken, due, ended(waiting(keyBad)), time.Minute},
+		{"at the end of a limit", noToken, due, ended(waiting(limited)), time.Minute},
+		{"in a minute at the latest, in a line", noToken, due, ended(waiting(inLine)), waitForWake},
+		{"in a minute at the latest, for another's answer", noToken, due, ended(waiting(pending)), waitForWake},
+		{"at the end of the budget's pause", noToken, plan{cause: causeEdited, obstacle: spent}, ended(), time.Minute},
+		{"at once, when an instant has just passed", soon(5 * time.Hour), due, ended(failed(&obstacle{until: noon})), time.Millisecond},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, report(aToken(), seeing(test.seen), test.planned, test.done).wake); diff != "" {
+				t.Errorf("wake (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
