@@ -45,12 +45,14 @@ help: ## Show this list.
 .PHONY: demo
 demo: build ## Watch tokens being kept valid, on a real control plane of this machine; no cluster needed.
 	@assets=$$($(CLUSTER_BINARIES)); \
-	KUBEBUILDER_ASSETS=$$assets go run ./test/demo
+	go build -o bin/demo ./test/demo; \
+	KUBEBUILDER_ASSETS=$$assets bin/demo
 
 .PHONY: demo-broken
 demo-broken: build ## The same with the operator stopped; it must fail, or the demo proves nothing.
 	@assets=$$($(CLUSTER_BINARIES)); \
-	DEMO_BROKEN=1 KUBEBUILDER_ASSETS=$$assets go run ./test/demo
+	go build -o bin/demo ./test/demo; \
+	DEMO_BROKEN=1 KUBEBUILDER_ASSETS=$$assets bin/demo
 
 .PHONY: test
 test: ## Run all tests with the race detector, on a real control plane (built once; takes minutes).

@@ -70,14 +70,6 @@ func (t token) describe() string {
 	return strings.Join(lines, "\n")
 }
 
-// name is what a person can tell two tokens apart by, without seeing either.
-func (t token) name() string {
-	if t.id == "" {
-		return "of " + clockTime(t.issued)
-	}
-	return short(t.id)
-}
-
 // short is enough of an identifier to tell it from a few others.
 func short(id string) string { return id[:min(8, len(id))] }
 

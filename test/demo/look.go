@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,9 +25,10 @@ type look struct {
 	at        time.Time
 	status    v1alpha1.ReactorTokenStatus
 	secret    *corev1.Secret // nil: there is none
-	token     token          // of the Secret; zero when it cannot be decoded
 	expiresAt time.Time      // as the Secret tells it
-	problem   error          // why something of it is missing
+	token     token          // of the Secret, decoded
+	opaque    error          // why it could not be decoded
+	problem   error          // why something else is missing
 
 	looks, lapses int // during the wait that this look ended: how many there were, and how many saw no valid token
 }
@@ -44,25 +46,33 @@ func (d *demo) look(ctx context.Context, name string) look {
 		return seen
 	}
 	seen.secret = secret
-	var decoding, parsing error
-	seen.token, decoding = decodeJWT(string(secret.Data["jwt"]))
+	seen.token, seen.opaque = decodeJWT(string(secret.Data["jwt"]))
 	unix, parsing := strconv.ParseInt(string(secret.Data["expires_at"]), 10, 64)
 	seen.expiresAt = time.Unix(unix, 0).UTC()
-	seen.problem = errors.Join(err, decoding, parsing)
+	seen.problem = errors.Join(err, parsing)
 	return seen
 }
 
 // valid tells whether the Secret holds a token that has not expired.
 func (l look) valid() bool {
-	return l.secret != nil && l.problem == nil && l.at.Before(l.token.expires)
+	return l.secret != nil && l.problem == nil && len(l.secret.Data["jwt"]) > 0 && l.at.Before(l.expiresAt)
 }
 
 // left is how long the token is still valid.
-func (l look) left() time.Duration { return l.token.expires.Sub(l.at).Round(time.Second) }
+func (l look) left() time.Duration { return l.expiresAt.Sub(l.at).Round(time.Second) }
 
 // sameToken tells whether two looks saw the same JWT.
 func (l look) sameToken(other look) bool {
 	return l.secret != nil && other.secret != nil && string(l.secret.Data["jwt"]) == string(other.secret.Data["jwt"])
+}
+
+// name is what a person can tell two tokens apart by, without seeing either: the id in the JWT, which Reactor's ledger has too,
+// or else the one that the operator gave it.
+func (l look) name() string {
+	if l.secret == nil {
+		return "none"
+	}
+	return short(cmp.Or(l.token.id, l.secret.Annotations[v1alpha1.TokenIDAnnotation], "unnamed"))
 }
 
 // is tells whether a condition has a status and a reason.
@@ -93,9 +103,9 @@ func (l look) holding() string {
 	case l.problem != nil:
 		return l.problem.Error()
 	case !l.valid():
-		return "a token that expired at " + clockTime(l.token.expires)
+		return "a token that expired at " + clockTime(l.expiresAt)
 	default:
-		return fmt.Sprintf("token %s, valid until %s", l.token.name(), clockTime(l.token.expires))
+		return fmt.Sprintf("token %s, valid until %s", l.name(), clockTime(l.expiresAt))
 	}
 }
 

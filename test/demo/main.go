@@ -119,12 +119,13 @@ func (d *demo) showTable() {
 	if !d.settings.real() {
 		return
 	}
+	leftOut := "Left out, since it needs the local Reactor API: what each step cost"
 	for _, step := range steps {
 		if step.local {
-			d.say.text("Left out, since it needs the local Reactor API: %s.", step.title)
+			leftOut += fmt.Sprintf("; %q", step.title)
 		}
 	}
-	d.say.text("Left out besides: Reactor's ledger, which shows what each step cost.")
+	d.say.text("%s.", leftOut)
 }
 
 // leaveRunning shows what can be tried, until the user has seen enough.
@@ -132,6 +133,7 @@ func (d *demo) leaveRunning(ctx context.Context) {
 	d.say.heading("All of it runs on until Ctrl-C")
 	d.say.text("In another terminal, in this folder:")
 	d.stage.showExports()
+	d.say.blank()
 	d.say.text("Things to try:")
 	d.say.suggestions(d.stage.suggestions())
 	d.stage.rest(ctx)

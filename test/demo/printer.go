@@ -34,7 +34,7 @@ const (
 )
 
 func (p *printer) styled(style, text string) string {
-	if !p.colour || text == "" {
+	if !p.colour || style == "" {
 		return text
 	}
 	return "\x1b[" + style + "m" + text + "\x1b[0m"

@@ -35,8 +35,8 @@ type stage struct {
 	settings settings
 	say      *printer
 
-	folder  string // for keys, kubeconfigs and logs; it goes at the end
 	plane   *controlplane.ControlPlane
+	folder  string        // for keys, kubeconfigs and logs
 	kube    client.Client // the administrator's
 	reactor localReactor  // zero with the real API
 
@@ -44,7 +44,7 @@ type stage struct {
 	metrics            string // host:port of the operator
 }
 
-// prepare checks that everything is there, and makes the folder.
+// prepare checks that everything is there.
 func (s *stage) prepare() error {
 	needed := []string{managerBinary, "test/demo/web.yaml"}
 	if !s.settings.real() {
@@ -55,15 +55,18 @@ func (s *stage) prepare() error {
 			return fmt.Errorf("%w: start the demo with make demo, in the folder of the repository", err)
 		}
 	}
-	var err error
-	s.folder, err = os.MkdirTemp("", "reactor-demo-")
-	return err
+	return nil
 }
 
-// startPlane starts Kubernetes, and connects to it.
+// startPlane starts Kubernetes, and connects to it. The demo's folder is one in its folder: that goes, and with it the keys, even if
+// the demo is killed.
 func (s *stage) startPlane(ctx context.Context) error {
 	var err error
 	if s.plane, err = controlplane.Start(ctx, controlplane.Options{BinDir: s.settings.binaries}); err != nil {
+		return err
+	}
+	s.folder = filepath.Join(s.plane.Dir, "demo")
+	if err := os.Mkdir(s.folder, 0o700); err != nil {
 		return err
 	}
 	scheme := runtime.NewScheme()
@@ -134,7 +137,8 @@ func isReady(ctx context.Context, url string) bool {
 
 // awaitStart waits until a program serves, or has ended.
 func (s *stage) awaitStart(ctx context.Context, p *process, serves func(context.Context) bool) error {
-	err := wait.PollUntilContextTimeout(ctx, lookEvery, startTimeout, true, func(ctx context.Context) (bool, error) {
+	const often = 200 * time.Millisecond // each look is a line in the operator's log
+	err := wait.PollUntilContextTimeout(ctx, often, startTimeout, true, func(ctx context.Context) (bool, error) {
 		return serves(ctx), p.failure()
 	})
 	if err != nil {
@@ -179,7 +183,6 @@ func (s *stage) showExports() {
 		s.say.nextCommand("export REACTOR=" + s.reactor.url)
 	}
 	s.say.nextCommand("export PATH=" + s.plane.BinDir + ":$PATH   # kubectl")
-	s.say.blank()
 }
 
 // suggestions are commands to go on with.
@@ -189,13 +192,14 @@ func (s *stage) suggestions() [][2]string {
 		{"what every field means", "kubectl explain rtok.spec"},
 		{"a new token now", `kubectl annotate rtok web reactor.inc/renew-requested-at="$(date)" --overwrite`},
 		{"a mistake, and what is said to it", `kubectl patch rtok web --type=merge -p '{"spec":{"lifetime":"6hrs"}}'`},
-		{"a foreign hand in the Secret", `kubectl patch secret web -p '{"stringData":{"jwt":"nonsense"}}' && kubectl get secret web -w`},
-		{"the Secret goes with its ReactorToken", "kubectl delete rtok stream && kubectl get secrets -w"},
+		{"a foreign hand in the Secret, and what is done about it",
+			`kubectl patch secret web -p '{"stringData":{"jwt":"nonsense"}}'; kubectl get events | tail -1`},
+		{"the Secret goes with its ReactorToken, by Kubernetes' garbage collection", "kubectl delete rtok stream && kubectl get secrets -w"},
 	}
 	if s.reactor.url != "" {
 		all = append(all, [2]string{
-			"Reactor is down for three calls",
-			`curl -X PUT -d '{"faults":[{"times":3,"status":503}]}' $REACTOR/_emulator/faults; kubectl get rtok -o wide -w`,
+			"Reactor answers 503, three times; kubectl get rtok -o wide shows it",
+			`curl -X PUT -d '{"faults":[{"times":3,"status":503}]}' $REACTOR/_emulator/faults`,
 		})
 	}
 	return append(all,
@@ -222,9 +226,9 @@ func (s *stage) showOperatorLog() {
 	s.say.output(s.operator.tail(15))
 }
 
-// strike stops everything, in the order in which one needs the other, and removes the folder.
+// strike stops everything, in the order in which one needs the other; the folder goes with the control plane.
 func (s *stage) strike() error {
-	if s.folder == "" {
+	if s.plane == nil {
 		return nil
 	}
 	started := time.Now()
@@ -233,14 +237,10 @@ func (s *stage) strike() error {
 			p.stop()
 		}
 	}
-	var err error
-	if s.plane != nil {
-		err = s.plane.Stop()
+	if err := s.plane.Stop(); err != nil {
+		return err
 	}
-	err = errors.Join(err, os.RemoveAll(s.folder))
-	if err == nil {
-		s.say.blank()
-		s.say.text("Everything is stopped and removed, in %s.", seconds(time.Since(started)))
-	}
-	return err
+	s.say.blank()
+	s.say.text("Everything is stopped and removed, in %s.", seconds(time.Since(started)))
+	return nil
 }

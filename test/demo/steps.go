@@ -30,14 +30,16 @@ var steps = []step{
 
 // run shows a command, runs it, and shows what it printed. A failure is shown like any output: what matters is looked at
 // afterwards.
-func (d *demo) run(ctx context.Context, command string) string {
+func (d *demo) run(ctx context.Context, command string) {
+	if ctx.Err() != nil {
+		return
+	}
 	d.say.command(command)
 	output, err := d.stage.shell(ctx, command)
 	d.say.output(output)
 	if err != nil && output == "" && ctx.Err() == nil {
 		d.say.output(err.Error())
 	}
-	return output
 }
 
 // mustRun is run, of a command that the rest of the demo stands on.

@@ -58,7 +58,7 @@ func (d *demo) rotated(ctx context.Context) error {
 	ok := ofSecondKey(seen) && seen.ready()
 	held := seen.holding()
 	if origin.Key != "" {
-		held = fmt.Sprintf("token %s by key %s", seen.token.name(), short(origin.Key))
+		held = fmt.Sprintf("token %s by key %s", seen.name(), short(origin.Key))
 	}
 	d.record("API key rotated", "a token by key "+short(d.keys.second), held, ok)
 	return nil

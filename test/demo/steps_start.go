@@ -58,6 +58,7 @@ func (d *demo) start(ctx context.Context) error {
 	if d.settings.real() {
 		return d.writeKey("key-1", d.settings.apiKey)
 	}
+	d.say.blank()
 	d.say.text("Reactor gets to know an API key, and grants no token more than %s, so that a renewal is soon:", demoCeiling)
 	if err := d.writeKey("key-1", newKey()); err != nil {
 		return err

@@ -80,14 +80,15 @@ func (d *demo) decode(ctx context.Context) error {
 	seen := d.look(ctx, "web")
 	keys := slices.Sorted(maps.Keys(cmp.Or(seen.secret, &corev1.Secret{}).Data))
 	d.record("keys of Secret web", "expires_at, jwt", cmp.Or(strings.Join(keys, ", "), "no Secret"), slices.Equal(keys, []string{"expires_at", "jwt"}))
-	same := seen.secret != nil && seen.problem == nil && seen.token.expires.Equal(seen.expiresAt)
 	switch {
-	case same:
+	case seen.secret == nil || seen.problem != nil:
+		d.record("exp of the JWT", "expires_at of the Secret", seen.holding(), false)
+	case seen.opaque != nil:
+		d.record("exp of the JWT", "expires_at of the Secret", seen.opaque.Error(), false)
+	case seen.token.expires.Equal(seen.expiresAt):
 		d.say.good("exp in the JWT and expires_at in the Secret are the same instant: %s, %s after iat",
 			clockTime(seen.expiresAt), seen.token.expires.Sub(seen.token.issued))
 		d.record("exp of the JWT", "expires_at of the Secret", "both "+clockTime(seen.expiresAt), true)
-	case seen.secret == nil || seen.problem != nil:
-		d.record("exp of the JWT", "expires_at of the Secret", seen.holding(), false)
 	default:
 		d.record("exp of the JWT", "expires_at of the Secret", clockTime(seen.token.expires)+" and "+clockTime(seen.expiresAt), false)
 	}
@@ -132,23 +133,29 @@ func (d *demo) renewed(ctx context.Context) error {
 	began := time.Now()
 	after, ok := d.await(ctx, "web", due, func(now look) bool { return now.valid() && before.secret != nil && !now.sameToken(before) })
 	if ok {
-		d.say.good("renewed after %s of waiting: %s after it was issued, %s before it would have expired. %s", seconds(after.at.Sub(began)),
-			after.token.issued.Sub(before.token.issued), before.token.expires.Sub(after.token.issued), after.continuity())
+		d.say.good("renewed after %s of waiting, %s before the old one would have expired. %s",
+			seconds(after.at.Sub(began)), seconds(before.expiresAt.Sub(after.at)), after.continuity())
 	}
 	d.run(ctx, "kubectl get rtok web")
 
-	after = d.look(ctx, "web")
-	inTime := after.token.issued.Before(before.token.expires)
-	switch {
-	case before.secret == nil:
-		d.record("renewal", "another token", "no token to renew", false)
-	case after.sameToken(before):
-		d.record("renewal", "another before "+clockTime(before.token.expires), "still token "+before.token.name(), false)
-	default:
-		d.record("renewal", "another before "+clockTime(before.token.expires),
-			fmt.Sprintf("%s → %s, %s", before.token.name(), after.token.name(), clockTime(after.token.issued)), after.valid() && inTime)
-	}
+	d.recordRenewal(before, d.look(ctx, "web"))
 	return nil
+}
+
+// recordRenewal compares the token before the renewal with the one after it.
+func (d *demo) recordRenewal(before, after look) {
+	if before.secret == nil || after.status.IssuedTime == nil {
+		d.record("renewal", "another token", after.holding(), false)
+		return
+	}
+	expected := "another before " + clockTime(before.expiresAt)
+	if !after.valid() || after.sameToken(before) {
+		d.record("renewal", expected, "still "+after.holding(), false)
+		return
+	}
+	issued := after.status.IssuedTime.Time
+	seen := fmt.Sprintf("%s → %s, %s", before.name(), after.name(), clockTime(issued))
+	d.record("renewal", expected, seen, issued.Before(before.expiresAt))
 }
 
 // deleted deletes the Secret.
