@@ -297,7 +297,7 @@ type PromptDelivery struct {
 	// their kubelet refresh the mounted files at once. No pod is restarted.
 	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : e.operator in ['Exists', 'DoesNotExist'] && (!has(e.values) || size(e.values) == 0))",fieldPath=".matchExpressions",message="write operator: In or NotIn with values, or operator: Exists or DoesNotExist without values"
 	// +required
-	PodSelector metav1.LabelSelector `json:"podSelector,omitzero"`
+	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
 }
 
 // ReactorTokenStatus is what the operator observed.

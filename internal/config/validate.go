@@ -16,7 +16,7 @@ import (
 )
 
 // Validate returns all problems in one error. Each names the flag and says what to write instead.
-func (c Config) Validate() error {
+func (c *Config) Validate() error {
 	return errors.Join(
 		checkAPIURL(c.APIURL),
 		checkRate("mint-qps", c.MintQPS, "20"),

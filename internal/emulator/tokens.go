@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -174,9 +175,7 @@ func (e *Emulator) lifetime(request tokenRequest, fault Fault) time.Duration {
 func (e *Emulator) writeReply(w http.ResponseWriter, answer reply, fault Fault) {
 	now := e.Now()
 	header := w.Header()
-	for name, values := range answer.header {
-		header[name] = values
-	}
+	maps.Copy(header, answer.header)
 	if fault.RetryAfter > 0 {
 		header.Set("Retry-After", fault.retryAfter(now))
 	}

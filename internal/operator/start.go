@@ -24,7 +24,7 @@ func (m *Manager) Start(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	if m.caches.check(nil) != nil {
+	if filling := m.caches.check(nil) != nil; filling {
 		return nil
 	}
 	return <-ended

@@ -152,7 +152,7 @@ func ownTransport(caBundle []byte) (*http.Transport, error) {
 // that is not a certificate is an error and not skipped: the file is then another one than meant, such as the key's.
 func rootsWith(caBundle []byte) (*x509.CertPool, error) {
 	if len(caBundle) == 0 {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nil is how crypto/tls is told to take the system's roots
 	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {

@@ -139,7 +139,7 @@ func (w *world) toldOf(name string) string {
 
 func promptly(token *v1alpha1.ReactorToken) {
 	token.Spec.PromptDelivery = &v1alpha1.PromptDelivery{}
-	token.Spec.PromptDelivery.PodSelector.MatchLabels = map[string]string{"app": "web"}
+	token.Spec.PromptDelivery.PodSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
 }
 
 func TestRunningPodsThatMountTheSecretAreToldOfANewToken(t *testing.T) {

@@ -118,7 +118,7 @@ func (d *delivery) prompt(ctx context.Context, token *v1alpha1.ReactorToken, cur
 			"spec.promptDelivery is set, but this installation does not allow it: start the operator with --allow-prompt-delivery, and give it the Role that goes with it"))
 		return nil
 	}
-	selector, err := metav1.LabelSelectorAsSelector(&token.Spec.PromptDelivery.PodSelector)
+	selector, err := metav1.LabelSelectorAsSelector(token.Spec.PromptDelivery.PodSelector)
 	if err != nil {
 		done.notices = append(done.notices, warning("PodSelectorInvalid", "DeliverPromptly", "spec.promptDelivery.podSelector is not a selector: %v", err))
 		return nil

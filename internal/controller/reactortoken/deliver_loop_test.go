@@ -163,7 +163,7 @@ func TestWithoutTheFlagsNothingIsDeliveredAndThatIsTold(t *testing.T) {
 }
 
 func prompt(token *v1alpha1.ReactorToken) {
-	token.Spec.PromptDelivery = &v1alpha1.PromptDelivery{PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}}
+	token.Spec.PromptDelivery = &v1alpha1.PromptDelivery{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}}
 }
 
 func podWith(name string, changes ...func(*corev1.Pod)) *corev1.Pod {

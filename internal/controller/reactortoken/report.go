@@ -20,7 +20,7 @@ type reported struct {
 
 // report derives status and events from what was seen, planned and done. It is pure.
 func report(token *v1alpha1.ReactorToken, seen *observation, planned plan, done outcome) reported {
-	v := viewOf(token, seen, planned, done)
+	v := viewOf(seen, planned, done)
 	status := seen.status.DeepCopy()
 	status.ObservedGeneration = token.Generation
 	reportToken(status, token, seen, &v)
@@ -41,7 +41,7 @@ type view struct {
 	obstacle *obstacle
 }
 
-func viewOf(token *v1alpha1.ReactorToken, seen *observation, planned plan, done outcome) view {
+func viewOf(seen *observation, planned plan, done outcome) view {
 	v := view{plan: planned, outcome: done, record: seen.target.token(), obstacle: planned.obstacle}
 	if v.outcome.record != nil {
 		v.record = v.outcome.record
