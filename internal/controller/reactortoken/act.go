@@ -191,7 +191,7 @@ func (r *Reconciler) writeFailed(
 		mem.secret = checkedSecret{token.TargetSecretName(), "unknown"} // decide from a live read
 		done.again = true
 	case refused(err):
-		done.failed = writeObstacle(token, err, seen.status.ConsecutiveFailures+1, r.clock.Now(), left)
+		done.failed = writeObstacle(token, err, mem.held != nil, seen.status.ConsecutiveFailures+1, r.clock.Now(), left)
 	default:
 		done.retry = err
 	}

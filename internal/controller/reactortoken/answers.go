@@ -68,10 +68,16 @@ func patience(token *v1alpha1.ReactorToken, err error, failures int32, left time
 	return max(wait, asked)
 }
 
-func writeObstacle(token *v1alpha1.ReactorToken, err error, failures int32, now time.Time, left time.Duration) *obstacle {
+// writeObstacle is a write that the API server refused: of a token that is held until it is accepted, or of what stands around
+// the token that the Secret has.
+func writeObstacle(token *v1alpha1.ReactorToken, err error, held bool, failures int32, now time.Time, left time.Duration) *obstacle {
 	wait := backoff(failures, writeBackoffCap, token.UID, left)
 	found := again(v1alpha1.ReasonSecretWriteRefused, err, now.Add(wait))
-	found.message = fmt.Sprintf("the token is kept in memory until the API server accepts it: %v", err)
+	if held {
+		found.message = fmt.Sprintf("the token is kept in memory until the API server accepts it: %v", err)
+	} else {
+		found.message = fmt.Sprintf("the Secret is put right as soon as the API server accepts it: %v", err)
+	}
 	return found
 }
 

@@ -2,6 +2,7 @@ package reactortoken
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,9 @@ func TestAnHourOfRefusedWritesCostsOneMint(t *testing.T) {
 		w.want("web", "Ready=False/SecretWriteRefused", "Renewed=False/SecretWriteRefused", "Stalled=")
 		if got := w.api.asked(call{verb: "create"}); got < 50 || got > 80 {
 			t.Errorf("%d writes were tried in an hour", got)
+		}
+		if got := w.token("web").Status.LastFailure.Message; !strings.HasPrefix(got, "the token is kept in memory until the API server accepts it: ") {
+			t.Errorf("message %q", got)
 		}
 		if got := w.count("web", "SecretWriteRefused"); got != 1 {
 			t.Errorf("the refusal was told %d times", got)

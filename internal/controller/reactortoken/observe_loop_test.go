@@ -1,0 +1,185 @@
+package reactortoken
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+)
+
+// away fails the calls of a verb and kind, and of a name if there is one.
+func away(at call) func(call, func() error) error {
+	return func(made call, do func() error) error {
+		if made.verb == at.verb && made.kind == at.kind && (at.name == "" || made.name == at.name) {
+			return errAway
+		}
+		return do()
+	}
+}
+
+// What cannot be read is neither taken for missing nor for good: the pass ends, and the queue tries again.
+func TestAReadThatFailsDecidesNothing(t *testing.T) {
+	for name, test := range map[string]struct {
+		at     call
+		change func(w *world)
+		mints  int
+	}{
+		"of the key": {call{"get", "Secret", keySecret}, func(w *world) { w.rotate(secondKey) }, 2},
+		"of the target": {call{"get", "Secret", "web"}, func(w *world) {
+			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[jwtKey] = nil })
+		}, 2},
+		"of the target that only drifted": {call{"get", "Secret", "web"}, func(w *world) {
+			w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Data, expiresAtKey) })
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.create(newToken("web"))
+				w.start()
+				before := w.transitions("web")
+				w.api.meddleWith(away(test.at))
+				test.change(w)
+				writes := w.api.writes()
+				w.pass(10 * time.Minute)
+				w.wantMints(1)
+				if got := w.api.writes(); got != writes {
+					t.Errorf("%d writes", got-writes)
+				}
+				if got := w.transitions("web"); got["Ready"] != before["Ready"] || got["Renewed"] != before["Renewed"] {
+					t.Errorf("conditions %v, and before %v", got, before)
+				}
+				w.api.meddleWith(nil)
+				w.pass(retryCap)
+				w.wantMints(test.mints)
+				w.wantValid("web")
+			})
+		})
+	}
+}
+
+func TestAKeyThatChangesUnderAMintIsTheNewOne(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web"))
+		reads := 0
+		w.api.meddleWith(func(made call, do func() error) error {
+			if made == (call{"get", "Secret", keySecret}) {
+				if reads++; reads == 2 { // between the look at the key and its use
+					w.rotate(secondKey)
+				}
+			}
+			return do()
+		})
+		w.start()
+		w.wantMints(1)
+		w.wantValid("web")
+		if got := w.attemptsOf(secondKey); got != 1 {
+			t.Errorf("%d requests with the new key", got)
+		}
+		if got := w.secret("web").Annotations[v1alpha1.KeyFingerprintAnnotation]; got != fingerprintOf(secondKey) {
+			t.Error("the record names the old key")
+		}
+	})
+}
+
+func TestARepairThatIsRefusedKeepsTheTokenReadyAndIsMadeUpFor(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web", dressed))
+		w.start()
+		w.api.meddleWith(forbidden)
+		w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Labels, "team") })
+		w.pass(10 * time.Minute)
+		w.want("web", "Ready=True/TokenValid", "Renewed=False/SecretWriteRefused", "Stalled=")
+		if got := w.token("web").Status.LastFailure.Message; !strings.HasPrefix(got, "the Secret is put right as soon as the API server accepts it: ") {
+			t.Errorf("message %q", got)
+		}
+		if got := w.api.asked(call{verb: "apply", kind: "Secret"}) + w.api.asked(call{verb: "patch", kind: "Secret"}); got > 20 {
+			t.Errorf("%d writes were tried in ten minutes", got)
+		}
+		w.api.meddleWith(nil)
+		w.pass(writeBackoffCap + time.Second)
+		w.wantAsAsked("web")
+		w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
+		w.wantMints(1)
+	})
+}
+
+func TestAnOldSecretThatCannotBeRemovedNowIsRemovedLater(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web"))
+		w.start()
+		w.api.meddleWith(away(call{"delete", "Secret", "web"}))
+		w.edit("web", writesTo("moved"))
+		w.pass(10 * time.Minute)
+		w.wantValid("moved")
+		w.want("web", "Ready=True/TokenValid")
+		if w.secret("web") == nil {
+			t.Error("the old Secret went, although that failed")
+		}
+		w.api.meddleWith(nil)
+		w.pass(retryCap)
+		if w.secret("web") != nil {
+			t.Error("the old Secret is still there")
+		}
+		w.wantMints(2)
+	})
+}
+
+func TestPodsThatCannotBeListedNowArePromptedLater(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(podWith("mounts", mounting("web")), newToken("web", prompt))
+		w.api.meddleWith(away(call{"list", "Pod", ""}))
+		w.start()
+		w.want("web", "Ready=True/TokenValid")
+		w.api.meddleWith(away(call{"patch", "Pod", "mounts"}))
+		w.pass(10 * time.Minute)
+		w.want("web", "Ready=True/TokenValid")
+		w.api.meddleWith(nil)
+		w.pass(retryCap)
+		if got := w.promptedPods()["mounts"]; got != w.tokenID() {
+			t.Errorf("the pod was told of the token %q", got)
+		}
+		w.wantMints(1)
+	})
+}
+
+func TestASelectorThatIsNoneIsToldAndHoldsNothingElse(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web", func(token *v1alpha1.ReactorToken) {
+			token.Spec.PromptDelivery = &v1alpha1.PromptDelivery{PodSelector: &metav1.LabelSelector{
+				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Near"}}}}
+		}))
+		w.start()
+		w.want("web", "Ready=True/TokenValid")
+		if got := w.count("web", "PodSelectorInvalid"); got != 1 {
+			t.Errorf("it was told %d times", got)
+		}
+	})
+}
+
+// Leader election keeps one operator at work at a time, but for a moment two may believe that they lead.
+func TestTwoOperatorsAtOnceDoNoHarm(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web", lifetime("1h")))
+		w.reactor.SetFaults(emulator.Fault{Latency: time.Second}) // so that they do everything at the same time
+		w.start()
+		first := w.run
+		w.run = nil
+		w.start()
+		defer func() {
+			if err := first.stop(); err != nil {
+				t.Error(err)
+			}
+		}()
+		w.pass(3 * time.Hour)
+		w.wantValid("web")
+		w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
+		if got := w.mints(); got > 2*6 {
+			t.Errorf("%d mints in three hours of tokens that live one", got)
+		}
+	})
+}
