@@ -1,0 +1,211 @@
+package reactortoken
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+func TestWhatWakesAnObject(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*v1alpha1.ReactorToken)
+		want   bool
+	}{
+		{"another spec", func(token *v1alpha1.ReactorToken) { token.Generation = 2 }, true},
+		{"a request to renew", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"), true},
+		{"another request to renew", annotate(v1alpha1.RenewRequestedAtAnnotation, "then"), true},
+		{"its deletion", func(token *v1alpha1.ReactorToken) { token.DeletionTimestamp = new(metav1.NewTime(noon)) }, true},
+		{"another object of its name", func(token *v1alpha1.ReactorToken) { token.UID = "another" }, true},
+		{"nothing, in a resync", func(*v1alpha1.ReactorToken) {}, false},
+		{"our own status", func(token *v1alpha1.ReactorToken) { token.ResourceVersion, token.Status.SecretName = "2", "web" }, false},
+		{"a label", func(token *v1alpha1.ReactorToken) { token.Labels = map[string]string{"a": "b"} }, false},
+		{"another annotation", annotate("example.com/a", "b"), false},
+		{"a finalizer", func(token *v1alpha1.ReactorToken) { token.Finalizers = []string{"example.com/a"} }, false},
+		{"an owner", func(token *v1alpha1.ReactorToken) { token.OwnerReferences = []metav1.OwnerReference{{}} }, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			after := aToken()
+			test.change(after)
+			if got := tokenPredicate().Update(event.UpdateEvent{ObjectOld: aToken(), ObjectNew: after}); got != test.want {
+				t.Errorf("wakes: %v, want %v", got, test.want)
+			}
+		})
+	}
+	if !tokenPredicate().Create(event.CreateEvent{Object: aToken()}) || !tokenPredicate().Delete(event.DeleteEvent{Object: aToken()}) {
+		t.Error("creation and deletion must wake")
+	}
+}
+
+// Metadata can hold payloads, and there may be thousands of foreign Secrets: only what a decision looks at is kept.
+func TestOnlyWhatIsNeededOfASecretIsCached(t *testing.T) {
+	meta := secretMetadata()
+	meta.ObjectMeta = metav1.ObjectMeta{
+		Namespace: namespace, Name: "web", UID: "u", ResourceVersion: "7", Generation: 3, GenerateName: "g-",
+		CreationTimestamp: metav1.NewTime(noon), DeletionTimestamp: new(metav1.NewTime(noon)), DeletionGracePeriodSeconds: new(int64(3)),
+		Labels: map[string]string{"a": "b"}, Finalizers: []string{"f"}, ManagedFields: managing(`{}`),
+		OwnerReferences: []metav1.OwnerReference{{UID: "o"}},
+		Annotations: map[string]string{
+			"kubectl.kubernetes.io/last-applied-configuration": `{"data":{"jwt":"…"}}`, "reactor.inc/token-id": "t", "reactor.inc.evil.test/x": "x",
+		},
+	}
+	want := secretMetadata()
+	want.ObjectMeta = metav1.ObjectMeta{
+		Namespace: namespace, Name: "web", UID: "u", ResourceVersion: "7", DeletionTimestamp: meta.DeletionTimestamp,
+		OwnerReferences: []metav1.OwnerReference{{UID: "o"}}, Annotations: map[string]string{"reactor.inc/token-id": "t"},
+	}
+	got, err := keepNeeded(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("cached (-want +got):\n%s", diff)
+	}
+	foreign := secretMetadata()
+	foreign.Annotations = map[string]string{"a": "b"}
+	if got, _ := keepNeeded(foreign); got.(*metav1.PartialObjectMetadata).Annotations != nil {
+		t.Error("an empty map is kept for each foreign Secret")
+	}
+	if got, err := keepNeeded("a tombstone"); got != "a tombstone" || err != nil {
+		t.Errorf("something else becomes %v, %v", got, err)
+	}
+}
+
+func TestSecretsThatAreNeverOursAreNotWatched(t *testing.T) {
+	for kind, want := range map[string]bool{
+		"Opaque": true, "kubernetes.io/tls": true, "helm.sh/release.v1": false, "kubernetes.io/service-account-token": false,
+	} {
+		if got := SecretCache().Field.Matches(fields.Set{"type": kind}); got != want {
+			t.Errorf("a Secret of type %s is watched: %v", kind, got)
+		}
+	}
+}
+
+func TestWhoIsWokenByASecret(t *testing.T) {
+	scheme := newScheme(t)
+	cached := fake.NewClientBuilder().WithScheme(scheme).
+		WithIndex(&v1alpha1.ReactorToken{}, indexAPIKey, apiKeySecretOf).
+		WithIndex(&v1alpha1.ReactorToken{}, indexTarget, targetSecretOf).
+		WithObjects(newToken("web"), newToken("other", withOtherKey), newToken("third", writesTo("shared")), newToken("fourth", writesTo("shared"))).
+		Build()
+	r := &Reconciler{cache: cached}
+	written := func(name, by string) client.Object {
+		secret := metadataOf(nil)
+		secret.Namespace, secret.Name, secret.ResourceVersion = namespace, name, "2"
+		if by != "" {
+			secret.Annotations[v1alpha1.TokenNameAnnotation] = by
+		}
+		return secret
+	}
+	older := func(object client.Object) client.Object {
+		before := object.DeepCopyObject().(client.Object)
+		before.SetResourceVersion("1")
+		return before
+	}
+	tests := []struct {
+		name    string
+		happens func(ctx context.Context, h handler.EventHandler, q queue)
+		want    []string
+	}{
+		{"a target that was created", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Create(ctx, event.CreateEvent{Object: written("shared", "")}, q)
+		}, []string{"fourth", "third"}},
+		{"a target that was deleted", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Delete(ctx, event.DeleteEvent{Object: written("shared", "")}, q)
+		}, []string{"fourth", "third"}},
+		{"the Secret of a key that was created", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Create(ctx, event.CreateEvent{Object: written(keySecret, "")}, q)
+		}, []string{"fourth", "third", "web"}},
+		{"the Secret of a key that was deleted", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Delete(ctx, event.DeleteEvent{Object: written(otherKeySecret, "")}, q)
+		}, []string{"other"}},
+		{"a Secret of an earlier name", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Create(ctx, event.CreateEvent{Object: written("earlier", "web")}, q)
+		}, []string{"web"}},
+		{"a Secret of an object that is gone", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Create(ctx, event.CreateEvent{Object: written("earlier", "gone"), IsInInitialList: true}, q)
+		}, []string{"gone"}},
+		{"a Secret of the initial list", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Create(ctx, event.CreateEvent{Object: written("shared", ""), IsInInitialList: true}, q)
+		}, nil},
+		{"a target that was changed", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Update(ctx, event.UpdateEvent{ObjectOld: older(written("web", "")), ObjectNew: written("web", "")}, q)
+		}, []string{"web"}},
+		{"a Secret that lost its writer's name", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Update(ctx, event.UpdateEvent{ObjectOld: older(written("x", "web")), ObjectNew: written("x", "")}, q)
+		}, []string{"web"}},
+		{"a resync", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Update(ctx, event.UpdateEvent{ObjectOld: written("web", ""), ObjectNew: written("web", "")}, q)
+		}, nil},
+		{"the Secret of a key that was changed, after a second", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Update(ctx, event.UpdateEvent{ObjectOld: older(written(otherKeySecret, "")), ObjectNew: written(otherKeySecret, "")}, q)
+		}, nil},
+		{"a foreign Secret", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Create(ctx, event.CreateEvent{Object: written("unrelated", "")}, q)
+		}, nil},
+		{"a Secret of another namespace", func(ctx context.Context, h handler.EventHandler, q queue) {
+			secret := written("shared", "")
+			secret.SetNamespace("elsewhere")
+			h.Create(ctx, event.CreateEvent{Object: secret}, q)
+		}, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+			defer q.ShutDown()
+			test.happens(t.Context(), r.secretHandler(), q)
+			if diff := cmp.Diff(test.want, queued(q)); diff != "" {
+				t.Errorf("woken (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// queued are the names that are in the queue now.
+func queued(q queue) []string {
+	var names []string
+	for range q.Len() {
+		request, _ := q.Get()
+		names = append(names, request.Name)
+		q.Done(request)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestNobodyIsWokenBeforeTheControllerRuns(t *testing.T) {
+	r := &Reconciler{}
+	r.wake(objectNamed("web")) // must not panic
+	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer q.ShutDown()
+	if err := r.captureQueue(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	r.wake(objectNamed("web"), objectNamed("other"))
+	if diff := cmp.Diff([]string{"other", "web"}, queued(q)); diff != "" {
+		t.Errorf("woken (-want +got):\n%s", diff)
+	}
+}
+
+func TestIndexesTakeOnlyTheirKind(t *testing.T) {
+	if apiKeySecretOf(&corev1.Secret{}) != nil || targetSecretOf(&corev1.Secret{}) != nil {
+		t.Error("a Secret is indexed as a ReactorToken")
+	}
+	if diff := cmp.Diff([]string{"web"}, targetSecretOf(newToken("web"))); diff != "" {
+		t.Errorf("target (-want +got):\n%s", diff)
+	}
+}
