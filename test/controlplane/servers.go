@@ -32,6 +32,8 @@ func (cp *ControlPlane) startServers(ctx context.Context) error {
 	// envtest turns this admission off, for want of a controller that makes the default service accounts. Here is one, and pods
 	// get their service account as in any cluster.
 	server.Configure().Disable("disable-admission-plugins")
+	// Some distributions, OpenShift among them, turn this one on: who sets an owner reference needs rights for it.
+	server.Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	cp.servers = &envtest.ControlPlane{APIServer: server, Etcd: etcd, KubectlPath: cp.binary("kubectl")}
 	if err := startTwice(cp.servers); err != nil {
 		return fmt.Errorf("start etcd and kube-apiserver: %w\n%s%s", err, lastLines(etcdLog.Name()), lastLines(serverLog.Name()))

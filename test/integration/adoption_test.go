@@ -2,6 +2,7 @@ package integration
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"testing"
 
@@ -150,4 +151,22 @@ func TestAKeyOfTheirsThatWasOverwrittenByConsentIsRepairedLikeOurs(t *testing.T)
 	if mints := w.mints(); mints != 1 {
 		t.Errorf("%d mints", mints)
 	}
+}
+
+func TestConsentThatIsWithdrawnJustBeforeAWriteIsRespected(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := w.start()
+	w.createForeign("web", consent("web"))
+	w.create("web")
+	w.waitUntilReady("web")
+	write := w.api.stopNext(t, writeOf(http.MethodPatch, "secrets"))
+	w.requestRenewal("web", "now")
+	write.waitUntilReached("the write of the renewed token")
+	w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Annotations, v1alpha1.AllowAdoptionByAnnotation) })
+	withdrawn := w.secret("web")
+	write.goOn(letPass)
+	w.waitForCondition("web", v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonSecretNotOwned)
+	w.settle(o)
+	w.checkUntouched(withdrawn)
 }
