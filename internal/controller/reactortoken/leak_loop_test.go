@@ -79,7 +79,7 @@ func TestSecretsThatOthersQuoteAreNotPassedOn(t *testing.T) {
 			}, w))
 		},
 		"a failing API server quotes the token": func(w *world) {
-			w.api.meddleWith(quoting(func(text string) error { return errors.New(text) }, w))
+			w.api.meddleWith(quoting(errors.New, w))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,7 +25,7 @@ func TestOwnershipOf(t *testing.T) {
 	)
 	token := aToken()
 	mine := []metav1.OwnerReference{*ownerReference(token)}
-	namesake := []metav1.OwnerReference{*ownerReference(aToken(func(token *v1alpha1.ReactorToken) {}))}
+	namesake := []metav1.OwnerReference{*ownerReference(aToken())}
 	namesake[0].UID = "of a deleted one"
 	another := []metav1.OwnerReference{*ownerReference(newToken("other"))}
 	another[0].UID = "of another"
@@ -112,7 +112,7 @@ func managing(fields string) []metav1.ManagedFieldsEntry {
 
 func TestOwnsMoreThan(t *testing.T) {
 	// What a real API server records after our apply, but for the annotations, of which one stands for all.
-	const real = `{"f:data":{"f:expires_at":{},"f:jwt":{},"f:token.env":{},"f:token.json":{}},"f:metadata":{"f:annotations":{` +
+	const applied = `{"f:data":{"f:expires_at":{},"f:jwt":{},"f:token.env":{},"f:token.json":{}},"f:metadata":{"f:annotations":{` +
 		`"f:reactor.inc/token-id":{}},"f:labels":{"f:app.kubernetes.io/managed-by":{},"f:team":{}},` +
 		`"f:ownerReferences":{"k:{\"uid\":\"5b6a4f6e-0000-4000-8000-000000000001\"}":{}}}}`
 	// After a Create, with the dots that stand for the maps themselves, and the type.
@@ -125,12 +125,12 @@ func TestOwnsMoreThan(t *testing.T) {
 	}{
 		{"nothing is recorded", nil, false},
 		{"only what others own", managing(`{}`)[:1], false},
-		{"just what is wanted, applied", managing(real), false},
+		{"just what is wanted, applied", managing(applied), false},
 		{"just what is wanted, created", managing(created), false},
 		{"a key too many", managing(`{"f:data":{"f:jwt":{},"f:old.json":{}}}`), true},
 		{"a label too many", managing(`{"f:metadata":{"f:labels":{"f:old":{}}}}`), true},
 		{"an annotation too many", managing(`{"f:metadata":{"f:annotations":{"f:old":{}}}}`), true},
-		{"a key too many in a second entry", append(managing(real), managing(`{"f:data":{"f:old":{}}}`)...), true},
+		{"a key too many in a second entry", append(managing(applied), managing(`{"f:data":{"f:old":{}}}`)...), true},
 		{"a key with an odd name", managing(`{"f:data":{"f:..2026\"x":{}}}`), true},
 		{"text that is no set of fields", managing(`{"f:data"`), false},
 		{"an entry without fields", []metav1.ManagedFieldsEntry{{Manager: FieldOwner}}, false},

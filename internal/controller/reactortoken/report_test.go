@@ -72,48 +72,48 @@ func TestConditions(t *testing.T) {
 		seen    []func(*observation)
 		planned plan
 		done    outcome
-		want    string // Ready Renewed LifetimeClamped Stalled
+		want    string // Ready|Renewed|LifetimeClamped|Stalled
 	}{
 		{name: "a token was issued", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing),
-			want: "True/TokenValid True/Issued False/AsRequested -"},
-		{name: "all is well", planned: none, done: ended(), want: "True/TokenValid True/Issued False/AsRequested -"},
+			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
+		{name: "all is well", planned: none, done: ended(), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "the world changed under the first pass", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint},
-			done: ended(func(done *outcome) { done.again = true }), want: "False/Pending Unknown/Pending - -"},
-		{name: "a renewal failed", planned: due, done: ended(failed(backedUp)), want: "True/TokenValid False/ReactorUnavailable False/AsRequested -"},
-		{name: "a renewal is parked", planned: plan{cause: causeDue, obstacle: refusal}, done: ended(), want: "True/TokenValid False/RequestRefused False/AsRequested -"},
+			done: ended(func(done *outcome) { done.again = true }), want: "False/Pending|Unknown/Pending|-|-"},
+		{name: "a renewal failed", planned: due, done: ended(failed(backedUp)), want: "True/TokenValid|False/ReactorUnavailable|False/AsRequested|-"},
+		{name: "a renewal is parked", planned: plan{cause: causeDue, obstacle: refusal}, done: ended(), want: "True/TokenValid|False/RequestRefused|False/AsRequested|-"},
 		{name: "a renewal is parked, and the token has expired", seen: []func(*observation){expired}, planned: plan{cause: causeExpired, obstacle: refusal}, done: ended(),
-			want: "False/TokenExpired False/RequestRefused False/AsRequested True/RequestRefused"},
+			want: "False/TokenExpired|False/RequestRefused|False/AsRequested|True/RequestRefused"},
 		{name: "a renewal fails, and the token has expired", seen: []func(*observation){expired}, planned: due, done: ended(failed(backedUp)),
-			want: "False/TokenExpired False/ReactorUnavailable False/AsRequested -"},
+			want: "False/TokenExpired|False/ReactorUnavailable|False/AsRequested|-"},
 		{name: "a first token is parked", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: refusal}, done: ended(),
-			want: "False/RequestRefused False/RequestRefused - True/RequestRefused"},
+			want: "False/RequestRefused|False/RequestRefused|-|True/RequestRefused"},
 		{name: "a first token is tried again later", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(failed(backedUp)),
-			want: "False/ReactorUnavailable False/ReactorUnavailable - -"},
+			want: "False/ReactorUnavailable|False/ReactorUnavailable|-|-"},
 		{name: "the key was refused for the first token", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(failed(keyBad)),
-			want: "False/APIKeyRefused False/APIKeyRefused - True/APIKeyRefused"},
+			want: "False/APIKeyRefused|False/APIKeyRefused|-|True/APIKeyRefused"},
 		{name: "the key is limited", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(waiting(limited)),
-			want: "False/RateLimited False/RateLimited - -"},
+			want: "False/RateLimited|False/RateLimited|-|-"},
 		{name: "a new object waits for its turn", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(waiting(inLine)),
-			want: "False/Queued Unknown/Pending - -"},
+			want: "False/Queued|Unknown/Pending|-|-"},
 		{name: "a renewal waits for its turn", seen: []func(*observation){before("Renewed=True/Issued")}, planned: due, done: ended(waiting(inLine)),
-			want: "True/TokenValid True/Issued False/AsRequested -"},
+			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "a renewal that failed waits for its turn", seen: []func(*observation){before("Renewed=False/ReactorUnavailable")}, planned: due, done: ended(waiting(inLine)),
-			want: "True/TokenValid False/ReactorUnavailable False/AsRequested -"},
+			want: "True/TokenValid|False/ReactorUnavailable|False/AsRequested|-"},
 		{name: "a renewal waits for the first answer to its key", seen: []func(*observation){before("Renewed=True/Issued")}, planned: due, done: ended(waiting(pending)),
-			want: "True/TokenValid True/Issued False/AsRequested -"},
-		{name: "a suspended object has a token", planned: plan{obstacle: paused}, done: ended(), want: "True/TokenValid False/Suspended False/AsRequested -"},
-		{name: "a suspended object has none", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: paused}, done: ended(), want: "False/Suspended False/Suspended - -"},
+			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
+		{name: "a suspended object has a token", planned: plan{obstacle: paused}, done: ended(), want: "True/TokenValid|False/Suspended|False/AsRequested|-"},
+		{name: "a suspended object has none", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: paused}, done: ended(), want: "False/Suspended|False/Suspended|-|-"},
 		{name: "a budget is spent", seen: []func(*observation){func(o *observation) { o.target.edited = true }}, planned: plan{cause: causeEdited, obstacle: spent}, done: ended(),
-			want: "False/MintBudgetSpent False/MintBudgetSpent - -"},
+			want: "False/MintBudgetSpent|False/MintBudgetSpent|-|-"},
 		{name: "what stalled goes on", seen: []func(*observation){noToken, before("Ready=False/RequestRefused", "Stalled=True/RequestRefused")},
-			planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing), want: "True/TokenValid True/Issued False/AsRequested -"},
+			planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "the grant is shorter than the wish", seen: []func(*observation){func(o *observation) { o.target.record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
-			want: "True/TokenValid True/Issued True/Shortened -"},
+			want: "True/TokenValid|True/Issued|True/Shortened|-"},
 		{name: "renewBefore does not fit into the grant", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h59m" },
 			seen: []func(*observation){func(o *observation) { o.target.record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
-			want: "True/TokenValid True/Issued True/RenewBeforeIgnored -"},
+			want: "True/TokenValid|True/Issued|True/RenewBeforeIgnored|-"},
 		{name: "the token that was there is gone", seen: []func(*observation){func(o *observation) { o.target = target{} }, before("LifetimeClamped=True/Shortened", "Renewed=True/Issued", "Ready=True/TokenValid")},
-			planned: plan{cause: causeDeleted}, done: ended(failed(backedUp)), want: "False/ReactorUnavailable False/ReactorUnavailable - -"},
+			planned: plan{cause: causeDeleted}, done: ended(failed(backedUp)), want: "False/ReactorUnavailable|False/ReactorUnavailable|-|-"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -138,7 +138,7 @@ func fourConditions(status *v1alpha1.ReactorTokenStatus) string {
 			told = append(told, "-")
 		}
 	}
-	return strings.Join(told, " ")
+	return strings.Join(told, "|")
 }
 
 // Whatever comes together, the rules that kubectl wait, Argo CD and Flux rely on hold.
@@ -162,7 +162,7 @@ func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
 				for outcomeName, done := range outcomes {
 					name := strings.Join([]string{tokenName, earlierName, obstacleName, outcomeName}, ", ")
 					seen := seeing(hold, tell)
-					holdsTheRules(t, name, seen, report(aToken(func(token *v1alpha1.ReactorToken) {}), seen, plan{cause: causeDue, obstacle: found}, done), done)
+					holdsTheRules(t, name, seen, report(aToken(), seen, plan{cause: causeDue, obstacle: found}, done), done)
 				}
 			}
 		}
