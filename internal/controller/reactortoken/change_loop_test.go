@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
 // dressed is a ReactorToken that puts something of its own into the Secret.
@@ -165,10 +166,11 @@ func TestWhatStandsAroundTheTokenIsPutRightWithoutAMint(t *testing.T) {
 	}
 }
 
-// wantAsAsked checks that a Secret is as its ReactorToken asks, and holds nothing of ours besides.
+// wantAsAsked checks that a Secret is as the ReactorToken that it names asks, and holds nothing of ours besides.
 func (w *world) wantAsAsked(name string) {
 	w.Helper()
-	token, secret := w.token(name), w.secret(name)
+	secret := w.secret(name)
+	token := w.token(secret.Annotations[v1alpha1.TokenNameAnnotation])
 	written := recordOf(secret.Annotations)
 	if written == nil {
 		w.Errorf("Secret %q has no record", name)
@@ -247,4 +249,58 @@ func restarts(name string) func(*v1alpha1.ReactorToken) {
 	return func(token *v1alpha1.ReactorToken) {
 		token.Spec.Restart = []v1alpha1.WorkloadReference{{Kind: v1alpha1.KindDeployment, Name: name}}
 	}
+}
+
+// A call to Reactor takes its time. What changes meanwhile is acted on by the next pass, and nothing is overwritten.
+func TestWhatChangesDuringACallIsActedOnAfterIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(w *world)
+		mints  int
+	}{
+		"the spec":               {func(w *world) { w.edit("web", lifetime("2h")) }, 2},
+		"the key":                {func(w *world) { w.rotate(secondKey) }, 2},
+		"a request to renew":     {func(w *world) { w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now")) }, 2},
+		"the name of the Secret": {func(w *world) { w.edit("web", writesTo("moved")) }, 2},
+		"a suspension":           {func(w *world) { w.edit("web", func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }) }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.reactor.SetFaults(emulator.Fault{Latency: 10 * time.Second, Times: 1})
+				w.create(newToken("web"))
+				w.start()
+				test.change(w)
+				w.pass(20 * time.Second)
+				w.wantMints(test.mints)
+				w.wantValid(w.token("web").TargetSecretName())
+				w.wantAsAsked(w.token("web").TargetSecretName())
+				w.want("web", "Ready=True/TokenValid")
+				if token := w.token("web"); token.Status.ObservedGeneration != token.Generation {
+					t.Errorf("generation %d, observed %d", token.Generation, token.Status.ObservedGeneration)
+				}
+			})
+		})
+	}
+}
+
+func TestAnObjectThatGoesDuringACallLeavesNothingBehind(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.SetFaults(emulator.Fault{Latency: 10 * time.Second})
+		w.create(newToken("web"))
+		w.start()
+		token := w.token("web")
+		if err := w.api.Delete(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(20 * time.Second)
+		secret := w.secret("web")
+		if secret == nil || !ownedBy(secret.OwnerReferences, token.UID) {
+			t.Fatal("garbage collection would not find the Secret")
+		}
+		w.remove(secret)
+		w.pass(time.Hour)
+		if w.secret("web") != nil {
+			t.Error("the Secret came back")
+		}
+		w.wantMints(1)
+	})
 }
