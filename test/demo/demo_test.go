@@ -133,7 +133,7 @@ func TestTheTableWrapsItsCells(t *testing.T) {
 }
 
 func TestColourIsOnlyForTerminals(t *testing.T) {
-	print := func(colour bool) string {
+	shownWith := func(colour bool) string {
 		var out bytes.Buffer
 		p := newPrinter(&out, colour)
 		p.heading("1  Start")
@@ -142,11 +142,11 @@ func TestColourIsOnlyForTerminals(t *testing.T) {
 		p.table([]row{{"a", "b", "c", false}})
 		return out.String()
 	}
-	if strings.Contains(print(false), "\x1b") {
+	if strings.Contains(shownWith(false), "\x1b") {
 		t.Error("escape sequences without colour")
 	}
-	if !strings.Contains(print(true), "\x1b[36m  $ kubectl get rtok\x1b[0m\n") {
-		t.Errorf("no colour: %q", print(true))
+	if !strings.Contains(shownWith(true), "\x1b[36m  $ kubectl get rtok\x1b[0m\n") {
+		t.Errorf("no colour: %q", shownWith(true))
 	}
 }
 

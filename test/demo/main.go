@@ -2,6 +2,14 @@
 //
 // It ends with a table of what was seen. Each row is computed from a read of the Kubernetes API, or of the local Reactor API's
 // ledger, after the step that it speaks of, so that the table can fail: make demo-broken runs the same without an operator.
+//
+// The environment can change what it does:
+//
+//	DEMO_ONCE=1       end after the table, with 0 only if every row of it is as expected
+//	DEMO_BROKEN=1     do not start the operator, and end after the table
+//	REACTOR_API_KEY   exchange this key at the real API, and leave out what needs the local one
+//	REACTOR_API_URL   where the real API is, if not at https://api.reactor.inc
+//	NO_COLOR=1        no colours, also on a terminal
 package main
 
 import (
@@ -11,6 +19,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -119,13 +129,13 @@ func (d *demo) showTable() {
 	if !d.settings.real() {
 		return
 	}
-	leftOut := "Left out, since it needs the local Reactor API: what each step cost"
+	leftOut := []string{"what each step cost"}
 	for _, step := range steps {
 		if step.local {
-			leftOut += fmt.Sprintf("; %q", step.title)
+			leftOut = append(leftOut, strconv.Quote(step.title))
 		}
 	}
-	d.say.text("%s.", leftOut)
+	d.say.text("Left out, since it needs the local Reactor API: %s.", strings.Join(leftOut, "; "))
 }
 
 // leaveRunning shows what can be tried, until the user has seen enough.

@@ -52,7 +52,7 @@ func (p *process) failure() error {
 		if how == nil {
 			how = errors.New("exit status 0")
 		}
-		return fmt.Errorf("%s has ended by itself: %w\n%s", p.name, how, p.tail(5))
+		return fmt.Errorf("%s has ended by itself: %w", p.name, how)
 	default:
 		return nil
 	}

@@ -142,7 +142,7 @@ func (s *stage) awaitStart(ctx context.Context, p *process, serves func(context.
 		return serves(ctx), p.failure()
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for %s to serve: %w", p.name, err)
+		return fmt.Errorf("waiting for %s to serve: %w\n%s", p.name, err, p.tail(5))
 	}
 	return nil
 }
@@ -193,7 +193,7 @@ func (s *stage) suggestions() [][2]string {
 		{"a new token now", `kubectl annotate rtok web reactor.inc/renew-requested-at="$(date)" --overwrite`},
 		{"a mistake, and what is said to it", `kubectl patch rtok web --type=merge -p '{"spec":{"lifetime":"6hrs"}}'`},
 		{"a foreign hand in the Secret, and what is done about it",
-			`kubectl patch secret web -p '{"stringData":{"jwt":"nonsense"}}'; kubectl get events | tail -1`},
+			`kubectl patch secret web -p '{"stringData":{"jwt":"nonsense"}}'; sleep 1; kubectl events | tail -1`},
 		{"the Secret goes with its ReactorToken, by Kubernetes' garbage collection", "kubectl delete rtok stream && kubectl get secrets -w"},
 	}
 	if s.reactor.url != "" {
@@ -223,6 +223,9 @@ func (s *stage) showOperatorLog() {
 		return
 	}
 	s.say.heading("What the operator said last")
+	if err := s.operator.failure(); err != nil {
+		s.say.bad("%v", err)
+	}
 	s.say.output(s.operator.tail(15))
 }
 

@@ -174,11 +174,11 @@ func (d *demo) launchOperator(ctx context.Context) error {
 		"--metrics-bind-address=" + metrics, "--metrics-auth=false",
 		"--health-probe-bind-address=" + probes,
 	}
-	shown := "KUBECONFIG=$DEMO/operator.kubeconfig " + managerBinary
+	lines := []string{"KUBECONFIG=$DEMO/operator.kubeconfig " + managerBinary}
 	for pair := range slices.Chunk(args, 2) {
-		shown += " \\\n" + strings.Join(pair, " ")
+		lines = append(lines, strings.Join(pair, " "))
 	}
-	d.say.command(shown)
+	d.say.command(strings.Join(lines, " \\\n"))
 	if d.settings.broken {
 		d.say.bad("not started: DEMO_BROKEN is set")
 		return nil
