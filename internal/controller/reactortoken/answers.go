@@ -60,7 +60,7 @@ func mintObstacle(token *v1alpha1.ReactorToken, err error, gate gateView, failur
 // patience is the backoff, or the Retry-After that an unavailable Reactor asked for when it is longer and the token lives
 // long enough.
 func patience(token *v1alpha1.ReactorToken, err error, failures int32, left time.Duration) time.Duration {
-	wait := backoff(failures, mintBackoffCap, token.UID, left)
+	wait := backoff(failures, longestMintBackoff(token.Spec.EffectiveLifetime()), token.UID, left)
 	asked := min(retryAfterOf(err), mintBackoffCap)
 	if left > 0 {
 		asked = min(asked, left/2)

@@ -106,16 +106,23 @@ func (c clocks) until(instant time.Time, written *record) time.Duration {
 }
 
 const (
-	// mintBackoffBase and mintBackoffCap bound the wait after failed attempts to obtain a token. An hour would be absurd for
-	// a credential that lives an hour.
+	// mintBackoffBase and mintBackoffCap bound the wait after failed attempts to obtain a token.
 	mintBackoffBase = 5 * time.Second
 	mintBackoffCap  = 5 * time.Minute
+	// mintBackoffShare of the wanted lifetime bounds it too: a wait of five minutes would be absurd for a token that lives one,
+	// and the many attempts just before its expiry must not count against those after it.
+	mintBackoffShare = 10
 	// writeBackoffCap bounds the wait after the API server refused a write: asking it again is cheap, and nothing tells us
 	// when a quota or a policy has changed.
 	writeBackoffCap = time.Minute
 	// backoffFloor keeps a token close to its expiry from being tried in a hot loop.
 	backoffFloor = time.Second
 )
+
+// longestMintBackoff is the longest wait between two attempts to obtain a token that is to live so long.
+func longestMintBackoff(lifetime time.Duration) time.Duration {
+	return min(max(lifetime/mintBackoffShare, mintBackoffBase), mintBackoffCap)
+}
 
 // backoff is how long to wait after the given number of consecutive failures (at least 1). It doubles, bounded by cap;
 // up to a fifth less by the object's UID, so that a crowd that failed together does not return together; and, while a

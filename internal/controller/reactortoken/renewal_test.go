@@ -236,3 +236,17 @@ func TestABackoffDiffersFromObjectToObjectByAFifthAtMost(t *testing.T) {
 		t.Errorf("a thousand objects return at %d instants", len(seen))
 	}
 }
+
+func TestTheLongestBackoffFitsTheLifeOfTheToken(t *testing.T) {
+	for lifetime, want := range map[time.Duration]time.Duration{
+		20 * time.Second: mintBackoffBase,
+		time.Minute:      6 * time.Second,
+		30 * time.Minute: 3 * time.Minute,
+		time.Hour:        mintBackoffCap,
+		6 * time.Hour:    mintBackoffCap,
+	} {
+		if got := longestMintBackoff(lifetime); got != want {
+			t.Errorf("%s: %s, want %s", lifetime, got, want)
+		}
+	}
+}
