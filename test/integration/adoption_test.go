@@ -31,15 +31,13 @@ func TestASecretThatIsNotOursIsNotTouched(t *testing.T) {
 			secret.Annotations[v1alpha1.TokenNameAnnotation] = "another"
 		}),
 	} {
-		t.Run(name, func(t *testing.T) {
-			token := w.create(name)
-			w.waitForCondition(name, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretNotOwned)
-			w.waitForCondition(name, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotOwned)
-			w.waitForEvent(token.UID, v1alpha1.ReasonSecretNotOwned)
-			w.requestRenewal(name, "now")
-			w.settle(o)
-			w.checkUntouched(theirs)
-		})
+		token := w.create(name)
+		w.waitForCondition(name, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretNotOwned)
+		w.waitForCondition(name, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotOwned)
+		w.waitForEvent(token.UID, v1alpha1.ReasonSecretNotOwned)
+		w.requestRenewal(name, "now")
+		w.settle(o)
+		w.checkUntouched(theirs)
 	}
 	if mints := w.mints(); mints != 0 {
 		t.Errorf("%d mints for Secrets that cannot be written", mints)

@@ -255,3 +255,43 @@ func TestTheLeakScanFindsASecretInEveryForm(t *testing.T) {
 		t.Errorf("found where nothing is: %v", leaks)
 	}
 }
+
+// A scan that nobody listens for finds nothing.
+func TestWhatOperatorsSayIsHeardAndTheirSecretsAreKnown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := w.start()
+	w.create("web")
+	secret := w.waitUntilReady("web")
+	w.settle(o)
+	o.kill()
+	for source, want := range map[string]string{
+		"log of an operator":         `wrote a new token to Secret`,
+		"metrics":                    `reactor_token_ready{name="web",namespace="` + w.namespace + `"} 1`,
+		"requests to the API server": "/reactortokens/web/status",
+	} {
+		text := heard.from(source + " in " + t.Name())
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: %q was not heard", source, want)
+		}
+	}
+	known := heard.needles()
+	for what, text := range map[string]string{"the key": w.key, "the token": string(secret.Data["jwt"])} {
+		if len(known.scan(what, text)) == 0 {
+			t.Errorf("%s is not searched for", what)
+		}
+	}
+}
+
+// from returns what a source said.
+func (h *hearing) from(source string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var text strings.Builder
+	for _, j := range h.journals {
+		if j.source == source {
+			text.WriteString(j.String())
+		}
+	}
+	return text.String()
+}

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,10 +38,7 @@ func TestUnrelatedSecretsAreNeitherCachedNorWeigh(t *testing.T) {
 	w.fence()
 	before := heap()
 
-	marker := strings.ToLower(randomText())
-	needles := []needle{hidden(marker), hidden(base64.StdEncoding.EncodeToString([]byte(marker)))}
-	w.applyUnrelated(marker)
-	marker = ""
+	needles := w.applyUnrelated()
 	w.fence()
 	w.requestRenewal("web", "now")
 	w.waitForAnother("web", idOf(secret))
@@ -126,10 +122,11 @@ func (i inside) checkCaches(t *testing.T, namespace string) {
 	}
 }
 
-// applyUnrelated has kubectl apply the Secrets, the client-side way.
-func (w *world) applyUnrelated(marker string) {
+// applyUnrelated has kubectl apply the Secrets, the client-side way, and returns what can be recognized of their payload.
+func (w *world) applyUnrelated() []needle {
 	w.t.Helper()
 	const files = 2 // at the same time
+	marker := randomText()
 	folder := w.t.TempDir()
 	applied := make(chan string, files)
 	for f := range files {
@@ -153,6 +150,7 @@ func (w *world) applyUnrelated(marker string) {
 			w.t.Error(err)
 		}
 	})
+	return []needle{hidden(marker), hidden(base64.StdEncoding.EncodeToString([]byte(marker)))}
 }
 
 // writeUnrelated writes every n-th of the Secrets into a file.
@@ -211,17 +209,17 @@ func (n needle) in(t *testing.T, path string) bool {
 		t.Fatal(err)
 	}
 	defer func() { _ = file.Close() }()
-	kept := []byte{}
-	buffer := make([]byte, 1<<20)
+	const piece = 1 << 20
+	window := make([]byte, 0, len(n)+piece) // the end of the last piece, and the next one
 	for {
-		count, err := file.Read(buffer)
-		window := append(kept, buffer[:count]...)
+		count, err := file.Read(window[len(window):cap(window)])
+		window = window[:len(window)+count]
 		slices.Reverse(window)
 		if bytes.Contains(window, n) {
 			return true
 		}
 		slices.Reverse(window)
-		kept = slices.Clone(window[max(0, len(window)-len(n)):])
+		window = append(window[:0], window[max(0, len(window)-len(n)):]...)
 		if err == io.EOF {
 			return false
 		}
