@@ -56,9 +56,10 @@ demo-broken: build ## The same with the operator stopped; it must fail, or the d
 
 .PHONY: test
 test: ## Run all tests with the race detector, on a real control plane (built once; takes minutes).
+# -count=1, because Go's cache of results does not see the manifests that kubectl reads.
 	@assets=$$($(CLUSTER_BINARIES)); \
 	set -x; \
-	KUBEBUILDER_ASSETS=$$assets go test -race -timeout 20m $(ARGS) ./...; \
+	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
 	go test -C test/cluster -race $(ARGS) ./...
 
 ##@ Develop
@@ -74,6 +75,12 @@ run: ## Run the operator on this machine, against the cluster of your kubeconfig
 .PHONY: unit
 unit: ## Run the tests that need no control plane, with the race detector.
 	go test -race $(ARGS) $$(go list ./... | grep -v /test/)
+
+.PHONY: cluster
+cluster: ## Start a control plane with the CRDs, print its KUBECONFIG, and stop it with Ctrl-C.
+	@assets=$$($(CLUSTER_BINARIES)); \
+	go build -o bin/controlplane ./test/controlplane/cmd/controlplane; \
+	KUBEBUILDER_ASSETS=$$assets exec bin/controlplane --crds config/crd/bases
 
 .PHONY: cluster-binaries
 cluster-binaries: ## Build the control plane for tests into a cache, if it is not there, and print its folder.

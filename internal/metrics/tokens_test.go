@@ -157,7 +157,9 @@ func TestNamesFollowTheConventionsOfPrometheus(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(NewTokenCollector(newReader(t, threeTokens()...), leading(), true), NewBuildCollector("v1.2.3"))
 	minter, _ := newInstrumented(t, registry, answers{{}}, time.Second)
-	mint(t, minter)
+	if _, err := mint(t, minter); err != nil {
+		t.Fatal(err)
+	}
 
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil {

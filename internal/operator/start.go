@@ -24,8 +24,8 @@ func (m *Manager) Start(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	if filling := m.caches.check(nil) != nil; filling {
-		return nil
+	if filled := m.caches.check(nil) == nil; filled {
+		return <-ended
 	}
-	return <-ended
+	return nil
 }

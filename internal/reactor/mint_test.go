@@ -302,7 +302,7 @@ func TestTheClockKeepsItsMonotonicReading(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token.ReceivedAt == token.ReceivedAt.Round(0) { // the operator, unlike Equal, compares the reading
+	if token.ReceivedAt == token.ReceivedAt.Round(0) { //nolint:staticcheck // == compares the monotonic reading too, and Equal does not
 		t.Error("ReceivedAt lost its monotonic reading")
 	}
 	if token.IssuedAt != token.IssuedAt.Round(0) || token.ExpiresAt.Location() != time.UTC || token.IssuedAt.Location() != time.UTC {

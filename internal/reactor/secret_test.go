@@ -31,7 +31,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	held.Inner.Token, held.Inner.Request = &Token{JWT: testKey}, &request
 
 	printed := map[string]string{}
-	for _, verb := range strings.Fields("%v %+v %#v %s %q %+q %#q %x %X %# x %d %o %b %c %U %e %f %g %t %10v %-50s %.3s %08d") {
+	for verb := range strings.FieldsSeq("%v %+v %#v %s %q %+q %#q %x %X %# x %d %o %b %c %U %e %f %g %t %10v %-50s %.3s %08d") {
 		printed[verb] = fmt.Sprintf(verb, testKey)
 		for name, value := range map[string]any{"struct": held, "request": request, "token": *held.Inner.Token, "list": held.List} {
 			printed[verb+" of a "+name] = fmt.Sprintf(verb, value)
