@@ -77,6 +77,7 @@ func (w *world) launch(args ...string) *process {
 	}
 	o.command.Env = []string{"KUBECONFIG=" + w.kubeconfig, "HOME=" + w.t.TempDir()}
 	o.command.Stdout, o.command.Stderr = o.said, o.said
+	o.command.SysProcAttr = endsWithUs()
 	if err := o.command.Start(); err != nil {
 		w.t.Fatal("start the operator:", err)
 	}
