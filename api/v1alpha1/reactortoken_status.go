@@ -1,0 +1,110 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// ReactorTokenStatus is what the operator observed.
+type ReactorTokenStatus struct {
+	// conditions are Ready, Renewed, LifetimeClamped, and Stalled while a person
+	// must act.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// secretName is the Secret that holds the token.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName,omitempty"`
+
+	// secretResourceVersion is the version of that Secret which the operator wrote
+	// or checked last; another version makes it look again.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	SecretResourceVersion string `json:"secretResourceVersion,omitempty"`
+
+	// issuedTime is when the token was issued, by Reactor's clock.
+	// +optional
+	IssuedTime *metav1.Time `json:"issuedTime,omitempty"`
+
+	// expirationTime is when the token expires, by Reactor's clock.
+	// +optional
+	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
+
+	// renewalTime is when the next token is due, by Reactor's clock.
+	// +optional
+	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
+
+	// requestedLifetime is the lifetime that was asked for.
+	// +optional
+	RequestedLifetime Duration `json:"requestedLifetime,omitempty"`
+
+	// grantedLifetime is the lifetime that Reactor granted.
+	// +optional
+	GrantedLifetime Duration `json:"grantedLifetime,omitempty"`
+
+	// consecutiveFailures counts failed attempts since the last success.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ConsecutiveFailures int32 `json:"consecutiveFailures,omitempty"`
+
+	// nextAttemptTime is when the operator tries again, by its own clock; absent
+	// unless it is waiting after a failure.
+	// +optional
+	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
+
+	// lastFailure describes the attempt that failed last; absent after a success.
+	// +optional
+	LastFailure *FailedAttempt `json:"lastFailure,omitempty"`
+
+	// deliveredTokenID is the token for which restart and promptDelivery have been
+	// done.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	DeliveredTokenID string `json:"deliveredTokenID,omitempty"`
+
+	// lastHandledRenewRequest is the last value of the annotation
+	// reactor.inc/renew-requested-at that was answered with a new token.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRenewRequest string `json:"lastHandledRenewRequest,omitempty"`
+}
+
+// FailedAttempt says what was attempted, so that a wait after a failure ends
+// as soon as something changed that could help.
+type FailedAttempt struct {
+	// reason is the reason that the condition Renewed shows.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+
+	// message says what happened, without any secret.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+
+	// requestHash identifies what was asked for: lifetime and scope.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RequestHash string `json:"requestHash,omitempty"`
+
+	// keyFingerprint identifies the API key that was used, without revealing it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	KeyFingerprint string `json:"keyFingerprint,omitempty"`
+
+	// apiURL is where it was sent: an installation that is pointed elsewhere tries again.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	APIURL string `json:"apiURL,omitempty"`
+
+	// renewRequest is the value of the annotation reactor.inc/renew-requested-at
+	// at that time.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	RenewRequest string `json:"renewRequest,omitempty"`
+}
