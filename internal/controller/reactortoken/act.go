@@ -101,7 +101,6 @@ func (r *Reconciler) mint(
 		keyFingerprint: seen.key.fingerprint, renewRequest: renewRequestOf(token),
 	}
 	seen.held = mem.held
-	mem.received = received{mem.held.tokenID, minted.ReceivedAt}
 	r.store(ctx, token, mem, seen, done)
 }
 
