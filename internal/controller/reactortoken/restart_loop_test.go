@@ -71,6 +71,8 @@ func TestARestartKeepsABackoff(t *testing.T) {
 		w.create(newToken("web"))
 		w.start()
 		w.pass(time.Hour)
+		// Just after an attempt, so that none is due while the operator starts again.
+		w.passUntil(w.token("web").Status.NextAttemptTime.Add(5 * time.Second))
 		w.stop()
 		before := w.token("web").Status
 		attempts := w.attempts()
