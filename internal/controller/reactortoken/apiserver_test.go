@@ -37,6 +37,9 @@ import (
 type apiServer struct {
 	client.WithWatch // the access of the tests, which nobody counts or meddles with
 
+	// cacheLag is how long a change takes to the operator's cache: its passes meet stale caches, as they do in a cluster.
+	cacheLag time.Duration
+
 	mu     sync.Mutex
 	calls  []call
 	meddle func(made call, do func() error) error
@@ -72,7 +75,7 @@ func newAPIServer(t *testing.T) *apiServer {
 		WithReturnManagedFields().
 		WithGlobalResourceVersionCounter().
 		Build()
-	return &apiServer{WithWatch: interceptor.NewClient(base, whatTheFakeLeavesOut())}
+	return &apiServer{WithWatch: interceptor.NewClient(base, whatTheFakeLeavesOut()), cacheLag: 20 * time.Millisecond}
 }
 
 func whatTheFakeLeavesOut() interceptor.Funcs {

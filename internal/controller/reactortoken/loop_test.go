@@ -93,9 +93,6 @@ func (m withoutWarmup) Add(runnable manager.Runnable) error {
 	return m.Manager.Add(manager.RunnableFunc(runnable.Start))
 }
 
-// cacheLag is how long a change takes to the operator's cache: its passes meet stale caches, as they do in a cluster.
-const cacheLag = 20 * time.Millisecond
-
 // listerWatcher feeds an informer of ReactorTokens, or of the metadata of Secrets.
 func listerWatcher(api *apiServer, of runtime.Object) toolscache.ListerWatcher {
 	var list client.ObjectList = &v1alpha1.ReactorTokenList{}
@@ -115,7 +112,7 @@ func listerWatcher(api *apiServer, of runtime.Object) toolscache.ListerWatcher {
 			return found, api.List(ctx, found)
 		},
 		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
-			lagging := &laggingWatch{from: opened, to: make(chan watch.Event), stopped: make(chan struct{})}
+			lagging := &laggingWatch{from: opened, by: api.cacheLag, to: make(chan watch.Event), stopped: make(chan struct{})}
 			go lagging.pass()
 			return lagging, nil
 		},
@@ -130,6 +127,7 @@ func (withoutWatchList) IsWatchListSemanticsUnSupported() bool { return true }
 // laggingWatch passes events on late, and of Secrets only the metadata.
 type laggingWatch struct {
 	from    watch.Interface
+	by      time.Duration
 	to      chan watch.Event
 	stop    sync.Once
 	stopped chan struct{}
@@ -165,7 +163,7 @@ func (w *laggingWatch) pass() {
 
 func (w *laggingWatch) wait() bool {
 	select {
-	case <-time.After(cacheLag):
+	case <-time.After(w.by):
 		return true
 	case <-w.stopped:
 		return false

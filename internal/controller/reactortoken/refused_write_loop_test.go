@@ -132,9 +132,13 @@ func TestAnAPIServerThatIsAwayCostsNoMints(t *testing.T) {
 				w.wantValid("web")
 				w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
 
+				applied := w.api.asked(call{"apply", "Secret", "web"})
 				w.passUntil(w.token("web").Status.RenewalTime.Add(time.Minute))
 				w.wantMints(2)
 				w.wantValid("web")
+				if got := w.api.asked(call{"apply", "Secret", "web"}) - applied; got != 1 {
+					t.Errorf("%d writes for one renewal: a token that had been written was held", got)
+				}
 				if told := w.count("web", "TokenIssued"); told > 2 {
 					t.Errorf("%d tokens were told of", told)
 				}

@@ -171,16 +171,28 @@ func TestWhoeverWritesASecretKeepsItFromALatecomer(t *testing.T) {
 	})
 }
 
-func TestTheClaimOfAnObjectThatIsSuspendedCounts(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.create(newToken("older", writesTo("shared"), func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }))
-		w.pass(time.Second)
-		w.create(newToken("newer", writesTo("shared")))
-		w.start()
-		w.want("older", "Ready=False/Suspended")
-		w.want("newer", "Ready=False/SecretClaimed")
-		w.wantMints(0)
-	})
+// The older one has no Secret whose events would tell of the end of its claim.
+func TestTheEndOfAClaimIsNoticed(t *testing.T) {
+	suspended := func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }
+	for name, end := range map[string]func(w *world){
+		"when its object is deleted":            func(w *world) { w.remove(w.token("older")) },
+		"when its object turns to another name": func(w *world) { w.edit("older", writesTo("elsewhere")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.create(newToken("older", writesTo("shared"), suspended))
+				w.pass(time.Second)
+				w.create(newToken("newer", writesTo("shared")))
+				w.start()
+				w.want("older", "Ready=False/Suspended")
+				w.want("newer", "Ready=False/SecretClaimed")
+				w.wantMints(0)
+				end(w)
+				w.settle()
+				w.want("newer", "Ready=True/TokenValid")
+			})
+		})
+	}
 }
 
 func TestClaimant(t *testing.T) {

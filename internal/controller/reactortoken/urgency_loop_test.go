@@ -129,3 +129,21 @@ func TestTheRateIsKeptAfterTheBurst(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoWantsNoTokenAnyMoreTakesNobodysTurn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 0.1, 1 }
+		w.create(newToken("first", model("first")))
+		w.start()
+		w.create(newToken("leaver", model("leaver")))
+		w.settle()
+		w.create(newToken("stayer", model("stayer")))
+		w.settle()
+		w.want("leaver", "Ready=False/Queued")
+		w.edit("leaver", func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) })
+		w.pass(6 * time.Second)
+		if diff := cmp.Diff([]string{"first", "stayer"}, w.served(0)); diff != "" {
+			t.Errorf("served (-want +got):\n%s", diff)
+		}
+	})
+}
