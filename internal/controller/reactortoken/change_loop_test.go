@@ -302,5 +302,6 @@ func TestAnObjectThatGoesDuringACallLeavesNothingBehind(t *testing.T) {
 			t.Error("the Secret came back")
 		}
 		w.wantMints(1)
+		w.wantNoErrors()
 	})
 }

@@ -112,7 +112,8 @@ func listerWatcher(api *apiServer, of runtime.Object) toolscache.ListerWatcher {
 			return found, api.List(ctx, found)
 		},
 		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
-			lagging := &laggingWatch{from: opened, by: api.cacheLag, to: make(chan watch.Event), stopped: make(chan struct{})}
+			lagging := &laggingWatch{from: opened, by: api.cacheLag, to: make(chan watch.Event), arrived: make(chan struct{}, 1), stopped: make(chan struct{})}
+			go lagging.take()
 			go lagging.pass()
 			return lagging, nil
 		},
@@ -131,6 +132,16 @@ type laggingWatch struct {
 	to      chan watch.Event
 	stop    sync.Once
 	stopped chan struct{}
+
+	mu      sync.Mutex
+	late    []lateEvent
+	arrived chan struct{}
+}
+
+type lateEvent struct {
+	watch.Event
+
+	due time.Time
 }
 
 func (w *laggingWatch) ResultChan() <-chan watch.Event { return w.to }
@@ -142,42 +153,60 @@ func (w *laggingWatch) Stop() {
 	})
 }
 
-func (w *laggingWatch) pass() {
-	defer close(w.to)
+// take takes events at once, since the fake client panics when a hundred of them are waiting.
+func (w *laggingWatch) take() {
 	for happened := range w.from.ResultChan() {
-		if !w.wait() {
-			return
-		}
-		for more := true; more; { // what happened meanwhile is late enough
-			if !w.send(happened) {
-				return
-			}
-			select {
-			case happened, more = <-w.from.ResultChan():
-			default:
-				more = false
-			}
+		w.mu.Lock()
+		w.late = append(w.late, lateEvent{happened, time.Now().Add(w.by)})
+		w.mu.Unlock()
+		select {
+		case w.arrived <- struct{}{}:
+		default:
 		}
 	}
 }
 
-func (w *laggingWatch) wait() bool {
+func (w *laggingWatch) pass() {
+	defer close(w.to)
+	for {
+		if next, ok := w.next(); ok {
+			if !w.send(next) {
+				return
+			}
+			continue
+		}
+		select {
+		case <-w.arrived:
+		case <-w.stopped:
+			return
+		}
+	}
+}
+
+func (w *laggingWatch) next() (lateEvent, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.late) == 0 {
+		return lateEvent{}, false
+	}
+	first := w.late[0]
+	w.late = w.late[1:]
+	return first, true
+}
+
+func (w *laggingWatch) send(late lateEvent) bool {
+	if secret, ok := late.Object.(*corev1.Secret); ok {
+		metadata := secretMetadata()
+		secret.ObjectMeta.DeepCopyInto(&metadata.ObjectMeta)
+		late.Object = metadata
+	}
 	select {
-	case <-time.After(w.by):
-		return true
+	case <-time.After(time.Until(late.due)):
 	case <-w.stopped:
 		return false
 	}
-}
-
-func (w *laggingWatch) send(happened watch.Event) bool {
-	if secret, ok := happened.Object.(*corev1.Secret); ok {
-		metadata := secretMetadata()
-		secret.ObjectMeta.DeepCopyInto(&metadata.ObjectMeta)
-		happened.Object = metadata
-	}
 	select {
-	case w.to <- happened:
+	case w.to <- late.Event:
 		return true
 	case <-w.stopped:
 		return false

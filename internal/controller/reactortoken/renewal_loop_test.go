@@ -55,6 +55,7 @@ func TestEachTokenIsRenewedAtTheInstantInStatusForDays(t *testing.T) {
 		if got := w.count("web", "TokenIssued"); got != w.mints() {
 			t.Errorf("%d events for %d tokens", got, w.mints())
 		}
+		w.wantNoErrors()
 	})
 }
 

@@ -36,6 +36,7 @@ func TestARestartWithValidTokensDoesNothing(t *testing.T) {
 		if got := w.api.asked(call{}) - asked; got != 1 {
 			t.Errorf("%d reads past the cache, want 1: the API key that all of them share", got)
 		}
+		w.wantNoErrors()
 	})
 }
 

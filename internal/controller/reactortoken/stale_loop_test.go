@@ -83,3 +83,22 @@ func TestASecretThatIsNotVisibleYetIsNotOverwritten(t *testing.T) {
 		}
 	})
 }
+
+func TestASecretThatTheCacheDoesNotShowIsTriedToBeCreatedOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.api.cacheLag = 10 * time.Minute
+		w.api.meddleWith(func(made call, do func() error) error {
+			if made.verb == "create" && w.secret("web") == nil {
+				w.create(theirs())
+			}
+			return do()
+		})
+		w.create(newToken("web"))
+		w.start()
+		w.pass(time.Minute)
+		w.want("web", "Ready=False/SecretNotOwned")
+		if got := w.api.asked(call{verb: "create"}); got != 1 {
+			t.Errorf("%d attempts to create what is there", got)
+		}
+	})
+}

@@ -321,6 +321,18 @@ func (w *world) count(name, reason string) int {
 	return count
 }
 
+// wantNoErrors checks that nothing was logged as an error.
+func (w *world) wantNoErrors() {
+	w.Helper()
+	w.told.mu.Lock()
+	defer w.told.mu.Unlock()
+	for line := range strings.Lines(w.told.log.String()) {
+		if strings.Contains(line, `"level":"ERROR"`) {
+			w.Errorf("logged: %s", line)
+		}
+	}
+}
+
 // leaks searches all that the operator told, and wrote outside of payloads, for every secret that there ever was.
 func (w *world) leaks() []string {
 	w.api.mu.Lock()
