@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -97,13 +99,27 @@ func (w *world) launch(args ...string) *process {
 // freeAddress returns an address that nobody listened on a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+int(nextPort.Add(1)))
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			continue // in use
+		}
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return address
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
+
+// nextPort hands every port out once, below the range that the system takes for outgoing connections: a port that was free a
+// moment ago must be free when the process binds it.
+var (
+	firstPort = 20000 + os.Getpid()%5000
+	nextPort  atomic.Int32
+)
 
 // waitUntilReady returns true once the probe says so, and false when the process ends before.
 func (o *process) waitUntilReady() bool {

@@ -93,7 +93,7 @@ var mintChecks = []check{
 
 // repairChecks stand before the Secret is put right around the token that it has.
 var repairChecks = []check{
-	backingOff,      // the API server refused this a moment ago
+	repairRefused,   // the API server refused this a moment ago
 	secretContested, // somebody puts it wrong again each time
 }
 
@@ -304,6 +304,15 @@ func backingOff(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
 		return nil
 	}
 	return &obstacle{kind: kindAgain, until: next.Time, problem: problem{reason, seen.status.LastFailure.Message}}
+}
+
+// repairRefused waits after a write that the API server refused. That Reactor gives no token is no reason not to put right what
+// is around the one that is there.
+func repairRefused(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	if failed := seen.status.LastFailure; failed == nil || failed.Reason != v1alpha1.ReasonSecretWriteRefused {
+		return nil
+	}
+	return backingOff(token, seen)
 }
 
 func budgetSpent(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {

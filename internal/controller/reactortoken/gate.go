@@ -85,8 +85,13 @@ const (
 // answered takes an answer into account, and returns those who waited for it and can go on now. When nothing was learned
 // about the key, that is one of them: it calls next, and the others wait for its answer.
 func (g *gate) answered(object types.NamespacedName, what answer, retryAfter time.Duration, now time.Time) []types.NamespacedName {
-	if g.probe.object == object {
+	probed := g.probe.object == object
+	if probed {
 		g.probe.object = types.NamespacedName{}
+	}
+	if !probed && g.state != gateOpen && g.state != gateUnknown && now.Before(g.until) {
+		g.lateAnswer(what, retryAfter, now)
+		return nil
 	}
 	switch what {
 	case answerAccepted:
@@ -121,6 +126,14 @@ func (g *gate) view(now time.Time) gateView {
 		return gateView{state: g.state, until: g.until}
 	}
 	return gateView{state: g.state}
+}
+
+// lateAnswer takes the answer of a call that was on its way when the gate closed. It says nothing that the answer which closed
+// the gate did not, except that a 429 may name a later instant.
+func (g *gate) lateAnswer(what answer, retryAfter time.Duration, now time.Time) {
+	if until := now.Add(retryAfter); what == answerLimited && g.state == gateHeld && until.After(g.until) {
+		g.until = until
+	}
 }
 
 func (g *gate) hold(retryAfter time.Duration, now time.Time) {
