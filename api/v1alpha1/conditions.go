@@ -64,8 +64,8 @@ const (
 	ReasonSecretUnusable = "SecretUnusable"
 	// ReasonSecretTerminating: the target Secret is being deleted; it is written again once it is gone.
 	ReasonSecretTerminating = "SecretTerminating"
-	// ReasonSecretWriteRefused: a token is there, but the API server refuses to store it (quota, an admission
-	// policy). The token is kept in memory and written as soon as that succeeds.
+	// ReasonSecretWriteRefused: a token is there, but the API server does not store it (a quota, an admission
+	// policy, a webhook that does not answer). The token is kept in memory and written as soon as that succeeds.
 	ReasonSecretWriteRefused = "SecretWriteRefused"
 )
 

@@ -29,12 +29,16 @@ type outcome struct {
 	adopted   bool      // and its Secret belongs to somebody else, who consented
 	repaired  bool      // the Secret was put right around the token that it has
 	failed    *obstacle // an attempt was made, and it failed
+	unwritten bool      // and it was the API server that did not take the Secret
 	waiting   *obstacle // no attempt was made: it is not our turn
 	notices   []notice  // what else is to be told, as events
 	delivered bool      // the token that is in the Secret has reached all that it is to be handed to
 	again     bool      // the world changed under the pass: look again
 	retry     error     // for the queue's backoff
 }
+
+// wrote reports whether the pass has written the Secret, or tried to, or has to look again before it can.
+func (o *outcome) wrote() bool { return o.record != nil || o.unwritten || o.again || o.retry != nil }
 
 // act does what was planned. These are the only writes, the status apart.
 func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, planned plan) outcome {
@@ -44,9 +48,10 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 		r.mint(ctx, token, mem, seen, planned.cause, &done)
 	case writeHeld:
 		r.store(ctx, token, mem, seen, &done)
-	case writeRepair:
-		r.repair(ctx, token, mem, seen, &done)
 	case writeNothing:
+	}
+	if planned.repair && !done.wrote() {
+		r.repair(ctx, token, mem, seen, &done)
 	}
 	if planned.write != writeMint {
 		r.admission.leave(client.ObjectKeyFromObject(token))
@@ -181,7 +186,8 @@ func (r *Reconciler) passToApplyManager(ctx context.Context, seen *target) (stri
 	return upgraded.ResourceVersion, nil
 }
 
-// writeFailed sorts a failed write of the Secret.
+// writeFailed sorts a failed write of the Secret. Whoever refused it, for whatever reason (no right, a quota, an admission
+// policy, a webhook that does not answer, a namespace that is being deleted), people are told, and it is tried again.
 func (r *Reconciler) writeFailed(
 	token *v1alpha1.ReactorToken, mem *remembered, seen *observation, err error, left time.Duration, done *outcome,
 ) {
@@ -189,18 +195,12 @@ func (r *Reconciler) writeFailed(
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
 		mem.secret = checkedSecret{token.TargetSecretName(), "unknown"} // decide from a live read
 		done.again = true
-	case refused(err):
-		done.failed = writeObstacle(token, err, mem.held != nil, seen.status.ConsecutiveFailures+1, r.clock.Now(), left)
 	default:
-		done.retry = err
+		done.unwritten = true
+		if done.failed == nil { // of a mint and a repair that both failed, the mint is told
+			done.failed = writeObstacle(token, err, mem.held != nil, seen.status.ConsecutiveFailures+1, r.clock.Now(), left)
+		}
 	}
-}
-
-// refused reports whether the API server understood a write and does not want it: no right, a quota, an admission policy, a
-// namespace that is being deleted.
-func refused(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
-		apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsMethodNotSupported(err)
 }
 
 // removeLeftovers removes what was written under an earlier spec.secret.name, now that the new Secret holds a valid token.

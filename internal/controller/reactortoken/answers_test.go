@@ -158,33 +158,6 @@ func TestWhatIsToldToThoseWhoWait(t *testing.T) {
 	}
 }
 
-func TestWhatTheAPIServerRefusesAndWhatItMayTakeLater(t *testing.T) {
-	resource := schema.GroupResource{Resource: "secrets"}
-	for name, test := range map[string]struct {
-		err  error
-		want bool
-	}{
-		"no right, or a policy":     {apierrors.NewForbidden(resource, "web", errors.New("no")), true},
-		"an invalid object":         {apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "web", nil), true},
-		"a bad request":             {apierrors.NewBadRequest("no"), true},
-		"too large":                 {apierrors.NewRequestEntityTooLargeError("no"), true},
-		"not supported":             {apierrors.NewMethodNotSupported(resource, "apply"), true},
-		"a refusal that is wrapped": {fmt.Errorf("writing: %w", apierrors.NewForbidden(resource, "web", nil)), true},
-		"a conflict":                {apierrors.NewConflict(resource, "web", nil), false},
-		"a timeout":                 {apierrors.NewTimeoutError("slow", 1), false},
-		"too many requests":         {apierrors.NewTooManyRequestsError("busy"), false},
-		"an internal error":         {apierrors.NewInternalError(errors.New("oops")), false},
-		"a webhook that is down":    {apierrors.NewInternalError(errors.New("failed calling webhook")), false},
-		"no connection":             {errors.New("connection refused"), false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := refused(test.err); got != test.want {
-				t.Errorf("refused: %v, want %v", got, test.want)
-			}
-		})
-	}
-}
-
 func TestInstantsAreRoundedUpToWholeSeconds(t *testing.T) {
 	for add, want := range map[time.Duration]time.Duration{
 		0: 0, 1: time.Second, time.Second - 1: time.Second, time.Second: time.Second, time.Second + 1: 2 * time.Second,

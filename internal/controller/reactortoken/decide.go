@@ -44,7 +44,6 @@ type write int
 
 const (
 	writeNothing write = iota
-	writeRepair        // the token that is there, with everything around it put right
 	writeHeld          // the token that was minted earlier and could not be written
 	writeMint          // a new token
 )
@@ -53,6 +52,7 @@ const (
 type plan struct {
 	cause    cause
 	write    write
+	repair   bool      // put right what is around the token that is there, unless a new one takes its place in this pass
 	obstacle *obstacle // why what is wanted cannot be done
 }
 
@@ -105,9 +105,8 @@ func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
 	result := plan{cause: causeOf(token, seen)}
 	var contested *obstacle
 	if seen.target.token() != nil && seen.target.drifted {
-		if contested = first(repairChecks, token, seen); contested == nil {
-			result.write = writeRepair
-		}
+		contested = first(repairChecks, token, seen)
+		result.repair = contested == nil
 	}
 	if result.cause == causeNone {
 		result.obstacle = first([]check{suspended, keyProblem}, token, seen) // told before it hurts
@@ -116,24 +115,24 @@ func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
 		}
 		return result
 	}
-	result.write, result.obstacle = obtain(token, seen, result)
+	result.write, result.obstacle = obtain(token, seen, result.cause)
 	return result
 }
 
 // obtain says how a new token is to be had: the one that is held goes first, and costs no mint.
-func obtain(token *v1alpha1.ReactorToken, seen *observation, so plan) (write, *obstacle) {
+func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, *obstacle) {
 	if seen.heldFits(token) {
 		if found := first([]check{suspended, backingOff}, token, seen); found != nil {
-			return so.write, found
+			return writeNothing, found
 		}
 		return writeHeld, nil
 	}
 	found := first(mintChecks, token, seen)
-	if found == nil && so.cause.spendsBudget() {
+	if found == nil && why.spendsBudget() {
 		found = budgetSpent(token, seen)
 	}
 	if found != nil {
-		return so.write, found
+		return writeNothing, found
 	}
 	return writeMint, nil
 }

@@ -1,0 +1,115 @@
+package reactortoken
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+)
+
+// spoil edits what is around the token in the target Secret.
+func (w *world) spoil() {
+	w.Helper()
+	w.editSecret("web", func(secret *corev1.Secret) { secret.Data[expiresAtKey] = []byte("0") })
+}
+
+func TestASecretIsPutRightAlsoWhileNoNewTokenCanBeHad(t *testing.T) {
+	for name, test := range map[string]struct {
+		obstruct func(w *world)
+		renewed  string
+	}{
+		"the key is refused":     {func(w *world) { w.reactor.RevokeKey(firstKey) }, v1alpha1.ReasonAPIKeyRefused},
+		"the key is limited":     {func(w *world) { w.reactor.SetFaults(emulator.Fault{Status: http.StatusTooManyRequests}) }, v1alpha1.ReasonRateLimited},
+		"the request is refused": {func(w *world) { w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest}) }, v1alpha1.ReasonRequestRefused},
+		"Reactor is away":        {func(w *world) { w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadGateway}) }, v1alpha1.ReasonReactorUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.create(newToken("web"))
+				w.start()
+				test.obstruct(w)
+				w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
+				w.settle()
+				for range 3 {
+					w.spoil()
+					w.settle()
+					w.wantValid("web")
+					w.want("web", "Ready=True/TokenValid", "Renewed=False/"+test.renewed)
+				}
+				w.wantMints(1)
+			})
+		})
+	}
+}
+
+func TestASecretIsPutRightInThePassWhoseMintFails(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web"))
+		w.start()
+		w.stop()
+		w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
+		w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
+		w.spoil()
+		w.start()
+		w.wantValid("web")
+		w.want("web", "Ready=True/TokenValid", "Renewed=False/RequestRefused")
+	})
+}
+
+func TestOfAMintAndARepairThatBothFailTheMintIsTold(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web"))
+		w.start()
+		w.stop()
+		w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
+		w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
+		w.spoil()
+		w.api.meddleWith(forbidden)
+		w.start()
+		w.want("web", "Ready=True/TokenValid", "Renewed=False/RequestRefused")
+		w.wantMints(1)
+	})
+}
+
+// A webhook that does not answer, and is to fail closed, refuses each write with a 500 or a 504.
+func TestAWriteThatFailsForWhateverReasonIsTold(t *testing.T) {
+	for name, failure := range map[string]error{
+		"a webhook that is down":   apierrors.NewInternalError(errAway),
+		"a webhook that is slow":   apierrors.NewTimeoutError("context deadline exceeded", 1),
+		"a busy API server":        apierrors.NewTooManyRequestsError("busy"),
+		"an API server that stops": apierrors.NewServiceUnavailable("stopping"),
+		"no connection":            errAway,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.api.meddleWith(func(made call, do func() error) error {
+					if made.kind == "Secret" && made.writes() {
+						return failure
+					}
+					return do()
+				})
+				w.create(newToken("web"))
+				w.start()
+				w.want("web", "Ready=False/SecretWriteRefused", "Renewed=False/SecretWriteRefused", "Stalled=")
+				if next := w.token("web").Status.NextAttemptTime; next == nil || time.Until(next.Time) > writeBackoffCap {
+					t.Errorf("the next attempt is at %v", next)
+				}
+				w.pass(time.Hour)
+				w.wantMints(1)
+				if got := w.count("web", "SecretWriteRefused"); got != 1 {
+					t.Errorf("it was told %d times", got)
+				}
+				w.api.meddleWith(nil)
+				w.pass(writeBackoffCap + time.Second)
+				w.wantMints(1)
+				w.wantValid("web")
+				w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
+			})
+		})
+	}
+}
