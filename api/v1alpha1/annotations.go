@@ -16,6 +16,9 @@ const (
 const (
 	// TokenNameAnnotation names the ReactorToken that writes this Secret.
 	TokenNameAnnotation = "reactor.inc/token-name"
+	// SecretNameAnnotation is the Secret's own name: a copy of the Secret, which carries these annotations along, is not
+	// taken for one that the operator wrote.
+	SecretNameAnnotation = "reactor.inc/secret-name"
 	// TokenUIDAnnotation is the UID of that ReactorToken.
 	TokenUIDAnnotation = "reactor.inc/token-uid"
 	// TokenIDAnnotation is a random identifier of the token in the Secret; it tells two tokens apart and reveals

@@ -295,14 +295,33 @@ func parked(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
 // kept by the key's gate, which opens for all at once.
 func backingOff(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
 	next := seen.status.NextAttemptTime
-	if !lastFailureCounts(token, seen) || next == nil || !seen.clocks.now.Before(next.Time) {
+	if !lastFailureCounts(token, seen) || next == nil {
 		return nil
 	}
 	reason := seen.status.LastFailure.Reason
 	if reason == v1alpha1.ReasonAPIKeyRefused || reason == v1alpha1.ReasonRateLimited {
 		return nil
 	}
+	if wait := next.Sub(seen.clocks.now); wait <= 0 || wait > longestStillToWait(reason, seen) {
+		return nil
+	}
 	return &obstacle{kind: kindAgain, until: next.Time, problem: problem{reason, seen.status.LastFailure.Message}}
+}
+
+// longestStillToWait is how long the rest of a wait after a failure can be. An instant that is further away was set by a clock
+// that was fast: of this host, before it was put right, or of the host of an earlier leader. It must not put the next attempt
+// off past the expiry. Instants are rounded up to whole seconds.
+func longestStillToWait(reason string, seen *observation) time.Duration {
+	if reason == v1alpha1.ReasonSecretWriteRefused {
+		return writeBackoffCap + time.Second
+	}
+	longest := mintBackoffCap
+	if held := seen.target.token(); held != nil {
+		if left := seen.clocks.until(held.ExpiresAt, held); left > 0 {
+			longest = min(longest, left/2)
+		}
+	}
+	return longest + time.Second
 }
 
 // repairRefused waits after a write that the API server refused. That Reactor gives no token is no reason not to put right what

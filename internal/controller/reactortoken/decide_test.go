@@ -169,6 +169,10 @@ func TestDecide(t *testing.T) {
 	heldToken := func(o *observation) { o.held = aHeldToken() }
 	suspend := func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }
 	noKey := theObstacles[5].seen
+	due := func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" }
+	leaving := func(left time.Duration) func(*observation) {
+		return func(o *observation) { o.target.record = aRecord(func(r *record) { r.ExpiresAt = noon.Add(left) }) }
+	}
 	tests := []struct {
 		name  string
 		token func(*v1alpha1.ReactorToken)
@@ -238,6 +242,18 @@ func TestDecide(t *testing.T) {
 		{name: "a spent budget holds a first token", seen: []func(*observation){absent, theObstacles[8].seen, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
 			want: "first token MintBudgetSpent/later"},
 
+		{name: "an instant that a fast clock has set does not count", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon.Add(mintBackoffCap+2*time.Second))},
+			write: writeMint, want: "Secret deleted"},
+		{name: "the longest backoff counts", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon.Add(mintBackoffCap+time.Second))},
+			want: "Secret deleted ReactorUnavailable/again"},
+		{name: "an instant further away than half of what the token has left does not count", token: due,
+			seen:  []func(*observation){leaving(time.Minute), failing(v1alpha1.ReasonReactorUnavailable, noon.Add(32*time.Second))},
+			write: writeMint, want: "renewal due"},
+		{name: "half of what the token has left counts", token: due,
+			seen: []func(*observation){leaving(time.Minute), failing(v1alpha1.ReasonReactorUnavailable, noon.Add(31*time.Second))},
+			want: "renewal due ReactorUnavailable/again"},
+		{name: "a refused write waits a minute at most", seen: []func(*observation){absent, heldToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(writeBackoffCap+2*time.Second))},
+			write: writeHeld, want: "Secret deleted"},
 		{name: "a backoff ends at its instant", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon)}, write: writeMint, want: "Secret deleted"},
 		{name: "a changed key ends a backoff", seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour)), func(o *observation) { o.key.fingerprint = "another" }},
 			write: writeMint, want: "API key changed"},

@@ -37,11 +37,18 @@ func ownershipOf(secret metav1.Object, token *v1alpha1.ReactorToken) ownership {
 		return ownershipStale
 	case controller != nil || annotations[v1alpha1.AdoptedAnnotation] != "":
 		return ownershipForeign // of another controller; or adopted once, and the consent has been withdrawn
-	case annotations[v1alpha1.TokenNameAnnotation] == token.Name:
+	case writtenFor(secret, token.Name):
 		return ownershipOurs // retained, or its owner reference was removed: the next write puts it right
 	default:
 		return ownershipForeign
 	}
+}
+
+// writtenFor reports whether the Secret's annotations say that it was written for the ReactorToken of this name. Those of a copy
+// that somebody made, annotations and all, speak of another Secret.
+func writtenFor(secret metav1.Object, tokenName string) bool {
+	annotations := secret.GetAnnotations()
+	return annotations[v1alpha1.TokenNameAnnotation] == tokenName && annotations[v1alpha1.SecretNameAnnotation] == secret.GetName()
 }
 
 func isReactorToken(reference *metav1.OwnerReference, name string) bool {
@@ -62,7 +69,7 @@ const (
 // retained Secret stays as it is.
 func leftoverOf(secret metav1.Object, tokenName string, tokenUID types.UID) leftover {
 	annotations := secret.GetAnnotations()
-	if annotations[v1alpha1.TokenNameAnnotation] != tokenName || secret.GetDeletionTimestamp() != nil {
+	if !writtenFor(secret, tokenName) || secret.GetDeletionTimestamp() != nil {
 		return leftoverKeep
 	}
 	if annotations[v1alpha1.DeletionPolicyAnnotation] == string(v1alpha1.DeletionRetain) {

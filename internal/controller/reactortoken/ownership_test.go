@@ -11,8 +11,8 @@ import (
 
 func metadataOf(owners []metav1.OwnerReference, annotations ...string) *metav1.PartialObjectMetadata {
 	meta := secretMetadata()
-	meta.OwnerReferences = owners
-	meta.Annotations = map[string]string{}
+	meta.Name, meta.OwnerReferences = "web", owners
+	meta.Annotations = map[string]string{v1alpha1.SecretNameAnnotation: "web"}
 	for i := 0; i < len(annotations); i += 2 {
 		meta.Annotations[annotations[i]] = annotations[i+1]
 	}
@@ -40,6 +40,7 @@ func TestOwnershipOf(t *testing.T) {
 		{"it is controlled by us", metadataOf(mine, name, "web"), ownershipOurs},
 		{"it is controlled by us, whatever its annotations say", metadataOf(mine, name, "other", adopted, "true"), ownershipOurs},
 		{"it has no owner, and our name on it", metadataOf(nil, name, "web"), ownershipOurs},
+		{"it is a copy of one with our name on it", metadataOf(nil, name, "web", v1alpha1.SecretNameAnnotation, "original"), ownershipForeign},
 		{"it has an owner that is no controller, and our name on it", metadataOf(onlyOwned, name, "web"), ownershipOurs},
 		{"it has nothing to do with us", metadataOf(nil), ownershipForeign},
 		{"it has the name of another on it", metadataOf(nil, name, "other"), ownershipForeign},
@@ -78,6 +79,8 @@ func TestLeftoverOf(t *testing.T) {
 		want   leftover
 	}{
 		{"what we created goes", metadataOf(mine, name, "web"), leftoverDelete},
+		{"a copy of what we created stays", metadataOf(mine, name, "web", v1alpha1.SecretNameAnnotation, "original"), leftoverKeep},
+		{"a copy of what was adopted stays", metadataOf(nil, name, "web", adopted, "true", v1alpha1.SecretNameAnnotation, "original"), leftoverKeep},
 		{"what is to stay stays", metadataOf(nil, name, "web", policy, "Retain"), leftoverKeep},
 		{"what is to stay stays also with an owner", metadataOf(mine, name, "web", policy, "Retain"), leftoverKeep},
 		{"what was adopted loses our keys", metadataOf(nil, name, "web", adopted, "true"), leftoverStrip},

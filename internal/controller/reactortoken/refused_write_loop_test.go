@@ -123,7 +123,7 @@ func TestAnAPIServerThatIsAwayCostsNoMints(t *testing.T) {
 				w.start()
 				w.pass(time.Hour)
 				w.wantMints(1)
-				if got := w.api.asked(call{verb: "create"}); got > 70 {
+				if got := w.api.asked(call{verb: "create"}); got > 80 {
 					t.Errorf("%d writes were tried in an hour", got)
 				}
 				w.api.meddleWith(nil)

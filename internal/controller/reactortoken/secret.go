@@ -134,6 +134,7 @@ func buildSecret(token *v1alpha1.ReactorToken, jwt reactor.Secret, written *reco
 		data:        renderKeys(jwt, written.ExpiresAt, token.Spec.Secret.AdditionalKeys),
 	}
 	desired.annotations[v1alpha1.TokenNameAnnotation] = token.Name
+	desired.annotations[v1alpha1.SecretNameAnnotation] = desired.name
 	desired.annotations[v1alpha1.TokenUIDAnnotation] = string(token.UID)
 	retained := token.Spec.Secret.DeletionPolicy == v1alpha1.DeletionRetain
 	if retained {

@@ -3,6 +3,7 @@ package reactortoken
 import (
 	"encoding/json"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +112,7 @@ func TestBuildSecret(t *testing.T) {
 	owner := `"ownerReferences":[{"apiVersion":"reactor.inc/v1alpha1","kind":"ReactorToken","name":"web","uid":"5b6a4f6e-0000-4000-8000-000000000001","controller":true}]`
 	ours := `"reactor.inc/clock-skew":"0s","reactor.inc/expires-at":"2026-03-01T17:00:00Z","reactor.inc/issued-at":"2026-03-01T11:00:00Z",` +
 		`"reactor.inc/key-fingerprint":"0123456789abcdef","reactor.inc/request-hash":"6678057d347f3ffde5ef2e46ce582ce2",` +
+		`"reactor.inc/secret-name":"SECRET",` +
 		`"reactor.inc/token-checksum":"` + aRecord().Checksum + `","reactor.inc/token-id":"token-1","reactor.inc/token-name":"web",` +
 		`"reactor.inc/token-uid":"5b6a4f6e-0000-4000-8000-000000000001"`
 	data := `"expires_at":"MTc3MjM4NDQwMA==","jwt":"ZXlKaGJHY2lPaUpJVXpJMU5pSjkuZXlKcFlYUWlPakY5LmMybG5ibUYwZFhKbA=="`
@@ -139,6 +141,7 @@ func TestBuildSecret(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			desired := buildSecret(aToken(test.token), aJWT, aRecord(), test.adopted)
+			test.want = strings.ReplaceAll(test.want, "SECRET", desired.name)
 			created := desired.object()
 			created.TypeMeta = metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"}
 			wantJSON(t, "created", test.want, created)

@@ -89,6 +89,23 @@ func TestOldSecretsThatAreNotToBeDeletedStay(t *testing.T) {
 	}
 }
 
+// A copy by kubectl get -o yaml, or of a tool that clones namespaces, carries our annotations and the owner reference along.
+func TestACopyOfTheSecretIsLeftAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web"))
+		w.start()
+		original := w.secret("web")
+		w.create(&corev1.Secret{Data: original.Data, ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "copy", Labels: original.Labels, Annotations: original.Annotations, OwnerReferences: original.OwnerReferences,
+		}})
+		w.pass(time.Hour)
+		if w.secret("copy") == nil {
+			t.Error("the copy was deleted")
+		}
+		w.wantMints(1)
+	})
+}
+
 func TestADeletedObjectTakesItsSecretAlongUnlessItIsRetained(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"), newToken("kept", retained))
