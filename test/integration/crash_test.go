@@ -65,7 +65,7 @@ func TestACrashBetweenTheWriteAndTheStatusCostsNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, o, before := newWorldFor(t, name)
-			status := w.api.stopNext(t, writeOf(http.MethodPatch, "reactortokens/status"))
+			status := w.api.stopNext(t, writeOf(http.MethodPut, "reactortokens/status"))
 			test.ask(w)
 			status.waitUntilReached("the status")
 			o.kill()

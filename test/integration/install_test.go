@@ -36,7 +36,7 @@ var operatorRules = []rbacv1.PolicyRule{
 	{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create", "delete", "get", "list", "patch", "watch"}},
 	{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 	{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens"}, Verbs: []string{"get", "list", "watch"}},
-	{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens/status"}, Verbs: []string{"get", "patch"}},
+	{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens/status"}, Verbs: []string{"update"}},
 }
 
 var (
@@ -173,7 +173,7 @@ func TestANamespacedOperatorReachesItsNamespaceAndNoOther(t *testing.T) {
 		"reads Secrets of its namespace":             {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "get", Resource: "secrets"}, true},
 		"lists Secrets of its namespace":             {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "list", Resource: "secrets"}, true},
 		"watches ReactorTokens of its namespace":     {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "watch", Group: "reactor.inc", Resource: "reactortokens"}, true},
-		"writes their status":                        {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "patch", Group: "reactor.inc", Resource: "reactortokens", Subresource: "status"}, true},
+		"writes their status":                        {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "update", Group: "reactor.inc", Resource: "reactortokens", Subresource: "status"}, true},
 		"does not write their spec":                  {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "patch", Group: "reactor.inc", Resource: "reactortokens"}, false},
 		"holds its lease":                            {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: "reactor-operator.reactor.inc"}, true},
 		"does not hold another's lease":              {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: "other"}, false},

@@ -270,7 +270,7 @@ func TestARenewalCostsThreeRequestsAndWhatItWakesCostsNone(t *testing.T) {
 	want := []string{
 		http.MethodGet + " secrets/" + keySecret + "/",
 		http.MethodPatch + " secrets/web/",
-		http.MethodPatch + " reactortokens/web/status",
+		http.MethodPut + " reactortokens/web/status",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("requests:\n%q\nwant:\n%q", got, want)

@@ -193,7 +193,7 @@ func (r *Reconciler) writeFailed(
 ) {
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
-		mem.secret = checkedSecret{token.TargetSecretName(), "unknown"} // decide from a live read
+		mem.secret = checkedSecret{token.TargetSecretName(), notChecked} // decide from a live read
 		done.again = true
 	default:
 		done.unwritten = true

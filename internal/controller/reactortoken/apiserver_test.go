@@ -165,8 +165,8 @@ func (s *apiServer) clientFor(crashed func() bool) client.WithWatch {
 		Apply: func(ctx context.Context, base client.WithWatch, wanted runtime.ApplyConfiguration, options ...client.ApplyOption) error {
 			return ask("apply", wanted, contentOf(wanted).GetName(), func() error { return base.Apply(ctx, wanted, options...) })
 		},
-		SubResourceApply: func(ctx context.Context, base client.Client, of string, wanted runtime.ApplyConfiguration, options ...client.SubResourceApplyOption) error {
-			return ask("apply "+of, wanted, contentOf(wanted).GetName(), func() error { return base.SubResource(of).Apply(ctx, wanted, options...) })
+		SubResourceUpdate: func(ctx context.Context, base client.Client, of string, object client.Object, options ...client.SubResourceUpdateOption) error {
+			return ask("update "+of, object, object.GetName(), func() error { return base.SubResource(of).Update(ctx, object, options...) })
 		},
 	})
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens,verbs=get;list;watch
-// +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens/status,verbs=get;patch
+// +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens/status,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -109,11 +109,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	planned := decide(token, seen)
 	done := r.act(ctx, token, mem, seen, planned)
 	told := report(token, seen, planned, done)
-	if err := r.writeStatus(ctx, token, mem, told.status); err != nil {
+	again, err := r.writeStatus(ctx, token, mem, told)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	r.announce(ctx, token, told.events)
-	return schedule(told, done)
+	return schedule(told, done, again)
 }
 
 // cleanUp forgets a ReactorToken that is gone, and takes our keys out of the Secrets that it had adopted. Those that it
@@ -141,16 +141,24 @@ func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) err
 // longestWait is the longest time between two passes: a timer may sleep through a suspended host, and a clock may jump.
 const longestWait = 15 * time.Minute
 
-// schedule says when the next pass is due, when nothing wakes it earlier.
-func schedule(told reported, done outcome) (ctrl.Result, error) {
+// schedule says when the next pass is due, when nothing wakes it earlier. The status may have to be written again sooner than
+// anything else is due.
+func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Result, error) {
 	if done.retry != nil {
 		return ctrl.Result{}, done.retry
 	}
-	if done.again {
-		return ctrl.Result{RequeueAfter: retryBase}, nil
+	soonest := longestWait
+	for _, wait := range []time.Duration{told.wake, writeAgain} {
+		if wait > 0 {
+			soonest = min(soonest, wait)
+		}
 	}
-	if told.wake <= 0 {
+	switch {
+	case done.again:
+		return ctrl.Result{RequeueAfter: min(soonest, retryBase)}, nil
+	case told.wake <= 0 && writeAgain <= 0:
 		return ctrl.Result{}, nil
+	default:
+		return ctrl.Result{RequeueAfter: soonest}, nil
 	}
-	return ctrl.Result{RequeueAfter: min(told.wake, longestWait)}, nil
 }

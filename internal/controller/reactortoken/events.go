@@ -106,10 +106,11 @@ func settingEvents(token *v1alpha1.ReactorToken) []notice {
 		token.Spec.RenewBefore, v1alpha1.DurationOf(promptEnough))}
 }
 
-// announce logs and emits the events of a pass, after the status that they speak of was written.
-func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.ReactorToken, told []notice) {
-	for _, n := range told {
+// announce logs and emits the events that wait, after the status that they speak of was written.
+func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) {
+	for _, n := range mem.untold {
 		ctrl.LoggerFrom(ctx).Info(n.note, "reason", n.reason)
 		r.recorder.Eventf(token, nil, n.kind, n.reason, n.action, "%s", bounded(n.note, longestNote))
 	}
+	mem.untold = nil
 }

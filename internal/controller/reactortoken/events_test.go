@@ -86,7 +86,7 @@ func TestEventsFollowTheWriteOfTheStatus(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
 		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "apply status" {
+			if made.verb == "update status" {
 				return errAway
 			}
 			return do()
@@ -107,7 +107,7 @@ func TestEventsFollowTheWriteOfTheStatus(t *testing.T) {
 func TestALongNoteFitsIntoAnEvent(t *testing.T) {
 	recorder := &told{}
 	r := &Reconciler{recorder: recorder}
-	r.announce(t.Context(), aToken(), []notice{normal("Long", "Do", "%s", strings.Repeat("ü", 2000))})
+	r.announce(t.Context(), aToken(), &remembered{untold: []notice{normal("Long", "Do", "%s", strings.Repeat("ü", 2000))}})
 	if note := strings.TrimSuffix(recorder.events[0].note, " Do"); len(note) > longestNote || len(note) < longestNote-4 {
 		t.Errorf("a note of %d bytes", len(note))
 	}

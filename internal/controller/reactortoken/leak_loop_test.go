@@ -30,7 +30,7 @@ func TestTheSearchFindsALeakWhereverItIs(t *testing.T) {
 		"in a condition": func(w *world, text string) {
 			token := newToken("web")
 			token.Status.Conditions = append(token.Status.Conditions, conditionWith(text))
-			w.api.note(call{"apply status", "ReactorToken", "web"}, token)
+			w.api.note(call{"update status", "ReactorToken", "web"}, token)
 		},
 		"in an annotation": func(w *world, text string) {
 			w.api.note(call{"create", "Secret", "web"}, theirs(func(s *corev1.Secret) { s.Annotations = map[string]string{"a": text} }))

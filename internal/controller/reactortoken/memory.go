@@ -34,8 +34,12 @@ type memory struct {
 // remembered is the memory of one object. Only the one pass that runs for an object at a time touches it.
 type remembered struct {
 	uid types.UID
-	// status is what was written last. Nobody else writes it, so that it is newer than a cache that lags.
-	status *v1alpha1.ReactorTokenStatus
+	// status is what was reported last, and statusVersion the object's resourceVersion with it. The version is empty while the
+	// status could not be written; untold are then the events that are to follow it.
+	status        *v1alpha1.ReactorTokenStatus
+	statusVersion string
+	conflicts     int // how often in a row the API server had a version that the cache did not show
+	untold        []notice
 	// secret is the version of the target Secret that was written or checked last.
 	secret checkedSecret
 	// held is a token that was minted and could not be written yet.

@@ -24,10 +24,8 @@ type leftoverSecret struct {
 // observe makes every Kubernetes read of the pass, except that of the API key itself, which is read at the moment of its
 // use. Metadata comes from the cache; a payload is read live, and only when the metadata does not answer the question.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) (*observation, error) {
-	seen := &observation{status: *token.Status.DeepCopy(), held: mem.held, apiURL: r.apiURL}
-	if mem.status != nil {
-		seen.status = *mem.status.DeepCopy()
-	}
+	status, _ := mem.latestStatus(token)
+	seen := &observation{status: *status.DeepCopy(), held: mem.held, apiURL: r.apiURL}
 	var err error
 	if seen.target, err = r.observeTarget(ctx, token, mem, &seen.status); err != nil {
 		return nil, err
@@ -67,6 +65,9 @@ func (r *Reconciler) observeTarget(
 	return r.lookAtTarget(ctx, token, mem, name)
 }
 
+// notChecked is the version of a Secret that exists, whatever the cache says, and has to be looked at again.
+const notChecked = "not checked"
+
 // lookAtTarget reads the target Secret live, and remembers the version when all is well with it.
 func (r *Reconciler) lookAtTarget(
 	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, name types.NamespacedName,
@@ -81,8 +82,9 @@ func (r *Reconciler) lookAtTarget(
 		return target{}, fmt.Errorf("reading the target Secret %s: %w", name, err)
 	}
 	seen := inspect(live, token)
+	mem.secret = checkedSecret{name.Name, notChecked}
 	if seen.asWanted() {
-		mem.secret = checkedSecret{name.Name, seen.resourceVersion}
+		mem.secret.resourceVersion = seen.resourceVersion
 	}
 	return seen, nil
 }

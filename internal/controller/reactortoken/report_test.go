@@ -256,20 +256,24 @@ func TestStatusChanged(t *testing.T) {
 func TestSchedule(t *testing.T) {
 	away := errors.New("away")
 	for name, test := range map[string]struct {
-		wake time.Duration
-		done outcome
-		want time.Duration
-		err  error
+		wake  time.Duration
+		done  outcome
+		again time.Duration
+		want  time.Duration
+		err   error
 	}{
-		"at the instant":                     {wake: time.Minute, want: time.Minute},
-		"a long wait in pieces":              {wake: 4 * time.Hour, want: longestWait},
-		"nothing to wait for":                {},
-		"the world changed under the pass":   {wake: time.Hour, done: outcome{again: true}, want: retryBase},
-		"an error is the queue's":            {wake: time.Hour, done: outcome{retry: away}, err: away},
-		"an error comes before another look": {done: outcome{retry: away, again: true}, err: away},
+		"at the instant":                                         {wake: time.Minute, want: time.Minute},
+		"a long wait in pieces":                                  {wake: 4 * time.Hour, want: longestWait},
+		"nothing to wait for":                                    {},
+		"the world changed under the pass":                       {wake: time.Hour, done: outcome{again: true}, want: retryBase},
+		"a status that is to be written again soon":              {wake: time.Hour, again: time.Second, want: time.Second},
+		"a status that is to be written again, and nothing else": {again: 2 * time.Second, want: 2 * time.Second},
+		"an instant before the status is to be written again":    {wake: time.Second, again: time.Minute, want: time.Second},
+		"an error is the queue's":                                {wake: time.Hour, done: outcome{retry: away}, err: away},
+		"an error comes before another look":                     {done: outcome{retry: away, again: true}, err: away},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := schedule(reported{wake: test.wake}, test.done)
+			got, err := schedule(reported{wake: test.wake}, test.done, test.again)
 			if diff := cmp.Diff(ctrl.Result{RequeueAfter: test.want}, got); diff != "" || !errors.Is(err, test.err) {
 				t.Errorf("error %v; result (-want +got):\n%s", err, diff)
 			}

@@ -123,8 +123,8 @@ func TestACrashLosesNothing(t *testing.T) {
 	}{
 		"before the first write of the Secret": {at: call{"create", "Secret", "web"}, wantMints: 2},
 		"after the first write of the Secret":  {at: call{"create", "Secret", "web"}, after: true, wantMints: 1},
-		"before the first write of the status": {at: call{"apply status", "ReactorToken", "web"}, wantMints: 1},
-		"after the first write of the status":  {at: call{"apply status", "ReactorToken", "web"}, after: true, wantMints: 1},
+		"before the first write of the status": {at: call{"update status", "ReactorToken", "web"}, wantMints: 1},
+		"after the first write of the status":  {at: call{"update status", "ReactorToken", "web"}, after: true, wantMints: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -150,8 +150,8 @@ func TestACrashDuringARenewalLosesNothing(t *testing.T) {
 	}{
 		"before the write of the Secret": {at: call{"apply", "Secret", "web"}, wantMints: 3},
 		"after the write of the Secret":  {at: call{"apply", "Secret", "web"}, after: true, wantMints: 2},
-		"before the write of the status": {at: call{"apply status", "ReactorToken", "web"}, wantMints: 2},
-		"after the write of the status":  {at: call{"apply status", "ReactorToken", "web"}, after: true, wantMints: 2},
+		"before the write of the status": {at: call{"update status", "ReactorToken", "web"}, wantMints: 2},
+		"after the write of the status":  {at: call{"update status", "ReactorToken", "web"}, after: true, wantMints: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {

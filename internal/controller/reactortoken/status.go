@@ -2,53 +2,68 @@ package reactortoken
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	apply "github.com/reactor-operator/reactor-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 )
 
-// writeStatus writes the status, once, if it changed. It is applied as a whole, by its only writer: a patch computed against a
-// cache that lags would leave out what has to be put back.
-func (r *Reconciler) writeStatus(
-	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, status v1alpha1.ReactorTokenStatus,
-) error {
-	before := &token.Status
-	if mem.status != nil {
-		before = mem.status
+// latestStatus is the status to go on from, with the resourceVersion of the object that it belongs to: what was reported last,
+// while it is not written yet or the cache does not show it yet; else what the API server has, whoever wrote it.
+func (r *remembered) latestStatus(token *v1alpha1.ReactorToken) (status *v1alpha1.ReactorTokenStatus, version string) {
+	switch {
+	case r.status == nil:
+		return &token.Status, token.ResourceVersion
+	case r.statusVersion == "":
+		return r.status, token.ResourceVersion
+	case olderThan(token.ResourceVersion, r.statusVersion):
+		return r.status, r.statusVersion
+	default:
+		return &token.Status, token.ResourceVersion
 	}
-	if !statusChanged(before, &status) {
-		return nil
-	}
-	wanted, err := statusApplyConfiguration(&status)
-	if err != nil {
-		return err
-	}
-	applied := apply.ReactorToken(token.Name, token.Namespace).WithUID(token.UID).WithStatus(wanted)
-	err = r.client.Status().Apply(ctx, applied, client.FieldOwner(FieldOwner), client.ForceOwnership)
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // the object was deleted meanwhile, and perhaps created anew: its own events tell
-	}
-	if err != nil {
-		return fmt.Errorf("writing the status of ReactorToken %s/%s: %w", token.Namespace, token.Name, err)
-	}
-	mem.status = status.DeepCopy()
-	return nil
 }
 
-// statusApplyConfiguration converts by way of JSON, which the two types share: what is empty is left out, and so removed.
-func statusApplyConfiguration(status *v1alpha1.ReactorTokenStatus) (*apply.ReactorTokenStatusApplyConfiguration, error) {
-	text, err := json.Marshal(status)
-	if err != nil {
-		return nil, fmt.Errorf("encoding a status: %w", err)
+// olderThan compares two resourceVersions of one object, which Kubernetes orders as integers (KEP-5504). What cannot be
+// compared is not older.
+func olderThan(version, other string) bool {
+	order, err := resourceversion.CompareResourceVersion(version, other)
+	return err == nil && order < 0
+}
+
+// mostUntold is how many events are kept for a status that cannot be written.
+const mostUntold = 16
+
+// writeStatus writes the status, once, if it changed, and then tells the events. It is written as a whole: a patch computed
+// against a cache that lags would leave out what has to be put back, and an apply what somebody else has set. The version is a
+// precondition, so that of two leaders the former one does not overwrite what it has not seen. What could not be written is remembered, and written in a later pass:
+// a backoff holds also while the API server does not take the status. It returns how soon the pass is to be repeated for that, or 0.
+func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, told reported) (again time.Duration, err error) {
+	before, version := mem.latestStatus(token)
+	written := mem.status == nil || mem.statusVersion != ""
+	mem.untold = append(mem.untold, told.events...)
+	mem.untold = mem.untold[max(0, len(mem.untold)-mostUntold):]
+	if written && !statusChanged(before, &told.status) {
+		r.announce(ctx, token, mem)
+		return 0, nil
 	}
-	wanted := apply.ReactorTokenStatus()
-	if err := json.Unmarshal(text, wanted); err != nil {
-		return nil, fmt.Errorf("encoding a status for apply: %w", err)
+	mem.status, mem.statusVersion = told.status.DeepCopy(), ""
+	updated := token.DeepCopy()
+	updated.ResourceVersion, updated.Status = version, told.status
+	err = r.client.Status().Update(ctx, updated, client.FieldOwner(FieldOwner))
+	switch {
+	case apierrors.IsNotFound(err):
+		return 0, nil // the object was deleted meanwhile, and perhaps created anew: its own events tell
+	case apierrors.IsConflict(err):
+		mem.conflicts++ // it changed meanwhile, and the cache is about to show how
+		return min(retryBase<<min(mem.conflicts-1, 8), retryCap), nil
+	case err != nil:
+		return 0, fmt.Errorf("writing the status of ReactorToken %s/%s: %w", token.Namespace, token.Name, err)
 	}
-	return wanted, nil
+	mem.statusVersion, mem.conflicts = updated.ResourceVersion, 0
+	r.announce(ctx, token, mem)
+	return 0, nil
 }
