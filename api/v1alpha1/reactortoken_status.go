@@ -47,13 +47,15 @@ type ReactorTokenStatus struct {
 	// +optional
 	GrantedLifetime Duration `json:"grantedLifetime,omitempty"`
 
-	// consecutiveFailures counts failed attempts since the last success.
+	// consecutiveFailures counts failed attempts since the last success, or since
+	// the API key or the request changed.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ConsecutiveFailures int32 `json:"consecutiveFailures,omitempty"`
 
 	// nextAttemptTime is when the operator tries again, by its own clock; absent
-	// unless it is waiting after a failure.
+	// unless it waits after a failure, for an API key that Reactor refused or
+	// limits, or because too many tokens were requested in a short time.
 	// +optional
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 

@@ -73,6 +73,7 @@ type ReactorTokenSpec struct {
 	// renewBefore is how long before its expiry a token is renewed; the default is
 	// a third of the granted lifetime. A mounted Secret reaches its pods 60 to 90
 	// seconds after it changed, so keep it above 2m unless promptDelivery is on.
+	// At least a quarter of the granted lifetime passes before a token is renewed.
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('1s')",message="renewBefore must be at least 1s; leave it out to renew in the last third of the token's life"
 	// +optional
 	RenewBefore Duration `json:"renewBefore,omitempty"`

@@ -88,7 +88,6 @@ func addTokens(mgr manager.Manager, settings config.Config, api *reactor.Client,
 		Clock:               clock.RealClock{},
 		MintQPS:             settings.MintQPS,
 		MintBurst:           settings.MintBurst,
-		Concurrency:         settings.Concurrency,
 		AllowRestart:        settings.AllowRestart,
 		AllowPromptDelivery: settings.AllowPromptDelivery,
 	})

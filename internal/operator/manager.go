@@ -28,12 +28,8 @@ const (
 	// leaseName is the lease that the leader holds.
 	leaseName = "reactor-operator.reactor.inc"
 
-	// shutdownTimeout is how long what is in flight may take to finish: a call to Reactor takes up to 15 s, and its token
-	// is then written. The pod's terminationGracePeriodSeconds must be longer.
-	shutdownTimeout = 30 * time.Second
-
-	// passTimeout bounds a pass over one object: a call to Reactor and several to the Kubernetes API, some of them retried.
-	passTimeout = time.Minute
+	// shutdownTimeout is how long what is in flight may take to finish. The pod's terminationGracePeriodSeconds must be longer.
+	shutdownTimeout = reactortoken.PassTimeout + 5*time.Second
 
 	// namespaceFile tells a pod which namespace it is in.
 	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -86,7 +82,6 @@ func managerOptions(settings config.Config) manager.Options {
 		Metrics: metricsOptions(settings),
 		Controller: runtimeconfig.Controller{
 			MaxConcurrentReconciles: settings.Concurrency,
-			ReconciliationTimeout:   passTimeout,
 			EnableWarmup:            new(true), // a replica that stands by has its caches filled
 		},
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 )
 
 // settingsOf parses flags as the command does.
@@ -176,13 +177,9 @@ func TestTheNamespaceOfTheLeaseIsGivenOrThatOfThePod(t *testing.T) {
 }
 
 func TestTimesFitIntoEachOther(t *testing.T) {
-	const call = 15 * time.Second // the timeout of a call to Reactor
-	options := managerOptions(settingsOf(t))
-	if got := *options.GracefulShutdownTimeout; got <= call {
-		t.Errorf("a call to Reactor may not finish within the %s of a shutdown", got)
-	}
-	if got := options.Controller.ReconciliationTimeout; got <= 2*call {
-		t.Errorf("a call to Reactor and the writes after it may not finish within the %s of a pass", got)
+	const grace = 45 * time.Second // terminationGracePeriodSeconds in config/manager/manager.yaml
+	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= reactortoken.PassTimeout || got >= grace {
+		t.Errorf("a shutdown takes up to %s: a pass takes up to %s, and the pod is killed after %s", got, reactortoken.PassTimeout, grace)
 	}
 }
 

@@ -33,6 +33,7 @@ type outcome struct {
 	waiting   *obstacle // no attempt was made: it is not our turn
 	notices   []notice  // what else is to be told, as events
 	delivered bool      // the token that is in the Secret has reached all that it is to be handed to
+	deliverAt time.Time // when the delivery goes on; zero: when the pass is repeated, or never
 	again     bool      // the world changed under the pass: look again
 	retry     error     // for the queue's backoff
 }
@@ -66,7 +67,7 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 	done.clocks = clocksAt(r.clock.Now(), mem.receivedAt(current))
 	if current != nil && done.clocks.until(current.ExpiresAt, current) > 0 {
 		r.removeLeftovers(ctx, token, seen, &done)
-		r.delivery.deliver(ctx, token, &seen.status, current, &done)
+		r.delivery.deliver(ctx, token, mem, &seen.status, current, &done)
 	}
 	return done
 }
@@ -87,7 +88,7 @@ func (r *Reconciler) mint(
 		done.retry, done.again = err, true
 		return
 	}
-	if why.spendsBudget() {
+	if why.spendsBudget() && !lastFailureCounts(token, seen) { // one more try of what failed has been paid for
 		mem.budget.AllowN(seen.clocks.now, 1)
 	}
 	minted, err := r.minter.Mint(ctx, mintRequestOf(&token.Spec, key))
@@ -98,7 +99,7 @@ func (r *Reconciler) mint(
 		if held := seen.target.token(); held != nil {
 			left = seen.clocks.until(held.ExpiresAt, held) - now.Sub(seen.clocks.now)
 		}
-		done.failed = mintObstacle(token, err, gate, seen.status.ConsecutiveFailures+1, now, left)
+		done.failed = mintObstacle(token, err, gate, failuresWith(token, seen), now, left)
 		return
 	}
 	mem.held = &heldToken{
@@ -198,7 +199,7 @@ func (r *Reconciler) writeFailed(
 	default:
 		done.unwritten = true
 		if done.failed == nil { // of a mint and a repair that both failed, the mint is told
-			done.failed = writeObstacle(token, err, mem.held != nil, seen.status.ConsecutiveFailures+1, r.clock.Now(), left)
+			done.failed = writeObstacle(token, err, mem.held != nil, failuresWith(token, seen), r.clock.Now(), left)
 		}
 	}
 }
@@ -206,7 +207,10 @@ func (r *Reconciler) writeFailed(
 // removeLeftovers removes what was written under an earlier spec.secret.name, now that the new Secret holds a valid token.
 func (r *Reconciler) removeLeftovers(ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, done *outcome) {
 	for _, secret := range seen.leftovers {
-		if err := r.removeLeftover(ctx, token.Namespace, secret); err != nil {
+		if err := r.removeLeftover(ctx, token.Namespace, secret); apierrors.IsConflict(err) {
+			done.again = true // it changed meanwhile
+			continue
+		} else if err != nil {
 			done.retry = errors.Join(done.retry, client.IgnoreNotFound(err))
 			continue
 		}

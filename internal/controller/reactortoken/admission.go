@@ -98,6 +98,9 @@ func (a *admission) answered(t ticket, what answer, retryAfter time.Duration, no
 	for _, object := range woken {
 		delete(a.waitingFor, object)
 	}
+	if g.closed(now) { // nobody stands in line for a call that would not be let through
+		woken = append(woken, a.line.leaveAll(t.fingerprint)...)
+	}
 	view := g.view(now)
 	a.mu.Unlock()
 	a.wake(woken...)

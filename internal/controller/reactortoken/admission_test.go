@@ -112,6 +112,33 @@ func TestOneWhoCameLaterAndIsMoreUrgentGoesFirst(t *testing.T) {
 	})
 }
 
+func TestWhenAKeyIsRefusedNobodyOfItsOwnTakesTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 0.1, 1)
+		d.open("bad")
+		d.open("good")
+		probe := place("probe", "bad", urgencyExpiring)
+		d.ask(probe)
+		d.ask(place("one", "bad", urgencyExpiring))
+		d.ask(place("two", "bad", urgencyExpiring))
+		d.ask(place("other", "good", urgencyRenewal))
+		d.answered(probe, answerRefused, 0, time.Now())
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"one", "two"}, d.wakes()); diff != "" {
+			t.Errorf("woken, to tell that the key is refused (-want +got):\n%s", diff)
+		}
+		for _, name := range []string{"one", "two"} {
+			if said := d.ask(place(name, "bad", urgencyExpiring)); said != waitForKey {
+				t.Errorf("%s was told %d", name, said)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if diff := cmp.Diff([]string{"other"}, d.wakes()); diff != "" {
+			t.Errorf("whose turn came first (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestATurnIsNotSpentByOthersAndLapsesWhenNobodyTakesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 1, 1)

@@ -150,6 +150,45 @@ func TestAWithdrawnConsentIsRespectedAndCanBeGivenAgain(t *testing.T) {
 	})
 }
 
+// The consent is what counts, not who wrote the Secret before, or which ReactorToken is older.
+func TestAConsentThatMovesFromOneToAnotherIsFollowed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		consentTo := func(name string) {
+			w.editSecret("web", func(secret *corev1.Secret) { secret.Annotations[v1alpha1.AllowAdoptionByAnnotation] = name })
+			w.settle()
+		}
+		w.create(newToken("older", writesTo("web")))
+		w.pass(time.Second)
+		w.create(newToken("younger", writesTo("web")), theirs(consenting))
+		w.start()
+		for range 2 {
+			consentTo("younger")
+			w.want("younger", "Ready=True/TokenValid")
+			w.want("older", "Ready=False/SecretClaimed")
+			consentTo("older")
+			w.want("older", "Ready=True/TokenValid")
+			w.want("younger", "Ready=False/SecretClaimed")
+		}
+		w.wantValid("web")
+	})
+}
+
+// The watch leaves such Secrets out, so that nothing tells when they go.
+func TestATargetThatTheWatchLeavesOutIsLookedAtAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		helm := theirs(func(s *corev1.Secret) { s.Type = unwatchedTypes[0] })
+		w.start()
+		w.create(helm, newToken("web"))
+		w.settle()
+		w.want("web", "Ready=False/SecretNotOwned", "Stalled=True/SecretNotOwned")
+		w.pass(time.Hour)
+		w.wantMints(1) // the first write found it
+		w.remove(helm)
+		w.pass(longestWait)
+		w.want("web", "Ready=True/TokenValid", "Stalled=")
+	})
+}
+
 func TestASecretThatCannotBeWrittenIsRefused(t *testing.T) {
 	for name, change := range map[string]func(*corev1.Secret){
 		"an immutable one":      func(s *corev1.Secret) { s.Immutable = new(true) },

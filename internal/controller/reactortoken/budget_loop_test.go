@@ -56,7 +56,10 @@ func TestAFightOverALabelCostsFewWritesAndNoMint(t *testing.T) {
 			t.Errorf("%d writes in ten minutes of fighting, want at most %d", got, most)
 		}
 		w.want("web", "Ready=True/TokenValid", "Renewed=False/SecretContested", "Stalled=")
-		w.pass(repairRefill + time.Second)
+		if told := w.eventsOf("web"); len(told) > 4+repairBurst || w.count("web", v1alpha1.ReasonSecretContested) != 1 {
+			t.Errorf("one fight was told by the events %q", told)
+		}
+		w.pass(repairCalm*repairRefill + repairRefill + time.Second)
 		w.wantAsAsked("web")
 		w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
 	})

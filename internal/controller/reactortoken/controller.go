@@ -26,8 +26,9 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// passTimeout bounds one pass, with room for a call to Reactor (15 s) and the writes after it.
-const passTimeout = time.Minute
+// PassTimeout bounds one pass, with room for a call to Reactor (15 s), the writes after it and a part of a delivery. What is in
+// flight when the operator is stopped is given as much.
+const PassTimeout = 30 * time.Second
 
 // Minter exchanges an API key for a token. Its errors are *reactor.Error.
 type Minter interface {
@@ -44,9 +45,8 @@ type Options struct {
 	Recorder  events.EventRecorder // events.k8s.io
 	Clock     clock.PassiveClock
 
-	MintQPS     float64 // calls to Reactor a second, for the whole installation
-	MintBurst   int     // calls to Reactor at once, after a quiet time
-	Concurrency int     // passes at once
+	MintQPS   float64 // calls to Reactor a second, for the whole installation
+	MintBurst int     // calls to Reactor at once, after a quiet time
 
 	AllowRestart        bool // spec.restart is acted on
 	AllowPromptDelivery bool // spec.promptDelivery is acted on
@@ -67,8 +67,6 @@ type Reconciler struct {
 	admission *admission
 	delivery  *delivery
 	queue     atomic.Pointer[queue]
-
-	concurrency int
 }
 
 // New returns a Reconciler that SetupWithManager makes run.
@@ -76,10 +74,9 @@ func New(o Options) *Reconciler {
 	r := &Reconciler{
 		client: o.Client, cache: o.Cache, live: o.APIReader,
 		minter: o.Minter, apiURL: o.APIURL, recorder: o.Recorder, clock: o.Clock,
-		memory:      newMemory(),
-		keys:        newKeyring(o.Cache, o.APIReader),
-		delivery:    newDelivery(o),
-		concurrency: o.Concurrency,
+		memory:   newMemory(),
+		keys:     newKeyring(o.Cache, o.APIReader),
+		delivery: newDelivery(o),
 	}
 	r.admission = newAdmission(o.MintQPS, o.MintBurst, o.Clock, r.wake)
 	return r
@@ -88,7 +85,7 @@ func New(o Options) *Reconciler {
 // Reconcile makes one pass for one ReactorToken. A pass that was begun is finished, also while the operator is being
 // stopped: a token that was minted belongs into its Secret.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), PassTimeout)
 	defer cancel()
 
 	token := &v1alpha1.ReactorToken{}

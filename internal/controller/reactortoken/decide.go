@@ -20,6 +20,7 @@ type observation struct {
 	apiURL      string     // where Reactor is called
 	budgetUntil time.Time  // when the mint budget allows another mint that is not a renewal; zero: now
 	repairUntil time.Time  // when the repair budget allows another repair; zero: now
+	calmAt      time.Time  // when a fight over the Secret counts as over; zero: it is, or there was none
 	leftovers   []leftoverSecret
 }
 
@@ -100,6 +101,9 @@ var repairChecks = []check{
 // decide says what to do. It is pure: the order of its checks is the order of the lists above, and a test pins it.
 func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
 	if found := first(targetChecks, token, seen); found != nil {
+		if seen.target.unwatched && found.until.IsZero() { // nothing tells when it goes
+			found.until = seen.clocks.now.Add(longestWait)
+		}
 		return plan{obstacle: found}
 	}
 	result := plan{cause: causeOf(token, seen)}
@@ -154,7 +158,7 @@ func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obs
 func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
 	held := seen.target.record
 	switch {
-	case (!seen.target.exists || held == nil) && seen.status.IssuedTime == nil:
+	case (!seen.target.exists || held == nil) && seen.status.IssuedTime == nil && seen.status.DeliveredTokenID == "":
 		return causeNew
 	case !seen.target.exists:
 		return causeDeleted
@@ -282,6 +286,15 @@ func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
 		failed.KeyFingerprint == seen.key.fingerprint &&
 		failed.APIURL == seen.apiURL &&
 		failed.RenewRequest == renewRequestOf(token)
+}
+
+// failuresWith is how many attempts in a row have failed, together with the one that has just failed. What failed with another
+// key or for another request is not counted.
+func failuresWith(token *v1alpha1.ReactorToken, seen *observation) int32 {
+	if !lastFailureCounts(token, seen) {
+		return 1
+	}
+	return seen.status.ConsecutiveFailures + 1
 }
 
 func parked(token *v1alpha1.ReactorToken, seen *observation) *obstacle {

@@ -136,7 +136,7 @@ var theCauses = []situation{
 	{name: string(causeKeyChanged), seen: func(o *observation) { o.key.fingerprint = "another" }},
 	{name: string(causeRequestChanged), token: lifetime("5h")},
 	{name: string(causeRequested), token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now")},
-	{name: string(causeDue), token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" }},
+	{name: string(causeDue), seen: func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }},
 }
 
 func TestOfTwoCausesTheEarlierIsTold(t *testing.T) {
@@ -210,6 +210,9 @@ func TestDecide(t *testing.T) {
 			o.status, o.target.ownership, o.target.record = v1alpha1.ReactorTokenStatus{}, ownershipConsenting, nil
 		}}, write: writeMint, want: "first token"},
 		{name: "a deleted Secret gets a token", seen: []func(*observation){absent}, write: writeMint, want: "Secret deleted"},
+		{name: "a deleted Secret of an object that lost its token before is still a deleted one",
+			seen:  []func(*observation){absent, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{DeliveredTokenID: "token-1"} }},
+			write: writeMint, want: "Secret deleted"},
 		{name: "a garbled record counts as an edit", seen: []func(*observation){func(o *observation) { o.target.record = nil }}, write: writeMint, want: "Secret edited"},
 		{name: "a request to renew that was answered is done with", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
 			seen: []func(*observation){func(o *observation) { o.target.record = aRecord(func(r *record) { r.RenewRequest = "now" }) }}},
@@ -235,8 +238,7 @@ func TestDecide(t *testing.T) {
 		{name: "a held token with eleven seconds left is written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - leastUsefulLife - time.Second) }},
 			write: writeHeld, want: "Secret deleted"},
 
-		{name: "a spent budget does not hold a renewal", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" },
-			seen: []func(*observation){theObstacles[8].seen}, write: writeMint, want: "renewal due"},
+		{name: "a spent budget does not hold a renewal", seen: []func(*observation){theObstacles[8].seen, func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }}, write: writeMint, want: "renewal due"},
 		{name: "a spent budget does not hold the successor of an expired token", seen: []func(*observation){theObstacles[8].seen, func(o *observation) { o.target.record.ExpiresAt = noon }},
 			write: writeMint, want: "token expired"},
 		{name: "a spent budget holds a first token", seen: []func(*observation){absent, theObstacles[8].seen, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},

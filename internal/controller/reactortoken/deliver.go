@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/time/rate"
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -27,6 +29,15 @@ const podPatchRate = 50
 // podListLimit is how many pods are listed at once.
 const podListLimit = 250
 
+const (
+	// deliveryTimeout is how long one pass delivers: what is left is done in the next one, so that a thousand pods of one
+	// ReactorToken do not keep a worker from all the others.
+	deliveryTimeout = 5 * time.Second
+	// deliveryRefusedWait is how long nothing is tried after the API server refused a delivery: nothing tells when a right or a
+	// policy has changed.
+	deliveryRefusedWait = 15 * time.Minute
+)
+
 // delivery hands a new token to those who would not, or not soon, see the changed Secret: it rolls workloads, and has the
 // kubelet refresh the files of running pods.
 //
@@ -35,40 +46,77 @@ type delivery struct {
 	client  client.Client
 	pods    client.Reader // live: pods are listed only for a delivery, by its selector
 	patches *rate.Limiter
+	clock   clock.PassiveClock
 
 	allowRestart, allowPrompt bool
 }
 
 func newDelivery(o Options) *delivery {
 	return &delivery{
-		client: o.Client, pods: o.APIReader, patches: rate.NewLimiter(podPatchRate, podPatchRate),
+		client: o.Client, pods: o.APIReader, patches: rate.NewLimiter(podPatchRate, podPatchRate), clock: o.Clock,
 		allowRestart: o.AllowRestart, allowPrompt: o.AllowPromptDelivery,
 	}
 }
 
-// deliver hands out the current token unless status says that this has been done.
+// delivering is what is known of a delivery that is not done yet.
+type delivering struct {
+	tokenID    string
+	generation int64
+	rolled     map[v1alpha1.WorkloadReference]bool // those that are done, and told
+	refused    time.Time                           // until when nothing is tried; zero: nothing was refused
+}
+
+// deliver hands out the current token unless status says that this has been done. A token that was written in this pass is
+// delivered in the next one, at once, so that its status does not wait for the delivery.
 func (d *delivery) deliver(
-	ctx context.Context, token *v1alpha1.ReactorToken, status *v1alpha1.ReactorTokenStatus, current *record, done *outcome,
+	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, status *v1alpha1.ReactorTokenStatus, current *record, done *outcome,
 ) {
-	if status.DeliveredTokenID == current.TokenID {
+	now := done.clocks.now
+	wanted := len(token.Spec.Restart) > 0 || token.Spec.PromptDelivery != nil
+	if status.DeliveredTokenID == current.TokenID || !wanted {
 		done.delivered = true
 		return
 	}
-	err := errors.Join(
-		d.restart(ctx, token, status, current, done),
-		d.prompt(ctx, token, current, done),
-	)
-	if err != nil {
-		done.retry = errors.Join(done.retry, fmt.Errorf("delivering the new token of ReactorToken %s/%s: %w", token.Namespace, token.Name, err))
+	if mem.delivering.tokenID != current.TokenID || mem.delivering.generation != token.Generation {
+		mem.delivering = delivering{tokenID: current.TokenID, generation: token.Generation, rolled: map[v1alpha1.WorkloadReference]bool{}}
+	}
+	switch {
+	case done.issued:
+		done.deliverAt = now
+		return
+	case now.Before(mem.delivering.refused):
+		done.deliverAt = mem.delivering.refused
 		return
 	}
-	done.delivered = true
+	limited, cancel := context.WithTimeout(ctx, deliveryTimeout)
+	defer cancel()
+	err := errors.Join(
+		d.restart(limited, token, mem.delivering.rolled, status, current, done),
+		d.prompt(limited, token, current, done),
+	)
+	switch {
+	case err == nil:
+		done.delivered = true
+	case limited.Err() != nil && ctx.Err() == nil, errors.Is(err, errMorePods):
+		done.deliverAt = now // at once, after those who wait
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+		if mem.delivering.refused.IsZero() { // told once
+			done.notices = append(done.notices, warning("DeliveryRefused", "Deliver",
+				"the new token stands in Secret %q, and could not be delivered: %v. It is tried again every %s",
+				token.TargetSecretName(), err, v1alpha1.DurationOf(deliveryRefusedWait)))
+		}
+		mem.delivering.refused = d.clock.Now().Add(deliveryRefusedWait)
+		done.deliverAt = mem.delivering.refused
+	default:
+		done.retry = errors.Join(done.retry, fmt.Errorf("delivering the new token of ReactorToken %s/%s: %w", token.Namespace, token.Name, err))
+	}
 }
 
 // restart rolls the workloads of spec.restart by an annotation on their pod templates. The first token rolls nothing: who
 // waited for its Secret has just been started by it.
 func (d *delivery) restart(
-	ctx context.Context, token *v1alpha1.ReactorToken, status *v1alpha1.ReactorTokenStatus, current *record, done *outcome,
+	ctx context.Context, token *v1alpha1.ReactorToken, rolled map[v1alpha1.WorkloadReference]bool,
+	status *v1alpha1.ReactorTokenStatus, current *record, done *outcome,
 ) error {
 	if len(token.Spec.Restart) == 0 || status.DeliveredTokenID == "" {
 		return nil
@@ -80,14 +128,19 @@ func (d *delivery) restart(
 	}
 	var failed error
 	for _, reference := range token.Spec.Restart {
+		if rolled[reference] {
+			continue
+		}
 		err := d.annotate(ctx, workload(token.Namespace, reference), annotationPatch(current.TokenID, "spec", "template"))
 		switch {
 		case apierrors.IsNotFound(err): // it will start with the new token when it is created
 		case err != nil:
 			failed = errors.Join(failed, fmt.Errorf("restarting %s %q: %w", reference.Kind, reference.Name, err))
+			continue
 		default:
 			done.notices = append(done.notices, normal("Restarted", "Restart", "rolled %s %q for the new token", reference.Kind, reference.Name))
 		}
+		rolled[reference] = true
 	}
 	return failed
 }
@@ -139,14 +192,17 @@ func (d *delivery) prompt(ctx context.Context, token *v1alpha1.ReactorToken, cur
 	}
 }
 
+// errMorePods says that the time of this pass is up, and pods are left.
+var errMorePods = errors.New("more pods are to be annotated")
+
 func (d *delivery) promptPods(ctx context.Context, pods []corev1.Pod, secret, tokenID string) error {
 	for i := range pods {
 		pod := &pods[i]
 		if !wantsPrompt(pod, secret, tokenID) {
 			continue
 		}
-		if err := d.patches.Wait(ctx); err != nil {
-			return fmt.Errorf("waiting to annotate pod %q: %w", pod.Name, err)
+		if d.patches.Wait(ctx) != nil { // it would take longer than the pass may
+			return errMorePods
 		}
 		name := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
 		if err := d.annotate(ctx, name, annotationPatch(tokenID)); client.IgnoreNotFound(err) != nil {

@@ -129,7 +129,7 @@ func TestADeliveryIsNotLost(t *testing.T) {
 				if w.run.crashed.Load() {
 					w.start()
 				}
-				w.pass(2 * retryCap)
+				w.pass(deliveryRefusedWait)
 				w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
 				if diff := cmp.Diff(all(w.tokenID()), w.rolled()); diff != "" {
 					t.Errorf("rolled (-want +got):\n%s", diff)
@@ -138,6 +138,75 @@ func TestADeliveryIsNotLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestADeliveryThatIsRefusedIsToldOnceAndTriedSeldom(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.createWorkloads()
+		w.create(newToken("web", rolling))
+		w.start()
+		w.api.meddleWith(func(made call, do func() error) error {
+			if made.kind == "StatefulSet" {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "statefulsets"}, made.name, errors.New("no Role"))
+			}
+			return do()
+		})
+		w.passUntil(w.token("web").Status.RenewalTime.Add(time.Hour))
+		w.wantMints(2)
+		if got := w.api.asked(call{verb: "patch", kind: "StatefulSet"}); got < 4 || got > 5 {
+			t.Errorf("%d attempts in an hour", got)
+		}
+		if diff := cmp.Diff([]string{"TokenIssued", "TokenIssued", "Restarted", "Restarted", "DeliveryRefused"}, w.eventsOf("web")); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		w.api.meddleWith(nil)
+		w.edit("web", func(token *v1alpha1.ReactorToken) { token.Spec.Restart = token.Spec.Restart[:2] }) // whoever mends it need not wait
+		w.settle()
+		if got := w.rolled()["db"]; got != w.tokenID() {
+			t.Errorf("the StatefulSet was rolled for %q", got)
+		}
+	})
+}
+
+func TestTheStatusDoesNotWaitForADelivery(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(podWith("web", mounting("web")), newToken("web", prompt))
+		w.api.meddleWith(func(made call, do func() error) error {
+			if made.kind == "Pod" {
+				w.want("web", "Ready=True/TokenValid")
+			}
+			return do()
+		})
+		w.start()
+		if diff := cmp.Diff(map[string]string{"web": w.tokenID()}, w.promptedPods()); diff != "" {
+			t.Errorf("annotated (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestADeliveryToManyPodsHoldsNobodyUp(t *testing.T) {
+	const pods = 20 * podPatchRate
+	inWorld(t, func(w *world) {
+		for range pods {
+			pod := podWith("", mounting("web"))
+			pod.GenerateName = "web-"
+			w.create(pod)
+		}
+		w.passes = 1
+		w.create(newToken("web", prompt))
+		w.start()
+		w.create(newToken("other"))
+		w.pass(2 * deliveryTimeout) // the pass that runs, and one that was queued before
+		w.want("other", "Ready=True/TokenValid")
+		w.pass(30 * time.Second)
+		if got := len(w.promptedPods()); got != pods {
+			t.Errorf("%d pods were annotated, want %d", got, pods)
+		}
+		if got := w.token("web").Status.DeliveredTokenID; got != w.tokenID() {
+			t.Errorf("status calls token %q delivered", got)
+		}
+		w.wantNoErrors()
+	})
 }
 
 func TestWithoutTheFlagsNothingIsDeliveredAndThatIsTold(t *testing.T) {

@@ -42,7 +42,7 @@ func eventsOf(token *v1alpha1.ReactorToken, seen *observation, v *view, status *
 	if v.adopted {
 		told = append(told, normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, which allows it", token.TargetSecretName()))
 	}
-	if v.repaired {
+	if v.repaired && v.calmAt.IsZero() { // a fight is told once
 		told = append(told, normal("SecretRepaired", "RepairSecret", "put Secret %q right, with the token that it has", token.TargetSecretName()))
 	}
 	told = append(told, failureEvents(&seen.status, status)...)
@@ -97,13 +97,14 @@ func clockEvents(seen *observation, v *view) []notice {
 
 // settingEvents tells of what a new spec says that is accepted and unwise.
 func settingEvents(token *v1alpha1.ReactorToken) []notice {
-	renewBefore := token.Spec.RenewBefore.Std()
-	if renewBefore == 0 || renewBefore >= promptEnough || token.Spec.PromptDelivery != nil {
+	lifetime := token.Spec.EffectiveLifetime()
+	renewBefore := grantOf(&token.Spec, &record{ExpiresAt: time.Time{}.Add(lifetime)}).renewBefore
+	if renewBefore >= promptEnough || token.Spec.PromptDelivery != nil {
 		return nil
 	}
 	return []notice{warning("RenewBeforeShort", "RequestToken",
-		"spec.renewBefore is %s, and a mounted Secret may take %s to reach its pods: they may read an expired token",
-		token.Spec.RenewBefore, v1alpha1.DurationOf(promptEnough))}
+		"a token is renewed %s before it expires, and a mounted Secret may take %s to reach its pods: they may read an expired token. Ask for a longer spec.lifetime or spec.renewBefore",
+		v1alpha1.DurationOf(renewBefore), v1alpha1.DurationOf(promptEnough))}
 }
 
 // announce logs and emits the events that wait, after the status that they speak of was written.

@@ -55,6 +55,12 @@ func TestEventsTellTransitions(t *testing.T) {
 		}, seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "a new spec with a renewBefore that is long enough", token: func(token *v1alpha1.ReactorToken) { token.Generation, token.Spec.RenewBefore = 2, "90s" },
 			seen: []func(*observation){before(ready, renewed)}, done: ended()},
+		{name: "a new spec with a lifetime that makes the default renewBefore short", token: func(token *v1alpha1.ReactorToken) {
+			token.Generation, token.Spec.Lifetime = 2, "4m29s"
+		}, seen: []func(*observation){before(ready, renewed)}, done: ended(), want: "Warning/RenewBeforeShort"},
+		{name: "a new spec with a lifetime that makes the default renewBefore just long enough", token: func(token *v1alpha1.ReactorToken) {
+			token.Generation, token.Spec.Lifetime = 2, "4m30s"
+		}, seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "an old spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "89s" },
 			seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *outcome) {

@@ -10,8 +10,8 @@ import (
 type gateState int
 
 const (
-	// gateUnknown: nothing has been answered yet since the operator started, or since a hold ended. One call goes through;
-	// the others wait for its answer.
+	// gateUnknown: nothing has been answered yet since the operator started. One call goes through; the others wait for its
+	// answer.
 	gateUnknown gateState = iota
 	// gateOpen: the key is good.
 	gateOpen
@@ -56,13 +56,18 @@ func (g *gate) lets(object types.NamespacedName, now time.Time) bool {
 	switch {
 	case g.state == gateOpen:
 		return true
-	case g.state != gateUnknown && now.Before(g.until):
+	case g.closed(now):
 		return false
 	case g.probe.object == object || g.probe.object == types.NamespacedName{}:
 		return true
 	default:
 		return now.Sub(g.probe.since) >= probeTimeout
 	}
+}
+
+// closed reports whether nothing goes through now.
+func (g *gate) closed(now time.Time) bool {
+	return g.state != gateOpen && g.state != gateUnknown && now.Before(g.until)
 }
 
 // calls takes note that the object calls now.
@@ -89,7 +94,7 @@ func (g *gate) answered(object types.NamespacedName, what answer, retryAfter tim
 	if probed {
 		g.probe.object = types.NamespacedName{}
 	}
-	if !probed && g.state != gateOpen && g.state != gateUnknown && now.Before(g.until) {
+	if !probed && g.closed(now) {
 		g.lateAnswer(what, retryAfter, now)
 		return nil
 	}

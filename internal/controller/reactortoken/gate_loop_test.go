@@ -231,6 +231,48 @@ func TestWhatIsParkedIsTriedAgainWhenSomebodyDidSomething(t *testing.T) {
 	}
 }
 
+// Old failures, with another key or for another request, make no new backoff longer.
+func TestABackoffBeginsAnewWithANewKeyOrRequest(t *testing.T) {
+	for name, change := range map[string]func(w *world){
+		"another key":      func(w *world) { w.rotate(secondKey) },
+		"another lifetime": func(w *world) { w.edit("web", lifetime("1h")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.reactor.SetFaults(emulator.Fault{Status: 503})
+				w.create(newToken("web"))
+				w.start()
+				w.pass(10 * time.Minute)
+				if got := w.token("web").Status.ConsecutiveFailures; got < 5 {
+					t.Errorf("%d failures in ten minutes", got)
+				}
+				change(w)
+				w.settle()
+				if got := w.token("web").Status; got.ConsecutiveFailures != 1 || time.Until(got.NextAttemptTime.Time) > mintBackoffBase {
+					t.Errorf("%d failures, the next attempt in %s", got.ConsecutiveFailures, time.Until(got.NextAttemptTime.Time))
+				}
+			})
+		})
+	}
+}
+
+// What failed and is tried again is one request for a new token, not many.
+func TestAttemptsThatFailDoNotSpendTheMintBudget(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web", lifetime("1h")))
+		w.start()
+		w.reactor.SetFaults(emulator.Fault{Status: 503})
+		w.edit("web", lifetime("2h"))
+		w.pass(40 * time.Minute)
+		if got := w.attempts(); got < 2*budgetBurst/2 {
+			t.Errorf("only %d attempts", got)
+		}
+		if got := w.count("web", v1alpha1.ReasonMintBudgetSpent); got != 0 {
+			t.Errorf("a spent budget was told %d times", got)
+		}
+	})
+}
+
 func TestAMendedKeyEndsABackoffAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Status: 503, Key: emulator.Fingerprint(firstKey)})

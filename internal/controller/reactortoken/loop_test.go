@@ -3,6 +3,7 @@ package reactortoken
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -41,7 +41,7 @@ func newRun() *run {
 }
 
 // start starts the run. It is made for synctest bubbles: nothing in it opens a socket.
-func (r *run) start(api *apiServer, logger logr.Logger, options Options) error {
+func (r *run) start(api *apiServer, logger logr.Logger, concurrency int, options Options) error {
 	access := api.clientFor(r.crashed.Load)
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(v1alpha1.SchemeGroupVersion.WithKind("ReactorToken"), meta.RESTScopeNamespace)
@@ -60,13 +60,13 @@ func (r *run) start(api *apiServer, logger logr.Logger, options Options) error {
 			},
 		},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: new(true)},
+		Controller: config.Controller{SkipNameValidation: new(true), MaxConcurrentReconciles: concurrency},
 	})
 	if err != nil {
 		return err
 	}
 	options.Client, options.Cache, options.APIReader = access, mgr.GetCache(), access
-	if err := New(options).SetupWithManager(withoutWarmup{mgr}); err != nil {
+	if err := New(options).SetupWithManager(mgr); err != nil {
 		return err
 	}
 	go func() { r.ended <- mgr.Start(r.ctx) }()
@@ -83,14 +83,6 @@ func (r *run) stop() error {
 func (r *run) crash() {
 	r.crashed.Store(true)
 	r.end()
-}
-
-// withoutWarmup hides from the manager that the controller can be warmed up: while it is, the manager waits on a mutex, and
-// for that the clock of a bubble does not move on.
-type withoutWarmup struct{ ctrl.Manager }
-
-func (m withoutWarmup) Add(runnable manager.Runnable) error {
-	return m.Manager.Add(manager.RunnableFunc(runnable.Start))
 }
 
 // listerWatcher feeds an informer of ReactorTokens, or of the metadata of Secrets.
@@ -156,6 +148,9 @@ func (w *laggingWatch) Stop() {
 // take takes events at once, since the fake client panics when a hundred of them are waiting.
 func (w *laggingWatch) take() {
 	for happened := range w.from.ResultChan() {
+		if secret, ok := happened.Object.(*corev1.Secret); ok && slices.Contains(unwatchedTypes, secret.Type) {
+			continue
+		}
 		w.mu.Lock()
 		w.late = append(w.late, lateEvent{happened, time.Now().Add(w.by)})
 		w.mu.Unlock()

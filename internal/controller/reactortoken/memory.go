@@ -18,10 +18,12 @@ const (
 	budgetRefill = 3 * time.Minute
 )
 
-// A repair costs a read and a write, and no mint; it has a budget of its own.
+// A repair costs a read and a write, and no mint; it has a budget of its own. A fight over the Secret that has spent it is over
+// when there was nothing to repair for so long that the budget has repairCalm again.
 const (
 	repairBurst  = 20
 	repairRefill = 10 * time.Second
+	repairCalm   = repairBurst / 2
 )
 
 // memory is what this process knows of each object and may forget: after a restart everything is read back from the Secret
@@ -46,8 +48,10 @@ type remembered struct {
 	held *heldToken
 	// received is when this process received the token with this id; the time carries Go's monotonic reading.
 	received received
-	budget   *rate.Limiter // of mints
-	repairs  *rate.Limiter
+	// delivering is how far the delivery of a new token has come.
+	delivering delivering
+	budget     *rate.Limiter // of mints
+	repairs    *rate.Limiter
 }
 
 // checkedSecret is a version of the target Secret whose content was seen to be right.
@@ -107,8 +111,11 @@ func (m *memory) forget(name types.NamespacedName) {
 }
 
 // spentUntil is when a budget allows one more; zero when it does now.
-func spentUntil(budget *rate.Limiter, now time.Time) time.Time {
-	missing := 1 - budget.TokensAt(now)
+func spentUntil(budget *rate.Limiter, now time.Time) time.Time { return refilledTo(budget, 1, now) }
+
+// refilledTo is when a budget has so many again; zero when it has.
+func refilledTo(budget *rate.Limiter, many float64, now time.Time) time.Time {
+	missing := many - budget.TokensAt(now)
 	if missing <= 0 {
 		return time.Time{}
 	}

@@ -42,6 +42,9 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 	seen.clocks = clocksAt(r.clock.Now(), mem.receivedAt(seen.target.record))
 	seen.budgetUntil = spentUntil(mem.budget, seen.clocks.now)
 	seen.repairUntil = spentUntil(mem.repairs, seen.clocks.now)
+	if reasonIf(&seen.status, v1alpha1.ConditionRenewed, metav1.ConditionFalse) == v1alpha1.ReasonSecretContested {
+		seen.calmAt = refilledTo(mem.repairs, repairCalm, seen.clocks.now)
+	}
 	return seen, nil
 }
 
@@ -90,9 +93,9 @@ func (r *Reconciler) lookAtTarget(
 }
 
 // observeRivals finds the ReactorToken that has a better right to the target Secret: the one that writes it already, else
-// the older one. It returns "" when there is none.
+// the older one. It returns "" when there is none, as when the Secret itself names the one that may write it.
 func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorToken, seen *target) (string, error) {
-	if seen.exists && seen.ownership == ownershipOurs {
+	if seen.exists && (seen.ownership == ownershipOurs || seen.ownership == ownershipConsenting) {
 		return "", nil
 	}
 	rivals := &v1alpha1.ReactorTokenList{}

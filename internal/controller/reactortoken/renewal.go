@@ -18,8 +18,8 @@ const (
 	// jitterShare of the granted lifetime is the span over which the renewals of a crowd are spread.
 	jitterShare = 10
 	// leastWorkShare of the granted lifetime, and at least leastWork, passes before a token is renewed, whatever
-	// renewBefore says: it keeps an extreme renewBefore from becoming a loop.
-	leastWorkShare = 20
+	// renewBefore says: it keeps an extreme renewBefore from becoming a loop of requests.
+	leastWorkShare = 4
 	leastWork      = 5 * time.Second
 	// clampTolerance is how much shorter than the wish a grant may be without being called clamped: whole seconds on
 	// either side, and a server that counts from when the request arrived.

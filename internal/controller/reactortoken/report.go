@@ -39,10 +39,11 @@ type view struct {
 	record   *record // of the token that the Secret holds now; nil when it holds none of ours
 	valid    bool    // and it has not expired
 	obstacle *obstacle
+	calmAt   time.Time // when a fight over the Secret counts as over; zero: there is none
 }
 
 func viewOf(seen *observation, planned plan, done outcome) view {
-	v := view{plan: planned, outcome: done, record: seen.target.token(), obstacle: planned.obstacle}
+	v := view{plan: planned, outcome: done, record: seen.target.token(), obstacle: planned.obstacle, calmAt: seen.calmAt}
 	if v.outcome.record != nil {
 		v.record = v.outcome.record
 	}
@@ -90,7 +91,7 @@ func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 	case v.obstacle == nil:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
 	case v.failed != nil:
-		status.ConsecutiveFailures++
+		status.ConsecutiveFailures = failuresWith(token, seen)
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 		status.LastFailure = attemptOf(token, seen, v.obstacle)
 	case v.waiting != nil && !v.obstacle.until.IsZero(): // the key is held, or was refused
@@ -125,6 +126,8 @@ func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 	set(v1alpha1.ConditionReady, ready, reason, message)
 	if state, reason, message := renewal(status, v); reason != "" {
 		set(v1alpha1.ConditionRenewed, state, reason, message)
+	} else if as := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); as != nil {
+		as.ObservedGeneration = token.Generation
 	}
 	if v.record != nil {
 		clamped, reason, message := clamping(grantOf(&token.Spec, v.record))
@@ -158,9 +161,12 @@ func readiness(token *v1alpha1.ReactorToken, v *view) (metav1.ConditionStatus, s
 }
 
 // renewal says how the last attempt to obtain a token ended. While a valid token waits its turn to be renewed, nothing has
-// been attempted, and the condition stays as it is: no reason is returned.
+// been attempted, and the condition stays as it is: no reason is returned. It stays also while somebody fights over the Secret:
+// each repair would end it, and the next one begin it.
 func renewal(status *v1alpha1.ReactorTokenStatus, v *view) (metav1.ConditionStatus, string, string) {
 	switch {
+	case v.obstacle == nil && v.valid && !v.issued && !v.calmAt.IsZero():
+		return "", "", ""
 	case v.obstacle == nil && v.valid && (v.cause == causeNone || v.issued):
 		return metav1.ConditionTrue, v1alpha1.ReasonIssued, "the token was issued at " + v.record.IssuedAt.Format(time.RFC3339)
 	case v.obstacle == nil || v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
@@ -201,10 +207,16 @@ func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 	switch {
 	case v.obstacle == nil && v.valid:
 		instants = append(instants, v.clocks.until(status.RenewalTime.Time, v.record))
+		if !v.calmAt.IsZero() {
+			instants = append(instants, v.calmAt.Sub(v.clocks.now))
+		}
 	case v.obstacle != nil && !v.obstacle.until.IsZero():
 		instants = append(instants, v.obstacle.until.Sub(v.clocks.now))
 	case v.waiting != nil:
 		instants = append(instants, waitForWake)
+	}
+	if !v.deliverAt.IsZero() {
+		instants = append(instants, v.deliverAt.Sub(v.clocks.now))
 	}
 	if len(instants) == 0 {
 		return 0

@@ -16,7 +16,8 @@ import (
 func TestARestartWithValidTokensDoesNothing(t *testing.T) {
 	const count = 100
 	inWorld(t, func(w *world) {
-		w.tune = func(o *Options) { o.MintQPS, o.Concurrency = 1000, 1 }
+		w.passes = 1
+		w.tune = func(o *Options) { o.MintQPS = 1000 }
 		for i := range count {
 			w.create(newToken(fmt.Sprintf("web-%d", i)))
 		}

@@ -2,6 +2,7 @@ package reactortoken
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,9 +23,10 @@ type target struct {
 	record          *record // nil when it holds no token of ours
 
 	// What only a live read tells; zero when there was no need for one.
-	unusable string // why it cannot be written: immutable, or of another type
-	edited   bool   // token and record are not those that were written together
-	drifted  bool   // the token is right, and something else that we own is not
+	unusable  string // why it cannot be written: immutable, or of another type
+	unwatched bool   // it is of a type that is left out of the watch
+	edited    bool   // token and record are not those that were written together
+	drifted   bool   // the token is right, and something else that we own is not
 
 	// live is the Secret itself, payload and all, when it was read in this pass. It is dropped at the pass's end, and
 	// never given to a logger.
@@ -55,6 +57,7 @@ func inspect(live *corev1.Secret, token *v1alpha1.ReactorToken) target {
 	switch {
 	case live.Type != corev1.SecretTypeOpaque && live.Type != "":
 		seen.unusable = fmt.Sprintf("it is of type %s, and only Opaque Secrets are written", live.Type)
+		seen.unwatched = slices.Contains(unwatchedTypes, live.Type)
 	case live.Immutable != nil && *live.Immutable:
 		seen.unusable = "it is immutable"
 	}

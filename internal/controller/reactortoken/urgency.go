@@ -2,6 +2,7 @@ package reactortoken
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -63,6 +64,21 @@ func (l *line) leave(object types.NamespacedName) {
 		delete(l.tickets, object)
 		l.levels[t.urgency].remove(t)
 	}
+}
+
+// leaveAll takes those who wait to call with an API key out of the line, and returns them in the order of their names.
+func (l *line) leaveAll(fingerprint string) []types.NamespacedName {
+	var left []types.NamespacedName
+	for object, t := range l.tickets {
+		if t.fingerprint == fingerprint {
+			left = append(left, object)
+		}
+	}
+	slices.SortFunc(left, func(one, other types.NamespacedName) int { return strings.Compare(one.String(), other.String()) })
+	for _, object := range left {
+		l.leave(object)
+	}
+	return left
 }
 
 // next takes the most urgent ticket out of the line.

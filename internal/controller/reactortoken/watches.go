@@ -60,10 +60,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		WatchesMetadata(&corev1.Secret{}, r.secretHandler()).
 		WatchesRawSource(source.Func(r.captureQueue)).
 		WithOptions(controller.Options{
-			MaxConcurrentReconciles: r.concurrency,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryBase, retryCap),
-			ReconciliationTimeout:   passTimeout,
-			EnableWarmup:            new(true),
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryBase, retryCap),
 		}).
 		Complete(r)
 	if err != nil {
@@ -110,17 +107,18 @@ func writerOf(object client.Object) []string {
 	return nil
 }
 
+// unwatchedTypes are the types of Secrets that are left out of the watch.
+var unwatchedTypes = []corev1.SecretType{"helm.sh/release.v1", corev1.SecretTypeServiceAccountToken}
+
 // SecretCache is how Secrets are to be cached: their metadata, without most of that. An annotation such as
 // kubectl.kubernetes.io/last-applied-configuration is metadata too, and holds the whole payload. The field selector
 // leaves out the Secrets of Helm releases and service accounts, which are many, large, and never ours.
 func SecretCache() cache.ByObject {
-	return cache.ByObject{
-		Field: fields.AndSelectors(
-			fields.OneTermNotEqualSelector("type", "helm.sh/release.v1"),
-			fields.OneTermNotEqualSelector("type", string(corev1.SecretTypeServiceAccountToken)),
-		),
-		Transform: keepNeeded,
+	var watched []fields.Selector
+	for _, left := range unwatchedTypes {
+		watched = append(watched, fields.OneTermNotEqualSelector("type", string(left)))
 	}
+	return cache.ByObject{Field: fields.AndSelectors(watched...), Transform: keepNeeded}
 }
 
 // keepNeeded drops all of a Secret's metadata that no decision looks at.

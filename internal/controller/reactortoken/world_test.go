@@ -41,6 +41,7 @@ type world struct {
 	api     *apiServer
 	reactor *emulator.Emulator
 	tune    func(*Options)
+	passes  int // at once
 	run     *run
 	told    told
 }
@@ -51,7 +52,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
+		w := &world{T: t, passes: 2, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
 		w.create(secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey))
 		t.Cleanup(func() {
 			w.stop()
@@ -71,13 +72,13 @@ func (w *world) start() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	options := Options{Minter: api, Recorder: &w.told, Clock: clock.RealClock{}, MintQPS: 5, MintBurst: 10, Concurrency: 2,
+	options := Options{Minter: api, Recorder: &w.told, Clock: clock.RealClock{}, MintQPS: 5, MintBurst: 10,
 		AllowRestart: true, AllowPromptDelivery: true}
 	if w.tune != nil {
 		w.tune(&options)
 	}
 	w.run = newRun()
-	if err := w.run.start(w.api, w.told.logger(), options); err != nil {
+	if err := w.run.start(w.api, w.told.logger(), w.passes, options); err != nil {
 		w.Fatal(err)
 	}
 	w.pass(settling)

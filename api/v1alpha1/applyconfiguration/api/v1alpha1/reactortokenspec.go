@@ -24,6 +24,7 @@ type ReactorTokenSpecApplyConfiguration struct {
 	// renewBefore is how long before its expiry a token is renewed; the default is
 	// a third of the granted lifetime. A mounted Secret reaches its pods 60 to 90
 	// seconds after it changed, so keep it above 2m unless promptDelivery is on.
+	// At least a quarter of the granted lifetime passes before a token is renewed.
 	RenewBefore *apiv1alpha1.Duration `json:"renewBefore,omitempty"`
 	// scope limits what the token may do. A token without scope may do everything
 	// that the key's account may do with sessions: never give one to a browser.

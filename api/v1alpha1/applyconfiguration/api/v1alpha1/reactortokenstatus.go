@@ -33,10 +33,12 @@ type ReactorTokenStatusApplyConfiguration struct {
 	RequestedLifetime *apiv1alpha1.Duration `json:"requestedLifetime,omitempty"`
 	// grantedLifetime is the lifetime that Reactor granted.
 	GrantedLifetime *apiv1alpha1.Duration `json:"grantedLifetime,omitempty"`
-	// consecutiveFailures counts failed attempts since the last success.
+	// consecutiveFailures counts failed attempts since the last success, or since
+	// the API key or the request changed.
 	ConsecutiveFailures *int32 `json:"consecutiveFailures,omitempty"`
 	// nextAttemptTime is when the operator tries again, by its own clock; absent
-	// unless it is waiting after a failure.
+	// unless it waits after a failure, for an API key that Reactor refused or
+	// limits, or because too many tokens were requested in a short time.
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 	// lastFailure describes the attempt that failed last; absent after a success.
 	LastFailure *FailedAttemptApplyConfiguration `json:"lastFailure,omitempty"`
