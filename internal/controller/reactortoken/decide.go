@@ -158,11 +158,9 @@ func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obs
 func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
 	held := seen.target.record
 	switch {
-	case (!seen.target.exists || held == nil) && seen.status.IssuedTime == nil && seen.status.DeliveredTokenID == "":
-		return causeNew
-	case !seen.target.exists:
-		return causeDeleted
-	case held == nil || seen.target.edited:
+	case !seen.target.exists || held == nil:
+		return causeOfLack(seen)
+	case seen.target.edited:
 		return causeEdited
 	case seen.clocks.until(held.ExpiresAt, held) <= 0:
 		return causeExpired
@@ -176,6 +174,18 @@ func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
 		return causeDue
 	default:
 		return causeNone
+	}
+}
+
+// causeOfLack says why there is no token: there has never been one, or it was taken away.
+func causeOfLack(seen *observation) cause {
+	switch {
+	case seen.status.IssuedTime == nil && seen.status.DeliveredTokenID == "":
+		return causeNew
+	case !seen.target.exists:
+		return causeDeleted
+	default:
+		return causeEdited
 	}
 }
 

@@ -39,8 +39,10 @@ const mostUntold = 16
 
 // writeStatus writes the status, once, if it changed, and then tells the events. It is written as a whole: a patch computed
 // against a cache that lags would leave out what has to be put back, and an apply what somebody else has set. The version is a
-// precondition, so that of two leaders the former one does not overwrite what it has not seen. What could not be written is remembered, and written in a later pass:
-// a backoff holds also while the API server does not take the status. It returns how soon the pass is to be repeated for that, or 0.
+// precondition, so that of two leaders the former one does not overwrite what it has not seen.
+//
+// What could not be written is remembered, and written in a later pass: a backoff holds also while the API server does not take
+// the status. It returns how soon the pass is to be repeated for that, or 0.
 func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, told reported) (again time.Duration, err error) {
 	before, version := mem.latestStatus(token)
 	written := mem.status == nil || mem.statusVersion != ""
