@@ -203,19 +203,18 @@ func TestAMissingRoleForRestartsIsToldAndCostsNoMint(t *testing.T) {
 	w := newWorld(t)
 	w.start("--allow-restart")
 	w.deployment("web")
-	w.create("web", restarting(v1alpha1.KindDeployment, "web"))
+	token := w.create("web", restarting(v1alpha1.KindDeployment, "web"))
 	first := w.waitUntilReady("web")
 	w.waitUntilDelivered("web")
 	mark := w.api.mark()
 	w.requestRenewal("web", "now")
 	second := w.waitForAnother("web", idOf(first))
-	eventually(t, "two refused attempts", func() error {
-		if count := len(w.api.since(mark, writeOf("PATCH", "deployments"))); count < 2 {
-			return fmt.Errorf("%d attempts", count)
-		}
-		return nil
-	})
+	w.waitForEvent(token.UID, "DeliveryRefused")
+	if count := len(w.api.since(mark, writeOf("PATCH", "deployments"))); count != 1 {
+		t.Errorf("%d attempts", count)
+	}
 	w.grant("watched-namespace/restart")
+	w.edit("web", restarting(v1alpha1.KindDeployment, "another")) // a new spec does not wait for the next attempt
 	w.waitUntilDelivered("web")
 	if _, id := w.rolledFor("web"); id != idOf(second) {
 		t.Error("the Deployment was not rolled once that was allowed")
