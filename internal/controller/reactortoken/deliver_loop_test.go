@@ -184,14 +184,20 @@ func TestTheStatusDoesNotWaitForADelivery(t *testing.T) {
 	})
 }
 
+// createPods creates so many running pods that mount the Secret.
+func (w *world) createPods(many int) {
+	w.Helper()
+	for range many {
+		pod := podWith("", mounting("web"))
+		pod.GenerateName = "web-"
+		w.create(pod)
+	}
+}
+
 func TestADeliveryToManyPodsHoldsNobodyUp(t *testing.T) {
 	const pods = 20 * podPatchRate
 	inWorld(t, func(w *world) {
-		for range pods {
-			pod := podWith("", mounting("web"))
-			pod.GenerateName = "web-"
-			w.create(pod)
-		}
+		w.createPods(pods)
 		w.passes = 1
 		w.create(newToken("web", prompt))
 		w.start()
@@ -316,11 +322,7 @@ func TestPromptDeliveryAnnotatesOnlyRunningPodsThatMountTheSecret(t *testing.T) 
 func TestManyPodsAreAnnotatedAtALimitedRate(t *testing.T) {
 	const pods = 3 * podPatchRate
 	inWorld(t, func(w *world) {
-		for range pods {
-			pod := podWith("", mounting("web"))
-			pod.GenerateName = "web-"
-			w.create(pod)
-		}
+		w.createPods(pods)
 		w.create(newToken("web", prompt))
 		var patched []time.Time
 		w.api.meddleWith(func(made call, do func() error) error {

@@ -47,33 +47,33 @@ func TestASecretIsPutRightAlsoWhileNoNewTokenCanBeHad(t *testing.T) {
 	}
 }
 
+// The operator comes back, and finds a Secret that drifted and a renewal that Reactor refuses.
 func TestASecretIsPutRightInThePassWhoseMintFails(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.create(newToken("web"))
-		w.start()
-		w.stop()
-		w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
-		w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
-		w.spoil()
-		w.start()
-		w.wantValid("web")
-		w.want("web", "Ready=True/TokenValid", "Renewed=False/RequestRefused")
-	})
-}
-
-func TestOfAMintAndARepairThatBothFailTheMintIsTold(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.create(newToken("web"))
-		w.start()
-		w.stop()
-		w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
-		w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
-		w.spoil()
-		w.api.meddleWith(forbidden)
-		w.start()
-		w.want("web", "Ready=True/TokenValid", "Renewed=False/RequestRefused")
-		w.wantMints(1)
-	})
+	for name, test := range map[string]struct {
+		meddle func(call, func() error) error
+		right  bool
+	}{
+		"and the API server takes it":                         {nil, true},
+		"and of two failures in one pass, the mint's is told": {forbidden, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.create(newToken("web"))
+				w.start()
+				w.stop()
+				w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
+				w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
+				w.spoil()
+				w.api.meddleWith(test.meddle)
+				w.start()
+				w.want("web", "Ready=True/TokenValid", "Renewed=False/RequestRefused")
+				if right := string(w.secret("web").Data[expiresAtKey]) != "0"; right != test.right {
+					t.Errorf("the Secret was put right: %t", right)
+				}
+				w.wantMints(1)
+			})
+		})
+	}
 }
 
 // A webhook that does not answer, and is to fail closed, refuses each write with a 500 or a 504.

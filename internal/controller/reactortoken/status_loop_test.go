@@ -83,12 +83,7 @@ func TestWhatCannotBeWrittenIntoTheStatusIsNotForgotten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.reactor.SetFaults(emulator.Fault{Status: test.status})
-				w.api.meddleWith(func(made call, do func() error) error {
-					if made.verb == "update status" {
-						return errAway
-					}
-					return do()
-				})
+				w.api.meddleWith(withoutStatus)
 				w.create(newToken("web"))
 				w.start()
 				w.pass(time.Hour)
@@ -105,12 +100,7 @@ func TestWhatCannotBeWrittenIntoTheStatusIsNotForgotten(t *testing.T) {
 
 func TestEventsWaitForTheStatusAndAreNotLost(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "update status" {
-				return errAway
-			}
-			return do()
-		})
+		w.api.meddleWith(withoutStatus)
 		w.create(newToken("web"))
 		w.start()
 		if got := w.eventsOf("web"); len(got) != 0 {
