@@ -39,6 +39,8 @@ type apiServer struct {
 
 	// cacheLag is how long a change takes to the operator's cache: its passes meet stale caches, as they do in a cluster.
 	cacheLag time.Duration
+	// tokensLag is how much longer a change of a ReactorToken takes: two watches keep no order between them.
+	tokensLag time.Duration
 
 	mu     sync.Mutex
 	calls  []call

@@ -13,6 +13,7 @@ import (
 type observation struct {
 	clocks      clocks
 	status      v1alpha1.ReactorTokenStatus // the newest: what was written last
+	gone        bool                        // the ReactorToken itself was deleted, and the cache does not show that yet
 	target      target
 	key         apiKey
 	claimedBy   string     // the name of the ReactorToken that has the better right to the target Secret
@@ -78,6 +79,7 @@ type check func(*v1alpha1.ReactorToken, *observation) *obstacle
 
 // targetChecks stand before anything is written. The first obstacle found is the one that is told.
 var targetChecks = []check{
+	gone,             // its Secret went with it, and must not come back
 	claimedByAnother, // an older ReactorToken writes this Secret
 	beingDeleted,     // it will be gone in a moment, and is written anew then
 	notOurs,          // somebody else's Secret is refused, unless it consents
@@ -180,13 +182,18 @@ func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
 // causeOfLack says why there is no token: there has never been one, or it was taken away.
 func causeOfLack(seen *observation) cause {
 	switch {
-	case seen.status.IssuedTime == nil && seen.status.DeliveredTokenID == "":
+	case !hadToken(&seen.status):
 		return causeNew
 	case !seen.target.exists:
 		return causeDeleted
 	default:
 		return causeEdited
 	}
+}
+
+// hadToken reports whether there has been a token before.
+func hadToken(status *v1alpha1.ReactorTokenStatus) bool {
+	return status.IssuedTime != nil || status.DeliveredTokenID != ""
 }
 
 // urgencyOf orders the mints when more are due than the rate allows.
@@ -235,6 +242,13 @@ func (o *observation) heldFits(token *v1alpha1.ReactorToken) bool {
 	}
 	minted := newRecord(o.held)
 	return clocksAt(o.clocks.now, o.held.token.ReceivedAt).until(minted.ExpiresAt, minted) > leastUsefulLife
+}
+
+func gone(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
+	if !seen.gone {
+		return nil
+	}
+	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending, "this ReactorToken is being deleted"}}
 }
 
 func claimedByAnother(token *v1alpha1.ReactorToken, seen *observation) *obstacle {

@@ -84,6 +84,7 @@ func failing(reason string, until time.Time) func(*observation) {
 
 // theObstacles are all that can stand before a mint, in the order in which they are told.
 var theObstacles = []situation{
+	{name: "Pending/later", seen: func(o *observation) { o.gone = true }},
 	{name: "SecretClaimed/user", seen: func(o *observation) { o.claimedBy = "older" }},
 	{name: "SecretTerminating/later", seen: func(o *observation) { o.target.terminating = true }},
 	{name: "SecretNotOwned/user", seen: func(o *observation) { o.target.ownership = ownershipForeign }},
@@ -168,7 +169,7 @@ func TestDecide(t *testing.T) {
 	absent := func(o *observation) { o.target = target{} }
 	heldToken := func(o *observation) { o.held = aHeldToken() }
 	suspend := func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }
-	noKey := theObstacles[5].seen
+	noKey := theObstacles[6].seen
 	due := func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" }
 	leaving := func(left time.Duration) func(*observation) {
 		return func(o *observation) { o.target.record = aRecord(func(r *record) { r.ExpiresAt = noon.Add(left) }) }
@@ -221,7 +222,7 @@ func TestDecide(t *testing.T) {
 		{name: "a Secret of a deleted namesake is on its way out", seen: []func(*observation){func(o *observation) { o.target.ownership = ownershipStale }},
 			want: "SecretTerminating/later"},
 
-		{name: "a held token is written, whatever stands before a mint", seen: []func(*observation){absent, heldToken, theObstacles[6].seen, theObstacles[8].seen},
+		{name: "a held token is written, whatever stands before a mint", seen: []func(*observation){absent, heldToken, theObstacles[7].seen, theObstacles[9].seen},
 			write: writeHeld, want: "Secret deleted"},
 		{name: "a held token is written without the key", seen: []func(*observation){absent, heldToken, noKey}, write: writeHeld, want: "Secret deleted"},
 		{name: "a held token is not written while suspended", token: suspend, seen: []func(*observation){absent, heldToken}, want: "Secret deleted Suspended/later"},
@@ -238,10 +239,10 @@ func TestDecide(t *testing.T) {
 		{name: "a held token with eleven seconds left is written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - leastUsefulLife - time.Second) }},
 			write: writeHeld, want: "Secret deleted"},
 
-		{name: "a spent budget does not hold a renewal", seen: []func(*observation){theObstacles[8].seen, func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }}, write: writeMint, want: "renewal due"},
-		{name: "a spent budget does not hold the successor of an expired token", seen: []func(*observation){theObstacles[8].seen, func(o *observation) { o.target.record.ExpiresAt = noon }},
+		{name: "a spent budget does not hold a renewal", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }}, write: writeMint, want: "renewal due"},
+		{name: "a spent budget does not hold the successor of an expired token", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.target.record.ExpiresAt = noon }},
 			write: writeMint, want: "token expired"},
-		{name: "a spent budget holds a first token", seen: []func(*observation){absent, theObstacles[8].seen, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
+		{name: "a spent budget holds a first token", seen: []func(*observation){absent, theObstacles[9].seen, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
 			want: "first token MintBudgetSpent/later"},
 
 		{name: "an instant that a fast clock has set does not count", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon.Add(mintBackoffCap+2*time.Second))},
@@ -297,6 +298,7 @@ func aHeldToken() *heldToken {
 // What is told says what to do: these are the sentences that people read in kubectl describe.
 func TestObstaclesSayWhatToDo(t *testing.T) {
 	for i, want := range []string{
+		`this ReactorToken is being deleted`,
 		`Secret "web" belongs to ReactorToken "older", which came first: choose another spec.secret.name`,
 		`Secret "web" is being deleted; it is written anew as soon as it is gone`,
 		`Secret "web" exists and is not this operator's: choose another spec.secret.name, delete the Secret, or allow it to be written with ` +

@@ -104,7 +104,11 @@ func listerWatcher(api *apiServer, of runtime.Object) toolscache.ListerWatcher {
 			return found, api.List(ctx, found)
 		},
 		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
-			lagging := &laggingWatch{from: opened, by: api.cacheLag, to: make(chan watch.Event), arrived: make(chan struct{}, 1), stopped: make(chan struct{})}
+			lag := api.cacheLag
+			if _, ok := of.(*v1alpha1.ReactorToken); ok {
+				lag += api.tokensLag
+			}
+			lagging := &laggingWatch{from: opened, by: lag, to: make(chan watch.Event), arrived: make(chan struct{}, 1), stopped: make(chan struct{})}
 			go lagging.take()
 			go lagging.pass()
 			return lagging, nil

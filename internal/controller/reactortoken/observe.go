@@ -30,6 +30,11 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 	if seen.target, err = r.observeTarget(ctx, token, mem, &seen.status); err != nil {
 		return nil, err
 	}
+	if !seen.target.exists && hadToken(&seen.status) {
+		if seen.gone, err = r.isGone(ctx, token); err != nil {
+			return nil, err
+		}
+	}
 	if seen.key, err = r.keys.look(ctx, token); err != nil {
 		return nil, err
 	}
@@ -46,6 +51,17 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 		seen.calmAt = refilledTo(mem.repairs, repairCalm, seen.clocks.now)
 	}
 	return seen, nil
+}
+
+// isGone asks whether the ReactorToken was deleted. Garbage collection takes its Secret then, and that may be seen before the
+// ReactorToken's own end: two watches keep no order between them.
+func (r *Reconciler) isGone(ctx context.Context, token *v1alpha1.ReactorToken) (bool, error) {
+	live := &v1alpha1.ReactorToken{}
+	err := r.live.Get(ctx, client.ObjectKeyFromObject(token), live)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("reading ReactorToken %s/%s: %w", token.Namespace, token.Name, err)
+	}
+	return err != nil || live.UID != token.UID || !live.DeletionTimestamp.IsZero(), nil
 }
 
 // observeTarget looks at the target Secret. The cached metadata is enough while it shows the version that we wrote or

@@ -129,6 +129,22 @@ func TestADeletedObjectTakesItsSecretAlongUnlessItIsRetained(t *testing.T) {
 	})
 }
 
+// Garbage collection is told of before the deletion that caused it.
+func TestASecretThatWentWithItsObjectIsNotWrittenAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.api.tokensLag = 10 * time.Second
+		w.create(newToken("web"))
+		w.start()
+		w.pass(w.api.tokensLag)
+		w.remove(w.token("web"))
+		w.pass(time.Minute)
+		w.wantMints(1)
+		if w.secret("web") != nil {
+			t.Error("the Secret came back")
+		}
+	})
+}
+
 func TestAnObjectThatIsBeingDeletedGetsNoToken(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web", func(token *v1alpha1.ReactorToken) { token.Finalizers = []string{"example.com/slow"} }))
