@@ -58,10 +58,13 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 func (r *Reconciler) isGone(ctx context.Context, token *v1alpha1.ReactorToken) (bool, error) {
 	live := &v1alpha1.ReactorToken{}
 	err := r.live.Get(ctx, client.ObjectKeyFromObject(token), live)
-	if client.IgnoreNotFound(err) != nil {
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
 		return false, fmt.Errorf("reading ReactorToken %s/%s: %w", token.Namespace, token.Name, err)
 	}
-	return err != nil || live.UID != token.UID || !live.DeletionTimestamp.IsZero(), nil
+	return live.UID != token.UID || !live.DeletionTimestamp.IsZero(), nil
 }
 
 // observeTarget looks at the target Secret. The cached metadata is enough while it shows the version that we wrote or
