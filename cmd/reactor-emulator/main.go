@@ -38,17 +38,21 @@ type settings struct {
 	keys            []string
 	defaultLifetime time.Duration
 	ceiling         time.Duration
+	quotas          emulator.Quotas
 	logLevel        slog.Level
 }
 
 // parse reads the flags, and the keys of the environment.
 func parse(args []string, moreKeys string) (settings, error) {
-	var s settings
+	s := settings{quotas: emulator.DefaultQuotas}
 	flags := pflag.NewFlagSet("reactor-emulator", pflag.ContinueOnError)
 	flags.StringVar(&s.listen, "listen", "127.0.0.1:8090", "The `address` to listen on. Whoever reaches it can add API keys.")
 	flags.StringArrayVar(&s.keys, "key", nil, "An API `key` that is known; repeat it for more. Also "+keysVariable+", separated by commas.")
 	flags.DurationVar(&s.defaultLifetime, "default-lifetime", emulator.DefaultCeiling, "The lifetime of a token when none is asked for.")
 	flags.DurationVar(&s.ceiling, "ceiling", emulator.DefaultCeiling, "The longest lifetime of a token; longer wishes are shortened.")
+	flags.IntVar(&s.quotas.Concurrent, "concurrent-sessions", s.quotas.Concurrent, "How many sessions may be open at once; 0 sets no limit.")
+	flags.IntVar(&s.quotas.StartsPerMinute, "session-starts-per-minute", s.quotas.StartsPerMinute,
+		"How many sessions may be started in a minute; 0 sets no limit.")
 	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "The lowest `level` that is logged: DEBUG, INFO, WARN or ERROR.")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -58,6 +62,9 @@ func parse(args []string, moreKeys string) (settings, error) {
 	}
 	if min(s.defaultLifetime, s.ceiling) < time.Second {
 		return s, errors.New("--default-lifetime and --ceiling must be at least 1s")
+	}
+	if min(s.quotas.Concurrent, s.quotas.StartsPerMinute) < 0 {
+		return s, errors.New("--concurrent-sessions and --session-starts-per-minute must not be negative")
 	}
 	s.keys = append(s.keys, strings.FieldsFunc(moreKeys, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })...)
 	return s, nil
@@ -70,7 +77,7 @@ func run(ctx context.Context, args []string, moreKeys string, out io.Writer) err
 		return err
 	}
 	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.logLevel}))
-	handler := emulator.New(emulator.Options{Keys: s.keys, DefaultLifetime: s.defaultLifetime, Ceiling: s.ceiling, Logger: log})
+	handler := emulator.New(emulator.Options{Keys: s.keys, DefaultLifetime: s.defaultLifetime, Ceiling: s.ceiling, Quotas: &s.quotas, Logger: log})
 	listener, err := net.Listen("tcp", s.listen)
 	if err != nil {
 		return err

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
 func TestFlagsAreRead(t *testing.T) {
@@ -23,12 +25,15 @@ func TestFlagsAreRead(t *testing.T) {
 		want      settings
 		wantError string
 	}{
-		{name: "none", want: settings{listen: "127.0.0.1:8090", defaultLifetime: 6 * time.Hour, ceiling: 6 * time.Hour}},
-		{name: "all", args: []string{"--listen=:0", "--key=rk_a", "--key=rk_b", "--default-lifetime=1h", "--ceiling=2h", "--log-level=ERROR"},
+		{name: "none", want: settings{listen: "127.0.0.1:8090", defaultLifetime: 6 * time.Hour, ceiling: 6 * time.Hour, quotas: emulator.DefaultQuotas}},
+		{name: "all", args: []string{"--listen=:0", "--key=rk_a", "--key=rk_b", "--default-lifetime=1h", "--ceiling=2h", "--log-level=ERROR",
+			"--concurrent-sessions=0", "--session-starts-per-minute=60"},
 			moreKeys: "rk_c, rk_d,",
-			want:     settings{listen: ":0", keys: []string{"rk_a", "rk_b", "rk_c", "rk_d"}, defaultLifetime: time.Hour, ceiling: 2 * time.Hour, logLevel: 8}},
+			want: settings{listen: ":0", keys: []string{"rk_a", "rk_b", "rk_c", "rk_d"}, defaultLifetime: time.Hour, ceiling: 2 * time.Hour, logLevel: 8,
+				quotas: emulator.Quotas{StartsPerMinute: 60, StartBurst: 3}}},
 		{name: "an argument", args: []string{"serve"}, wantError: "there are only flags, no arguments"},
 		{name: "an unknown flag", args: []string{"--what"}, wantError: "unknown flag: --what"},
+		{name: "a negative quota", args: []string{"--concurrent-sessions=-1"}, wantError: "--concurrent-sessions and --session-starts-per-minute must not be negative"},
 		{name: "no lifetime", args: []string{"--ceiling=0"}, wantError: "--default-lifetime and --ceiling must be at least 1s"},
 	}
 	for _, test := range tests {

@@ -27,8 +27,27 @@ func (e *Emulator) control(mux *http.ServeMux) {
 		"DELETE /_emulator/keys":   e.deleteKey,
 		"PUT /_emulator/lifetimes": e.putLifetimes,
 		"PUT /_emulator/clock":     e.putClock,
+
+		"PUT /_emulator/quotas":        e.putQuotas,
+		"PUT /_emulator/session-times": e.putSessionTimes,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { e.serveControl(w, r, handle) })
+	}
+}
+
+// sessionControl adds what happens to a session without its client's doing.
+func (e *Emulator) sessionControl(mux *http.ServeMux) {
+	for pattern, happen := range map[string]func(string) bool{
+		"POST /_emulator/sessions/{id}/drop": e.Drop,
+		"POST /_emulator/sessions/{id}/end":  e.EndSession,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			answer := done
+			if !happen(r.PathValue("id")) {
+				answer = notFound("there is no such session, or nothing of it is left to end").reply()
+			}
+			e.writeReply(w, answer, Fault{})
+		})
 	}
 }
 
@@ -70,6 +89,7 @@ func (i *interval) UnmarshalText(text []byte) error {
 
 // faultJSON is a Fault on the control endpoint.
 type faultJSON struct {
+	Route            string    `json:"route"`
 	Key              string    `json:"key"`
 	Model            string    `json:"model"`
 	Times            int       `json:"times"`
@@ -91,7 +111,7 @@ type faultJSON struct {
 
 func (f faultJSON) fault() Fault {
 	return Fault{
-		Key: f.Key, Model: f.Model, Times: f.Times,
+		Route: f.Route, Key: f.Key, Model: f.Model, Times: f.Times,
 		Latency: time.Duration(f.Latency), Hang: f.Hang, Cut: f.Cut,
 		Status: f.Status, Body: f.Body, PadTo: f.PadTo, RedirectTo: f.RedirectTo,
 		RetryAfter: time.Duration(f.RetryAfter), RetryAfterAsDate: f.RetryAfterAsDate,
@@ -144,7 +164,7 @@ func (e *Emulator) deleteKey(decoder *json.Decoder) (reply, error) {
 		return reply{}, errors.New("give either key or fingerprint")
 	}
 	if !e.revoke(body.Fingerprint + Fingerprint(body.Key)) {
-		return problem{http.StatusNotFound, "not_found", "the key is not known"}.reply(), nil
+		return notFound("the key is not known").reply(), nil
 	}
 	return done, nil
 }
@@ -161,6 +181,37 @@ func (e *Emulator) putLifetimes(decoder *json.Decoder) (reply, error) {
 		return reply{}, errors.New("default and ceiling must both be at least 1s")
 	}
 	e.SetLifetimes(time.Duration(body.Default), time.Duration(body.Ceiling))
+	return done, nil
+}
+
+func (e *Emulator) putQuotas(decoder *json.Decoder) (reply, error) {
+	var body struct {
+		Concurrent      int `json:"concurrent"`
+		StartsPerMinute int `json:"starts_per_minute"`
+		StartBurst      int `json:"start_burst"`
+	}
+	if err := decode(decoder, &body); err != nil {
+		return reply{}, err
+	}
+	if min(body.Concurrent, body.StartsPerMinute, body.StartBurst) < 0 {
+		return reply{}, errors.New("quotas must not be negative; 0 sets no limit")
+	}
+	e.SetQuotas(Quotas(body))
+	return done, nil
+}
+
+func (e *Emulator) putSessionTimes(decoder *json.Decoder) (reply, error) {
+	var body struct {
+		ReadyAfter      interval `json:"ready_after"`
+		ReconnectWindow interval `json:"reconnect_window"`
+	}
+	if err := decode(decoder, &body); err != nil {
+		return reply{}, err
+	}
+	if min(body.ReadyAfter, body.ReconnectWindow) < 0 {
+		return reply{}, errors.New("ready_after and reconnect_window must not be negative")
+	}
+	e.SetSessionTimes(time.Duration(body.ReadyAfter), time.Duration(body.ReconnectWindow))
 	return done, nil
 }
 

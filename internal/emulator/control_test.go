@@ -101,7 +101,8 @@ func TestTheLedgerAndHealthAreServed(t *testing.T) {
 	if got := send(t, e, "GET", "/_emulator/healthz", "", ""); got.status != 200 || got.body != `{"status":"ok"}` {
 		t.Errorf("healthz: %d %s", got.status, got.body)
 	}
-	if got := send(t, e, "GET", "/_emulator/ledger", "", ""); got.body != `{"mints":0,"mints_by_key":{},"calls":[]}` {
+	if got := send(t, e, "GET", "/_emulator/ledger", "", ""); got.body != `{"mints":0,"mints_by_key":{},"calls":[],`+
+		`"open_sessions":0,"most_open_sessions":0,"billed_seconds":0,"sessions":[],"session_calls":[]}` {
 		t.Errorf("an empty ledger is %s", got.body)
 	}
 	mint(t, e, `{"expires_after":3600,"authorization_details":[{"type":"session","resources":{"models":{"match":["m"]}}}]}`)
@@ -116,6 +117,7 @@ func TestTheLedgerAndHealthAreServed(t *testing.T) {
 		"mints": 1.0, "mints_by_key": map[string]any{Fingerprint(testKey): 1.0},
 		"calls": []any{map[string]any{"time": "2026-11-23T12:00:00.25Z", "key": Fingerprint(testKey), "status": 200.0,
 			"requested_seconds": 3600.0, "granted_seconds": 3600.0, "models": []any{"m"}}},
+		"open_sessions": 0.0, "most_open_sessions": 0.0, "billed_seconds": 0.0, "sessions": []any{}, "session_calls": []any{},
 	}
 	if diff := cmp.Diff(want, ledger); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

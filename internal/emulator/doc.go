@@ -10,9 +10,23 @@
 //
 // The body may be absent, null, or an object with expires_after (whole seconds; shortened to the ceiling without an
 // error) and authorization_details. Answers are 400 for a body that breaks the rules, 401 for an unknown key, and 403
-// for a token that is to be bound to a session, since there are none. Errors look like this:
+// for a token that is to be bound to a session that does not exist, is over or of another model. Errors look like this:
 //
 //	{"error":"invalid_api_key","message":"the API key is not known"}
+//
+// POST /sessions starts a session with a token (Authorization: Bearer eyJ…), and answers as the JavaScript SDK 2.9.0 needs it:
+//
+//	{"session_id":"3b1c…","state":"CREATED","cluster":"emulator-1","model":{"name":"reactor/helios"},
+//	 "server_info":{"server_version":"emulator-1.0.0"}}
+//
+// GET /sessions/{id} shows it; when it is ready, the answer has selected_transport and capabilities too. DELETE ends it, and
+// answers 404 when it is over already. A token with a scope may start sessions of its models, as many as max_sessions says in
+// all its life, and act on those that it started or was bound to; everything else is 403. A session ends by DELETE, when
+// max_session_duration_seconds are over, or when its connection dropped and nobody came back; until then it is billed, idle or
+// not. Beyond the account's quotas, POST /sessions answers 429 with Retry-After.
+//
+// Connections are negotiated up to the point where media would start, in the form of the JavaScript SDK up to 2.11 and in that
+// of later ones and of Python: an offer is taken with 202, and polls for the answer get 202 for ever.
 //
 // # The control endpoint
 //
@@ -22,15 +36,23 @@
 //
 //	GET    /_emulator/healthz    {"status":"ok"}
 //	GET    /_emulator/ledger     {"mints":1,"mints_by_key":{"5e88…":1},"calls":[{"time":"…","key":"5e88…","status":200,
-//	                             "requested_seconds":3600,"granted_seconds":3600,"models":["reactor/helios"],"jti":"…"}]}
+//	                             "requested_seconds":3600,"granted_seconds":3600,"models":["reactor/helios"],"jti":"…"}],
+//	                             "open_sessions":1,"most_open_sessions":1,"billed_seconds":12.5,"sessions":[{"id":"3b1c…",
+//	                             "key":"5e88…","jti":"…","model":"reactor/helios","state":"ACTIVE","created":"…",
+//	                             "billed_seconds":12.5}],"session_calls":[{"time":"…","route":"POST /sessions","status":201,
+//	                             "session":"3b1c…","model":"reactor/helios","jti":"…","key":"5e88…"}]}
 //	PUT    /_emulator/faults     {"faults":[{"times":2,"status":503,"retry_after":"30s"}]}    → 204, replaces all
 //	DELETE /_emulator/faults     → 204
 //	POST   /_emulator/keys       {"key":"rk_…"}    → {"fingerprint":"5e88…"}
 //	DELETE /_emulator/keys       {"key":"rk_…"} or {"fingerprint":"5e88…"}    → 204, or 404
 //	PUT    /_emulator/lifetimes  {"default":"6h","ceiling":"6h"}    → 204
 //	PUT    /_emulator/clock      {"offset":"-90s"}    → 204, shifts Date, iat, exp and expires_at
+//	PUT    /_emulator/quotas     {"concurrent":5,"starts_per_minute":10,"start_burst":3}    → 204; 0 sets no limit
+//	PUT    /_emulator/session-times        {"ready_after":"500ms","reconnect_window":"30s"}    → 204
+//	POST   /_emulator/sessions/{id}/drop   → 204, or 404; its connection is lost
+//	POST   /_emulator/sessions/{id}/end    → 204, or 404; Reactor ends it
 //
-// The members of a fault are those of Fault: key, model, times; latency, hang, cut; status, body, pad_to, redirect_to;
+// The members of a fault are those of Fault: route (a pattern, such as "DELETE /sessions/{id}"), key, model, times; latency, hang, cut; status, body, pad_to, redirect_to;
 // retry_after, retry_after_as_date; omit_jwt, omit_expires_at, expires_in; date_skew, omit_date.
 //
 // Tokens are never served over the control endpoint, and neither keys nor tokens are logged.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 )
 
@@ -32,6 +33,9 @@ type Options struct {
 
 	// DefaultLifetime is granted when none is asked for; DefaultCeiling when 0. The ceiling bounds it.
 	DefaultLifetime time.Duration
+
+	// Quotas limit the account's sessions; DefaultQuotas when nil.
+	Quotas *Quotas
 
 	// Random is where token ids and the signing key come from; crypto/rand when nil.
 	Random io.Reader
@@ -56,6 +60,14 @@ type Emulator struct {
 	faults          []Fault
 	calls           []Call
 	issued          []string
+	mintedWith      map[string]string // fingerprint of the API key, by token id
+
+	sessions        map[string]*session // by id
+	sessionCalls    []*SessionCall
+	quotas          Quotas
+	starts          *rate.Limiter // of sessions; nil without a limit
+	readyAfter      time.Duration
+	reconnectWindow time.Duration
 }
 
 // New returns an emulator.
@@ -65,6 +77,9 @@ func New(options Options) *Emulator {
 		account: options.Account,
 		log:     options.Logger,
 		keys:    map[string]bool{},
+
+		mintedWith: map[string]string{},
+		sessions:   map[string]*session{},
 	}
 	if e.clock == nil {
 		e.clock = clock.RealClock{}
@@ -82,6 +97,11 @@ func New(options Options) *Emulator {
 	e.signer = newSigner(random)
 	e.handler = e.routes()
 	e.SetLifetimes(options.DefaultLifetime, options.Ceiling)
+	e.SetSessionTimes(DefaultReadyAfter, DefaultReconnectWindow)
+	e.SetQuotas(DefaultQuotas)
+	if options.Quotas != nil {
+		e.SetQuotas(*options.Quotas)
+	}
 	for _, key := range options.Keys {
 		e.AddKey(key)
 	}
@@ -94,14 +114,16 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler
 // routes lists what is served.
 func (e *Emulator) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /tokens", e.serveTokens)
+	mux.HandleFunc(tokensRoute, e.serveTokens)
 	mux.HandleFunc("/tokens", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 		e.writeReply(w, problem{http.StatusMethodNotAllowed, "method_not_allowed", "use POST"}.reply(), Fault{})
 	})
+	e.sessionRoutes(mux)
 	e.control(mux)
+	e.sessionControl(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		e.writeReply(w, problem{http.StatusNotFound, "not_found", "there is nothing here"}.reply(), Fault{})
+		e.writeReply(w, notFound("there is nothing here").reply(), Fault{})
 	})
 	return mux
 }

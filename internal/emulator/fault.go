@@ -11,16 +11,20 @@ import (
 // longestPad bounds how far a fault inflates an answer.
 const longestPad = 64 << 20
 
-// Fault makes calls to /tokens go wrong. The first fault in the list that matches a call and is not used up has its
-// way; members that do not exclude each other act together.
+// Fault makes calls go wrong. The first fault in the list that matches a call and is not used up has its way; members
+// that do not exclude each other act together.
 //
-// Status, Body, RedirectTo and Hang answer instead of minting. With the others a token is minted and counted, and what
-// reaches the client of it is changed.
+// Status, Body, RedirectTo and Hang answer instead of doing what is asked for. With the others it is done and written down, and
+// what reaches the client of it is changed: with Cut on "POST /sessions" a session is started of which nobody knows the id.
 type Fault struct {
-	// Key is the fingerprint of the API key whose calls are meant; empty for all.
+	// Route is the pattern of the route that is meant, such as "DELETE /sessions/{id}"; "POST /tokens" when empty. The package's
+	// documentation lists them.
+	Route string
+
+	// Key is the fingerprint of the API key whose calls are meant, or those with its tokens; empty for all.
 	Key string
 
-	// Model is a model that the request's scope must name; empty for all.
+	// Model is a model that the request's scope must name, or that the session must be of; empty for all.
 	Model string
 
 	// Times is how many calls go wrong; 0 for all until the faults are cleared.
@@ -72,6 +76,8 @@ type Fault struct {
 // Validate says why no server could behave this way.
 func (f Fault) Validate() error {
 	switch {
+	case f.Route != "" && f.Route != tokensRoute && f.Route != startRoute && sessionAnswers[f.Route] == nil:
+		return fmt.Errorf("route %q is not one that is served", f.Route)
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
 		return fmt.Errorf("status %d is not between 200 and 599", f.Status)
 	case f.Times < 0 || f.Latency < 0 || f.RetryAfter < 0:
@@ -83,8 +89,8 @@ func (f Fault) Validate() error {
 }
 
 // matches tells whether a call is meant.
-func (f Fault) matches(key string, models []string) bool {
-	return (f.Key == "" || f.Key == key) && (f.Model == "" || slices.Contains(models, f.Model))
+func (f Fault) matches(route, key string, models []string) bool {
+	return (f.Route == route || f.Route == "" && route == tokensRoute) && (f.Key == "" || f.Key == key) && (f.Model == "" || slices.Contains(models, f.Model))
 }
 
 // replaces tells whether something else than a token is answered.
@@ -125,9 +131,9 @@ func (e *Emulator) SetFaults(faults ...Fault) {
 func (e *Emulator) ClearFaults() { e.SetFaults() }
 
 // takeFault returns the fault that a call meets, and counts it.
-func (e *Emulator) takeFault(key string, models []string) (Fault, bool) {
+func (e *Emulator) takeFault(route, key string, models []string) (Fault, bool) {
 	for i, fault := range e.faults {
-		if !fault.matches(key, models) {
+		if !fault.matches(route, key, models) {
 			continue
 		}
 		if fault.Times == 1 {

@@ -65,6 +65,10 @@ func badRequest(message string) problem {
 	return problem{http.StatusBadRequest, "invalid_request", message}
 }
 
+func notFound(message string) problem {
+	return problem{http.StatusNotFound, "not_found", message}
+}
+
 // parseTokenRequest reads a body. On a problem it still returns what it understood, for the ledger and for faults.
 func parseTokenRequest(body []byte) (tokenRequest, problem) {
 	body = bytes.TrimSpace(body)
@@ -140,14 +144,10 @@ func within(bound *int64, least, most int64) bool {
 	return bound == nil || least <= *bound && *bound <= most
 }
 
-// checkBind refuses every binding: a bound session must exist, and there are no sessions here.
+// checkBind refuses an empty list. Whether the sessions that it names exist is another question: see mayBind.
 func checkBind(detail AuthorizationDetail) problem {
-	sessions := detail.Resources.Sessions
-	switch {
-	case sessions == nil:
-		return problem{}
-	case len(sessions.Bind) == 0:
+	if sessions := detail.Resources.Sessions; sessions != nil && len(sessions.Bind) == 0 {
 		return badRequest("authorization_details: resources.sessions.bind must not be empty")
 	}
-	return problem{http.StatusForbidden, "forbidden", "a bound session is closed, not yours, or of another model"}
+	return problem{}
 }

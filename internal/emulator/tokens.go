@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	tokensRoute  = "POST /tokens"
 	apiKeyHeader = "Reactor-API-Key"
 
 	// maxRequestBytes bounds the body of every request.
@@ -78,7 +79,7 @@ func (e *Emulator) meet(key string, request tokenRequest) (int, Fault) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	models := request.models()
-	fault, faulted := e.takeFault(key, models)
+	fault, faulted := e.takeFault(tokensRoute, key, models)
 	return e.arrive(Call{Time: e.now(), Key: key, Requested: request.lifetime, Models: models, Faulted: faulted}), fault
 }
 
@@ -115,6 +116,10 @@ func (e *Emulator) answer(place int, request tokenRequest, found problem, fault 
 	case found != (problem{}):
 		answer = found.reply()
 	default:
+		if found = e.mayBind(request.details); found != (problem{}) {
+			answer = found.reply()
+			break
+		}
 		answer = e.mint(call, request, fault)
 	}
 	call.Status = answer.status
@@ -150,6 +155,7 @@ func (e *Emulator) mint(call *Call, request tokenRequest, fault Fault) reply {
 		AuthorizationDetails: request.details,
 	})
 	e.issued = append(e.issued, token)
+	e.mintedWith[call.JTI] = call.Key
 	members := map[string]any{"jwt": token, "expires_at": expires.Unix()}
 	if fault.OmitJWT {
 		delete(members, "jwt")

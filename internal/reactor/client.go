@@ -60,7 +60,7 @@ type Options struct {
 
 // Client calls Reactor's API. It is safe for concurrent use.
 type Client struct {
-	tokensURL string
+	baseURL   string
 	userAgent string
 	timeout   time.Duration
 	transport http.RoundTripper
@@ -84,7 +84,7 @@ func NewClient(options Options) (*Client, error) {
 		return nil, errors.New("timeout: it is negative")
 	}
 	client := &Client{
-		tokensURL: base + "/tokens",
+		baseURL:   base,
 		userAgent: defaultUserAgent,
 		timeout:   DefaultTimeout,
 		transport: transport,

@@ -52,16 +52,16 @@ func TestNewClientRefusesWhatCannotWork(t *testing.T) {
 
 func TestTheAddressKeepsItsPathAndLosesItsTrailingSlashes(t *testing.T) {
 	for base, want := range map[string]string{
-		"https://api.reactor.inc":          "https://api.reactor.inc/tokens",
-		"https://api.reactor.inc//":        "https://api.reactor.inc/tokens",
-		"http://proxy.internal:80/reactor": "http://proxy.internal:80/reactor/tokens",
+		"https://api.reactor.inc":          "https://api.reactor.inc",
+		"https://api.reactor.inc//":        "https://api.reactor.inc",
+		"http://proxy.internal:80/reactor": "http://proxy.internal:80/reactor",
 	} {
 		client, err := NewClient(Options{BaseURL: base})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if client.tokensURL != want {
-			t.Errorf("%s becomes %s, want %s", base, client.tokensURL, want)
+		if client.baseURL != want {
+			t.Errorf("%s becomes %s, want %s", base, client.baseURL, want)
 		}
 	}
 }

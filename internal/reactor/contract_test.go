@@ -1,6 +1,7 @@
 package reactor_test
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -251,23 +252,24 @@ func TestContractWithTheEmulatorOverASocket(t *testing.T) {
 // TestContractWithTheRealService runs when REACTOR_API_KEY is set. It mints two tokens of one minute and starts no
 // session. REACTOR_API_URL and REACTOR_MODEL replace the service and the model.
 func TestContractWithTheRealService(t *testing.T) {
-	key := reactor.Secret(os.Getenv("REACTOR_API_KEY"))
-	if key == "" {
+	if os.Getenv("REACTOR_API_KEY") == "" {
 		t.Skip("REACTOR_API_KEY is not set")
 	}
-	orElse := func(variable, otherwise string) string {
-		if value := os.Getenv(variable); value != "" {
-			return value
-		}
-		return otherwise
-	}
-	by := service{baseURL: orElse("REACTOR_API_URL", reactor.DefaultBaseURL), key: key, model: orElse("REACTOR_MODEL", "reactor/helios")}
 	for _, test := range contract {
 		t.Run(test.name, func(t *testing.T) {
 			if test.emulatorOnly != "" {
 				t.Skip("only against the emulator: " + test.emulatorOnly)
 			}
-			test.run(t, by)
+			test.run(t, realService())
 		})
+	}
+}
+
+// realService is the service that the environment names.
+func realService() service {
+	return service{
+		baseURL: cmp.Or(os.Getenv("REACTOR_API_URL"), reactor.DefaultBaseURL),
+		key:     reactor.Secret(os.Getenv("REACTOR_API_KEY")),
+		model:   cmp.Or(os.Getenv("REACTOR_MODEL"), "reactor/helios"),
 	}
 }

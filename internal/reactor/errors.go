@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -9,8 +10,11 @@ import (
 	"time"
 )
 
-// Error is why a call gave no token. Its text may stand in a condition: one line, bounded, without secrets.
+// Error is why a call failed. Its text may stand in a condition: one line, bounded, without secrets.
 type Error struct {
+	// doing is what was attempted; minting a token when empty.
+	doing string
+
 	// Class says whose matter the failure is.
 	Class Class
 
@@ -31,7 +35,7 @@ type Error struct {
 // Error says what was attempted and what came of it.
 func (e *Error) Error() string {
 	var text strings.Builder
-	text.WriteString("minting a token")
+	text.WriteString(cmp.Or(e.doing, "minting a token"))
 	if e.StatusCode != 0 {
 		text.WriteString(": Reactor answered " + strings.TrimSpace(strconv.Itoa(e.StatusCode)+" "+http.StatusText(e.StatusCode)))
 	}

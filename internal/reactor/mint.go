@@ -64,36 +64,49 @@ func (c *Client) Mint(ctx context.Context, req MintRequest) (Token, error) {
 	if refusal := validate(req); refusal != nil {
 		return Token{}, refusal
 	}
+	body, seen, failure := c.ask(ctx, req.APIKey, func(bounded context.Context) (*http.Request, error) { return c.newRequest(bounded, req) })
+	if failure != nil {
+		return Token{}, failure
+	}
+	token, err := tokenFrom(body, seen)
+	if err != nil {
+		return Token{}, unusable(seen.response, err)
+	}
+	return token, nil
+}
+
+// ask sends one request and reads the answer to it. The secret is what the request carries; it is taken out of all that is told.
+func (c *Client) ask(
+	ctx context.Context, secret Secret, build func(context.Context) (*http.Request, error),
+) (body []byte, seen exchange, failure *Error) {
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	request, err := c.newRequest(bounded, req)
+	request, err := build(bounded)
 	if err != nil {
-		return Token{}, &Error{Class: ClassUnavailable, Err: because("build the request", err, req.APIKey)}
+		return nil, exchange{}, &Error{Class: ClassUnavailable, Err: because("build the request", err, secret)}
 	}
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("User-Agent", c.userAgent)
 	sent := c.clock.Now()
 	// A round trip and not http.Client: a client follows redirects, and when told not to, it still fails in its own way
 	// on a Location that does not parse.
 	response, err := c.transport.RoundTrip(request)
 	if err != nil {
-		return Token{}, c.unanswered(ctx, bounded, err, req.APIKey)
+		return nil, exchange{}, c.unanswered(ctx, bounded, err, secret)
 	}
 	defer func() { _ = response.Body.Close() }()
-	seen := exchange{sent: sent, received: c.clock.Now(), response: response}
+	seen = exchange{sent: sent, received: c.clock.Now(), response: response}
 	if class := classOfStatus(response.StatusCode); class != ClassNone {
-		return Token{}, refusedWith(class, seen, req.APIKey)
+		return nil, seen, refusedWith(class, seen, secret)
 	}
-	body, err := readAnswer(response.Body, req.APIKey)
+	body, err = readAnswer(response.Body, secret)
 	if err != nil && bounded.Err() != nil {
-		return Token{}, c.unanswered(ctx, bounded, err, req.APIKey)
+		return nil, seen, c.unanswered(ctx, bounded, err, secret)
 	}
 	if err != nil {
-		return Token{}, unusable(response, err)
+		return nil, seen, unusable(response, err)
 	}
-	token, err := tokenFrom(body, seen)
-	if err != nil {
-		return Token{}, unusable(response, err)
-	}
-	return token, nil
+	return body, seen, nil
 }
 
 // validate refuses what can only fail, before a key leaves the process. A scope without models must not be left to the
@@ -122,14 +135,12 @@ func (c *Client) newRequest(ctx context.Context, req MintRequest) (*http.Request
 	if err != nil {
 		return nil, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.tokensURL, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.baseURL+"/tokens", bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set(apiKeyHeader, req.APIKey.Reveal())
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Accept", "application/json")
-	request.Header.Set("User-Agent", c.userAgent)
 	return request, nil
 }
 
@@ -195,7 +206,7 @@ func refusedWith(class Class, seen exchange, key Secret) *Error {
 		Excerpt:    excerptOf(string(body), key),
 	}
 	if failure.StatusCode >= 300 && failure.StatusCode <= 399 {
-		failure.Err = errors.New("redirects are not followed, because the API key would go along")
+		failure.Err = errors.New("redirects are not followed, because the credential would go along")
 	}
 	return failure
 }

@@ -152,7 +152,7 @@ func TestARefusalIsToldWithItsStatusAndARedactedExcerpt(t *testing.T) {
 		{"with an endless body", 400, endless{}, ClassRequestRefused,
 			`minting a token: Reactor answered 400 Bad Request: ` + strings.Repeat("x", 253) + "…"},
 		{"by a redirect", 307, http.NoBody, ClassRequestRefused,
-			`minting a token: Reactor answered 307 Temporary Redirect: redirects are not followed, because the API key would go along`},
+			`minting a token: Reactor answered 307 Temporary Redirect: redirects are not followed, because the credential would go along`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
