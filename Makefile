@@ -62,6 +62,12 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
 	go test -C test/cluster -race $(ARGS) ./...
 
+.PHONY: sdk
+sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 and npm).
+	CGO_ENABLED=0 go build -o bin/ ./cmd/reactor-emulator
+	npm --prefix test/sdk ci
+	REACTOR_EMULATOR=$(CURDIR)/bin/reactor-emulator npm --prefix test/sdk test
+
 ##@ Develop
 
 .PHONY: build
@@ -135,7 +141,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test.
+ci: ## All that a change must pass: verify, lint, test, sdk.
 	@.ci/run
 
 ##@ Install

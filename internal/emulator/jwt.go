@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
 )
 
 // Claims are what a token of the emulator says: sub (the account), iat, exp, jti, and its scope, which is empty for a
@@ -39,6 +40,15 @@ func (s signer) bytes(count int) []byte {
 
 // newID returns a token id.
 func (s signer) newID() string { return hex.EncodeToString(s.bytes(16)) }
+
+// newUUID returns a session's id.
+func (s signer) newUUID() string {
+	id, err := uuid.NewRandomFromReader(s.random)
+	if err != nil {
+		panic(fmt.Sprintf("emulator: read random bytes: %v", err))
+	}
+	return id.String()
+}
 
 // sign returns the token with these claims.
 func (s signer) sign(claims Claims) string {

@@ -7,8 +7,6 @@ import (
 	"io"
 	"net/http"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 const (
@@ -201,7 +199,7 @@ func (e *Emulator) startSession(call *sessionCall, _ *http.Request) reply {
 		return *over
 	}
 	s := &session{
-		id: uuid.UUID(e.signer.bytes(16)).String(), key: call.grant.key, jti: call.grant.jti, model: name,
+		id: e.signer.newUUID(), key: call.grant.key, jti: call.grant.jti, model: name,
 		created: call.now, ready: call.now.Add(e.readyAfter), longest: longest, window: e.reconnectWindow,
 	}
 	e.sessions[s.id] = s
