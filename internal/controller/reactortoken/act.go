@@ -76,13 +76,13 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 func (r *Reconciler) mint(
 	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, why cause, done *outcome,
 ) {
-	place := ticket{client.ObjectKeyFromObject(token), seen.key.fingerprint, urgencyOf(why, seen)}
+	place := ticket{client.ObjectKeyFromObject(token), seen.key.Fingerprint, urgencyOf(why, seen)}
 	said, gate := r.admission.admit(place, seen.clocks.now)
 	if said != admitted {
 		done.waiting = waitObstacle(token, said, gate)
 		return
 	}
-	key, current, err := r.keys.read(ctx, token)
+	key, current, err := r.keys.Read(ctx, token.Namespace, token.Spec.APIKeySecretRef)
 	if err != nil || current != seen.key {
 		r.admission.answered(place, answerNone, 0, r.clock.Now())
 		done.retry, done.again = err, true
@@ -104,7 +104,7 @@ func (r *Reconciler) mint(
 	}
 	mem.held = &heldToken{
 		token: minted, tokenID: uuid.NewString(), requestHash: requestHash(&token.Spec),
-		keyFingerprint: seen.key.fingerprint, renewRequest: renewRequestOf(token),
+		keyFingerprint: seen.key.Fingerprint, renewRequest: renewRequestOf(token),
 	}
 	seen.held = mem.held
 	r.store(ctx, token, mem, seen, done)

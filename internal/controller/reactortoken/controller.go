@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -63,7 +64,7 @@ type Reconciler struct {
 	clock    clock.PassiveClock
 
 	memory    *memory
-	keys      *keyring
+	keys      *apikey.Keyring
 	admission *admission
 	delivery  *delivery
 	queue     atomic.Pointer[queue]
@@ -75,7 +76,7 @@ func New(o Options) *Reconciler {
 		client: o.Client, cache: o.Cache, live: o.APIReader,
 		minter: o.Minter, apiURL: o.APIURL, recorder: o.Recorder, clock: o.Clock,
 		memory:   newMemory(),
-		keys:     newKeyring(o.Cache, o.APIReader),
+		keys:     apikey.NewKeyring(o.Cache, o.APIReader),
 		delivery: newDelivery(o),
 	}
 	r.admission = newAdmission(o.MintQPS, o.MintBurst, o.Clock, r.wake)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 )
 
 // observation is all that a decision is made from.
@@ -15,7 +16,7 @@ type observation struct {
 	status      v1alpha1.ReactorTokenStatus // the newest: what was written last
 	gone        bool                        // the ReactorToken itself was deleted, and the cache does not show that yet
 	target      target
-	key         apiKey
+	key         apikey.Key
 	claimedBy   string     // the name of the ReactorToken that has the better right to the target Secret
 	held        *heldToken // minted and not written yet
 	apiURL      string     // where Reactor is called
@@ -66,6 +67,11 @@ const (
 	kindLater                   // until a known instant
 	kindAgain                   // backoff
 )
+
+// problem is something that went wrong, as a condition will show it.
+type problem struct {
+	reason, message string
+}
 
 // obstacle is why what is wanted is not done, as a condition shows it.
 type obstacle struct {
@@ -166,7 +172,7 @@ func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
 		return causeEdited
 	case seen.clocks.until(held.ExpiresAt, held) <= 0:
 		return causeExpired
-	case seen.key.fingerprint != "" && seen.key.fingerprint != held.KeyFingerprint:
+	case seen.key.Fingerprint != "" && seen.key.Fingerprint != held.KeyFingerprint:
 		return causeKeyChanged
 	case requestHash(&token.Spec) != held.RequestHash:
 		return causeRequestChanged
@@ -237,7 +243,7 @@ func (o *observation) heldFits(token *v1alpha1.ReactorToken) bool {
 	if o.held == nil || o.held.requestHash != requestHash(&token.Spec) || o.held.renewRequest != renewRequestOf(token) {
 		return false
 	}
-	if o.key.fingerprint != "" && o.held.keyFingerprint != o.key.fingerprint {
+	if o.key.Fingerprint != "" && o.held.keyFingerprint != o.key.Fingerprint {
 		return false
 	}
 	minted := newRecord(o.held)
@@ -294,10 +300,10 @@ func suspended(token *v1alpha1.ReactorToken, _ *observation) *obstacle {
 }
 
 func keyProblem(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.key.problem == nil {
+	if seen.key.Problem == nil {
 		return nil
 	}
-	return &obstacle{kind: kindUserMustAct, problem: *seen.key.problem}
+	return &obstacle{kind: kindUserMustAct, problem: problem{seen.key.Problem.Reason, seen.key.Problem.Message}}
 }
 
 // lastFailureCounts reports whether the attempt that failed last was just what would be attempted now. A changed key, a
@@ -307,7 +313,7 @@ func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
 	failed := seen.status.LastFailure
 	return failed != nil &&
 		failed.RequestHash == requestHash(&token.Spec) &&
-		failed.KeyFingerprint == seen.key.fingerprint &&
+		failed.KeyFingerprint == seen.key.Fingerprint &&
 		failed.APIURL == seen.apiURL &&
 		failed.RenewRequest == renewRequestOf(token)
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -46,7 +47,7 @@ func seeing(changes ...func(*observation)) *observation {
 		clocks: clocks{now: noon},
 		status: v1alpha1.ReactorTokenStatus{IssuedTime: new(metav1.NewTime(noon.Add(-time.Hour))), ObservedGeneration: 1},
 		target: target{exists: true, uid: "secret-uid", resourceVersion: "7", ownership: ownershipOurs, writer: "web", record: aRecord()},
-		key:    apiKey{fingerprint: goodKey},
+		key:    apikey.Key{Fingerprint: goodKey},
 	}
 	for _, change := range changes {
 		change(seen)
@@ -74,7 +75,7 @@ func (s situation) happen(token *v1alpha1.ReactorToken, seen *observation) {
 func failing(reason string, until time.Time) func(*observation) {
 	return func(seen *observation) {
 		seen.status.LastFailure = &v1alpha1.FailedAttempt{
-			Reason: reason, Message: "it failed", RequestHash: requestHash(&aToken().Spec), KeyFingerprint: seen.key.fingerprint,
+			Reason: reason, Message: "it failed", RequestHash: requestHash(&aToken().Spec), KeyFingerprint: seen.key.Fingerprint,
 		}
 		if !until.IsZero() {
 			seen.status.NextAttemptTime = new(metav1.NewTime(until))
@@ -91,7 +92,7 @@ var theObstacles = []situation{
 	{name: "SecretUnusable/user", seen: func(o *observation) { o.target.unusable = "it is immutable" }},
 	{name: "Suspended/later", token: func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }},
 	{name: "APIKeyNotFound/user", seen: func(o *observation) {
-		o.key = apiKey{problem: &problem{v1alpha1.ReasonAPIKeyNotFound, "there is none"}}
+		o.key = apikey.Key{Problem: &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound, Message: "there is none"}}
 	}},
 	{name: "RequestRefused/user", seen: func(o *observation) { failing(v1alpha1.ReasonRequestRefused, time.Time{})(o) }},
 	{name: "ReactorUnavailable/again", seen: func(o *observation) {
@@ -134,7 +135,7 @@ func TestOfTwoObstaclesTheEarlierIsTold(t *testing.T) {
 var theCauses = []situation{
 	{name: string(causeEdited), seen: func(o *observation) { o.target.edited = true }},
 	{name: string(causeExpired), seen: func(o *observation) { o.target.record.ExpiresAt = noon }},
-	{name: string(causeKeyChanged), seen: func(o *observation) { o.key.fingerprint = "another" }},
+	{name: string(causeKeyChanged), seen: func(o *observation) { o.key.Fingerprint = "another" }},
 	{name: string(causeRequestChanged), token: lifetime("5h")},
 	{name: string(causeRequested), token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now")},
 	{name: string(causeDue), seen: func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }},
@@ -230,7 +231,7 @@ func TestDecide(t *testing.T) {
 			want: "Secret deleted SecretWriteRefused/again"},
 		{name: "a held token is not written over a valid one that is not due", seen: []func(*observation){heldToken}, write: writeNothing},
 		{name: "a held token for another request is not written", token: lifetime("1h"), seen: []func(*observation){absent, heldToken}, write: writeMint, want: "Secret deleted"},
-		{name: "a held token of another key is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.key.fingerprint = "another" }},
+		{name: "a held token of another key is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.key.Fingerprint = "another" }},
 			write: writeMint, want: "Secret deleted"},
 		{name: "a held token from before a request to renew is not written", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
 			seen: []func(*observation){absent, heldToken}, write: writeMint, want: "Secret deleted"},
@@ -258,13 +259,13 @@ func TestDecide(t *testing.T) {
 		{name: "a refused write waits a minute at most", seen: []func(*observation){absent, heldToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(writeBackoffCap+2*time.Second))},
 			write: writeHeld, want: "Secret deleted"},
 		{name: "a backoff ends at its instant", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon)}, write: writeMint, want: "Secret deleted"},
-		{name: "a changed key ends a backoff", seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour)), func(o *observation) { o.key.fingerprint = "another" }},
+		{name: "a changed key ends a backoff", seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour)), func(o *observation) { o.key.Fingerprint = "another" }},
 			write: writeMint, want: "API key changed"},
 		{name: "a changed request ends a backoff", token: lifetime("1h"), seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour))},
 			write: writeMint, want: "spec changed"},
 		{name: "a request to renew ends a backoff", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
 			seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour))}, write: writeMint, want: "renewal requested"},
-		{name: "a changed key frees what is parked", seen: []func(*observation){failing(v1alpha1.ReasonRequestRefused, time.Time{}), func(o *observation) { o.key.fingerprint = "another" }},
+		{name: "a changed key frees what is parked", seen: []func(*observation){failing(v1alpha1.ReasonRequestRefused, time.Time{}), func(o *observation) { o.key.Fingerprint = "another" }},
 			write: writeMint, want: "API key changed"},
 		{name: "the wait for a refused key is the gate's", seen: []func(*observation){absent, failing(v1alpha1.ReasonAPIKeyRefused, noon.Add(time.Hour))},
 			write: writeMint, want: "Secret deleted"},

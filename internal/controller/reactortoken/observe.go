@@ -35,7 +35,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 			return nil, err
 		}
 	}
-	if seen.key, err = r.keys.look(ctx, token); err != nil {
+	if seen.key, err = r.keys.Look(ctx, token.Namespace, token.Spec.APIKeySecretRef); err != nil {
 		return nil, err
 	}
 	if seen.claimedBy, err = r.observeRivals(ctx, token, &seen.target); err != nil {

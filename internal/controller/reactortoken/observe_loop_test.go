@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
@@ -80,7 +81,7 @@ func TestAKeyThatChangesUnderAMintIsTheNewOne(t *testing.T) {
 		if got := w.attemptsOf(secondKey); got != 1 {
 			t.Errorf("%d requests with the new key", got)
 		}
-		if got := w.secret("web").Annotations[v1alpha1.KeyFingerprintAnnotation]; got != fingerprintOf(secondKey) {
+		if got := w.secret("web").Annotations[v1alpha1.KeyFingerprintAnnotation]; got != apikey.FingerprintOf(secondKey) {
 			t.Error("the record names the old key")
 		}
 	})

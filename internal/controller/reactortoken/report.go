@@ -109,7 +109,7 @@ func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 func attemptOf(token *v1alpha1.ReactorToken, seen *observation, found *obstacle) *v1alpha1.FailedAttempt {
 	return &v1alpha1.FailedAttempt{
 		Reason: found.reason, Message: bounded(found.message, longestFailureMessage),
-		RequestHash: requestHash(&token.Spec), KeyFingerprint: seen.key.fingerprint,
+		RequestHash: requestHash(&token.Spec), KeyFingerprint: seen.key.Fingerprint,
 		APIURL: seen.apiURL, RenewRequest: renewRequestOf(token),
 	}
 }

@@ -1,18 +1,40 @@
-package reactortoken
+package apikey
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
+
+const (
+	namespace = "studio"
+	firstKey  = "rk_first-0123456789abcdef"
+	secondKey = "rk_second-0123456789abcdef"
+)
+
+var reference = v1alpha1.APIKeySecretReference{Name: "reactor-api-key"}
+
+func newAPIServer() client.Client { return fake.NewClientBuilder().Build() }
+
+// secretWith is the Secret that holds the key; each has a UID of its own.
+func secretWith(key string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: reference.Name, UID: types.UID(rand.Text())},
+		Data:       map[string][]byte{v1alpha1.DefaultAPIKeyKey: []byte(key)},
+	}
+}
 
 func TestReadAPIKey(t *testing.T) {
 	const (
@@ -43,13 +65,13 @@ func TestReadAPIKey(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, told := readAPIKey(&corev1.Secret{Data: test.data}, v1alpha1.APIKeySecretReference{Name: "keys", Key: test.named})
+			got, told := read(&corev1.Secret{Data: test.data}, v1alpha1.APIKeySecretReference{Name: "keys", Key: test.named})
 			if got.Reveal() != test.want.Reveal() {
 				t.Error("another key was read")
 			}
 			var message string
 			if told != nil {
-				message = told.message
+				message = told.Message
 			}
 			if diff := cmp.Diff(test.told, message); diff != "" {
 				t.Errorf("problem (-want +got):\n%s", diff)
@@ -60,10 +82,10 @@ func TestReadAPIKey(t *testing.T) {
 
 // The fingerprints stand in the Secrets of running installations: if they change, an upgrade mints every token anew.
 func TestFingerprintsDoNotChange(t *testing.T) {
-	if diff := cmp.Diff("36bcdb60a95c8f71", fingerprintOf("rk_first")); diff != "" {
+	if diff := cmp.Diff("36bcdb60a95c8f71", FingerprintOf("rk_first")); diff != "" {
 		t.Errorf("fingerprint (-want +got):\n%s", diff)
 	}
-	if fingerprintOf("rk_first") == fingerprintOf("rk_second") {
+	if FingerprintOf("rk_first") == FingerprintOf("rk_second") {
 		t.Error("two keys have one fingerprint")
 	}
 }
@@ -84,52 +106,52 @@ func (r *reads) Get(ctx context.Context, key client.ObjectKey, into client.Objec
 }
 
 func TestAKeyIsReadOnceForAllItsTokensAndAgainWhenItsSecretChanged(t *testing.T) {
-	api := newAPIServer(t)
+	api := newAPIServer()
 	ctx := t.Context()
-	secret := secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey)
+	secret := secretWith(firstKey)
 	if err := api.Create(ctx, secret); err != nil {
 		t.Fatal(err)
 	}
 	live := &reads{Reader: api}
-	ring := newKeyring(api, live)
-	look := func(name string, wantFingerprint string, wantReads int) {
+	ring := NewKeyring(api, live)
+	look := func(wantFingerprint string, wantReads int) {
 		t.Helper()
-		got, err := ring.look(ctx, newToken(name))
-		if err != nil || got.fingerprint != wantFingerprint || live.count != wantReads {
-			t.Errorf("fingerprint %q, want %q; %d reads, want %d; %v", got.fingerprint, wantFingerprint, live.count, wantReads, err)
+		got, err := ring.Look(ctx, namespace, reference)
+		if err != nil || got.Fingerprint != wantFingerprint || live.count != wantReads {
+			t.Errorf("fingerprint %q, want %q; %d reads, want %d; %v", got.Fingerprint, wantFingerprint, live.count, wantReads, err)
 		}
 	}
-	look("web", fingerprintOf(firstKey), 1)
-	look("other", fingerprintOf(firstKey), 1)
+	look(FingerprintOf(firstKey), 1)
+	look(FingerprintOf(firstKey), 1)
 
 	secret.Data[v1alpha1.DefaultAPIKeyKey] = []byte(secondKey)
 	if err := api.Update(ctx, secret); err != nil {
 		t.Fatal(err)
 	}
-	look("web", fingerprintOf(secondKey), 2)
-	look("web", fingerprintOf(secondKey), 2)
+	look(FingerprintOf(secondKey), 2)
+	look(FingerprintOf(secondKey), 2)
 
 	if err := api.Delete(ctx, secret); err != nil {
 		t.Fatal(err)
 	}
-	look("web", "", 2)
-	recreated := secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey)
+	look("", 2)
+	recreated := secretWith(firstKey)
 	if err := api.Create(ctx, recreated); err != nil {
 		t.Fatal(err)
 	}
-	look("web", fingerprintOf(firstKey), 3)
+	look(FingerprintOf(firstKey), 3)
 }
 
 func TestAKeyThatCannotBeReadIsAnErrorAndNotAMissingKey(t *testing.T) {
-	api := newAPIServer(t)
-	if err := api.Create(t.Context(), secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey)); err != nil {
+	api := newAPIServer()
+	if err := api.Create(t.Context(), secretWith(firstKey)); err != nil {
 		t.Fatal(err)
 	}
 	away := &reads{Reader: api, err: errors.New("connection refused")}
-	for name, ring := range map[string]*keyring{"its metadata": newKeyring(away, api), "itself": newKeyring(api, away)} {
+	for name, ring := range map[string]*Keyring{"its metadata": NewKeyring(away, api), "itself": NewKeyring(api, away)} {
 		t.Run(name, func(t *testing.T) {
-			got, err := ring.look(t.Context(), newToken("web"))
-			if err == nil || !strings.Contains(err.Error(), namespace+"/"+keySecret) || got.problem != nil {
+			got, err := ring.Look(t.Context(), namespace, reference)
+			if err == nil || !strings.Contains(err.Error(), namespace+"/"+reference.Name) || got.Problem != nil {
 				t.Errorf("%+v, %v", got, err)
 			}
 		})
@@ -137,9 +159,9 @@ func TestAKeyThatCannotBeReadIsAnErrorAndNotAMissingKey(t *testing.T) {
 }
 
 func TestAKeyThatWentBetweenTheLookAndTheReadIsMissing(t *testing.T) {
-	api := newAPIServer(t)
-	key, seen, err := newKeyring(api, api).read(t.Context(), newToken("web"))
-	if key != "" || err != nil || seen.problem == nil || seen.problem.reason != v1alpha1.ReasonAPIKeyNotFound {
+	api := newAPIServer()
+	key, seen, err := NewKeyring(api, api).Read(t.Context(), namespace, reference)
+	if key != "" || err != nil || seen.Problem == nil || seen.Problem.Reason != v1alpha1.ReasonAPIKeyNotFound {
 		t.Errorf("%+v, %v", seen, err)
 	}
 }
