@@ -113,8 +113,11 @@ generate: ## Generate the Go code of api/: deep copies and apply configurations.
 
 .PHONY: manifests
 manifests: ## Generate the CRDs from api/, and the operator's rights from the markers beside the code that needs them.
-	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
-	$(CONTROLLER_GEN) rbac:roleName=reactor-operator paths=./internal/... output:rbac:dir=config/rbac
+	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=config/crd/bases
+	go run ./hack/trim-crd config/crd/bases/*.yaml
+	mkdir -p config/crd/sessions && mv config/crd/bases/reactor.inc_reactorsessions.yaml config/crd/sessions/
+	$(CONTROLLER_GEN) rbac:roleName=reactor-operator paths=./internal/controller/reactortoken output:rbac:dir=config/rbac
+	$(CONTROLLER_GEN) rbac:roleName=reactor-operator-sessions paths=./internal/controller/reactorsession output:rbac:dir=config/components/sessions
 
 .PHONY: api-docs
 api-docs: ## Generate docs/api.md from the comments in api/.

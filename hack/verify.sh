@@ -11,7 +11,9 @@ generated=(
   api/v1alpha1/zz_generated.deepcopy.go
   api/v1alpha1/applyconfiguration
   config/crd/bases
+  config/crd/sessions/reactor.inc_reactorsessions.yaml
   config/rbac/role.yaml
+  config/components/sessions/role.yaml
   docs/api.md
 )
 failed=0

@@ -39,3 +39,55 @@ func (t *ReactorToken) TargetSecretName() string {
 func (s *ReactorTokenSpec) Suspended() bool {
 	return s.Suspend != nil && *s.Suspend
 }
+
+// Defaults of a ReactorSession.
+const (
+	// DefaultBackoffLimit is how many failures of the program are followed by another attempt.
+	DefaultBackoffLimit int32 = 3
+	// DefaultStartDeadline is how long the container of a new pod may take to run.
+	DefaultStartDeadline = 10 * time.Minute
+	// DefaultMaxSessions is how many Reactor sessions the token of an attempt may start.
+	DefaultMaxSessions int32 = 1
+)
+
+// Suspended reports whether the session is to be stopped, and not to be started.
+func (s *ReactorSessionSpec) Suspended() bool { return s.Suspend != nil && *s.Suspend }
+
+// EffectiveBackoffLimit returns how many failures of the program are followed by another attempt.
+func (s *ReactorSessionSpec) EffectiveBackoffLimit() int32 {
+	switch {
+	case s.RestartPolicy == "" || s.RestartPolicy == RestartNever:
+		return 0
+	case s.BackoffLimit == nil:
+		return DefaultBackoffLimit
+	default:
+		return *s.BackoffLimit
+	}
+}
+
+// EffectiveStartDeadline returns how long the container of a new pod may take to run.
+func (s *ReactorSessionSpec) EffectiveStartDeadline() time.Duration {
+	if deadline := s.StartDeadline.Std(); deadline > 0 {
+		return deadline
+	}
+	return DefaultStartDeadline
+}
+
+// EffectiveMaxSessions returns how many Reactor sessions the token of an attempt may start.
+func (s *ReactorSessionSpec) EffectiveMaxSessions() int32 {
+	if s.Credentials.MaxSessions > 0 {
+		return s.Credentials.MaxSessions
+	}
+	return DefaultMaxSessions
+}
+
+// UsesTokenFile reports whether each attempt gets a token of its own.
+func (s *ReactorSessionSpec) UsesTokenFile() bool { return s.Credentials.Delivery != DeliveryAPIKeyEnv }
+
+// SessionContainer returns the name of the container that is the session's program; empty when the template has none.
+func (s *ReactorSessionSpec) SessionContainer() string {
+	if s.Container != "" || len(s.Template.Spec.Containers) == 0 {
+		return s.Container
+	}
+	return s.Template.Spec.Containers[0].Name
+}

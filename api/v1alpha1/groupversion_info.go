@@ -19,7 +19,7 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(SchemeGroupVersion, &ReactorToken{}, &ReactorTokenList{})
+	scheme.AddKnownTypes(SchemeGroupVersion, &ReactorToken{}, &ReactorTokenList{}, &ReactorSession{}, &ReactorSessionList{})
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil
 }

@@ -20,16 +20,28 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AdditionalKeyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("APIKeySecretReference"):
 		return &apiv1alpha1.APIKeySecretReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EndedAttempt"):
+		return &apiv1alpha1.EndedAttemptApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FailedAttempt"):
 		return &apiv1alpha1.FailedAttemptApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PromptDelivery"):
 		return &apiv1alpha1.PromptDeliveryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ReactorSession"):
+		return &apiv1alpha1.ReactorSessionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ReactorSessionSpec"):
+		return &apiv1alpha1.ReactorSessionSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ReactorSessionStatus"):
+		return &apiv1alpha1.ReactorSessionStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ReactorToken"):
 		return &apiv1alpha1.ReactorTokenApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ReactorTokenSpec"):
 		return &apiv1alpha1.ReactorTokenSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ReactorTokenStatus"):
 		return &apiv1alpha1.ReactorTokenStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SessionAttempt"):
+		return &apiv1alpha1.SessionAttemptApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SessionCredentials"):
+		return &apiv1alpha1.SessionCredentialsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TargetSecret"):
 		return &apiv1alpha1.TargetSecretApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TokenScope"):
