@@ -1,0 +1,288 @@
+package reactorsession
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+// outcome is what became of a plan.
+type outcome struct {
+	done    bool // what was planned has been done
+	pod     *corev1.Pod
+	ended   *v1alpha1.EndedAttempt
+	failed  *view         // it could not be done, and is tried again
+	waiting bool          // for capacity
+	wake    time.Duration // how soon the next pass is to follow
+	retry   error         // for the queue's backoff
+	notices []notice
+}
+
+// act does what was planned. These are the only writes, the status apart.
+func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) outcome {
+	r.keepCapacity(session, seen, planned)
+	var done outcome
+	switch planned.do {
+	case doBegin:
+		done = r.protect(ctx, session, mem)
+	case doStop, doFinish:
+		done = outcome{done: true, wake: atOnce} // they are but written into status
+	case doRelease:
+		done = r.release(ctx, session, seen)
+	case doCreateToken:
+		done = r.createToken(ctx, session, seen)
+	case doRenewToken:
+		done = r.renewToken(ctx, seen.token)
+	case doHoldToken:
+		_, err := r.patch(ctx, seen.token, map[string]any{"spec": map[string]any{"suspend": true}})
+		done = from(err)
+	case doCreatePod:
+		done = r.createPod(ctx, session, mem, seen)
+	case doDeletePod:
+		done = from(r.delete(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: session.Namespace, Name: planned.delete}}))
+	case doEnd:
+		done = r.end(ctx, session, mem, seen, planned.end)
+	case doDeleteObject:
+		done = from(r.delete(ctx, session.DeepCopy(), client.Preconditions{UID: &session.UID, ResourceVersion: &session.ResourceVersion}))
+	case doLetGo:
+		done = r.letGo(ctx, session, mem, seen)
+	case doNothing:
+	}
+	if conflicts(done.retry) {
+		done.retry, done.wake = nil, retryBase // the world changed under the pass: look again
+	}
+	return done
+}
+
+// from is the outcome of a write that either worked or did not.
+func from(err error) outcome { return outcome{done: err == nil, retry: client.IgnoreNotFound(err)} }
+
+func conflicts(err error) bool { return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) }
+
+// keepCapacity tells the bookkeeping of slots what the pass has seen.
+func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, seen *observation, planned plan) {
+	switch {
+	case seen.pod != nil && !hasEnded(seen.pod):
+		r.capacity.hold(session, capacityKey(session, seen))
+	case planned.do != doCreatePod && planned.do != doEnd && planned.do != doRelease:
+		r.capacity.leave(session.UID)
+	}
+}
+
+// capacityKey is what sessions share that share Reactor's limits: the API key; its Secret, while the key cannot be read.
+func capacityKey(session *v1alpha1.ReactorSession, seen *observation) string {
+	if attempt := seen.status.CurrentAttempt; attempt != nil && attempt.KeyFingerprint != "" {
+		return attempt.KeyFingerprint
+	}
+	if seen.key.Fingerprint != "" {
+		return seen.key.Fingerprint
+	}
+	return session.Namespace + "/" + session.Spec.APIKeySecretRef.Name
+}
+
+// release deletes the tokens of attempts that have ended, and lets their pods go: what they came to stands in status.
+func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) outcome {
+	var failed error
+	for _, name := range seen.stale {
+		token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: session.Namespace, Name: name}}
+		failed = errors.Join(failed, r.delete(ctx, token))
+	}
+	for _, pod := range releasable(seen) {
+		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
+		failed = errors.Join(failed, client.IgnoreNotFound(err))
+	}
+	for _, pod := range outdated(seen) {
+		failed = errors.Join(failed, r.delete(ctx, pod.DeepCopy(), client.Preconditions{UID: &pod.UID}))
+	}
+	return outcome{done: failed == nil, retry: failed, wake: retryBase}
+}
+
+func without(finalizers []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(finalizers), func(finalizer string) bool { return finalizer == name })
+}
+
+// patchFinalizers replaces an object's finalizers, if it is still at the version that was seen.
+func (r *Reconciler) patchFinalizers(ctx context.Context, object client.Object, finalizers []string) (client.Object, error) {
+	if finalizers == nil {
+		finalizers = []string{}
+	}
+	return r.patch(ctx, object, map[string]any{"metadata": map[string]any{
+		"finalizers": finalizers, "uid": object.GetUID(), "resourceVersion": object.GetResourceVersion(),
+	}})
+}
+
+func (r *Reconciler) patch(ctx context.Context, object client.Object, change map[string]any) (client.Object, error) {
+	text, err := json.Marshal(change)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a patch: %w", err)
+	}
+	patched, _ := object.DeepCopyObject().(client.Object)
+	if err := r.client.Patch(ctx, patched, client.RawPatch(types.MergePatchType, text), client.FieldOwner(FieldOwner)); err != nil {
+		return nil, fmt.Errorf("patching %T %s/%s: %w", object, object.GetNamespace(), object.GetName(), err)
+	}
+	return patched, nil
+}
+
+func (r *Reconciler) delete(ctx context.Context, object client.Object, options ...client.DeleteOption) error {
+	if err := r.client.Delete(ctx, object, options...); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("deleting %T %s/%s: %w", object, object.GetNamespace(), object.GetName(), err)
+	}
+	return nil
+}
+
+// createToken creates the ReactorToken of the current attempt. One that is there already is the same one: its name says so.
+func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) outcome {
+	token := buildToken(session, &seen.status, seen.status.CurrentAttempt, r.settings)
+	err := r.client.Create(ctx, token, client.FieldOwner(FieldOwner))
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return outcome{done: true, wake: retryBase} // the cache is about to show it
+	case err != nil:
+		return outcome{failed: waitFor(v1alpha1.ReasonWaitingForToken, "the ReactorToken of the attempt is refused: %v", err), wake: retryCap}
+	}
+	return outcome{done: true} // its becoming ready wakes the next pass
+}
+
+// renewToken asks for a new token in the place of one that became too old.
+func (r *Reconciler) renewToken(ctx context.Context, token *v1alpha1.ReactorToken) outcome {
+	wanted := renewRequest(token)
+	if token.Annotations[v1alpha1.RenewRequestedAtAnnotation] == wanted {
+		return outcome{done: true, wake: retryCap}
+	}
+	_, err := r.patch(ctx, token, map[string]any{"metadata": map[string]any{"annotations": map[string]string{v1alpha1.RenewRequestedAtAnnotation: wanted}}})
+	return from(err)
+}
+
+// createPod creates the pod of the current attempt, once there is capacity. Whatever the cache shows, the attempt must stand in status
+// as it was seen, without a pod: this read, and the write of the attempt before it, are what keeps a second pod from being made.
+func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+	attempt, key := seen.status.CurrentAttempt, capacityKey(session, seen)
+	others, err := r.holders(ctx, key)
+	if err != nil {
+		return outcome{retry: err}
+	}
+	if admitted, again := r.capacity.admit(session, key, others, seen.now); !admitted {
+		waiting := outcome{waiting: true}
+		if !again.IsZero() {
+			waiting.wake = again.Sub(seen.now)
+		}
+		return waiting
+	}
+	live := &v1alpha1.ReactorSession{}
+	if err := r.live.Get(ctx, client.ObjectKeyFromObject(session), live); err != nil {
+		return from(err)
+	}
+	if !stillWanted(live, session.UID, attempt) {
+		return outcome{wake: retryBase}
+	}
+	pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)
+	err = r.client.Create(ctx, pod, client.FieldOwner(FieldOwner))
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return outcome{wake: retryBase} // it is found by a live read
+	case err != nil:
+		r.capacity.leave(session.UID)
+		mem.refusals++
+		return outcome{failed: podRefused(err), wake: min(retryBase<<min(mem.refusals, 8), retryCap)}
+	}
+	mem.refusals = 0
+	return outcome{done: true, pod: pod}
+}
+
+// stillWanted reports whether an attempt that has no pod yet is to get one.
+func stillWanted(live *v1alpha1.ReactorSession, uid types.UID, attempt *v1alpha1.SessionAttempt) bool {
+	current := live.Status.CurrentAttempt
+	return live.UID == uid && live.DeletionTimestamp == nil && !live.Spec.Suspended() &&
+		current != nil && current.Number == attempt.Number && current.PodUID == "" && current.StopReason == ""
+}
+
+// podRefused says why there is no pod. What the API server calls invalid, a person must put right.
+func podRefused(err error) *view {
+	return &view{reason: v1alpha1.ReasonPodRefused, stalled: apierrors.IsInvalid(err),
+		message: bounded(fmt.Sprintf("the API server refuses the pod: %v", reactor.Redact(err.Error())), longestViewMessage)}
+}
+
+// end sees to the Reactor session of an attempt that has ended. Only then is its outcome written down, and only after that its pod let
+// go: until both are done, this is done again.
+func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *ending) outcome {
+	cleanup, again := r.cleanUp(ctx, session, mem, seen, how)
+	if again > 0 {
+		return outcome{wake: again}
+	}
+	r.capacity.leave(session.UID)
+	attempt := seen.status.CurrentAttempt
+	done := outcome{done: true, wake: atOnce, ended: &v1alpha1.EndedAttempt{
+		Number: attempt.Number, Class: how.class, Reason: how.reason, ExitCode: how.exitCode, Message: how.message,
+		RunningSeconds: int64(how.ran / time.Second), Cleanup: cleanup, KeyFingerprint: attempt.KeyFingerprint,
+	}}
+	done.notices = append(done.notices, endNotice(done.ended))
+	if cleanup == v1alpha1.CleanupUnverified {
+		done.notices = append(done.notices, warning("CleanupUnverified", "CleanUp", "whether attempt %d left a Reactor session open is not known%s",
+			attempt.Number, outerBound(session)))
+	}
+	return done
+}
+
+// outerBound says what ends a session that nobody could see to.
+func outerBound(session *v1alpha1.ReactorSession) string {
+	if !session.Spec.UsesTokenFile() {
+		return ": under APIKeyEnv nothing but the program ends it"
+	}
+	return "; Reactor ends it when the time of the attempt's token is over"
+}
+
+// letGo takes our finalizers off, the session's last.
+func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+	var notices []notice
+	for _, pod := range seen.allPods() {
+		if !hasFinalizer(pod, TrackingFinalizer) {
+			continue
+		}
+		if !hasEnded(pod) {
+			notices = append(notices, warning("CleanupUnverified", "CleanUp", "pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s",
+				pod.Name, deletionBound, outerBound(session)))
+		}
+		if _, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer)); client.IgnoreNotFound(err) != nil {
+			return outcome{retry: err}
+		}
+	}
+	done := outcome{done: true}
+	if hasFinalizer(session, CleanupFinalizer) {
+		done = from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
+	}
+	done.notices = notices
+	return done
+}
+
+// protect puts our finalizer onto the session before an attempt is begun: it must not go while a pod of it runs.
+func (r *Reconciler) protect(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered) outcome {
+	if hasFinalizer(session, CleanupFinalizer) {
+		return outcome{done: true, wake: atOnce}
+	}
+	err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), CleanupFinalizer))
+	return outcome{done: err == nil, retry: err, wake: atOnce}
+}
+
+// setFinalizers replaces those of the session, and remembers them until the cache shows them.
+func (r *Reconciler) setFinalizers(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, finalizers []string) error {
+	patched, err := r.patchFinalizers(ctx, session, finalizers)
+	if err != nil {
+		return err
+	}
+	status, _ := mem.latestStatus(session)
+	mem.status, mem.version, mem.finalizers = status.DeepCopy(), patched.GetResourceVersion(), finalizers
+	session.ResourceVersion, session.Finalizers = mem.version, finalizers
+	return nil
+}

@@ -1,0 +1,216 @@
+package reactorsession
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+// Reasons why the operator stops an attempt. They stand in status before the pod is deleted.
+const (
+	stopSuspended      = "Suspended"
+	stopDeleted        = "Deleted"
+	stopDuration       = "DurationReached"
+	stopStartDeadline  = "StartDeadline"
+	stopContainerEnded = "ContainerEnded" // the session's container has ended, and sidecars go on
+)
+
+// ending is how an attempt ended.
+type ending struct {
+	class    v1alpha1.AttemptClass
+	reason   string
+	exitCode *int32
+	message  string
+	ran      time.Duration // how long the container ran
+	sessions []string      // the Reactor sessions that the program reported
+	started  bool          // the container ran at all
+	began    time.Time     // when; zero when it did not
+	at       time.Time     // when the last container ended; zero when none ran
+}
+
+// deadlineExceeded is the reason of a pod that the kubelet ended by its activeDeadlineSeconds.
+const deadlineExceeded = "DeadlineExceeded"
+
+// neverStarted is the reason of an attempt whose container never ran.
+const neverStarted = "NeverStarted"
+
+// podFailures are the reasons in a pod's status or in its condition DisruptionTarget that are not the program's fault.
+var podFailures = []string{
+	"Evicted", "NodeShutdown", "Terminated", "Preempting", "NodeAffinity", "NodeLost", "Shutdown", "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory",
+	"OutOfpods", "PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI", "DeletionByPodGC", "TerminationByKubelet",
+}
+
+// reactorFailed is the reason of an attempt that Reactor itself failed.
+const reactorFailed = "ReactorFailed"
+
+// reactorFailures are the error codes of Reactor's SDKs that are Reactor's own matter, or the account's.
+var reactorFailures = map[string]string{
+	"RATE_LIMITED": "RateLimited", "QUOTA_EXCEEDED": "RateLimited",
+	"SERVER_ERROR": reactorFailed, "NETWORK_ERROR": reactorFailed, "TRANSPORT_ERROR": reactorFailed, "REQUEST_TIMEOUT": reactorFailed,
+}
+
+// classify says how an attempt ended and whose matter that was, from a pod whose containers have all terminated. The first line that
+// applies wins.
+func classify(pod *corev1.Pod, attempt *v1alpha1.SessionAttempt) ending {
+	end := ending{}
+	if attempt.StartTime != nil {
+		end.started, end.began = true, attempt.StartTime.Time
+	}
+	if status := programOf(pod); status != nil {
+		end.readContainer(status)
+	}
+	heard := parseMessage(end.message)
+	end.sessions, end.message = heard.sessions, shown(end.message)
+	end.class, end.reason = classOf(pod, &end, heard.code, attempt)
+	return end
+}
+
+// readContainer takes over what the kubelet tells of the session's container.
+func (e *ending) readContainer(status *corev1.ContainerStatus) {
+	done := status.State.Terminated
+	if done == nil {
+		done = status.LastTerminationState.Terminated
+	}
+	if done == nil {
+		e.started = e.started || status.State.Running != nil
+		return
+	}
+	e.exitCode, e.message, e.at = new(done.ExitCode), done.Message, done.FinishedAt.Time
+	// A container that could not be started has a terminated state too, without a time at which it began; and so has one that the
+	// kubelet lost sight of (ContainerStatusUnknown): then what status saw of it counts.
+	if began := done.StartedAt; !began.IsZero() && began.Unix() > 0 {
+		e.started, e.began = true, began.Time
+	}
+	if e.started && done.FinishedAt.After(e.began) {
+		e.ran = done.FinishedAt.Sub(e.began)
+	}
+}
+
+func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1.AttemptClass, reason string) {
+	failure, stopReason := podFailure(pod), attempt.StopReason
+	switch {
+	case stopReason == stopStartDeadline:
+		return v1alpha1.ClassUncounted, neverStarted
+	case stopReason != "" && stopReason != stopContainerEnded:
+		return v1alpha1.ClassStopped, stopReason
+	case pod.Status.Reason == deadlineExceeded && pod.Annotations[BackstopAnnotation] != "": // the operator was away
+		return v1alpha1.ClassStopped, stopDuration
+	case pod.Status.Reason == deadlineExceeded: // the template's own, which is a matter of the program's
+		return v1alpha1.ClassCounted, deadlineExceeded
+	case failure != "":
+		return v1alpha1.ClassUncounted, failure
+	case !end.started:
+		return v1alpha1.ClassUncounted, neverStarted
+	case pod.DeletionTimestamp != nil && stopReason == "": // whatever the program made of the signal
+		return v1alpha1.ClassUncounted, "PodDeleted"
+	case end.succeeded():
+		return v1alpha1.ClassSucceeded, v1alpha1.ReasonCompleted
+	case outOfMemory(pod):
+		return v1alpha1.ClassCounted, "OOMKilled"
+	default:
+		return classOfError(code, attempt)
+	}
+}
+
+// classOfError is whose matter the error was that the program told of; its own, when it told none that is known.
+func classOfError(code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1.AttemptClass, reason string) {
+	switch {
+	case reactorFailures[code] != "":
+		return v1alpha1.ClassUncounted, reactorFailures[code]
+	case code == "UNAUTHORIZED" && attempt.TokenName == "": // it had the API key itself
+		return v1alpha1.ClassHold, v1alpha1.ReasonAPIKeyRefused
+	case code == "UNAUTHORIZED": // the attempt's own token is used up or has expired; the next one has a new one
+		return v1alpha1.ClassUncounted, v1alpha1.ReasonTokenExpired
+	default:
+		return v1alpha1.ClassCounted, "ExitCode"
+	}
+}
+
+func (e *ending) succeeded() bool { return e.started && e.exitCode != nil && *e.exitCode == 0 }
+
+// outOfMemory reports whether the session's container was killed for want of memory.
+func outOfMemory(pod *corev1.Pod) bool {
+	program := programOf(pod)
+	return program != nil && program.State.Terminated != nil && program.State.Terminated.Reason == "OOMKilled"
+}
+
+// podFailure is why the pod was taken away or not taken in, when that is not the program's fault; empty otherwise.
+func podFailure(pod *corev1.Pod) string {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue && slices.Contains(podFailures, condition.Reason) {
+			return condition.Reason
+		}
+	}
+	if slices.Contains(podFailures, pod.Status.Reason) {
+		return pod.Status.Reason
+	}
+	return ""
+}
+
+// longestMessage is how much of a termination message is kept, in bytes.
+const longestMessage = 256
+
+// shown is a termination message as status may show it: without secrets, and cut short.
+func shown(message string) string {
+	return bounded(reactor.Redact(message), longestMessage)
+}
+
+// bounded cuts a text to a number of bytes, not within a character.
+func bounded(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	cut := most - len("…")
+	for cut > 0 && text[cut]&0xC0 == 0x80 { // a continuation byte of UTF-8
+		cut--
+	}
+	return text[:cut] + "…"
+}
+
+// programOf is the status of the container that is the session's program; nil before the kubelet has one.
+func programOf(pod *corev1.Pod) *corev1.ContainerStatus {
+	for i := range pod.Status.ContainerStatuses {
+		if pod.Status.ContainerStatuses[i].Name == pod.Annotations[ContainerAnnotation] {
+			return &pod.Status.ContainerStatuses[i]
+		}
+	}
+	return nil
+}
+
+// hasEnded reports whether nothing of the pod runs any more, and nothing will.
+func hasEnded(pod *corev1.Pod) bool {
+	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return true
+	}
+	if pod.DeletionTimestamp == nil {
+		return false
+	}
+	if pod.Spec.NodeName == "" { // it was never bound, and is not going to be
+		return true
+	}
+	return len(pod.Status.ContainerStatuses) > 0 && !slices.ContainsFunc(pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool {
+		return status.State.Terminated == nil
+	})
+}
+
+// describePending says in one line why a pod does not run yet.
+func describePending(pod *corev1.Pod) string {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+			return fmt.Sprintf("the pod is not scheduled: %s: %s", condition.Reason, condition.Message)
+		}
+	}
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for i := range statuses {
+			if waiting := statuses[i].State.Waiting; waiting != nil && waiting.Reason != "" && waiting.Reason != "PodInitializing" {
+				return fmt.Sprintf("container %q waits: %s: %s", statuses[i].Name, waiting.Reason, waiting.Message)
+			}
+		}
+	}
+	return podStarts
+}

@@ -1,0 +1,185 @@
+package reactorsession
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// podWith is a pod whose status is written as the API server shows it.
+func podWith(t *testing.T, status string) *corev1.Pod {
+	t.Helper()
+	pod := &corev1.Pod{}
+	pod.Name, pod.Annotations = "night-1", map[string]string{ContainerAnnotation: "stream"}
+	pod.Spec.NodeName = "node"
+	if err := yaml.UnmarshalStrict([]byte(status), &pod.Status); err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+// terminated is the status of a container that ran for a minute.
+func terminated(rest string) string {
+	return `containerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: i, state: {terminated: {` +
+		`startedAt: "2026-03-01T11:59:00Z", finishedAt: "2026-03-01T12:00:00Z", ` + rest + `}}}]`
+}
+
+// The statuses are those that kubelets of Kubernetes 1.37 write.
+func TestEachEndOfAnAttemptIsSomebodysMatter(t *testing.T) {
+	tests := []struct {
+		name    string
+		status  string
+		change  func(*corev1.Pod)
+		attempt v1alpha1.SessionAttempt
+		want    string
+	}{
+		{name: "exit code 0", status: "phase: Succeeded\n" + terminated(`exitCode: 0, reason: Completed`), want: "Succeeded Completed 1m0s"},
+		{name: "exit code 1", status: "phase: Failed\n" + terminated(`exitCode: 1, reason: Error`), want: "Counted ExitCode 1m0s"},
+		{name: "killed", status: "phase: Failed\n" + terminated(`exitCode: 137, reason: Error`), want: "Counted ExitCode 1m0s"},
+		{name: "out of memory", status: "phase: Failed\n" + terminated(`exitCode: 137, reason: OOMKilled`), want: "Counted OOMKilled 1m0s"},
+		{name: "evicted for want of memory on the node", status: "phase: Failed\nreason: Evicted\nmessage: low on memory\n" + terminated(`exitCode: 137, reason: Error`),
+			want: "Uncounted Evicted 1m0s"},
+		{name: "evicted before it began", status: "phase: Failed\nreason: Evicted", want: "Uncounted Evicted 0s"},
+		{name: "evicted through the API", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: EvictionByEvictionAPI}]\n" + terminated(`exitCode: 143, reason: Error`),
+			want: "Uncounted EvictionByEvictionAPI 1m0s"},
+		{name: "evicted, with a program that ended well on its signal", status: "phase: Succeeded\nconditions: [{type: DisruptionTarget, status: 'True', reason: EvictionByEvictionAPI}]\n" + terminated(`exitCode: 0, reason: Completed`),
+			want: "Uncounted EvictionByEvictionAPI 1m0s"},
+		{name: "preempted", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: PreemptionByScheduler}]\n" + terminated(`exitCode: 143, reason: Error`),
+			want: "Uncounted PreemptionByScheduler 1m0s"},
+		{name: "a node that was shut down", status: "phase: Failed\nreason: Terminated\nconditions: [{type: DisruptionTarget, status: 'True', reason: TerminationByKubelet}]\n" + terminated(`exitCode: 143, reason: Error`),
+			want: "Uncounted TerminationByKubelet 1m0s"},
+		{name: "collected with its node", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: DeletionByPodGC}]", want: "Uncounted DeletionByPodGC 0s"},
+		{name: "a disruption that did not come about", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'False', reason: PreemptionByScheduler}]\n" + terminated(`exitCode: 1, reason: Error`),
+			want: "Counted ExitCode 1m0s"},
+		{name: "never started", status: "phase: Failed", want: "Uncounted NeverStarted 0s"},
+		{name: "a container that could not be started", status: "phase: Failed\ncontainerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: '', state: {terminated: {exitCode: 128, reason: StartError, startedAt: '1970-01-01T00:00:00Z', finishedAt: '2026-03-01T12:00:00Z'}}}]",
+			want: "Uncounted NeverStarted 0s"},
+		{name: "a container that the kubelet lost sight of", status: "phase: Failed\ncontainerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: '', state: {terminated: {exitCode: 137, reason: ContainerStatusUnknown, startedAt: null, finishedAt: null}}}]",
+			attempt: v1alpha1.SessionAttempt{StartTime: &metav1.Time{Time: noon}}, want: "Counted ExitCode 0s"},
+		{name: "deleted by hand", status: "phase: Failed\n" + terminated(`exitCode: 143, reason: Error`), change: deleted, want: "Uncounted PodDeleted 1m0s"},
+		{name: "stopped by us", status: "phase: Failed\n" + terminated(`exitCode: 143, reason: Error`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopSuspended},
+			want: "Stopped Suspended 1m0s"},
+		{name: "given up before it started", status: "phase: Pending", change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopStartDeadline}, want: "Uncounted NeverStarted 0s"},
+		{name: "ended before its sidecars", status: "phase: Succeeded\n" + terminated(`exitCode: 0, reason: Completed`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopContainerEnded},
+			want: "Succeeded Completed 1m0s"},
+		{name: "failed before its sidecars", status: "phase: Failed\n" + terminated(`exitCode: 7, reason: Error`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopContainerEnded},
+			want: "Counted ExitCode 1m0s"},
+		{name: "the kubelet's backstop", status: "phase: Failed\nreason: DeadlineExceeded\n" + terminated(`exitCode: 143, reason: Error`),
+			change: func(pod *corev1.Pod) { pod.Annotations[BackstopAnnotation] = "maxDuration" }, want: "Stopped DurationReached 1m0s"},
+		{name: "the template's own deadline", status: "phase: Failed\nreason: DeadlineExceeded\n" + terminated(`exitCode: 143, reason: Error`), want: "Counted DeadlineExceeded 1m0s"},
+		{name: "a rate limit", status: "phase: Failed\n" + terminated(`exitCode: 1, `+`message: '{"error":{"code":"RATE_LIMITED"}}'`), want: "Uncounted RateLimited 1m0s"},
+		{name: "Reactor's own failure", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"SERVER_ERROR"}}'`), want: "Uncounted ReactorFailed 1m0s"},
+		{name: "an expired or used-up token", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"UNAUTHORIZED"}}'`),
+			attempt: v1alpha1.SessionAttempt{TokenName: "night-1"}, want: "Uncounted TokenExpired 1m0s"},
+		{name: "a refused key", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"UNAUTHORIZED"}}'`), want: "Hold APIKeyRefused 1m0s"},
+		{name: "an error of the program's own", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"BAD_REQUEST"}}'`), want: "Counted ExitCode 1m0s"},
+		{name: "an error that the program got over", status: "phase: Succeeded\n" + terminated(`exitCode: 0, message: '{"error":{"code":"RATE_LIMITED"}}'`), want: "Succeeded Completed 1m0s"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			pod := podWith(t, test.status)
+			if test.change != nil {
+				test.change(pod)
+			}
+			if !hasEnded(pod) && test.attempt.StopReason != stopStartDeadline {
+				t.Error("the pod has not ended")
+			}
+			got := classify(pod, &test.attempt)
+			if diff := cmp.Diff(test.want, string(got.class)+" "+got.reason+" "+got.ran.String()); diff != "" {
+				t.Errorf("end (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func deleted(pod *corev1.Pod) { pod.DeletionTimestamp = &metav1.Time{Time: noon} }
+
+func TestWhatAProgramSaysIsReadWithCare(t *testing.T) {
+	for name, test := range map[string]struct {
+		message  string
+		sessions []string
+		code     string
+	}{
+		"nothing":                     {"", nil, ""},
+		"a session":                   {`{"sessionId":"3b1c5a52-6f0e-4a54-9d3c-0d9a3b2f7c11"}`, []string{"3b1c5a52-6f0e-4a54-9d3c-0d9a3b2f7c11"}, ""},
+		"two, and an error":           {"{\"sessionId\":\"a\"}\n{\"sessionId\":\"b\"}\n{\"error\":{\"code\":\"RATE_LIMITED\"}}\n", []string{"a", "b"}, "RATE_LIMITED"},
+		"the last error":              {"{\"error\":{\"code\":\"A\"}}\n{\"error\":{\"code\":\"B\"}}", nil, "B"},
+		"both in one line":            {`{"sessionId":"a","error":{"code":"A"}}`, []string{"a"}, "A"},
+		"other lines":                 {"panic: no\n{\"sessionId\":\"a\"}\n{\"level\":\"info\"}\n[1]\n\"text\"\n", []string{"a"}, ""},
+		"an id that is a path":        {`{"sessionId":"../tokens"}`, nil, ""},
+		"an id that is a number":      {`{"sessionId":7}`, nil, ""},
+		"a code that is a text":       {`{"error":{"code":"it failed"}}`, nil, ""},
+		"a line that is cut":          {`{"sessionId":"a"`, nil, ""},
+		"more ids than are seen to":   {strings.Repeat("{\"sessionId\":\"a\"}\n", 20), slicesOf("a", mostSessions), ""},
+		"an error that is no object":  {`{"error":"no"}`, nil, ""},
+		"lines that end in a return":  {"{\"sessionId\":\"a\"}\r\n{\"sessionId\":\"b\"}\r\n", []string{"a", "b"}, ""},
+		"an id beside a wrong member": {`{"sessionId":"a","error":[]}`, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := parseMessage(test.message)
+			if diff := cmp.Diff(said{test.sessions, test.code}, got, cmp.AllowUnexported(said{})); diff != "" {
+				t.Errorf("heard (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func slicesOf(text string, many int) []string {
+	var all []string
+	for range many {
+		all = append(all, text)
+	}
+	return all
+}
+
+func TestAMessageIsKeptWithoutSecretsAndCutShort(t *testing.T) {
+	const token = "eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2lnbmF0dXJl"
+	if got := shown("used " + token + " and rk_0123456789abcdef0123"); strings.Contains(got, "eyJ") || strings.Contains(got, "rk_0") {
+		t.Errorf("kept as %s", got)
+	}
+	if got := shown(strings.Repeat("ü", 500)); len(got) > longestMessage {
+		t.Errorf("%d bytes", len(got))
+	}
+}
+
+func TestWhetherAPodHasEnded(t *testing.T) {
+	ended := "containerStatuses: [{name: stream, state: {terminated: {exitCode: 0}}}, {name: sidecar, state: {%s}}]"
+	for name, test := range map[string]struct {
+		status  string
+		deleted bool
+		unbound bool
+		want    bool
+	}{
+		"it runs":                                    {status: "phase: Running"},
+		"it succeeded":                               {status: "phase: Succeeded", want: true},
+		"it failed":                                  {status: "phase: Failed", want: true},
+		"it is pending":                              {status: "phase: Pending"},
+		"it was deleted before it was bound":         {status: "phase: Pending", deleted: true, unbound: true, want: true},
+		"it is not bound":                            {status: "phase: Pending", unbound: true},
+		"it was deleted, and a sidecar runs":         {status: "phase: Running\n" + strings.Replace(ended, "%s", "running: {}", 1), deleted: true},
+		"it was deleted, and all have ended":         {status: "phase: Running\n" + strings.Replace(ended, "%s", "terminated: {exitCode: 0}", 1), deleted: true, want: true},
+		"it was deleted, and nothing is known of it": {status: "phase: Pending", deleted: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := podWith(t, test.status)
+			if test.deleted {
+				deleted(pod)
+			}
+			if test.unbound {
+				pod.Spec.NodeName = ""
+			}
+			if got := hasEnded(pod); got != test.want {
+				t.Errorf("ended: %t", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,137 @@
+package reactorsession
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+// A stop is finished when the billing is finished: once a pod has ended, and before it is let go, the operator looks at the Reactor
+// sessions that its program reported, and ends those that are open. The token's Secret is still there then: a namespace deletes pods
+// before Secrets, and the session's finalizer stays until the pod's is off.
+
+// cleanupLifetime is how long the token lives that ends what the attempt's own token cannot.
+const cleanupLifetime = time.Minute
+
+const (
+	cleanupBase = 2 * time.Second
+	cleanupCap  = 30 * time.Second
+)
+
+// errNoCredential says that nothing is left that could end a session.
+var errNoCredential = errors.New("no token may act on the session")
+
+// cleanUp sees to the Reactor sessions of an attempt that has ended. It returns what became of them, or how long to wait before it is
+// tried again.
+func (r *Reconciler) cleanUp(
+	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *ending,
+) (result v1alpha1.CleanupResult, again time.Duration) {
+	if !how.started {
+		return v1alpha1.CleanupNotNeeded, 0
+	}
+	if len(how.sessions) == 0 {
+		return v1alpha1.CleanupUnverified, 0
+	}
+	result = v1alpha1.CleanupAlreadyOver
+	for _, id := range how.sessions {
+		became, err := r.endSession(ctx, session, seen, id)
+		switch {
+		case errors.Is(err, errNoCredential):
+			return v1alpha1.CleanupUnverified, 0
+		case err != nil && seen.now.Before(how.at.Add(cleanupBound)):
+			mem.cleanups++
+			return "", min(cleanupBase<<min(mem.cleanups-1, 8), cleanupCap)
+		case err != nil:
+			return v1alpha1.CleanupUnverified, 0
+		case became == v1alpha1.CleanupEnded:
+			result = became
+		}
+	}
+	mem.cleanups = 0
+	return result, 0
+}
+
+// endSession ends one session, with the token of its attempt, or, when that may not, with one without a scope.
+func (r *Reconciler) endSession(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation, id string) (v1alpha1.CleanupResult, error) {
+	for _, credential := range []func(context.Context, *v1alpha1.ReactorSession, *observation) (reactor.Secret, error){r.attemptsToken, r.unscopedToken} {
+		token, err := credential(ctx, session, seen)
+		if errors.Is(err, errNoCredential) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		became, err := r.endWith(ctx, token, id)
+		if !isRefusal(err) {
+			return became, err
+		}
+	}
+	return "", errNoCredential
+}
+
+func (r *Reconciler) endWith(ctx context.Context, token reactor.Secret, id string) (v1alpha1.CleanupResult, error) {
+	found, err := r.reactor.Session(ctx, token, id)
+	if err != nil {
+		return "", err
+	}
+	if found.Over() {
+		return v1alpha1.CleanupAlreadyOver, nil
+	}
+	if err := r.reactor.EndSession(ctx, token, id); err != nil {
+		return "", err
+	}
+	return v1alpha1.CleanupEnded, nil
+}
+
+// isRefusal reports whether a token may not act on the session: it has expired, or is another grant.
+func isRefusal(err error) bool {
+	failure, ok := errors.AsType[*reactor.Error](err)
+	if !ok {
+		return false
+	}
+	notSent := failure.StatusCode == 0 && failure.Class != reactor.ClassUnavailable
+	return notSent || failure.StatusCode == http.StatusUnauthorized || failure.StatusCode == http.StatusForbidden
+}
+
+// attemptsToken is the token that the attempt had, which started its session.
+func (r *Reconciler) attemptsToken(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) (reactor.Secret, error) {
+	name := seen.status.CurrentAttempt.TokenName
+	if name == "" {
+		return "", errNoCredential
+	}
+	if seen.token != nil {
+		name = seen.token.TargetSecretName()
+	}
+	secret := &corev1.Secret{}
+	err := r.live.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: name}, secret)
+	if apierrors.IsNotFound(err) || err == nil && len(secret.Data["jwt"]) == 0 {
+		return "", errNoCredential
+	}
+	return reactor.Secret(secret.Data["jwt"]), err
+}
+
+// unscopedToken exchanges the API key for a token that may act on all sessions of the account.
+func (r *Reconciler) unscopedToken(ctx context.Context, session *v1alpha1.ReactorSession, _ *observation) (reactor.Secret, error) {
+	key, known, err := r.keys.Read(ctx, session.Namespace, session.Spec.APIKeySecretRef)
+	if err != nil {
+		return "", err
+	}
+	if known.Problem != nil {
+		return "", errNoCredential
+	}
+	token, err := r.reactor.Mint(ctx, reactor.MintRequest{APIKey: key, Lifetime: cleanupLifetime})
+	switch reactor.ClassOf(err) {
+	case reactor.ClassKeyRefused, reactor.ClassRequestRefused:
+		return "", errNoCredential
+	case reactor.ClassNone, reactor.ClassKeyLimited, reactor.ClassUnavailable:
+	}
+	return token.JWT, err
+}

@@ -1,0 +1,149 @@
+// Package reactorsession runs the pods of ReactorSessions: one at a time, started once its credential is there, bounded, ended
+// cleanly and never doubled.
+//
+// A pass reads like Reconcile: observe, decide, act, report. It does one thing, writes down what it did or is about to do, and comes
+// again. An attempt stands in status before its pod exists, and its pod is kept by a finalizer until its outcome stands in status:
+// these two rules are what keeps a session from being started twice, whatever is lost or late in between.
+package reactorsession
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+// +kubebuilder:rbac:groups=reactor.inc,resources=reactorsessions,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups=reactor.inc,resources=reactorsessions/status,verbs=update
+// +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// PassTimeout bounds one pass: two calls to Reactor and the writes after them. What is in flight when the operator is stopped is given
+// as much.
+const PassTimeout = 35 * time.Second
+
+// Sessions looks Reactor's sessions up and ends them, and mints the token for that when the attempt's own does not do. Its errors
+// are *reactor.Error.
+type Sessions interface {
+	Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error)
+	Session(ctx context.Context, token reactor.Secret, id string) (reactor.Session, error)
+	EndSession(ctx context.Context, token reactor.Secret, id string) error
+}
+
+// Options are the dependencies and settings of a Reconciler.
+type Options struct {
+	Client    client.Client        // writes
+	Cache     client.Reader        // reads; needs the indexes of SetupWithManager
+	APIReader client.Reader        // reads live
+	Reactor   Sessions             // Reactor
+	APIURL    string               // where programs are to call it
+	Recorder  events.EventRecorder // events.k8s.io
+	Clock     clock.PassiveClock
+
+	SessionsPerKey         int // sessions that run at once with one API key; 0: no limit
+	SessionStartsPerMinute int // pods created in a minute with one API key; 0: no limit
+
+	AllowPromptDelivery bool // a renewed token is handed to the session's pod at once
+}
+
+// Reconciler runs the pods of ReactorSessions.
+type Reconciler struct {
+	client   client.Client
+	cache    client.Reader
+	live     client.Reader
+	reactor  Sessions
+	recorder events.EventRecorder
+	clock    clock.PassiveClock
+
+	settings settings
+	memory   *memory
+	keys     *apikey.Keyring
+	capacity *capacity
+	queue    atomic.Pointer[queue]
+}
+
+// settings are what builders need to know of the installation.
+type settings struct {
+	apiURL         string
+	promptDelivery bool
+}
+
+// New returns a Reconciler that SetupWithManager makes run.
+func New(o Options) *Reconciler {
+	r := &Reconciler{
+		client: o.Client, cache: o.Cache, live: o.APIReader, reactor: o.Reactor, recorder: o.Recorder, clock: o.Clock,
+		settings: settings{apiURL: o.APIURL, promptDelivery: o.AllowPromptDelivery},
+		memory:   newMemory(),
+		keys:     apikey.NewKeyring(o.Cache, o.APIReader),
+	}
+	r.capacity = newCapacity(o.SessionsPerKey, o.SessionStartsPerMinute, r.wake)
+	return r
+}
+
+// Reconcile makes one pass for one ReactorSession. A pass that was begun is finished, also while the operator is being stopped.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), PassTimeout)
+	defer cancel()
+
+	session := &v1alpha1.ReactorSession{}
+	if err := r.cache.Get(ctx, request.NamespacedName, session); apierrors.IsNotFound(err) {
+		r.capacity.leave(r.memory.forget(request.NamespacedName))
+		return ctrl.Result{}, nil
+	} else if err != nil {
+		return ctrl.Result{}, fmt.Errorf("reading ReactorSession %s: %w", request, err)
+	}
+
+	mem := r.memory.of(session)
+	if mem.isAhead(session) && mem.finalizers != nil {
+		session.Finalizers = mem.finalizers
+	}
+	seen, err := r.observe(ctx, session, mem)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	planned := decide(session, seen)
+	done := r.act(ctx, session, mem, seen, planned)
+	told := report(session, seen, planned, done)
+	again, err := r.writeStatus(ctx, session, mem, told)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return schedule(told, done, again)
+}
+
+const (
+	// retryBase and retryCap bound the wait after a pass that failed.
+	retryBase = time.Second
+	retryCap  = time.Minute
+	// longestWait is the longest time between two passes of a session that has something to wait for: a timer may sleep through a
+	// suspended host.
+	longestWait = 15 * time.Minute
+	// atOnce is how soon a pass follows that wrote down what is to be done next.
+	atOnce = time.Millisecond
+)
+
+// schedule says when the next pass is due, when nothing wakes it earlier.
+func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Result, error) {
+	if done.retry != nil {
+		return ctrl.Result{}, done.retry
+	}
+	soonest := time.Duration(0)
+	for _, wait := range []time.Duration{told.wake, done.wake, writeAgain} {
+		if wait > 0 && (soonest == 0 || wait < soonest) {
+			soonest = wait
+		}
+	}
+	return ctrl.Result{RequeueAfter: min(soonest, longestWait)}, nil
+}

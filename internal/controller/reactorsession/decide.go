@@ -1,0 +1,416 @@
+package reactorsession
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// action is the one thing that a pass does.
+type action string
+
+const (
+	doNothing      action = ""
+	doRelease      action = "Release"      // let go of pods whose outcome stands in status, and of tokens and pods that are of no use any more
+	doBegin        action = "Begin"        // write the next attempt into status, before anything of it exists
+	doCreateToken  action = "CreateToken"  // of the attempt
+	doRenewToken   action = "RenewToken"   // it became too old while the session waited
+	doHoldToken    action = "HoldToken"    // no renewals while the attempt runs
+	doCreatePod    action = "CreatePod"    // once there is capacity
+	doStop         action = "Stop"         // write into status why the attempt is stopped, before its pod is deleted
+	doDeletePod    action = "DeletePod"    // gracefully
+	doEnd          action = "End"          // see to the Reactor session, and write the outcome into status
+	doFinish       action = "Finish"       // the time of the session is used up between two attempts
+	doDeleteObject action = "DeleteObject" // its time after the end is over
+	doLetGo        action = "LetGo"        // take our finalizer off the session
+)
+
+// view is what the condition Ready shows.
+type view struct {
+	ready   bool
+	reason  string
+	message string
+	stalled bool // a person must act
+}
+
+// plan is what a pass is going to do.
+type plan struct {
+	do     action
+	show   *view     // nil: the conditions stay as they are
+	stop   string    // why the attempt is stopped
+	end    *ending   // how the attempt ended
+	delete string    // the pod to be deleted
+	until  time.Time // when something changes by itself; zero: a watch wakes the next pass
+}
+
+// check looks for one thing to do or to wait for.
+type check func(*v1alpha1.ReactorSession, *observation) *plan
+
+// checks are asked in this order, and the first one that answers decides.
+var checks = []check{
+	severalPods,       // more than one lives: touch nothing
+	endedPods,         // what has ended and is written down is let go of
+	strayPod,          // a pod that is not of the current attempt must not run
+	attemptWithPod,    // the current attempt runs, or has ended
+	attemptWithoutPod, // it has yet to begin
+	beingDeleted,      // nothing is left
+	finished,          // complete or failed
+	suspended,         // the user wants it not to run
+	timeIsUp,          // nothing is left of spec.maxDuration
+	keyProblem,        // there is no API key
+	keyRefused,        // it is the key that the last attempt was refused with
+	backingOff,        // the last attempt failed
+	templateProblem,   // it could not be run
+}
+
+// decide says what to do. It is pure.
+func decide(session *v1alpha1.ReactorSession, seen *observation) plan {
+	for _, look := range checks {
+		if found := look(session, seen); found != nil {
+			return *found
+		}
+	}
+	return plan{do: doBegin, show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
+}
+
+// These stand in more than one place, and must be the same: a status that says the same in other words would be written once more.
+const (
+	tokenOnItsWay = "the token of the attempt is being requested"
+	podStarts     = "the pod is being started"
+)
+
+func waitFor(reason, format string, args ...any) *view {
+	return &view{reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+func stalledFor(reason, format string, args ...any) *view {
+	return &view{reason: reason, message: fmt.Sprintf(format, args...), stalled: true}
+}
+
+// allPods are all pods of the session.
+func (o *observation) allPods() []*corev1.Pod {
+	var pods []*corev1.Pod
+	if o.pod != nil {
+		pods = append(pods, o.pod)
+	}
+	for i := range o.others {
+		pods = append(pods, &o.others[i])
+	}
+	return pods
+}
+
+func severalPods(_ *v1alpha1.ReactorSession, seen *observation) *plan {
+	var alive []string
+	for _, pod := range seen.allPods() {
+		if !hasEnded(pod) {
+			alive = append(alive, pod.Name)
+		}
+	}
+	if len(alive) < 2 {
+		return nil
+	}
+	return &plan{show: stalledFor(v1alpha1.ReasonPodsConflict, "%d pods of this session live (%v), and there may be one: delete all but one of them", len(alive), alive)}
+}
+
+func endedPods(_ *v1alpha1.ReactorSession, seen *observation) *plan {
+	if len(seen.stale) == 0 && len(releasable(seen)) == 0 && len(outdated(seen)) == 0 {
+		return nil
+	}
+	return &plan{do: doRelease}
+}
+
+// outdated are the pods of attempts that status does not list any more: a session that runs for ever must not leave pods for ever.
+func outdated(seen *observation) []*corev1.Pod {
+	recent := seen.status.RecentAttempts
+	if len(recent) < mostRecent {
+		return nil
+	}
+	var pods []*corev1.Pod
+	for i := range seen.others {
+		pod := &seen.others[i]
+		if hasEnded(pod) && !hasFinalizer(pod, TrackingFinalizer) && pod.DeletionTimestamp == nil && attemptOf(pod) < recent[len(recent)-1].Number {
+			pods = append(pods, pod)
+		}
+	}
+	return pods
+}
+
+// releasable are the pods that have ended, are not of the current attempt, and are still kept by our finalizer.
+func releasable(seen *observation) []*corev1.Pod {
+	var pods []*corev1.Pod
+	for i := range seen.others {
+		if pod := &seen.others[i]; hasEnded(pod) && hasFinalizer(pod, TrackingFinalizer) {
+			pods = append(pods, pod)
+		}
+	}
+	return pods
+}
+
+// strayPod ends a pod that lives and that status does not speak of: somebody took its attempt out of status, or a former leader was
+// late by more than its lease.
+func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
+	for i := range seen.others {
+		if pod := &seen.others[i]; !hasEnded(pod) {
+			show := waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
+			if pod.DeletionTimestamp != nil {
+				return &plan{show: show}
+			}
+			return &plan{do: doDeletePod, delete: pod.Name, show: show}
+		}
+	}
+	return nil
+}
+
+func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	attempt, pod := seen.status.CurrentAttempt, seen.pod
+	if attempt == nil || pod == nil {
+		return nil
+	}
+	if hasEnded(pod) {
+		end := classify(pod, attempt)
+		return &plan{do: doEnd, end: &end, show: waitFor(v1alpha1.ReasonStopping, "the attempt has ended, and its Reactor session is seen to")}
+	}
+	if pod.DeletionTimestamp != nil {
+		return terminating(session, seen)
+	}
+	if attempt.StopReason != "" {
+		return &plan{do: doDeletePod, delete: pod.Name, show: waitFor(v1alpha1.ReasonStopping, "the pod is being stopped: %s", attempt.StopReason)}
+	}
+	reason, at := stopWanted(session, seen)
+	if reason != "" {
+		return &plan{do: doStop, stop: reason, show: waitFor(v1alpha1.ReasonStopping, "the pod is being stopped: %s", reason)}
+	}
+	do := doNothing
+	if seen.token != nil && !seen.token.Spec.Suspended() && outlives(v1alpha1.DefaultLifetime, attemptNeeds(&session.Spec, &seen.status)) {
+		do = doHoldToken
+	}
+	return &plan{do: do, show: viewOfPod(pod), until: at}
+}
+
+// terminating waits for a pod that is to end. One whose node is lost does not, and is never deleted by force: its program may live.
+func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	overdue := seen.pod.DeletionTimestamp.Add(unreachableAfter) // a deletion timestamp includes the grace period
+	letGo := session.DeletionTimestamp
+	switch {
+	case letGo != nil && !seen.now.Before(letGo.Add(deletionBound+graceOf(&session.Spec.Template))):
+		return &plan{do: doLetGo}
+	case seen.now.Before(overdue):
+		return &plan{show: waitFor(v1alpha1.ReasonStopping, "the pod has its grace period to end"), until: overdue}
+	}
+	waiting := &plan{show: waitFor(v1alpha1.ReasonNodeUnreachable,
+		"pod %q does not end: node %q may be lost. The next attempt waits until the node is back, is deleted, or is tainted node.kubernetes.io/out-of-service",
+		seen.pod.Name, seen.pod.Spec.NodeName)}
+	if letGo != nil {
+		waiting.until = letGo.Add(deletionBound + graceOf(&session.Spec.Template))
+	}
+	return waiting
+}
+
+// stopWanted says why the attempt must not go on; or, when it may, when that changes by itself.
+func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason string, at time.Time) {
+	status := programOf(seen.pod)
+	switch {
+	case session.DeletionTimestamp != nil:
+		return stopDeleted, time.Time{}
+	case session.Spec.Suspended():
+		return stopSuspended, time.Time{}
+	case status != nil && status.State.Terminated != nil:
+		return stopContainerEnded, time.Time{}
+	case status != nil && status.State.Running != nil:
+		left := remaining(&session.Spec, &seen.status)
+		if left == 0 {
+			return "", time.Time{}
+		}
+		reason, at = stopDuration, status.State.Running.StartedAt.Add(left)
+	case isGated(seen.pod):
+		return "", time.Time{}
+	default:
+		reason, at = stopStartDeadline, later(seen.pod.CreationTimestamp.Time, seen.gatedUntil).Add(session.Spec.EffectiveStartDeadline())
+	}
+	if seen.now.Before(at) {
+		return "", at
+	}
+	return reason, time.Time{}
+}
+
+// isGated reports whether somebody, such as Kueue, holds the pod back from the scheduler.
+func isGated(pod *corev1.Pod) bool { return len(pod.Spec.SchedulingGates) > 0 }
+
+func later(one, other time.Time) time.Time {
+	if other.After(one) {
+		return other
+	}
+	return one
+}
+
+// viewOfPod is what a pod that lives shows.
+func viewOfPod(pod *corev1.Pod) *view {
+	status := programOf(pod)
+	if status != nil && status.State.Running != nil {
+		return &view{ready: true, reason: v1alpha1.ReasonRunning, message: fmt.Sprintf("pod %q runs since %s", pod.Name, status.State.Running.StartedAt.UTC().Format(time.RFC3339))}
+	}
+	return waitFor(v1alpha1.ReasonStarting, "%s", bounded(describePending(pod), longestViewMessage))
+}
+
+func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	attempt := seen.status.CurrentAttempt
+	if attempt == nil || seen.pod != nil {
+		return nil
+	}
+	end := &ending{class: v1alpha1.ClassStopped}
+	switch {
+	case attempt.PodUID != "":
+		*end = ending{class: v1alpha1.ClassUncounted, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended"}
+		if attempt.StartTime != nil { // it may have run until now
+			end.started, end.ran = true, max(seen.now.Sub(attempt.StartTime.Time), 0)
+		}
+	case session.DeletionTimestamp != nil:
+		end.reason = stopDeleted
+	case session.Spec.Suspended():
+		end.reason = stopSuspended
+	default:
+		return gates(session, seen)
+	}
+	return &plan{do: doEnd, end: end, show: waitFor(v1alpha1.ReasonStopping, "the attempt is over")}
+}
+
+// gates stand before the pod of an attempt: a template that can be run, a credential that lives long enough, and capacity.
+func gates(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	if found := templateProblem(session, seen); found != nil {
+		return found
+	}
+	create := &plan{do: doCreatePod, show: waitFor(v1alpha1.ReasonStarting, podStarts)}
+	if !session.Spec.UsesTokenFile() {
+		if found := keyProblem(session, seen); found != nil {
+			return found
+		}
+		return create
+	}
+	state := stateOfToken(seen.token, seen.now)
+	switch {
+	case !state.exists:
+		return &plan{do: doCreateToken, show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
+	case !state.ready && state.reason == v1alpha1.ReasonPending:
+		return &plan{show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
+	case !state.ready:
+		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,
+			message: fmt.Sprintf("ReactorToken %q: %s: %s", seen.token.Name, state.reason, state.message)}}
+	case !livesLongEnough(state.left, state.granted, attemptNeeds(&session.Spec, &seen.status)):
+		return &plan{do: doRenewToken, show: waitFor(v1alpha1.ReasonWaitingForToken, "the token became too old while the session waited, and is renewed")}
+	}
+	return create
+}
+
+func beingDeleted(session *v1alpha1.ReactorSession, _ *observation) *plan {
+	if session.DeletionTimestamp == nil {
+		return nil
+	}
+	return &plan{do: doLetGo}
+}
+
+func finished(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	if !isFinished(&seen.status) {
+		return nil
+	}
+	if hasFinalizer(session, CleanupFinalizer) { // nothing is left that it would be needed for
+		return &plan{do: doLetGo}
+	}
+	at := expiry(&session.Spec, &seen.status)
+	if at.IsZero() || seen.now.Before(at) {
+		return &plan{until: at}
+	}
+	return &plan{do: doDeleteObject}
+}
+
+// isFinished reports whether no further attempt will be made.
+func isFinished(status *v1alpha1.ReactorSessionStatus) bool {
+	return meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionComplete) || meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionFailed)
+}
+
+func suspended(session *v1alpha1.ReactorSession, _ *observation) *plan {
+	if !session.Spec.Suspended() {
+		return nil
+	}
+	do := doNothing
+	if hasFinalizer(session, CleanupFinalizer) { // a session that does not run can be deleted also without the operator
+		do = doLetGo
+	}
+	return &plan{do: do, show: waitFor(v1alpha1.ReasonSuspended, "spec.suspend is true: nothing runs until it is false")}
+}
+
+func timeIsUp(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	if !durationReached(&session.Spec, &seen.status) {
+		return nil
+	}
+	return &plan{do: doFinish, show: durationDone(session)}
+}
+
+func durationDone(session *v1alpha1.ReactorSession) *view {
+	return &view{ready: true, reason: v1alpha1.ReasonDurationReached, message: fmt.Sprintf("the session has run for %s, as spec.maxDuration says", session.Spec.MaxDuration)}
+}
+
+func keyProblem(_ *v1alpha1.ReactorSession, seen *observation) *plan {
+	if seen.key.Problem == nil {
+		return nil
+	}
+	return &plan{show: stalledFor(v1alpha1.ReasonWaitingForToken, "%s: %s", seen.key.Problem.Reason, seen.key.Problem.Message)}
+}
+
+func keyRefused(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	if len(seen.status.RecentAttempts) == 0 {
+		return nil
+	}
+	last := seen.status.RecentAttempts[0]
+	if last.Class != v1alpha1.ClassHold || last.KeyFingerprint != seen.key.Fingerprint {
+		return nil
+	}
+	return &plan{show: stalledFor(v1alpha1.ReasonAPIKeyRefused,
+		"Reactor refused the API key in Secret %q: put a valid key there, and the next attempt follows at once", session.Spec.APIKeySecretRef.Name)}
+}
+
+// longestBackoff is further away than any wait between two attempts: an instant beyond it was set by a clock that was wrong.
+const longestBackoff = backoffCap + time.Second
+
+func backingOff(_ *v1alpha1.ReactorSession, seen *observation) *plan {
+	next := seen.status.NextAttemptTime
+	if next == nil {
+		return nil
+	}
+	if wait := next.Sub(seen.now); wait <= 0 || wait > longestBackoff {
+		return nil
+	}
+	return &plan{show: waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(&seen.status), next.UTC().Format(time.RFC3339)), until: next.Time}
+}
+
+// lastAttempt says how the last attempt ended.
+func lastAttempt(status *v1alpha1.ReactorSessionStatus) string {
+	if len(status.RecentAttempts) == 0 {
+		return "the last attempt has ended"
+	}
+	last := status.RecentAttempts[0]
+	text := fmt.Sprintf("attempt %d ended: %s", last.Number, last.Reason)
+	if last.ExitCode != nil {
+		text += fmt.Sprintf(" (exit code %d)", *last.ExitCode)
+	}
+	if last.Message != "" {
+		text += ": " + last.Message
+	}
+	return text
+}
+
+func templateProblem(session *v1alpha1.ReactorSession, _ *observation) *plan {
+	if problem := checkTemplate(&session.Spec); problem != "" {
+		return &plan{show: stalledFor(v1alpha1.ReasonInvalidTemplate, "%s", problem)}
+	}
+	return nil
+}
+
+func hasFinalizer(object metav1.Object, name string) bool {
+	return slices.Contains(object.GetFinalizers(), name)
+}

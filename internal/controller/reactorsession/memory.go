@@ -1,0 +1,95 @@
+package reactorsession
+
+import (
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// memory is what the operator knows of each ReactorSession beside what stands in it. Losing it costs reads.
+type memory struct {
+	mu      sync.Mutex
+	objects map[types.NamespacedName]*remembered
+}
+
+// remembered belongs to one object. Only the one worker that passes over that object touches it.
+type remembered struct {
+	uid types.UID
+	// status is what was written last, and version the object's resourceVersion with it: a cache that lags does not show them yet.
+	status     *v1alpha1.ReactorSessionStatus
+	finalizers []string // those of that version, once they were written
+	version    string
+	// conflicts counts in a row how often the API server had a version that the cache did not show.
+	conflicts int
+	// cleanups counts the failed attempts to see to the Reactor session of the attempt that has ended.
+	cleanups int
+	// gated is when the pod of that name was last seen with scheduling gates.
+	gated struct {
+		pod string
+		at  time.Time
+	}
+	// refusals counts in a row how often the API server refused the pod.
+	refusals int
+}
+
+func newMemory() *memory { return &memory{objects: map[types.NamespacedName]*remembered{}} }
+
+// of returns the memory of an object. One that was deleted and created anew under its name begins with none.
+func (m *memory) of(session *v1alpha1.ReactorSession) *remembered {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := types.NamespacedName{Namespace: session.Namespace, Name: session.Name}
+	known, ok := m.objects[name]
+	if !ok || known.uid != session.UID {
+		known = &remembered{uid: session.UID}
+		m.objects[name] = known
+	}
+	return known
+}
+
+// observeGates returns when the pod was last seen with scheduling gates: the time that it may take to start counts from there. Of a pod
+// that had some and has none now, an operator that was just started knows no more than that.
+func (r *remembered) observeGates(pod *corev1.Pod, now time.Time) time.Time {
+	if pod == nil || pod.Annotations[GatedAnnotation] == "" {
+		return time.Time{}
+	}
+	if isGated(pod) || r.gated.pod != pod.Name {
+		r.gated.pod, r.gated.at = pod.Name, now
+	}
+	return r.gated.at
+}
+
+// forget drops the memory of an object that is gone, and returns the UID that it had.
+func (m *memory) forget(name types.NamespacedName) types.UID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known, ok := m.objects[name]
+	if !ok {
+		return ""
+	}
+	delete(m.objects, name)
+	return known.uid
+}
+
+// isAhead reports whether what was written last is newer than what the cache shows.
+func (r *remembered) isAhead(session *v1alpha1.ReactorSession) bool {
+	if r.status == nil {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(session.ResourceVersion, r.version)
+	return err == nil && order < 0
+}
+
+// latestStatus is the status to go on from, and the resourceVersion that it belongs to: what was written last while the cache does
+// not show it yet, else what the API server has.
+func (r *remembered) latestStatus(session *v1alpha1.ReactorSession) (status *v1alpha1.ReactorSessionStatus, version string) {
+	if r.isAhead(session) {
+		return r.status, r.version
+	}
+	return &session.Status, session.ResourceVersion
+}

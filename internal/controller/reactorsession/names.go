@@ -1,0 +1,67 @@
+package reactorsession
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+const (
+	// SessionUIDLabel on a pod or a ReactorToken is the UID of the ReactorSession that it belongs to.
+	SessionUIDLabel = "reactor.inc/session-uid"
+	// AttemptLabel on a pod or a ReactorToken is the number of the attempt that it belongs to.
+	AttemptLabel = "reactor.inc/attempt"
+	// SessionAnnotation on a pod is the name of its ReactorSession, which may be too long for a label.
+	SessionAnnotation = "reactor.inc/session"
+	// ContainerAnnotation on a pod is the name of the container that is the session's program: spec.container may have changed since.
+	ContainerAnnotation = "reactor.inc/container"
+	// BackstopAnnotation on a pod says that its activeDeadlineSeconds is the operator's, for spec.maxDuration, and not the template's own.
+	BackstopAnnotation = "reactor.inc/backstop"
+	// GatedAnnotation on a pod says that it was created with scheduling gates, which are gone from it once they are lifted.
+	GatedAnnotation = "reactor.inc/gated"
+	// TrackingFinalizer keeps a pod until its outcome stands in the status of its ReactorSession.
+	TrackingFinalizer = "reactor.inc/session-tracking"
+	// CleanupFinalizer keeps a ReactorSession until its pods have ended and their Reactor sessions are seen to.
+	CleanupFinalizer = "reactor.inc/session-cleanup"
+)
+
+// FieldOwner is the field manager of everything that the operator writes.
+const FieldOwner = "reactor-operator"
+
+// longestBase leaves room in a name for what follows it, and keeps the pod's host name whole.
+const longestBase = 40
+
+// attemptName is the name of an attempt's pod and of its ReactorToken. It is the same whenever it is worked out, so that a second
+// creation finds the first; and the UID in it tells a session from an earlier one of its name.
+func attemptName(session *v1alpha1.ReactorSession, number int32) string {
+	base := session.Name[:min(len(session.Name), longestBase)]
+	sum := sha256.Sum256([]byte(session.UID))
+	return fmt.Sprintf("%s-%s-%d", strings.TrimRight(base, ".-"), hex.EncodeToString(sum[:])[:5], number)
+}
+
+// attemptOf is the number of the attempt that an object belongs to; 0 when it says none.
+func attemptOf(object metav1.Object) int32 {
+	number, err := strconv.ParseInt(object.GetLabels()[AttemptLabel], 10, 32)
+	if err != nil || number < 0 {
+		return 0
+	}
+	return int32(number)
+}
+
+// attemptLabels tell whose attempt an object belongs to.
+func attemptLabels(session *v1alpha1.ReactorSession, number int32) map[string]string {
+	return map[string]string{SessionUIDLabel: string(session.UID), AttemptLabel: strconv.FormatInt(int64(number), 10)}
+}
+
+// controllerReference makes an object go with its session.
+func controllerReference(session *v1alpha1.ReactorSession) metav1.OwnerReference {
+	reference := metav1.NewControllerRef(session, v1alpha1.SchemeGroupVersion.WithKind("ReactorSession"))
+	reference.BlockOwnerDeletion = nil // it would take the right to set finalizers on ReactorSessions
+	return *reference
+}

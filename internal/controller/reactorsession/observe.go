@@ -1,0 +1,112 @@
+package reactorsession
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+)
+
+// observation is all that a decision is made from.
+type observation struct {
+	now    time.Time
+	status v1alpha1.ReactorSessionStatus // the newest
+	key    apikey.Key
+
+	pod    *corev1.Pod            // of the current attempt
+	others []corev1.Pod           // of this session, and not of the current attempt
+	token  *v1alpha1.ReactorToken // of the current attempt
+	stale  []string               // the ReactorTokens of attempts that have ended
+
+	gatedUntil time.Time // when the pod was last seen held back from the scheduler; zero: it never was
+}
+
+// observe makes every read of the pass.
+func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered) (*observation, error) {
+	status, _ := mem.latestStatus(session)
+	seen := &observation{now: r.clock.Now(), status: *status.DeepCopy()}
+	if err := r.observePods(ctx, session, seen); err != nil {
+		return nil, err
+	}
+	seen.gatedUntil = mem.observeGates(seen.pod, seen.now)
+	if err := r.observeTokens(ctx, session, seen); err != nil {
+		return nil, err
+	}
+	var err error
+	seen.key, err = r.keys.Look(ctx, session.Namespace, session.Spec.APIKeySecretRef)
+	return seen, err
+}
+
+// observePods finds the pods of the session. That the current attempt has none is believed only after a live read: a cache that lags
+// must not make a second one.
+func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
+	pods := &corev1.PodList{}
+	err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), client.MatchingLabels{SessionUIDLabel: string(session.UID)})
+	if err != nil {
+		return fmt.Errorf("listing the pods of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+	}
+	current := seen.status.CurrentAttempt
+	for i := range pods.Items {
+		if pod := &pods.Items[i]; current != nil && pod.Name == current.PodName {
+			seen.pod = pod
+		} else {
+			seen.others = append(seen.others, *pod)
+		}
+	}
+	if current == nil || seen.pod != nil {
+		return nil
+	}
+	live := &corev1.Pod{}
+	err = r.live.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: current.PodName}, live)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading the pod of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+	case live.Labels[SessionUIDLabel] != string(session.UID):
+		return fmt.Errorf("pod %s/%s has the name of an attempt of ReactorSession %q and is not its pod: delete that pod", live.Namespace, live.Name, session.Name)
+	}
+	seen.pod = live
+	return nil
+}
+
+// observeTokens finds the ReactorTokens of the session's attempts.
+func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
+	tokens := &v1alpha1.ReactorTokenList{}
+	err := r.cache.List(ctx, tokens, client.InNamespace(session.Namespace), client.MatchingLabels{SessionUIDLabel: string(session.UID)})
+	if err != nil {
+		return fmt.Errorf("listing the ReactorTokens of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+	}
+	current := seen.status.CurrentAttempt
+	for i := range tokens.Items {
+		token := &tokens.Items[i]
+		switch {
+		case current != nil && token.Name == current.TokenName:
+			seen.token = token
+		case token.DeletionTimestamp == nil && attemptOf(token) <= seen.status.Attempts:
+			seen.stale = append(seen.stale, token.Name)
+		}
+	}
+	return nil
+}
+
+// holders are the sessions that have a pod with this key, as the cache knows them.
+func (r *Reconciler) holders(ctx context.Context, fingerprint string) ([]types.UID, error) {
+	sessions := &v1alpha1.ReactorSessionList{}
+	err := r.cache.List(ctx, sessions, client.MatchingFields{indexRunningKey: fingerprint}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing the sessions that run with an API key: %w", err)
+	}
+	holders := make([]types.UID, 0, len(sessions.Items))
+	for i := range sessions.Items {
+		holders = append(holders, sessions.Items[i].UID)
+	}
+	return holders, nil
+}

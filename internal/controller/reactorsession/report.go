@@ -1,0 +1,236 @@
+package reactorsession
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// reported is what a pass tells.
+type reported struct {
+	status v1alpha1.ReactorSessionStatus
+	events []notice
+	wake   time.Duration // 0: a watch wakes the next pass
+}
+
+// notice is an event before it is emitted.
+type notice struct {
+	kind, reason, action, note string
+}
+
+func normal(reason, action, format string, args ...any) notice {
+	return notice{corev1.EventTypeNormal, reason, action, fmt.Sprintf(format, args...)}
+}
+
+func warning(reason, action, format string, args ...any) notice {
+	return notice{corev1.EventTypeWarning, reason, action, fmt.Sprintf(format, args...)}
+}
+
+const (
+	// longestViewMessage bounds the message of a condition, in bytes.
+	longestViewMessage = 1024
+	// mostRecent is how many attempts that ended are kept.
+	mostRecent = 5
+)
+
+// report derives status and events from what was seen, planned and done. It is pure.
+func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, done outcome) reported {
+	status := seen.status.DeepCopy()
+	status.ObservedGeneration = session.Generation
+	told := reported{events: done.notices}
+	show := planned.show
+	switch {
+	case done.failed != nil:
+		show = done.failed
+	case done.waiting:
+		show = waitFor(v1alpha1.ReasonWaitingForCapacity,
+			"as many sessions run with this API key, or were started in the last minute, as this installation allows (--sessions-per-key, --session-starts-per-minute)")
+	}
+	finish := ""
+	switch planned.do { //nolint:exhaustive // the others change nothing but conditions
+	case doBegin:
+		if done.done {
+			begin(status, session, seen)
+		}
+	case doStop:
+		status.CurrentAttempt.StopReason = planned.stop
+	case doFinish:
+		finish = v1alpha1.ConditionComplete
+	case doEnd:
+		if done.ended != nil {
+			show, finish = end(status, session, seen, done.ended)
+		}
+	}
+	if pod := podOf(seen, done); pod != nil && status.CurrentAttempt != nil {
+		followPod(status.CurrentAttempt, pod)
+	}
+	setConditions(status, session, seen, show, finish)
+	told.events = append(told.events, transition(&seen.status, status)...)
+	told.status = *status
+	if !planned.until.IsZero() {
+		told.wake = max(planned.until.Sub(seen.now), atOnce)
+	}
+	return told
+}
+
+func podOf(seen *observation, done outcome) *corev1.Pod {
+	if done.pod != nil {
+		return done.pod
+	}
+	return seen.pod
+}
+
+// begin writes the next attempt down.
+func begin(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation) {
+	status.Attempts++
+	name := attemptName(session, status.Attempts)
+	status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: status.Attempts, PodName: name, KeyFingerprint: seen.key.Fingerprint}
+	if session.Spec.UsesTokenFile() {
+		status.CurrentAttempt.TokenName = name
+	}
+	status.NextAttemptTime = nil
+}
+
+// followPod takes over what the pod of the current attempt tells.
+func followPod(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) {
+	attempt.PodUID = string(pod.UID)
+	container := programOf(pod)
+	if container == nil {
+		return
+	}
+	if running := container.State.Running; running != nil {
+		attempt.StartTime = &metav1.Time{Time: running.StartedAt.UTC()}
+	}
+	if ended := container.State.Terminated; ended != nil {
+		if heard := parseMessage(ended.Message); len(heard.sessions) > 0 {
+			attempt.SessionID = heard.sessions[len(heard.sessions)-1]
+		}
+	}
+}
+
+// end writes the outcome of the current attempt down, and says what follows.
+func end(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, ended *v1alpha1.EndedAttempt) (show *view, finish string) {
+	status.CurrentAttempt = nil
+	status.RunningSeconds += ended.RunningSeconds
+	status.RecentAttempts = slices.Insert(status.RecentAttempts, 0, *ended)
+	status.RecentAttempts = status.RecentAttempts[:min(len(status.RecentAttempts), mostRecent)]
+	switch ended.Class {
+	case v1alpha1.ClassSucceeded:
+		status.CountedFailures, status.UncountedFailures = 0, 0
+	case v1alpha1.ClassCounted:
+		status.CountedFailures++
+		status.UncountedFailures = 0
+	case v1alpha1.ClassUncounted:
+		status.UncountedFailures++
+	case v1alpha1.ClassStopped, v1alpha1.ClassHold:
+	}
+	if session.DeletionTimestamp != nil {
+		return waitFor(v1alpha1.ReasonStopping, "the session is being deleted"), ""
+	}
+	show, finish, wait := verdict(session, status, ended)
+	if finish == "" && wait > 0 {
+		next := seen.now.Add(wait).Truncate(time.Second).Add(time.Second)
+		status.NextAttemptTime = &metav1.Time{Time: next.UTC()}
+		show = waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(status), next.UTC().Format(time.RFC3339))
+	}
+	return show, finish
+}
+
+// setConditions writes the conditions. Without a view they stay as they are.
+func setConditions(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, show *view, finish string) {
+	set := func(kind string, on bool, reason, message string) {
+		state := metav1.ConditionFalse
+		if on {
+			state = metav1.ConditionTrue
+		}
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: state, Reason: reason, Message: bounded(message, longestViewMessage),
+			ObservedGeneration: session.Generation, LastTransitionTime: metav1.NewTime(seen.now.Truncate(time.Second)),
+		})
+	}
+	if show == nil && meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady) == nil {
+		show = waitFor(v1alpha1.ReasonPending, "the session is being prepared")
+	}
+	if finish != "" {
+		set(finish, true, show.reason, show.message)
+		status.FinishedTime, status.NextAttemptTime = &metav1.Time{Time: seen.now.UTC().Truncate(time.Second)}, nil
+	}
+	if show == nil {
+		for i := range status.Conditions {
+			status.Conditions[i].ObservedGeneration = session.Generation
+		}
+		return
+	}
+	set(v1alpha1.ConditionReady, show.ready, show.reason, show.message)
+	set(v1alpha1.ConditionSuspended, show.reason == v1alpha1.ReasonSuspended, suspendedReason(show), suspendedMessage(show))
+	setTokenReady(status, session, seen, set)
+	if show.stalled && !show.ready {
+		set(v1alpha1.ConditionStalled, true, show.reason, show.message)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
+	}
+}
+
+func suspendedReason(show *view) string {
+	if show.reason == v1alpha1.ReasonSuspended {
+		return v1alpha1.ReasonSuspended
+	}
+	return "NotSuspended"
+}
+
+func suspendedMessage(show *view) string {
+	if show.reason == v1alpha1.ReasonSuspended {
+		return "nothing runs, and nothing is billed"
+	}
+	return "spec.suspend is false, or the session has not stopped yet"
+}
+
+// setTokenReady says whether the current attempt has its credential.
+func setTokenReady(
+	status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, set func(kind string, on bool, reason, message string),
+) {
+	switch {
+	case status.CurrentAttempt == nil:
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionTokenReady)
+	case !session.Spec.UsesTokenFile() && seen.key.Problem != nil:
+		set(v1alpha1.ConditionTokenReady, false, seen.key.Problem.Reason, seen.key.Problem.Message)
+	case !session.Spec.UsesTokenFile():
+		set(v1alpha1.ConditionTokenReady, true, "APIKeyFound", "the program gets the API key itself")
+	default:
+		state := stateOfToken(seen.token, seen.now)
+		set(v1alpha1.ConditionTokenReady, state.ready, state.reason, state.message)
+	}
+}
+
+// transition tells that Ready has come to another reason.
+func transition(before, after *v1alpha1.ReactorSessionStatus) []notice {
+	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady)
+	if is == nil || is.Reason == v1alpha1.ReasonPending || was != nil && was.Reason == is.Reason {
+		return nil
+	}
+	kind := corev1.EventTypeNormal
+	bad := []string{v1alpha1.ReasonNodeUnreachable, v1alpha1.ReasonPodRefused}
+	if meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionStalled) || slices.Contains(bad, is.Reason) {
+		kind = corev1.EventTypeWarning
+	}
+	return []notice{{kind, is.Reason, "RunSession", is.Message}}
+}
+
+// endNotice tells how an attempt ended.
+func endNotice(ended *v1alpha1.EndedAttempt) notice {
+	tell := warning
+	if ended.Class == v1alpha1.ClassSucceeded || ended.Class == v1alpha1.ClassStopped {
+		tell = normal
+	}
+	text := fmt.Sprintf("attempt %d ended after %ds: %s, %s", ended.Number, ended.RunningSeconds, ended.Class, ended.Reason)
+	if ended.ExitCode != nil {
+		text += fmt.Sprintf(", exit code %d", *ended.ExitCode)
+	}
+	return tell("AttemptEnded", "EndAttempt", "%s; Reactor session: %s", text, ended.Cleanup)
+}

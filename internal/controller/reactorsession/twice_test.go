@@ -1,0 +1,254 @@
+package reactorsession
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+)
+
+// schedules is how many seeds are played.
+const schedules = 6
+
+// TestASessionIsNeverStartedTwice plays seeded schedules of what can go wrong: crashes before and after each write, caches that lag,
+// writes that are lost, pods and sessions that are deleted, some of them created anew under their names, and a Reactor that fails. The
+// emulator's ledger is the judge: of one ReactorSession, never two Reactor sessions at once, and in the end none.
+func TestASessionIsNeverStartedTwice(t *testing.T) {
+	for seed := range schedules {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			inWorld(t, func(w *world) { newCourse(w, uint64(seed)).play() })
+		})
+	}
+}
+
+// course is one seeded schedule.
+type course struct {
+	*world
+	mu      sync.Mutex // of what follows
+	dice    *rand.Rand
+	created map[string]int // pods, by name
+	seed    uint64
+}
+
+const players = 3
+
+func newCourse(w *world, seed uint64) *course {
+	s := &course{world: w, dice: rand.New(rand.NewPCG(seed, 0)), created: map[string]int{}, seed: seed}
+	w.reactor.SetQuotas(emulator.Quotas{})
+	w.node.program = func(m *machine) { // each kind of program that reports its session
+		switch m.pod.Name[len(m.pod.Name)-1] % 3 {
+		case 0:
+			runs(7 * time.Minute)(m)
+		case 1:
+			leaves(5*time.Minute, 1)(m)
+		default:
+			leaves(9*time.Minute, 0)(m)
+		}
+	}
+	w.api.meddleWith(s.meddle)
+	return s
+}
+
+func (s *course) cacheLag(lag time.Duration) {
+	s.api.mu.Lock()
+	defer s.api.mu.Unlock()
+	s.api.cacheLag = lag
+}
+
+func (s *course) name(i int) string { return fmt.Sprintf("night-%d", i) }
+
+func (s *course) add(i int) {
+	s.create(newSession(s.name(i), ofModel("only/"+s.name(i)), policy(v1alpha1.RestartAlways)))
+}
+
+// meddle loses writes and crashes the operator, sometimes, and takes note of the pods.
+func (s *course) meddle(made call, do func() error) error {
+	chance := 0.0
+	if made.writes() {
+		chance = s.roll()
+	}
+	switch {
+	case chance > 0.99:
+		s.run.crash()
+		return errors.New("crashed before the write")
+	case chance > 0.97:
+		return errAway
+	}
+	err := do()
+	if err == nil && made.verb == "create" && made.kind == "Pod" {
+		s.mu.Lock()
+		s.created[made.name]++
+		s.mu.Unlock()
+	}
+	switch {
+	case chance > 0.96:
+		s.run.crash()
+		return errors.New("crashed after the write")
+	case chance > 0.94 && err == nil:
+		return errAway // the answer is lost
+	}
+	return err
+}
+
+func (s *course) roll() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dice.Float64()
+}
+
+// below throws a number from 0 to most-1.
+func (s *course) below(most int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dice.IntN(most)
+}
+
+func (s *course) play() {
+	for i := range players {
+		s.add(i)
+	}
+	s.start()
+	for range 20 {
+		s.happen()
+		if s.run.crashed.Load() {
+			s.pass(time.Duration(s.below(90)) * time.Second)
+			s.start()
+		}
+		s.pass(time.Duration(s.below(200)) * time.Second)
+	}
+	s.end()
+}
+
+// happen is one event.
+func (s *course) happen() {
+	i := s.below(players)
+	switch s.below(9) {
+	case 0:
+		s.cacheLag([]time.Duration{20 * time.Millisecond, 2 * time.Second, 20 * time.Second}[s.below(3)])
+	case 1:
+		if pods := s.pods(); len(pods) > 0 {
+			s.remove(&pods[s.below(len(pods))])
+		}
+	case 2:
+		if !s.gone(s.name(i)) {
+			_ = s.api.Delete(s.Context(), s.session(s.name(i)))
+		}
+	case 3:
+		if s.gone(s.name(i)) {
+			s.add(i)
+		}
+	case 4:
+		if !s.gone(s.name(i)) {
+			s.edit(s.name(i), suspend(s.below(2) == 0))
+		}
+	case 5:
+		s.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: 503, Times: 3})
+	case 6:
+		s.reactor.SetFaults(emulator.Fault{Route: "DELETE /sessions/{id}", Cut: true, Times: 2})
+	case 7:
+		s.reactor.SetFaults(emulator.Fault{Status: 500, Times: 3})
+	case 8:
+		s.run.crash()
+	}
+}
+
+// end ends all faults and all sessions, and judges.
+func (s *course) end() {
+	s.api.meddleWith(nil)
+	s.reactor.ClearFaults()
+	s.cacheLag(20 * time.Millisecond)
+	s.start()
+	for i := range players {
+		if !s.gone(s.name(i)) {
+			s.edit(s.name(i), suspend(true))
+		}
+	}
+	s.pass(5 * time.Minute)
+	ledger := s.reactor.Ledger()
+	for i := range players {
+		if most := ledger.MostOpen("only/" + s.name(i)); most > 1 {
+			s.Errorf("seed %d: %d Reactor sessions of %s were open at once", s.seed, most, s.name(i))
+		}
+		if !s.gone(s.name(i)) {
+			s.want(s.name(i), "Ready=False/Suspended")
+		}
+	}
+	if open := ledger.Open(); len(open) > 0 {
+		s.Errorf("seed %d: %d Reactor sessions are left open", s.seed, len(open))
+	}
+	for name, times := range s.created {
+		if times > 1 {
+			s.Errorf("seed %d: pod %s was created %d times", s.seed, name, times)
+		}
+	}
+	if len(ledger.Sessions) < players {
+		s.Errorf("seed %d: only %d sessions were started: the schedule shows nothing", s.seed, len(ledger.Sessions))
+	}
+	for _, pod := range s.pods() {
+		if pod.Status.Phase == corev1.PodRunning || pod.Status.Phase == "" {
+			s.Errorf("seed %d: pod %s still runs", s.seed, pod.Name)
+		}
+	}
+}
+
+// TestTheSchedulesCanSee takes the rules away that the schedules are to prove, each by a patch of the source, and plays the same ones: they
+// must show sessions that are doubled or left open.
+func TestTheSchedulesCanSee(t *testing.T) {
+	if testing.Short() || os.Getenv("REACTORSESSION_MUTANT") != "" {
+		t.Skip("it compiles the package once for each rule")
+	}
+	for name, mutant := range map[string]struct{ file, rule, without string }{
+		"without the attempt written down before its pod": {"act.go",
+			"pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)",
+			`pod := buildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + string(uuid.NewUUID())}, r.settings)`},
+		"without a clean-up before the pod is let go": {"cleanup.go",
+			"	result = v1alpha1.CleanupAlreadyOver\n",
+			"	return v1alpha1.CleanupAlreadyOver, 0\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, err := os.ReadFile(mutant.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(string(source), mutant.rule) != 1 {
+				t.Fatalf("%s does not hold the rule once", mutant.file)
+			}
+			changed := strings.Replace(string(source), mutant.rule, mutant.without, 1)
+			if strings.Contains(mutant.without, "uuid.") {
+				changed = strings.Replace(changed, "import (\n", "import (\n\t\"k8s.io/apimachinery/pkg/util/uuid\"\n", 1)
+			}
+			folder := t.TempDir()
+			patched, overlay := filepath.Join(folder, mutant.file), filepath.Join(folder, "overlay.json")
+			original, err := filepath.Abs(mutant.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			replace, _ := json.Marshal(map[string]map[string]string{"Replace": {original: patched}})
+			if err := errors.Join(os.WriteFile(patched, []byte(changed), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			command := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-overlay="+overlay, "-run=^TestASessionIsNeverStartedTwice$/seed_[0-2]$", ".")
+			command.Env = append(os.Environ(), "REACTORSESSION_MUTANT=1")
+			said, err := command.CombinedOutput()
+			text := string(said)
+			switch {
+			case err == nil:
+				t.Error("all schedules passed")
+			case !strings.Contains(text, "open at once") && !strings.Contains(text, "left open"):
+				t.Errorf("the schedules failed for another reason:\n%s", text[max(0, len(text)-3000):])
+			}
+		})
+	}
+}

@@ -1,0 +1,31 @@
+package reactorsession
+
+import (
+	"time"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// verdict is what follows an attempt that has ended, from the status that already counts it.
+func verdict(
+	session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt,
+) (show *view, condition string, wait time.Duration) {
+	clean := ended.Cleanup != v1alpha1.CleanupUnverified && ended.Class != v1alpha1.ClassCounted
+	policy := session.Spec.RestartPolicy
+	switch {
+	case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:
+		return &view{ready: true, reason: v1alpha1.ReasonCompleted, message: "the program has ended with exit code 0"}, v1alpha1.ConditionComplete, 0
+	case durationReached(&session.Spec, status), ended.Class == v1alpha1.ClassStopped && ended.Reason == stopDuration:
+		return durationDone(session), v1alpha1.ConditionComplete, 0
+	case ended.Class == v1alpha1.ClassSucceeded:
+		return nil, "", backoff(1, clean)
+	case ended.Class == v1alpha1.ClassStopped, ended.Class == v1alpha1.ClassHold:
+		return nil, "", 0
+	case ended.Class == v1alpha1.ClassUncounted:
+		return nil, "", backoff(status.UncountedFailures, clean)
+	case policy != v1alpha1.RestartAlways && status.CountedFailures > session.Spec.EffectiveBackoffLimit():
+		return &view{reason: v1alpha1.ReasonBackoffLimitExceeded, stalled: true, message: lastAttempt(status)}, v1alpha1.ConditionFailed, 0
+	default:
+		return nil, "", backoff(status.CountedFailures, clean)
+	}
+}

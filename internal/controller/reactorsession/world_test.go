@@ -1,0 +1,277 @@
+package reactorsession
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+const (
+	namespace = "media"
+	keySecret = "reactor-api-key"
+	firstKey  = "rk_first-0123456789abcdef"
+	secondKey = "rk_second-0123456789abcdef"
+	model     = "reactor/helios"
+)
+
+// world is a cluster with the operator and a node in it, and Reactor beside it, inside a synctest bubble.
+type world struct {
+	*testing.T
+	api     *apiServer
+	reactor *emulator.Emulator
+	node    *kubelet
+	tune    func(*Options)
+	passes  int // at once
+	run     *run
+
+	mu   sync.Mutex
+	told []string // events, as object/reason
+}
+
+// inWorld runs a test in a world with an API key and a node, and not yet an operator.
+func inWorld(t *testing.T, test func(w *world)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, passes: 2, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
+		w.node = &kubelet{api: w.api, reactor: w.reactor.Transport(), program: runs(time.Hour), power: make(chan struct{}), running: map[types.UID]*machine{}}
+		ctx, stop := context.WithCancel(context.Background())
+		go w.node.work(ctx)
+		go w.collect(ctx)
+		w.create(secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey))
+		t.Cleanup(func() {
+			w.stop()
+			stop()
+			close(w.node.power)
+			w.node.mu.Lock()
+			for _, m := range w.node.running {
+				m.kill()
+			}
+			w.node.mu.Unlock()
+			synctest.Wait()
+		})
+		test(w)
+	})
+}
+
+// collect does what the garbage collector does for the Secrets, tokens and pods of owners that are gone.
+func (w *world) collect(ctx context.Context) {
+	for ctx.Err() == nil {
+		for _, list := range []client.ObjectList{&v1alpha1.ReactorTokenList{}, &corev1.PodList{}, &corev1.SecretList{}} {
+			if w.api.List(ctx, list) == nil {
+				_ = meta.EachListItem(list, func(item runtime.Object) error { w.collectOne(ctx, item.(client.Object)); return nil })
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Second):
+		}
+	}
+}
+
+func (w *world) collectOne(ctx context.Context, object client.Object) {
+	owner := metav1.GetControllerOf(object)
+	if owner == nil || object.GetDeletionTimestamp() != nil {
+		return
+	}
+	var of client.Object = &v1alpha1.ReactorSession{}
+	if owner.Kind == "ReactorToken" {
+		of = &v1alpha1.ReactorToken{}
+	}
+	err := w.api.Get(ctx, client.ObjectKey{Namespace: object.GetNamespace(), Name: owner.Name}, of)
+	if apierrors.IsNotFound(err) || err == nil && of.GetUID() != owner.UID {
+		_ = w.api.Delete(ctx, object)
+	}
+}
+
+// Eventf makes world a recorder of events.
+func (w *world) Eventf(regarding, _ runtime.Object, _, reason, _, _ string, _ ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = append(w.told, regarding.(client.Object).GetName()+"/"+reason)
+}
+
+func (w *world) count(name, reason string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	count := 0
+	for _, told := range w.told {
+		if told == name+"/"+reason {
+			count++
+		}
+	}
+	return count
+}
+
+// start starts the operator, both its halves.
+func (w *world) start() {
+	w.Helper()
+	w.stop()
+	api, err := reactor.NewClient(reactor.Options{BaseURL: "https://reactor.test", Transport: w.reactor.Transport()})
+	if err != nil {
+		w.Fatal(err)
+	}
+	options := Options{Reactor: api, APIURL: "https://reactor.test", Recorder: w, Clock: clock.RealClock{}, SessionsPerKey: 5, SessionStartsPerMinute: 10}
+	if w.tune != nil {
+		w.tune(&options)
+	}
+	tokens := reactortoken.Options{Minter: api, Recorder: w, Clock: clock.RealClock{}, MintQPS: 20, MintBurst: 40}
+	w.run = newRun()
+	if err := w.run.start(w.api, logr.Discard(), w.passes, options, tokens); err != nil {
+		w.Fatal(err)
+	}
+	w.settle()
+}
+
+func (w *world) stop() {
+	if w.run == nil {
+		return
+	}
+	if err := w.run.stop(); err != nil && !w.run.crashed.Load() {
+		w.Error(err)
+	}
+	w.run = nil
+}
+
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// settle gives the operator and the node time for what is due at once.
+func (w *world) settle() { w.pass(10 * time.Second) }
+
+func (w *world) create(objects ...client.Object) {
+	w.Helper()
+	for _, object := range objects {
+		if err := w.api.Create(context.Background(), object); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// newSession is a ReactorSession with the key of the world.
+func newSession(name string, changes ...func(*v1alpha1.ReactorSession)) *v1alpha1.ReactorSession {
+	session := &v1alpha1.ReactorSession{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	session.Spec.Model = model
+	session.Spec.APIKeySecretRef.Name = keySecret
+	session.Spec.Template.Spec.Containers = []corev1.Container{{Name: "stream", Image: "example.com/stream:1"}}
+	for _, change := range changes {
+		change(session)
+	}
+	return session
+}
+
+func (w *world) session(name string) *v1alpha1.ReactorSession {
+	w.Helper()
+	session := &v1alpha1.ReactorSession{}
+	if err := w.api.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, session); err != nil {
+		w.Fatal(err)
+	}
+	return session
+}
+
+func (w *world) edit(name string, change func(*v1alpha1.ReactorSession)) {
+	w.Helper()
+	session := w.session(name)
+	change(session)
+	if err := w.api.Update(context.Background(), session); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) remove(object client.Object) {
+	w.Helper()
+	if err := w.api.Delete(context.Background(), object); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// gone reports whether a session is not there any more.
+func (w *world) gone(name string) bool {
+	return apierrors.IsNotFound(w.api.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, &v1alpha1.ReactorSession{}))
+}
+
+func (w *world) pods() []corev1.Pod {
+	w.Helper()
+	pods := &corev1.PodList{}
+	if err := w.api.List(context.Background(), pods); err != nil {
+		w.Fatal(err)
+	}
+	return pods.Items
+}
+
+// want checks conditions of a session, given as type=status/reason; type= for one that is to be absent.
+func (w *world) want(name string, conditions ...string) {
+	w.Helper()
+	session := w.session(name)
+	for _, wanted := range conditions {
+		kind, want, _ := strings.Cut(wanted, "=")
+		got, message := "", ""
+		if found := meta.FindStatusCondition(session.Status.Conditions, kind); found != nil {
+			got, message = string(found.Status)+"/"+found.Reason, found.Message
+		}
+		if got != want {
+			w.Errorf("the condition %s of %s is %q, want %q: %s", kind, name, got, want, message)
+		}
+	}
+}
+
+// ended describes the attempts that ended, the latest first.
+func (w *world) ended(name string) string {
+	w.Helper()
+	var ends []string
+	for _, ended := range w.session(name).Status.RecentAttempts {
+		ends = append(ends, fmt.Sprintf("%d %s %s %s", ended.Number, ended.Class, ended.Reason, ended.Cleanup))
+	}
+	return strings.Join(ends, ", ")
+}
+
+// wantOpen checks how many Reactor sessions are open, and that no session was ever doubled.
+func (w *world) wantOpen(want int) {
+	w.Helper()
+	ledger := w.reactor.Ledger()
+	if got := len(ledger.Open()); got != want {
+		w.Errorf("%d Reactor sessions are open, want %d: %+v", got, want, ledger.Open())
+	}
+	for _, s := range ledger.Sessions {
+		if most := ledger.MostOpen(s.Model); most > 1 && strings.HasPrefix(s.Model, "only/") {
+			w.Errorf("%d sessions of the model %s were open at once", most, s.Model)
+		}
+	}
+}
+
+func policy(p v1alpha1.SessionRestartPolicy) func(*v1alpha1.ReactorSession) {
+	return func(session *v1alpha1.ReactorSession) { session.Spec.RestartPolicy = p }
+}
+
+func suspend(on bool) func(*v1alpha1.ReactorSession) {
+	return func(session *v1alpha1.ReactorSession) { session.Spec.Suspend = &on }
+}
+
+func apiKeyEnv(session *v1alpha1.ReactorSession) {
+	session.Spec.Credentials.Delivery = v1alpha1.DeliveryAPIKeyEnv
+}
+
+func ofModel(name string) func(*v1alpha1.ReactorSession) {
+	return func(session *v1alpha1.ReactorSession) { session.Spec.Model = v1alpha1.ModelName(name) }
+}
