@@ -14,14 +14,17 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/logging"
 )
 
-// ControllerTokens is the controller of ReactorTokens.
-const ControllerTokens = "tokens"
+// The controllers: of ReactorTokens, and of ReactorSessions.
+const (
+	ControllerTokens   = "tokens"
+	ControllerSessions = "sessions"
+)
 
 // Off, as a bind address, turns a server off.
 const Off = "0"
 
 // KnownControllers returns the values of --controllers.
-func KnownControllers() []string { return []string{ControllerTokens} }
+func KnownControllers() []string { return []string{ControllerTokens, ControllerSessions} }
 
 // Config is what the operator was told. The fields stand in the order of the help, which describes them.
 type Config struct {
@@ -32,6 +35,10 @@ type Config struct {
 	// MintQPS and MintBurst bound the token requests of the whole installation, per second.
 	MintQPS   float64
 	MintBurst int
+
+	// SessionsPerKey and SessionStartsPerMinute bound the sessions with one API key; 0 is no bound.
+	SessionsPerKey         int
+	SessionStartsPerMinute int
 
 	// Namespaces that are watched; empty for the whole cluster.
 	Namespaces []string
@@ -75,7 +82,9 @@ func defaults() Config {
 		APIURL:                 "https://api.reactor.inc",
 		MintQPS:                20,
 		MintBurst:              40,
-		Controllers:            KnownControllers(),
+		SessionsPerKey:         5,
+		SessionStartsPerMinute: 10,
+		Controllers:            []string{ControllerTokens},
 		Concurrency:            8,
 		LeaderElect:            true,
 		KubeAPIQPS:             200,

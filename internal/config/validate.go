@@ -23,6 +23,8 @@ func (c *Config) Validate() error {
 		checkAtLeastOne("mint-burst", c.MintBurst),
 		checkNamespaces("namespaces", c.Namespaces),
 		checkControllers(c.Controllers),
+		checkNotNegative("sessions-per-key", c.SessionsPerKey),
+		checkNotNegative("session-starts-per-minute", c.SessionStartsPerMinute),
 		checkAtLeastOne("concurrency", c.Concurrency),
 		checkNamespace("leader-election-namespace", c.LeaderElectionNamespace),
 		checkKubeAPIQPS(float64(c.KubeAPIQPS)),
@@ -38,6 +40,13 @@ func (c *Config) Validate() error {
 // problem is the one form of a complaint.
 func problem(flag string, value any, instead string) error {
 	return fmt.Errorf("--%s=%v: write %s", flag, value, instead)
+}
+
+func checkNotNegative(flag string, value int) error {
+	if value < 0 {
+		return problem(flag, value, "a number, or 0 for no limit")
+	}
+	return nil
 }
 
 // checkAPIURL does not repeat the URL: it may hold a password, which is one of the things that are refused here.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 	"github.com/reactor-operator/reactor-operator/internal/metrics"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
@@ -25,7 +26,8 @@ type adder func(manager.Manager, config.Config, *reactor.Client, prometheus.Regi
 
 // adders has an entry for each of config.KnownControllers.
 var adders = map[string]adder{
-	config.ControllerTokens: addTokens,
+	config.ControllerTokens:   addTokens,
+	config.ControllerSessions: addSessions,
 }
 
 // AddControllers adds the controllers that the settings name, and registers the operator's metrics.
@@ -69,6 +71,22 @@ func newReactorClient(settings config.Config, version string) (*reactor.Client, 
 		return nil, fmt.Errorf("--api-url or --ca-bundle: %w", err)
 	}
 	return api, nil
+}
+
+// addSessions adds the controller of ReactorSessions.
+func addSessions(mgr manager.Manager, settings config.Config, api *reactor.Client, _ prometheus.Registerer) error {
+	return reactorsession.New(reactorsession.Options{
+		Client:                 mgr.GetClient(),
+		Cache:                  mgr.GetCache(),
+		APIReader:              mgr.GetAPIReader(),
+		Reactor:                api,
+		APIURL:                 settings.APIURL,
+		Recorder:               mgr.GetEventRecorder(reporter),
+		Clock:                  clock.RealClock{},
+		SessionsPerKey:         settings.SessionsPerKey,
+		SessionStartsPerMinute: settings.SessionStartsPerMinute,
+		AllowPromptDelivery:    settings.AllowPromptDelivery,
+	}).SetupWithManager(mgr)
 }
 
 // addTokens adds the controller of ReactorTokens.

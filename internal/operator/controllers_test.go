@@ -29,7 +29,9 @@ func newTestManager(t *testing.T, settings config.Config) manager.Manager {
 	options.MapperProvider = func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 		mapper := meta.NewDefaultRESTMapper(nil)
 		mapper.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
+		mapper.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
 		mapper.Add(v1alpha1.SchemeGroupVersion.WithKind("ReactorToken"), meta.RESTScopeNamespace)
+		mapper.Add(v1alpha1.SchemeGroupVersion.WithKind("ReactorSession"), meta.RESTScopeNamespace)
 		return mapper, nil
 	}
 	mgr, err := manager.New(clusterConfig(&rest.Config{Host: "https://127.0.0.1:1"}, settings, "test"), options)
@@ -48,6 +50,7 @@ func TestControllersAreAddedToAManager(t *testing.T) {
 		"of a list of namespaces":  {"--namespaces=studio,media"},
 		"named twice":              {"--controllers=tokens,tokens"},
 		"with everything allowed":  {"--allow-restart", "--allow-prompt-delivery"},
+		"with sessions":            {"--controllers=tokens,sessions"},
 		"with an emulator's URL":   {"--api-url=http://127.0.0.1:8080"},
 		"without series per token": {"--metrics-per-token=false"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 )
 
@@ -29,7 +31,7 @@ const (
 	leaseName = "reactor-operator.reactor.inc"
 
 	// shutdownTimeout is how long what is in flight may take to finish. The pod's terminationGracePeriodSeconds must be longer.
-	shutdownTimeout = reactortoken.PassTimeout + 5*time.Second
+	shutdownTimeout = max(reactortoken.PassTimeout, reactorsession.PassTimeout) + 5*time.Second
 
 	// namespaceFile tells a pod which namespace it is in.
 	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -77,7 +79,7 @@ func userAgent(version string) string { return "reactor-operator/" + version }
 func managerOptions(settings config.Config) manager.Options {
 	return manager.Options{
 		Scheme:  newScheme(),
-		Cache:   cacheOptions(settings.Namespaces),
+		Cache:   cacheOptions(settings),
 		Client:  clientOptions(),
 		Metrics: metricsOptions(settings),
 		Controller: runtimeconfig.Controller{
@@ -106,14 +108,18 @@ func newScheme() *runtime.Scheme {
 
 // cacheOptions limits what is watched and what of it is kept. The entry of Secrets governs all forms in which they could be
 // cached, typed and metadata only, since controller-runtime looks it up by the kind.
-func cacheOptions(namespaces []string) cache.Options {
-	return cache.Options{
-		DefaultNamespaces: watched(namespaces),
+func cacheOptions(settings config.Config) cache.Options {
+	options := cache.Options{
+		DefaultNamespaces: watched(settings.Namespaces),
 		DefaultTransform:  cache.TransformStripManagedFields(),
 		ByObject:          map[client.Object]cache.ByObject{&corev1.Secret{}: reactortoken.SecretCache()},
 		// A read must not start a watch: of Secrets, that would fetch all their payloads.
 		ReaderFailOnMissingInformer: true,
 	}
+	if slices.Contains(settings.Controllers, config.ControllerSessions) {
+		options.ByObject[&corev1.Pod{}] = reactorsession.PodCache()
+	}
+	return options
 }
 
 // watched returns nil, which is the whole cluster, for no namespaces.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 )
 
@@ -178,8 +179,8 @@ func TestTheNamespaceOfTheLeaseIsGivenOrThatOfThePod(t *testing.T) {
 
 func TestTimesFitIntoEachOther(t *testing.T) {
 	const grace = 45 * time.Second // terminationGracePeriodSeconds in config/manager/manager.yaml
-	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= reactortoken.PassTimeout || got >= grace {
-		t.Errorf("a shutdown takes up to %s: a pass takes up to %s, and the pod is killed after %s", got, reactortoken.PassTimeout, grace)
+	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= max(reactortoken.PassTimeout, reactorsession.PassTimeout) || got >= grace {
+		t.Errorf("a shutdown takes up to %s: a pass takes up to %s, and the pod is killed after %s", got, reactorsession.PassTimeout, grace)
 	}
 }
 
