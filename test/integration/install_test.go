@@ -40,6 +40,14 @@ var operatorRules = []rbacv1.PolicyRule{
 }
 
 var (
+	sessionsRules = []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"create", "delete", "get", "list", "patch", "watch"}},
+		{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+		{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactorsessions"}, Verbs: []string{"delete", "get", "list", "patch", "watch"}},
+		{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactorsessions/status"}, Verbs: []string{"update"}},
+		{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens"}, Verbs: []string{"create", "delete", "get", "list", "patch", "watch"}},
+	}
 	restartRules = []rbacv1.PolicyRule{
 		{APIGroups: []string{"apps"}, Resources: []string{"daemonsets", "deployments", "statefulsets"}, Verbs: []string{"patch"}},
 	}
@@ -77,6 +85,27 @@ var installations = map[string]installation{
 		unbound: []string{
 			"ClusterRole reactor-operator-edit", "ClusterRole reactor-operator-metrics-reader", "ClusterRole reactor-operator-view",
 			"CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
+		},
+	},
+	"the whole cluster, with sessions": {
+		components: []string{"sessions"},
+		args:       []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--controllers=tokens,sessions"},
+		rights: []string{
+			"ClusterRole /reactor-operator", "ClusterRole /reactor-operator-sessions", "ClusterRole /system:auth-delegator",
+			"Role reactor-operator-system/reactor-operator-leader-election",
+		},
+		unbound: []string{
+			"ClusterRole reactor-operator-edit", "ClusterRole reactor-operator-metrics-reader", "ClusterRole reactor-operator-sessions-edit",
+			"ClusterRole reactor-operator-sessions-view", "ClusterRole reactor-operator-view",
+			"CustomResourceDefinition reactorsessions.reactor.inc", "CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
+		},
+	},
+	"one namespace, with sessions": {
+		components: []string{"sessions", "namespaced"},
+		args:       []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--controllers=tokens,sessions", "--namespaces=$(POD_NAMESPACE)", "--metrics-auth=false"},
+		rights: []string{
+			"Role reactor-operator-system/reactor-operator", "Role reactor-operator-system/reactor-operator-leader-election",
+			"Role reactor-operator-system/reactor-operator-sessions",
 		},
 	},
 	"one namespace": {
@@ -303,6 +332,7 @@ func checkRules(t *testing.T, objects []*unstructured.Unstructured) {
 	t.Helper()
 	for name, want := range map[string][]rbacv1.PolicyRule{
 		operatorName:                      operatorRules,
+		operatorName + "-sessions":        sessionsRules,
 		operatorName + "-restart":         restartRules,
 		operatorName + "-prompt-delivery": promptDeliveryRules,
 	} {

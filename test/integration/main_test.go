@@ -19,8 +19,9 @@ import (
 const (
 	// repository is the root of the repository, seen from this package.
 	repository = "../.."
-	// crds is the folder of the generated CRDs.
-	crds = repository + "/config/crd/bases"
+	// crds and sessionCRDs are the folders of the generated CRDs.
+	crds        = repository + "/config/crd/bases"
+	sessionCRDs = repository + "/config/crd/sessions/reactor.inc_reactorsessions.yaml"
 )
 
 // plane is the control plane that the tests of this package share. Each test works in namespaces of its own.
@@ -56,7 +57,7 @@ func runWithControlPlane(m *testing.M) (code int, err error) {
 	if err := buildManager(folder); err != nil {
 		return 1, err
 	}
-	plane.ControlPlane, err = controlplane.Start(context.Background(), controlplane.Options{CRDPaths: []string{crds}})
+	plane.ControlPlane, err = controlplane.Start(context.Background(), controlplane.Options{CRDPaths: []string{crds, sessionCRDs}})
 	if err != nil {
 		return 1, err
 	}
