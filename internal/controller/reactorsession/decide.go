@@ -118,40 +118,6 @@ func severalPods(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 	return &plan{show: stalledFor(v1alpha1.ReasonPodsConflict, "%d pods of this session live (%v), and there may be one: delete all but one of them", len(alive), alive)}
 }
 
-func endedPods(_ *v1alpha1.ReactorSession, seen *observation) *plan {
-	if len(seen.stale) == 0 && len(releasable(seen)) == 0 && len(outdated(seen)) == 0 {
-		return nil
-	}
-	return &plan{do: doRelease}
-}
-
-// outdated are the pods of attempts that status does not list any more: a session that runs for ever must not leave pods for ever.
-func outdated(seen *observation) []*corev1.Pod {
-	recent := seen.status.RecentAttempts
-	if len(recent) < mostRecent {
-		return nil
-	}
-	var pods []*corev1.Pod
-	for i := range seen.others {
-		pod := &seen.others[i]
-		if hasEnded(pod) && !hasFinalizer(pod, TrackingFinalizer) && pod.DeletionTimestamp == nil && attemptOf(pod) < recent[len(recent)-1].Number {
-			pods = append(pods, pod)
-		}
-	}
-	return pods
-}
-
-// releasable are the pods that have ended, are not of the current attempt, and are still kept by our finalizer.
-func releasable(seen *observation) []*corev1.Pod {
-	var pods []*corev1.Pod
-	for i := range seen.others {
-		if pod := &seen.others[i]; hasEnded(pod) && hasFinalizer(pod, TrackingFinalizer) {
-			pods = append(pods, pod)
-		}
-	}
-	return pods
-}
-
 // strayPod ends a pod that lives and that status does not speak of: somebody took its attempt out of status, or a former leader was
 // late by more than its lease.
 func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
