@@ -82,7 +82,14 @@ func (n *namespaces) connect(ctx context.Context) error {
 	return nil
 }
 
-// end kills the first process, and with it all that runs inside.
+// killAll kills all that runs inside but the first process, and that too if it does not work.
+func (n *namespaces) killAll() {
+	if err := command(context.Background(), n.enter("sh", "-c", "kill -KILL -1")...); err != nil {
+		_ = n.cmd.Process.Kill() // it may have ended already
+	}
+}
+
+// end kills the first process, and with it all that still runs inside.
 func (n *namespaces) end() {
 	_ = n.cmd.Process.Kill() // it may have ended already
 	_ = n.cmd.Wait()         // it was killed

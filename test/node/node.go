@@ -272,18 +272,20 @@ func (n *Node) failures() error {
 // and what could not be ended or removed.
 func (n *Node) Stop() error {
 	errs := []error{n.failures()}
+	// kubelet first, and as long as there is a link that tells of the end of its connections: kube-apiserver waits for that.
+	if n.inside != nil {
+		n.inside.killAll()
+		for _, p := range n.processes {
+			<-p.Ended()
+		}
+		n.processes = nil
+		n.inside.end()
+		n.inside = nil
+	}
 	if n.ControlPlane != nil {
 		errs = append(errs, n.ControlPlane.Stop())
 		n.ControlPlane = nil
 	}
-	if n.inside != nil {
-		n.inside.end()
-		n.inside = nil
-	}
-	for _, p := range n.processes {
-		<-p.Ended() // all that is in the namespaces has ended with them
-	}
-	n.processes = nil
 	if n.janitor != nil {
 		errs = append(errs, n.janitor.cleanUp())
 		n.janitor = nil
