@@ -10,6 +10,9 @@ mount --bind "$1/log" /var/log
 ip link set lo up
 echo ready
 exec 3<&0
-cat <&3 >/dev/null &
-# A wait, since a shell that waits also reaps what programs in the namespace leave behind.
-wait "$!"
+# A wait, since a shell that waits also reaps what programs in the namespace leave behind. Who kills all of them kills cat too.
+while
+	cat <&3 >/dev/null &
+	wait "$!"
+	[ "$?" -gt 128 ]
+do :; done

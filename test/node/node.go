@@ -272,19 +272,22 @@ func (n *Node) failures() error {
 // and what could not be ended or removed.
 func (n *Node) Stop() error {
 	errs := []error{n.failures()}
-	// kubelet first, and as long as there is a link that tells of the end of its connections: kube-apiserver waits for that.
+	// kubelet first, since kube-apiserver waits for its connections to end; the link last, since with it goes the address on which
+	// even this machine's own programs speak to kube-apiserver.
 	if n.inside != nil {
 		n.inside.killAll()
 		for _, p := range n.processes {
 			<-p.Ended()
 		}
 		n.processes = nil
-		n.inside.end()
-		n.inside = nil
 	}
 	if n.ControlPlane != nil {
 		errs = append(errs, n.ControlPlane.Stop())
 		n.ControlPlane = nil
+	}
+	if n.inside != nil {
+		n.inside.end()
+		n.inside = nil
 	}
 	if n.janitor != nil {
 		errs = append(errs, n.janitor.cleanUp())
