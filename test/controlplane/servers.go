@@ -58,7 +58,7 @@ func listenForNodes(server *envtest.APIServer, address string) error {
 		return err
 	}
 	// envtest chooses both, unless it is given both.
-	server.SecureServing.Address, server.SecureServing.Port = address, port
+	server.Address, server.Port = address, port
 	server.Configure().
 		Set("authorization-mode", "Node", "RBAC").
 		Append("enable-admission-plugins", "NodeRestriction").

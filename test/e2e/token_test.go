@@ -138,21 +138,27 @@ func (w *world) onlyPod(labels map[string]string, other string) string {
 
 func TestAnOperatorThatComesBackServesPodsAsBefore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "--allow-prompt-delivery")
-	labels := map[string]string{"app": "worker"}
-	w.runPod("worker", labels, mounting("token"))
-	w.token("token", v1alpha1.ReactorTokenSpec{
-		PromptDelivery: &v1alpha1.PromptDelivery{PodSelector: &metav1.LabelSelector{MatchLabels: labels}},
-	})
-	first := w.waitForToken("token", "")
-	w.runningPod("worker")
-	seen := w.follow("worker")
-	w.killOperator()
-	w.renew("token")
-	w.startOperator()
-	second := w.waitForToken("token", first)
-	w.eventually("the second token in the pod", func() error { return seen.latest(second) })
-	if mints := w.reactor.Ledger().Mints(); mints != 2 {
-		t.Errorf("%d mints, want the first and the renewal", mints)
+	for name, end := range map[string]func(*world){"after a crash": (*world).killOperator, "after an orderly end": (*world).stopOperator} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "--allow-prompt-delivery")
+			labels := map[string]string{"app": "worker"}
+			w.runPod("worker", labels, mounting("token"))
+			w.token("token", v1alpha1.ReactorTokenSpec{
+				PromptDelivery: &v1alpha1.PromptDelivery{PodSelector: &metav1.LabelSelector{MatchLabels: labels}},
+			})
+			first := w.waitForToken("token", "")
+			w.runningPod("worker")
+			seen := w.follow("worker")
+			w.eventually("the first token in the pod", func() error { return seen.latest(first) })
+			end(w)
+			w.renew("token")
+			w.startOperator()
+			second := w.waitForToken("token", first)
+			w.eventually("the second token in the pod", func() error { return seen.latest(second) })
+			if mints := w.reactor.Ledger().Mints(); mints != 2 {
+				t.Errorf("%d mints, want the first and the renewal", mints)
+			}
+		})
 	}
 }

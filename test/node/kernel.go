@@ -62,7 +62,7 @@ func (h hierarchy) giveProcessors() error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(mountPoint, mark, name), value, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(mountPoint, mark, name), value, 0o600); err != nil {
 			return err
 		}
 	}
@@ -89,7 +89,7 @@ func (h hierarchy) enableControllers() error {
 	if err := os.WriteFile(filepath.Join(folder, "controllers"), []byte(strings.Join(remove, " ")), 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(control, []byte(strings.Join(add, " ")), 0o644); err != nil {
+	if err := os.WriteFile(control, []byte(strings.Join(add, " ")), 0o600); err != nil {
 		return fmt.Errorf("hand down the cgroup controllers %s: %w", strings.Join(h.controllers, ", "), err)
 	}
 	return nil

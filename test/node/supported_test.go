@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,14 +96,7 @@ func TestWhichCgroupLayoutsRunANode(t *testing.T) {
 
 func TestMissingProgramsAreToldByTheirPackages(t *testing.T) {
 	has := func(programs ...string) func(string) bool {
-		return func(program string) bool {
-			for _, present := range programs {
-				if program == present {
-					return true
-				}
-			}
-			return false
-		}
+		return func(program string) bool { return slices.Contains(programs, program) }
 	}
 	got := missingPackages(packages, has("ip", "nsenter", "mount", plugins+"/loopback"))
 	if diff := cmp.Diff([]string{"containernetworking-plugins", "runc"}, got); diff != "" {

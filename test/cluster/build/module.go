@@ -39,6 +39,12 @@ var controlPlane = tier{
 	},
 }
 
+// The folders of the modules that pin a node.
+const (
+	kubeletModule    = "kubelet"
+	containerdModule = "containerd"
+)
+
 // node is what runs pods beside a control plane. Its modules are others, so that what they pin does not make the control plane
 // stale; the one of kubelet has the versions of the control plane's, so that most of it is in Go's build cache by then.
 var node = tier{
@@ -46,10 +52,10 @@ var node = tier{
 	contents: "kubelet %s and containerd from source, once: on two cores this takes two minutes after the control plane, and six without it;" +
 		" the result has 170 MB",
 	programs: []program{
-		{"kubelet", "kubelet", "k8s.io/kubernetes/cmd/kubelet"},
-		{"containerd", "containerd", "github.com/containerd/containerd/v2/cmd/containerd"},
-		{"containerd-shim-runc-v2", "containerd", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"},
-		{"ctr", "containerd", "github.com/containerd/containerd/v2/cmd/ctr"},
+		{"kubelet", kubeletModule, "k8s.io/kubernetes/cmd/kubelet"},
+		{"containerd", containerdModule, "github.com/containerd/containerd/v2/cmd/containerd"},
+		{"containerd-shim-runc-v2", containerdModule, "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"},
+		{"ctr", containerdModule, "github.com/containerd/containerd/v2/cmd/ctr"},
 	},
 }
 
