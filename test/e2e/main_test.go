@@ -93,22 +93,9 @@ func run(m *testing.M) (code int, err error) {
 }
 
 func runOnNode(ctx context.Context, m *testing.M) (code int, err error) {
-	if cluster.folder, err = os.MkdirTemp("", "reactor-operator-e2e-"); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(cluster.folder)) }()
-	cluster.manager = filepath.Join(cluster.folder, "manager")
-	if output, err := exec.Command("go", "build", "-o", cluster.manager, module+"/cmd/manager").CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("build the operator: %w\n%s", err, output)
-	}
-	probe := filepath.Join(cluster.folder, "probe.tar")
-	if err := node.BuildImage(ctx, probeImage, module+"/test/e2e/probe", probe); err != nil {
-		return 1, err
-	}
 	started := time.Now()
 	cluster.Node, err = node.Start(ctx, node.Options{
 		ControlPlane:  controlplane.Options{CRDPaths: []string{repository + "/config/crd/bases"}},
-		Images:        []string{probe},
 		SyncFrequency: *syncFrequency,
 	})
 	if err != nil {
@@ -120,10 +107,27 @@ func runOnNode(ctx context.Context, m *testing.M) (code int, err error) {
 		err = errors.Join(err, cluster.Stop())
 		fmt.Printf("the node was stopped in %s\n", time.Since(stopped).Round(100*time.Millisecond))
 	}()
-	if err := connect(ctx); err != nil {
+	if err := errors.Join(build(ctx), connect(ctx)); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
+}
+
+// build makes the programs of the tests, in a folder that goes with the node, also if that is killed.
+func build(ctx context.Context) error {
+	cluster.folder = filepath.Join(cluster.Dir, "e2e")
+	if err := os.Mkdir(cluster.folder, 0o700); err != nil {
+		return err
+	}
+	cluster.manager = filepath.Join(cluster.folder, "manager")
+	if output, err := exec.Command("go", "build", "-o", cluster.manager, module+"/cmd/manager").CombinedOutput(); err != nil {
+		return fmt.Errorf("build the operator: %w\n%s", err, output)
+	}
+	probe := filepath.Join(cluster.folder, "probe.tar")
+	if err := node.BuildImage(ctx, probeImage, module+"/test/e2e/probe", probe); err != nil {
+		return err
+	}
+	return cluster.Import(ctx, probe)
 }
 
 // connect makes the clients, and the service account of the operators.
