@@ -10,8 +10,8 @@ MAKEFLAGS     += --no-print-directory
 export GOWORK := off
 
 # The modules of the tree: those with code, and one that is only a list of versions.
-CODE_MODULES := . test/cluster
-MODULES      := $(CODE_MODULES) tools
+CODE_MODULES := . test/cluster test/image
+MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd tools
 
 TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
@@ -21,11 +21,15 @@ GOLANGCI_LINT  := $(TOOL) golangci-lint-kube-api-linter
 
 # Prints the folder of a Kubernetes control plane's binaries, and builds them before if need be.
 CLUSTER_BINARIES := go run -C test/cluster ./build
+# The same for a node's binaries.
+NODE_BINARIES    := go run -C test/cluster ./build node
 
 KUBECTL ?= kubectl
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-# For make test and make unit, such as ARGS='-run Renewal -v', and for make run.
+# For make test, make unit and make e2e, such as ARGS='-run Renewal -v', and for make run.
 ARGS    ?=
+# Set it, and make e2e is content with a machine that cannot run a node.
+E2E_OPTIONAL ?=
 
 # Bold and cyan in the help, on a terminal.
 ifneq ($(MAKE_TERMOUT),)
@@ -62,6 +66,15 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
 	go test -C test/cluster -race $(ARGS) ./...
 
+.PHONY: e2e
+e2e: ## Run the tests that need pods, on a node of this machine: Linux and root (see CONTRIBUTING.md).
+# One package at a time, since a machine has one node at a time. -v, because the tests print how long a token takes to a pod.
+	@go build -o bin/node ./test/node/cmd/node; \
+	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make e2e: nothing is tested' && exit 0; exit 1; }; \
+	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
+	set -x; \
+	E2E=1 KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go test -race -count=1 -timeout 20m -p 1 -v $(ARGS) ./test/node ./test/e2e/...
+
 .PHONY: sdk
 sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 and npm).
 	CGO_ENABLED=0 go build -o bin/ ./cmd/reactor-emulator
@@ -88,9 +101,19 @@ cluster: ## Start a control plane with the CRDs, print its KUBECONFIG, and stop 
 	go build -o bin/controlplane ./test/controlplane/cmd/controlplane; \
 	KUBEBUILDER_ASSETS=$$assets exec bin/controlplane --crds config/crd/bases
 
+.PHONY: node
+node: ## Start a cluster with a node, where pods run, print its KUBECONFIG, and stop it with Ctrl-C. Linux and root.
+	@go build -o bin/node ./test/node/cmd/node; bin/node --check; \
+	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
+	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node exec bin/node --crds config/crd/bases $(ARGS)
+
 .PHONY: cluster-binaries
 cluster-binaries: ## Build the control plane for tests into a cache, if it is not there, and print its folder.
 	@$(CLUSTER_BINARIES)
+
+.PHONY: node-binaries
+node-binaries: ## Build kubelet and containerd for tests into a cache, if they are not there, and print their folder.
+	@$(NODE_BINARIES)
 
 .PHONY: fmt
 fmt: ## Format all Go code, imports included.
@@ -144,7 +167,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, sdk.
+ci: ## All that a change must pass: verify, lint, test, sdk, e2e.
 	@.ci/run
 
 ##@ Install

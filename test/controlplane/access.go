@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
 // tokenLifetime outlasts every test and benchmark, so that nobody has to renew.
@@ -42,6 +43,15 @@ func (cp *ControlPlane) ServiceAccountConfig(ctx context.Context, namespace, nam
 	config := rest.AnonymousClientConfig(cp.Config)
 	config.BearerToken = answer.Status.Token
 	return config, nil
+}
+
+// UserConfig lets a client be a user of these groups, by a certificate: so a kubelet is the user of its node.
+func (cp *ControlPlane) UserConfig(name string, groups ...string) (*rest.Config, error) {
+	user, err := cp.servers.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("certificate of user %s: %w", name, err)
+	}
+	return user.Config(), nil
 }
 
 // KubeconfigFor writes a client's configuration as a kubeconfig, for a program of its own.

@@ -22,6 +22,8 @@ func (cp *ControlPlane) startControllerManager(ctx context.Context) error {
 		"--use-service-account-credentials",
 		"--service-account-private-key-file="+filepath.Join(certificates, "sa-signer.key"),
 		"--root-ca-file="+authority,
+		// By default it makes a folder below /usr/libexec.
+		"--flex-volume-plugin-dir="+filepath.Join(cp.data(), "volume-plugins"),
 		"--kube-api-qps=1000", "--kube-api-burst=2000")
 	if err != nil {
 		return err

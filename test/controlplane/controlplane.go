@@ -1,8 +1,9 @@
 // Package controlplane starts and stops a real Kubernetes control plane for tests, the demo and benchmarks: etcd and
 // kube-apiserver with envtest, and beside them kube-controller-manager, so that owner references collect garbage, namespaces go
-// away and service accounts come with tokens. There are no nodes: pods are accepted and never run.
+// away and service accounts come with tokens. There are no nodes, and pods are accepted and never run, unless test/node adds one.
 //
-// It runs binaries and imports none of them; the module in test/cluster builds them. Everything listens on loopback only.
+// It runs binaries and imports none of them; the module in test/cluster builds them. Everything listens on loopback only, unless
+// an address is given for kube-apiserver.
 package controlplane
 
 import (
@@ -34,6 +35,8 @@ type Options struct {
 	CRDPaths []string
 	// Scheduler starts kube-scheduler too.
 	Scheduler bool
+	// Address is the IP address that kube-apiserver listens on. Empty: loopback, where no node reaches it.
+	Address string
 	// Dir is where the logs stay after Stop; one control plane at a time may use it. Empty: a temporary folder, which goes.
 	Dir string
 	// Log gets a line for each step of the start. Nil: nobody does.
@@ -89,7 +92,7 @@ func (cp *ControlPlane) start(ctx context.Context, options Options) error {
 	if err := cp.makeFolders(options.Dir); err != nil {
 		return err
 	}
-	if err := cp.startServers(ctx); err != nil {
+	if err := cp.startServers(ctx, options.Address); err != nil {
 		return err
 	}
 	fmt.Fprintf(log, "etcd and kube-apiserver serve at %s\n", cp.Config.Host)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -14,7 +15,7 @@ import (
 
 // startServers starts etcd and kube-apiserver. It takes the parts of envtest.Environment, which would also write certificates for
 // webhooks that we do not have, in a folder that a killed test leaves behind.
-func (cp *ControlPlane) startServers(ctx context.Context) error {
+func (cp *ControlPlane) startServers(ctx context.Context, address string) error {
 	etcdLog, err := cp.openLog("etcd")
 	if err != nil {
 		return err
@@ -34,11 +35,35 @@ func (cp *ControlPlane) startServers(ctx context.Context) error {
 	server.Configure().Disable("disable-admission-plugins")
 	// Some distributions, OpenShift among them, turn this one on: who sets an owner reference needs rights for it.
 	server.Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
+	if address != "" {
+		if err := listenForNodes(server, address); err != nil {
+			return err
+		}
+	}
 	cp.servers = &envtest.ControlPlane{APIServer: server, Etcd: etcd, KubectlPath: cp.binary("kubectl")}
 	if err := startTwice(cp.servers); err != nil {
 		return fmt.Errorf("start etcd and kube-apiserver: %w\n%s%s", err, lastLines(etcdLog.Name()), lastLines(serverLog.Name()))
 	}
 	return cp.connect(ctx)
+}
+
+// listenForNodes has the API server listen where nodes reach it, keep each node to what is its own, and reach nodes for logs.
+func listenForNodes(server *envtest.APIServer, address string) error {
+	listener, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		return fmt.Errorf("find a port for kube-apiserver: %w", err)
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err := errors.Join(err, listener.Close()); err != nil {
+		return err
+	}
+	// envtest chooses both, unless it is given both.
+	server.Address, server.Port = address, port
+	server.Configure().
+		Set("authorization-mode", "Node", "RBAC").
+		Append("enable-admission-plugins", "NodeRestriction").
+		Set("kubelet-preferred-address-types", "InternalIP")
+	return nil
 }
 
 // startTwice gives a start that fails a second chance: a connection of somebody else may have taken a port that was free when it

@@ -20,6 +20,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/test/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/process"
 )
 
 const (
@@ -40,7 +41,7 @@ type stage struct {
 	kube    client.Client // the administrator's
 	reactor localReactor  // zero with the real API
 
-	emulator, operator *process
+	emulator, operator *process.Process
 	metrics            string // host:port of the operator
 }
 
@@ -82,12 +83,12 @@ func (s *stage) startPlane(ctx context.Context) error {
 // startReactor starts the local Reactor API, which knows no key yet.
 func (s *stage) startReactor(ctx context.Context) error {
 	var err error
-	s.emulator, err = startProcess("the local Reactor API", s.file("reactor.log"), s.environment(), emulatorBinary, "--listen=127.0.0.1:0")
+	s.emulator, err = process.Start("the local Reactor API", s.file("reactor.log"), s.environment(), emulatorBinary, "--listen=127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	return s.awaitStart(ctx, s.emulator, func(context.Context) bool {
-		address := listeningAddress(s.emulator.log)
+		address := listeningAddress(s.emulator.Log)
 		s.reactor.url = "http://" + address
 		return address != ""
 	})
@@ -117,7 +118,7 @@ func (s *stage) startOperator(ctx context.Context, args []string) error {
 	}
 	var err error
 	env := append(s.environment(), "KUBECONFIG="+s.file("operator.kubeconfig"))
-	if s.operator, err = startProcess("the operator", s.file("operator.log"), env, managerBinary, args...); err != nil {
+	if s.operator, err = process.Start("the operator", s.file("operator.log"), env, managerBinary, args...); err != nil {
 		return err
 	}
 	return s.awaitStart(ctx, s.operator, func(ctx context.Context) bool { return isReady(ctx, "http://"+probes+"/readyz") })
@@ -136,13 +137,13 @@ func isReady(ctx context.Context, url string) bool {
 }
 
 // awaitStart waits until a program serves, or has ended.
-func (s *stage) awaitStart(ctx context.Context, p *process, serves func(context.Context) bool) error {
+func (s *stage) awaitStart(ctx context.Context, p *process.Process, serves func(context.Context) bool) error {
 	const often = 200 * time.Millisecond // each look is a line in the operator's log
 	err := wait.PollUntilContextTimeout(ctx, often, startTimeout, true, func(ctx context.Context) (bool, error) {
-		return serves(ctx), p.failure()
+		return serves(ctx), p.Failure()
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for %s to serve: %w\n%s", p.name, err, p.tail(5))
+		return fmt.Errorf("waiting for %s to serve: %w\n%s", p.Name, err, p.Tail(5))
 	}
 	return nil
 }
@@ -170,7 +171,7 @@ func (s *stage) shell(ctx context.Context, command string) (string, error) {
 		"REACTOR="+s.reactor.url,
 		"PATH="+s.plane.BinDir+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECACHEDIR="+s.file("kubectl-cache"))
-	cmd.SysProcAttr = apart()
+	cmd.SysProcAttr = process.Apart()
 	output, err := cmd.CombinedOutput()
 	return string(output), err
 }
@@ -211,8 +212,8 @@ func (s *stage) suggestions() [][2]string {
 func (s *stage) rest(ctx context.Context) {
 	select {
 	case <-ctx.Done():
-	case <-s.operator.ended:
-		s.say.bad("%v", s.operator.failure())
+	case <-s.operator.Ended():
+		s.say.bad("%v", s.operator.Failure())
 		<-ctx.Done()
 	}
 }
@@ -223,10 +224,10 @@ func (s *stage) showOperatorLog() {
 		return
 	}
 	s.say.heading("What the operator said last")
-	if err := s.operator.failure(); err != nil {
+	if err := s.operator.Failure(); err != nil {
 		s.say.bad("%v", err)
 	}
-	s.say.output(s.operator.tail(15))
+	s.say.output(s.operator.Tail(15))
 }
 
 // strike stops everything, in the order in which one needs the other; the folder goes with the control plane.
@@ -235,9 +236,9 @@ func (s *stage) strike() error {
 		return nil
 	}
 	started := time.Now()
-	for _, p := range []*process{s.operator, s.emulator} {
+	for _, p := range []*process.Process{s.operator, s.emulator} {
 		if p != nil {
-			p.stop()
+			p.Stop()
 		}
 	}
 	if err := s.plane.Stop(); err != nil {

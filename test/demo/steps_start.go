@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/test/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/process"
 )
 
 const (
@@ -155,11 +156,11 @@ func may(ctx context.Context, account *kubernetes.Clientset, what authorizationv
 
 // launchOperator starts the process, unless the demo is to fail.
 func (d *demo) launchOperator(ctx context.Context) error {
-	metrics, err := freeAddress()
+	metrics, err := process.FreeAddress()
 	if err != nil {
 		return err
 	}
-	probes, err := freeAddress()
+	probes, err := process.FreeAddress()
 	if err != nil {
 		return err
 	}

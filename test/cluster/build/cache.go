@@ -16,9 +16,9 @@ const unfinished = "unfinished-"
 
 // cached returns the folder of that name below root, and has it built first if it is not there. A folder appears under its name
 // only when it is complete, and only one process builds at a time; a second one waits for the first and takes its result.
-func cached(ctx context.Context, root, name string, log io.Writer, build func(ctx context.Context, folder string) error) (string, error) {
+func (t tier) cached(ctx context.Context, root, name string, log io.Writer, build func(ctx context.Context, folder string) error) (string, error) {
 	folder := filepath.Join(root, name)
-	if complete(folder) == nil {
+	if t.complete(folder) == nil {
 		return folder, nil
 	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
@@ -29,16 +29,16 @@ func cached(ctx context.Context, root, name string, log io.Writer, build func(ct
 		return "", err
 	}
 	defer unlock()
-	if complete(folder) == nil {
+	if t.complete(folder) == nil {
 		return folder, nil
 	}
 	if err := removeUnfinished(root); err != nil {
 		return "", err
 	}
-	return folder, buildInto(ctx, folder, build)
+	return folder, t.buildInto(ctx, folder, build)
 }
 
-func buildInto(ctx context.Context, folder string, build func(ctx context.Context, folder string) error) (err error) {
+func (t tier) buildInto(ctx context.Context, folder string, build func(ctx context.Context, folder string) error) (err error) {
 	scratch, err := os.MkdirTemp(filepath.Dir(folder), unfinished)
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func buildInto(ctx context.Context, folder string, build func(ctx context.Contex
 	if err := build(ctx, scratch); err != nil {
 		return err
 	}
-	if err := complete(scratch); err != nil {
+	if err := t.complete(scratch); err != nil {
 		return fmt.Errorf("what was built is not complete: %w", err)
 	}
 	// What may still lie at the name has lost a binary, or we would not be here.

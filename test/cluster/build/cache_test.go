@@ -36,7 +36,7 @@ func entries(t *testing.T, folder string) []string {
 
 func TestWhatIsBuiltIsNotBuiltAgain(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "not", "there", "yet")
-	first, err := cached(t.Context(), root, "kubernetes", io.Discard, func(_ context.Context, folder string) error {
+	first, err := controlPlane.cached(t.Context(), root, "kubernetes", io.Discard, func(_ context.Context, folder string) error {
 		fill(t, folder, "Kubernetes v1.37.2")
 		return nil
 	})
@@ -47,7 +47,7 @@ func TestWhatIsBuiltIsNotBuiltAgain(t *testing.T) {
 		t.Errorf("folder %q, want %q", first, want)
 	}
 	var log strings.Builder
-	second, err := cached(t.Context(), root, "kubernetes", &log, neverBuild(t))
+	second, err := controlPlane.cached(t.Context(), root, "kubernetes", &log, neverBuild(t))
 	if err != nil || second != first {
 		t.Errorf("the second time: %q, %v, want %q", second, err, first)
 	}
@@ -70,7 +70,7 @@ func TestABuildThatFailsLeavesNothing(t *testing.T) {
 	for name, build := range builds {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
-			if _, err := cached(t.Context(), root, "kubernetes", io.Discard, build); err == nil {
+			if _, err := controlPlane.cached(t.Context(), root, "kubernetes", io.Discard, build); err == nil {
 				t.Fatal("no error")
 			}
 			if left := entries(t, root); len(left) != 1 || left[0] != "lock" {
@@ -87,14 +87,14 @@ func TestABuildClearsUpAfterAKilledOne(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	folder, err := cached(t.Context(), root, "kubernetes", io.Discard, func(_ context.Context, folder string) error {
+	folder, err := controlPlane.cached(t.Context(), root, "kubernetes", io.Discard, func(_ context.Context, folder string) error {
 		fill(t, folder, "Kubernetes v1.37.2")
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := complete(folder); err != nil {
+	if err := controlPlane.complete(folder); err != nil {
 		t.Error(err)
 	}
 	if left := strings.Join(entries(t, root), " "); left != "kubernetes lock" {
@@ -108,7 +108,7 @@ func TestTwoBuildsAtOnceAreOne(t *testing.T) {
 	var first, second error
 	var both sync.WaitGroup
 	both.Go(func() {
-		_, first = cached(t.Context(), root, "kubernetes", io.Discard, func(_ context.Context, folder string) error {
+		_, first = controlPlane.cached(t.Context(), root, "kubernetes", io.Discard, func(_ context.Context, folder string) error {
 			close(started)
 			<-finish
 			fill(t, folder, "Kubernetes v1.37.2")
@@ -117,7 +117,7 @@ func TestTwoBuildsAtOnceAreOne(t *testing.T) {
 	})
 	<-started
 	waiting := make(lines, 1)
-	both.Go(func() { _, second = cached(t.Context(), root, "kubernetes", waiting, neverBuild(t)) })
+	both.Go(func() { _, second = controlPlane.cached(t.Context(), root, "kubernetes", waiting, neverBuild(t)) })
 	if line := <-waiting; !strings.Contains(line, "another build") {
 		t.Errorf("it says %q while it waits", line)
 	}
@@ -137,7 +137,7 @@ func TestWaitingForAnotherBuildCanBeInterrupted(t *testing.T) {
 	defer unlock()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := cached(ctx, root, "kubernetes", io.Discard, neverBuild(t)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := controlPlane.cached(ctx, root, "kubernetes", io.Discard, neverBuild(t)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want the context's", err)
 	}
 }
@@ -182,12 +182,12 @@ func TestBinariesOfTheUserComeBeforeTheCache(t *testing.T) {
 
 func TestBinariesThatDoNotFitAreReplacedAndItSaysSo(t *testing.T) {
 	t.Chdir("..")
-	pinned, err := readModule(".")
+	pinned, err := controlPlane.readPins(".")
 	if err != nil {
 		t.Fatal(err)
 	}
 	env := map[string]string{"KUBEBUILDER_ASSETS": folderOf(t, "Kubernetes v1.30.0"), "REACTOR_OPERATOR_CACHE": t.TempDir()}
-	built := filepath.Join(env["REACTOR_OPERATOR_CACHE"], pinned.folderName())
+	built := filepath.Join(env["REACTOR_OPERATOR_CACHE"], controlPlane.folderName(pinned))
 	if err := os.Mkdir(built, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -13,44 +13,50 @@ import (
 )
 
 // compile builds the programs into a folder.
-func compile(ctx context.Context, m module, folder string, p *progress) error {
-	p.announce()
+func (t tier) compile(ctx context.Context, version, folder string, p *progress) error {
+	p.announce(fmt.Sprintf(t.contents, version))
 	stop := p.start()
-	err := runBuild(ctx, m, folder, p)
+	err := t.runBuild(ctx, version, folder, p)
 	stop()
 	if ctx.Err() != nil {
 		return errors.New("interrupted; what is compiled so far is kept in Go's build cache")
 	}
 	if err != nil {
-		return fmt.Errorf("build Kubernetes %s: %w\n%s", m.version, err, p.complaints())
+		return fmt.Errorf("build Kubernetes %s: %w\n%s", version, err, p.complaints())
 	}
 	// Go names a binary after the package's folder, and etcd's is called server.
-	if err := os.Rename(filepath.Join(folder, "server"), filepath.Join(folder, "etcd")); err != nil {
+	if err := os.Rename(filepath.Join(folder, "server"), filepath.Join(folder, "etcd")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	p.finish()
 	return nil
 }
 
-func runBuild(ctx context.Context, m module, folder string, p *progress) error {
-	var packages []string
-	for _, program := range programs {
-		packages = append(packages, program.mainPackage)
-	}
+func (t tier) runBuild(ctx context.Context, version, folder string, p *progress) error {
 	// Listing comes first since it downloads the modules, and tells how much there is to compile.
-	list := goCommand(ctx, append([]string{"list", "-deps"}, packages...), p)
-	var dependencies bytes.Buffer
-	list.Stdout = &dependencies
-	if err := list.Run(); err != nil {
-		return err
+	packages := 0
+	for _, module := range t.modules() {
+		list := goCommand(ctx, module, append([]string{"list", "-deps"}, t.packagesOf(module)...), p)
+		var dependencies bytes.Buffer
+		list.Stdout = &dependencies
+		if err := list.Run(); err != nil {
+			return err
+		}
+		packages += bytes.Count(dependencies.Bytes(), []byte("\n"))
 	}
-	p.expect(bytes.Count(dependencies.Bytes(), []byte("\n")))
-	flags := []string{"build", "-v", "-trimpath", "-ldflags", linkerFlags(m.version), "-o", folder + string(filepath.Separator)}
-	return goCommand(ctx, append(flags, packages...), p).Run()
+	p.expect(packages)
+	for _, module := range t.modules() {
+		flags := []string{"build", "-v", "-trimpath", "-ldflags", linkerFlags(version), "-o", folder + string(filepath.Separator)}
+		if err := goCommand(ctx, module, append(flags, t.packagesOf(module)...), p).Run(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func goCommand(ctx context.Context, args []string, p *progress) *exec.Cmd {
+func goCommand(ctx context.Context, module string, args []string, p *progress) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	cmd.Stdout = p
 	cmd.Stderr = p

@@ -3,6 +3,8 @@
 //
 //	KUBEBUILDER_ASSETS=$(go -C test/cluster run ./build) go test ./...
 //
+// With the argument node it does the same for the binaries of a node, which the modules in kubelet and containerd pin.
+//
 // The first run compiles for minutes; later ones find the result in the cache and return at once. Where KUBEBUILDER_ASSETS
 // already names binaries that fit, those are taken. It needs the standard library, Go, and no C compiler.
 package main
@@ -21,7 +23,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	folder, err := provide(ctx, os.Getenv, os.Stderr)
+	folder, err := provideTier(ctx, os.Args[1:], os.Getenv, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cluster binaries:", err)
 		os.Exit(1)
@@ -29,27 +31,48 @@ func main() {
 	fmt.Println(folder)
 }
 
-// provide returns a folder with all the binaries: the user's own where they fit, else the ones of this module, which it builds
+// provideTier returns a folder with the binaries that the arguments ask for.
+func provideTier(ctx context.Context, args []string, getenv func(string) string, log io.Writer) (string, error) {
+	switch {
+	case len(args) == 0:
+		return provide(ctx, getenv, log)
+	case len(args) == 1 && args[0] == "node":
+		return node.built(ctx, getenv, log)
+	default:
+		return "", fmt.Errorf("unknown arguments %q: use none for a control plane, or node", args)
+	}
+}
+
+// provide returns a folder with a control plane: the user's own where they fit, else the ones of this module, which it builds
 // when the cache lacks them.
 func provide(ctx context.Context, getenv func(string) string, log io.Writer) (string, error) {
-	module, err := readModule(".")
+	pinned, err := controlPlane.readPins(".")
 	if err != nil {
 		return "", err
 	}
 	if folder := getenv("KUBEBUILDER_ASSETS"); folder != "" {
-		version, err := fits(ctx, folder, module.version)
+		version, err := fits(ctx, folder, pinned.version)
 		if err == nil {
 			fmt.Fprintf(log, "using Kubernetes %s of KUBEBUILDER_ASSETS=%s\n", version, folder)
 			return folder, nil
 		}
-		fmt.Fprintf(log, "not using KUBEBUILDER_ASSETS=%s, but Kubernetes %s as pinned here: %v\n", folder, module.version, err)
+		fmt.Fprintf(log, "not using KUBEBUILDER_ASSETS=%s, but Kubernetes %s as pinned here: %v\n", folder, pinned.version, err)
+	}
+	return controlPlane.built(ctx, getenv, log)
+}
+
+// built returns the folder of the tier's binaries in the cache, and builds them when the cache lacks them.
+func (t tier) built(ctx context.Context, getenv func(string) string, log io.Writer) (string, error) {
+	pinned, err := t.readPins(".")
+	if err != nil {
+		return "", err
 	}
 	root, err := cacheRoot(getenv)
 	if err != nil {
 		return "", err
 	}
-	return cached(ctx, root, module.folderName(), log, func(ctx context.Context, folder string) error {
-		return compile(ctx, module, folder, newProgress(log, module.version))
+	return t.cached(ctx, root, t.folderName(pinned), log, func(ctx context.Context, folder string) error {
+		return t.compile(ctx, pinned.version, folder, newProgress(log))
 	})
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,7 +20,7 @@ func folderOf(t *testing.T, version string) string {
 
 func fill(t *testing.T, folder, version string) {
 	t.Helper()
-	for _, program := range programs {
+	for _, program := range controlPlane.programs {
 		script := "#!/bin/sh\necho '" + version + "'\n"
 		if err := os.WriteFile(filepath.Join(folder, program.name), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
@@ -69,11 +70,11 @@ func TestTheFolderFollowsEverythingThatIsPinned(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		m, err := readModule(folder)
+		m, err := controlPlane.readPins(folder)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return m.folderName()
+		return controlPlane.folderName(m)
 	}
 	const requirements = "module m\n\nrequire (\n\tk8s.io/kubernetes v1.37.2 // indirect\n)\n"
 	first := write(requirements, "sums")
@@ -91,24 +92,54 @@ func TestTheFolderFollowsEverythingThatIsPinned(t *testing.T) {
 	}
 }
 
-func TestTheProgramsAreTheToolsOfTheModule(t *testing.T) {
-	content, err := os.ReadFile("../go.mod")
-	if err != nil {
-		t.Fatal(err)
+func TestTheProgramsAreTheToolsOfTheirModules(t *testing.T) {
+	for _, tier := range []tier{controlPlane, node} {
+		for _, module := range tier.modules() {
+			content, err := os.ReadFile(filepath.Join("..", module, "go.mod"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			block := regexp.MustCompile(`\ntool (?:\(([^)]*)\)|(\S+))`).FindStringSubmatch(string(content))
+			if block == nil {
+				t.Fatalf("%s/go.mod names no tools", module)
+			}
+			tools, packages := strings.Fields(block[1]+block[2]), tier.packagesOf(module)
+			slices.Sort(tools)
+			slices.Sort(packages)
+			if !slices.Equal(tools, packages) {
+				t.Errorf("%s/go.mod pins the tools %q, and %q are built", module, tools, packages)
+			}
+		}
 	}
-	block := regexp.MustCompile(`(?s)\ntool \((.*?)\)`).FindStringSubmatch(string(content))
-	if block == nil {
-		t.Fatal("go.mod has no tool block")
+}
+
+// Else a node would be compiled from nothing, though most of it is compiled with the control plane.
+func TestTheKubeletIsPinnedAsTheControlPlaneIs(t *testing.T) {
+	versions := func(path string) map[string]string {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]string{}
+		for _, line := range regexp.MustCompile(`(?m)^\t(\S+\.\S+) (v\S+)`).FindAllStringSubmatch(string(content), -1) {
+			found[line[1]] = line[2]
+		}
+		return found
 	}
-	tools := strings.Fields(block[1])
-	var packages []string
-	for _, program := range programs {
-		packages = append(packages, program.mainPackage)
+	kubelet, plane := versions("../kubelet/go.mod"), versions("../go.mod")
+	if len(kubelet) < 50 {
+		t.Fatalf("only %d requirements are read", len(kubelet))
 	}
-	slices.Sort(tools)
-	slices.Sort(packages)
-	if !slices.Equal(tools, packages) {
-		t.Errorf("go.mod pins the tools %q, and %q are built", tools, packages)
+	for module, version := range kubelet {
+		if other, both := plane[module]; both && other != version {
+			t.Errorf("%s is %s for the kubelet and %s for the control plane", module, version, other)
+		}
+	}
+}
+
+func TestAnUnknownTierIsRefused(t *testing.T) {
+	if _, err := provideTier(t.Context(), []string{"nodes"}, os.Getenv, io.Discard); err == nil || !strings.Contains(err.Error(), "nodes") {
+		t.Errorf("error %v, want one that names the argument", err)
 	}
 }
 

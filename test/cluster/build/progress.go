@@ -15,7 +15,6 @@ import (
 type progress struct {
 	out      io.Writer
 	terminal bool
-	version  string
 	started  time.Time
 
 	mu         sync.Mutex
@@ -27,18 +26,18 @@ type progress struct {
 	other      []string
 }
 
-func newProgress(out io.Writer, version string) *progress {
+func newProgress(out io.Writer) *progress {
 	file, isFile := out.(*os.File)
 	terminal := false
 	if isFile {
 		info, err := file.Stat()
 		terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
 	}
-	return &progress{out: out, terminal: terminal, version: version, started: time.Now()}
+	return &progress{out: out, terminal: terminal, started: time.Now()}
 }
 
-func (p *progress) announce() {
-	fmt.Fprintf(p.out, "building etcd and Kubernetes %s from source, once: on two cores this takes less than ten minutes, with 4 GB for Go's build cache and 400 MB for the result\n", p.version)
+func (p *progress) announce(what string) {
+	fmt.Fprintf(p.out, "building %s\n", what)
 }
 
 // start shows the progress regularly until the function that it returns is called.

@@ -7,7 +7,7 @@ import (
 )
 
 func TestProgressFollowsTheGoCommand(t *testing.T) {
-	p := newProgress(io.Discard, "v1.37.2")
+	p := newProgress(io.Discard)
 	steps := []struct{ output, want string }{
 		{"", "  1m5s: 0 modules downloaded"},
 		{"go: downloading k8s.io/kubernetes v1.37.2\ngo: downloading k8s.io/api v0.37.2\n", "  1m5s: 2 modules downloaded"},
@@ -30,7 +30,7 @@ func TestProgressFollowsTheGoCommand(t *testing.T) {
 }
 
 func TestWhatTheCompilerComplainsOfIsKept(t *testing.T) {
-	p := newProgress(io.Discard, "v1.37.2")
+	p := newProgress(io.Discard)
 	write(t, p, "go: downloading k8s.io/api v0.37.2\nunicode/utf8\n# k8s.io/api/core/v1\ntypes.go:3:2: undefined: x\nno newline at the end")
 	want := "# k8s.io/api/core/v1\ntypes.go:3:2: undefined: x\nno newline at the end"
 	if got := p.complaints(); got != want {
