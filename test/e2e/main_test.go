@@ -35,6 +35,8 @@ const (
 
 	// probeImage runs the program in probe/.
 	probeImage = "localhost/probe:test"
+	// workerImage runs examples/session-worker.
+	workerImage = "localhost/session-worker:test"
 
 	// atOnce is how many tests run at the same time unless -parallel says otherwise: they wait more than they compute.
 	atOnce = "8"
@@ -95,7 +97,7 @@ func run(m *testing.M) (code int, err error) {
 func runOnNode(ctx context.Context, m *testing.M) (code int, err error) {
 	started := time.Now()
 	cluster.Node, err = node.Start(ctx, node.Options{
-		ControlPlane:  controlplane.Options{CRDPaths: []string{repository + "/config/crd/bases"}},
+		ControlPlane:  controlplane.Options{CRDPaths: []string{repository + "/config/crd/bases", repository + "/config/crd/sessions/reactor.inc_reactorsessions.yaml"}},
 		SyncFrequency: *syncFrequency,
 	})
 	if err != nil {
@@ -123,11 +125,13 @@ func build(ctx context.Context) error {
 	if output, err := exec.Command("go", "build", "-o", cluster.manager, module+"/cmd/manager").CombinedOutput(); err != nil {
 		return fmt.Errorf("build the operator: %w\n%s", err, output)
 	}
-	probe := filepath.Join(cluster.folder, "probe.tar")
-	if err := node.BuildImage(ctx, probeImage, module+"/test/e2e/probe", probe); err != nil {
-		return err
+	for image, program := range map[string]string{probeImage: "test/e2e/probe", workerImage: "examples/session-worker"} {
+		archive := filepath.Join(cluster.folder, filepath.Base(program)+".tar")
+		if err := errors.Join(node.BuildImage(ctx, image, module+"/"+program, archive), cluster.Import(ctx, archive)); err != nil {
+			return err
+		}
 	}
-	return cluster.Import(ctx, probe)
+	return nil
 }
 
 // connect makes the clients, and the service account of the operators.

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+)
+
+const key = "rk_worker_0123456789"
+
+func TestEachWayInWhichASessionEnds(t *testing.T) {
+	for name, test := range map[string]struct {
+		settings settings
+		fault    emulator.Fault
+		stop     bool
+		apiKey   string // instead of a token in a file
+		code     int
+		open     int
+		says     string
+	}{
+		"its time is over":              {code: 0, says: `{"sessionId":`},
+		"with the API key":              {apiKey: key, code: 0, says: `{"sessionId":`},
+		"another exit code":             {settings: settings{exit: 7}, code: 7, says: `{"sessionId":`},
+		"asked to stop":                 {settings: settings{hold: time.Hour}, stop: true, code: 143, says: `{"sessionId":`},
+		"left open":                     {settings: settings{abandon: true}, code: 0, open: 1, says: `{"sessionId":`},
+		"a refused key":                 {apiKey: "rk_unknown_0123456789", code: 1, says: `{"error":{"code":"UNAUTHORIZED"}}`},
+		"a rate limit":                  {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusTooManyRequests}, code: 1, says: `{"error":{"code":"RATE_LIMITED"}}`},
+		"a refused token":               {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusForbidden}, code: 1, says: `{"error":{"code":"UNAUTHORIZED"}}`},
+		"Reactor is away":               {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusBadGateway}, code: 1, says: `{"error":{"code":"SERVER_ERROR"}}`},
+		"a request that makes no sense": {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusBadRequest}, code: 1, says: `{"error":{"code":"BAD_REQUEST"}}`},
+		"an answer that is cut":         {fault: emulator.Fault{Route: "POST /sessions", Cut: true}, code: 1, open: 1, says: `{"error":{"code":"NETWORK_ERROR"}}`},
+		"it was ended by somebody":      {fault: emulator.Fault{Route: "DELETE /sessions/{id}", Status: http.StatusNotFound}, code: 0, open: 1, says: `{"sessionId":`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reactor := emulator.New(emulator.Options{Keys: []string{key}})
+			server := httptest.NewServer(reactor)
+			defer server.Close()
+			t.Setenv("REACTOR_API_URL", server.URL)
+			t.Setenv("REACTOR_MODEL", "reactor/helios")
+			t.Setenv("REACTOR_API_KEY", test.apiKey)
+			t.Setenv("REACTOR_JWT_FILE", "")
+			if test.apiKey == "" {
+				t.Setenv("REACTOR_JWT_FILE", tokenFile(t, server.URL))
+			}
+			if test.fault.Route != "" {
+				reactor.SetFaults(test.fault)
+			}
+			test.settings.message = filepath.Join(t.TempDir(), "message")
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			if test.stop { // as soon as it holds a session
+				go func() {
+					for len(reactor.Ledger().Open()) == 0 && ctx.Err() == nil {
+						runtime.Gosched()
+					}
+					stop()
+				}()
+			}
+			code, err := run(ctx, test.settings)
+			said, _ := os.ReadFile(test.settings.message)
+			if code != test.code || !strings.HasPrefix(string(said), test.says) || len(reactor.Ledger().Open()) != test.open {
+				t.Errorf("exit code %d, %v, %d open, said %s", code, err, len(reactor.Ledger().Open()), said)
+			}
+			if text := string(said); strings.Contains(text, "eyJ") || strings.Contains(text, "rk_") {
+				t.Errorf("a credential stands in the termination message: %s", text)
+			}
+		})
+	}
+}
+
+// tokenFile writes a token into a file, as the operator does.
+func tokenFile(t *testing.T, api string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, api+"/tokens", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Reactor-API-Key", key)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, _ := io.ReadAll(response.Body)
+	var granted struct{ JWT string }
+	if err := json.Unmarshal(text, &granted); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "jwt")
+	if err := os.WriteFile(file, []byte(granted.JWT+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
