@@ -33,6 +33,7 @@ type outcome struct {
 	waiting   *obstacle // no attempt was made: it is not our turn
 	notices   []notice  // what else is to be told, as events
 	delivered bool      // the token that is in the Secret has reached all that it is to be handed to
+	againAt   time.Time // when a repair is tried again that failed beside a mint's own obstacle; zero: none did
 	deliverAt time.Time // when the delivery goes on; zero: when the pass is repeated, or never
 	again     bool      // the world changed under the pass: look again
 	retry     error     // for the queue's backoff
@@ -52,7 +53,7 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 	case writeNothing:
 	}
 	if planned.repair && !done.wrote() {
-		r.repair(ctx, token, mem, seen, &done)
+		r.repairBeside(ctx, token, mem, seen, planned, &done)
 	}
 	if planned.write != writeMint {
 		r.admission.leave(client.ObjectKeyFromObject(token))
@@ -88,7 +89,7 @@ func (r *Reconciler) mint(
 		done.retry, done.again = err, true
 		return
 	}
-	if why.spendsBudget() && !lastFailureCounts(token, seen) { // one more try of what failed has been paid for
+	if costsBudget(token, seen, why) {
 		mem.budget.AllowN(seen.clocks.now, 1)
 	}
 	minted, err := r.minter.Mint(ctx, mintRequestOf(&token.Spec, key))
@@ -127,6 +128,17 @@ func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, me
 	mem.secret = checkedSecret{token.TargetSecretName(), version}
 	done.record, done.version, done.issued = written, version, true
 	done.adopted = adopted && seen.target.record == nil
+}
+
+// repairBeside repairs in a pass that may have an obstacle of its own to tell. What a mint waits for stays in status then, and a repair
+// that failed beside it is only tried again: one failure must not take the place of the other.
+func (r *Reconciler) repairBeside(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, planned plan, done *outcome) {
+	mints := done.failed
+	r.repair(ctx, token, mem, seen, done)
+	if !done.unwritten || (mints == nil && planned.obstacle == nil && done.waiting == nil) {
+		return
+	}
+	done.failed, done.againAt = mints, r.clock.Now().Add(writeBackoffCap)
 }
 
 // repair writes the token that is there once more, with everything around it as the spec wants it.
@@ -198,9 +210,7 @@ func (r *Reconciler) writeFailed(
 		done.again = true
 	default:
 		done.unwritten = true
-		if done.failed == nil { // of a mint and a repair that both failed, the mint is told
-			done.failed = writeObstacle(token, err, mem.held != nil, failuresWith(token, seen), r.clock.Now(), left)
-		}
+		done.failed = writeObstacle(token, err, mem.held != nil, failuresWith(token, seen), r.clock.Now(), left)
 	}
 }
 

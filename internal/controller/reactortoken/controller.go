@@ -129,8 +129,8 @@ func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) err
 			continue
 		}
 		stripped := leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, leftoverStrip}
-		if err := r.removeLeftover(ctx, name.Namespace, stripped); client.IgnoreNotFound(err) != nil {
-			return err
+		if err := r.removeLeftover(ctx, name.Namespace, stripped); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+			return err // after a conflict, the Secret's own event wakes the next pass
 		}
 	}
 	return nil

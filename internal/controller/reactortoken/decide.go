@@ -56,6 +56,7 @@ type plan struct {
 	cause    cause
 	write    write
 	repair   bool      // put right what is around the token that is there, unless a new one takes its place in this pass
+	repairAt time.Time // when a repair that has to wait may be made; zero: none has to
 	obstacle *obstacle // why what is wanted cannot be done
 }
 
@@ -117,7 +118,9 @@ func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
 	result := plan{cause: causeOf(token, seen)}
 	var contested *obstacle
 	if seen.target.token() != nil && seen.target.drifted {
-		contested = first(repairChecks, token, seen)
+		if contested = first(repairChecks, token, seen); contested != nil {
+			result.repairAt = contested.until
+		}
 		result.repair = contested == nil
 	}
 	if result.cause == causeNone {
@@ -140,7 +143,7 @@ func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, 
 		return writeHeld, nil
 	}
 	found := first(mintChecks, token, seen)
-	if found == nil && why.spendsBudget() {
+	if found == nil && costsBudget(token, seen, why) {
 		found = budgetSpent(token, seen)
 	}
 	if found != nil {
@@ -152,6 +155,11 @@ func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, 
 // spendsBudget reports whether a mint of this cause counts against the object's budget. A token that came to its end in its
 // own time does not.
 func (c cause) spendsBudget() bool { return c != causeDue && c != causeExpired }
+
+// costsBudget reports whether an attempt is one that the budget pays for: once more what has just failed has been paid for.
+func costsBudget(token *v1alpha1.ReactorToken, seen *observation, why cause) bool {
+	return why.spendsBudget() && !lastFailureCounts(token, seen)
+}
 
 func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obstacle {
 	for _, look := range checks {

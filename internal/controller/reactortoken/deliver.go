@@ -62,8 +62,12 @@ func newDelivery(o Options) *delivery {
 type delivering struct {
 	tokenID    string
 	generation int64
+	began      time.Time
 	rolled     map[v1alpha1.WorkloadReference]bool // those that are done, and told
-	refused    time.Time                           // until when nothing is tried; zero: nothing was refused
+	blocked    map[v1alpha1.WorkloadReference]bool // those that the API server refused
+	until      time.Time                           // when the blocked ones are tried again; zero: none is blocked
+	prompted   bool                                // the pods need nothing more
+	told       map[string]bool                     // what was told already, by reason
 }
 
 // deliver hands out the current token unless status says that this has been done. A token that was written in this pass is
@@ -78,71 +82,103 @@ func (d *delivery) deliver(
 		return
 	}
 	if mem.delivering.tokenID != current.TokenID || mem.delivering.generation != token.Generation {
-		mem.delivering = delivering{tokenID: current.TokenID, generation: token.Generation, rolled: map[v1alpha1.WorkloadReference]bool{}}
+		mem.delivering = delivering{
+			tokenID: current.TokenID, generation: token.Generation, began: now,
+			rolled: map[v1alpha1.WorkloadReference]bool{}, blocked: map[v1alpha1.WorkloadReference]bool{}, told: map[string]bool{},
+		}
 	}
-	switch {
-	case done.issued:
+	state := &mem.delivering
+	if done.issued {
 		done.deliverAt = now
 		return
-	case now.Before(mem.delivering.refused):
-		done.deliverAt = mem.delivering.refused
-		return
 	}
-	limited, cancel := context.WithTimeout(ctx, deliveryTimeout)
-	defer cancel()
-	err := errors.Join(
-		d.restart(limited, token, mem.delivering.rolled, status, current, done),
-		d.prompt(limited, token, current, done),
-	)
+	failed := errors.Join(d.restart(ctx, token, state, status, current, done), d.promptOnce(ctx, token, state, current, done))
 	switch {
-	case err == nil:
-		done.delivered = true
-	case limited.Err() != nil && ctx.Err() == nil, errors.Is(err, errMorePods):
+	case errors.Is(failed, errMorePods):
 		done.deliverAt = now // at once, after those who wait
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
-		if mem.delivering.refused.IsZero() { // told once
-			done.notices = append(done.notices, warning("DeliveryRefused", "Deliver",
-				"the new token stands in Secret %q, and could not be delivered: %v. It is tried again every %s",
-				token.TargetSecretName(), err, v1alpha1.DurationOf(deliveryRefusedWait)))
-		}
-		mem.delivering.refused = d.clock.Now().Add(deliveryRefusedWait)
-		done.deliverAt = mem.delivering.refused
+	case failed != nil:
+		done.retry = errors.Join(done.retry, fmt.Errorf("delivering the new token of ReactorToken %s/%s: %w", token.Namespace, token.Name, failed))
+	case len(state.blocked) > 0:
+		done.deliverAt = state.until
 	default:
-		done.retry = errors.Join(done.retry, fmt.Errorf("delivering the new token of ReactorToken %s/%s: %w", token.Namespace, token.Name, err))
+		done.delivered = true
 	}
 }
 
+// tell tells of something once for each token.
+func (s *delivering) tell(done *outcome, what notice) {
+	if !s.told[what.reason] {
+		s.told[what.reason] = true
+		done.notices = append(done.notices, what)
+	}
+}
+
+// isRefusal reports whether the API server understood a delivery and does not want it: there is no right, or a policy.
+func isRefusal(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
+
+func deliveryRefused(secret string, err error) notice {
+	return warning("DeliveryRefused", "Deliver", "the new token stands in Secret %q, and could not be delivered: %v", secret, err)
+}
+
 // restart rolls the workloads of spec.restart by an annotation on their pod templates. The first token rolls nothing: who
-// waited for its Secret has just been started by it.
+// waited for its Secret has just been started by it. What was refused is tried again every 15 minutes; it keeps nothing else from
+// being rolled. The error is of what is to be tried again soon.
 func (d *delivery) restart(
-	ctx context.Context, token *v1alpha1.ReactorToken, rolled map[v1alpha1.WorkloadReference]bool,
-	status *v1alpha1.ReactorTokenStatus, current *record, done *outcome,
+	ctx context.Context, token *v1alpha1.ReactorToken, state *delivering, status *v1alpha1.ReactorTokenStatus, current *record, done *outcome,
 ) error {
 	if len(token.Spec.Restart) == 0 || status.DeliveredTokenID == "" {
 		return nil
 	}
 	if !d.allowRestart {
-		done.notices = append(done.notices, warning("RestartNotAllowed", "Restart",
+		state.tell(done, warning("RestartNotAllowed", "Restart",
 			"spec.restart is set, but this installation does not allow it: start the operator with --allow-restart, and give it the Role that goes with it"))
 		return nil
 	}
+	if now := done.clocks.now; !now.Before(state.until) {
+		clear(state.blocked)
+		state.until = now.Add(deliveryRefusedWait)
+	}
 	var failed error
 	for _, reference := range token.Spec.Restart {
-		if rolled[reference] {
+		if state.rolled[reference] || state.blocked[reference] {
 			continue
 		}
 		err := d.annotate(ctx, workload(token.Namespace, reference), annotationPatch(current.TokenID, "spec", "template"))
 		switch {
-		case apierrors.IsNotFound(err): // it will start with the new token when it is created
-		case err != nil:
+		case isRefusal(err):
+			state.blocked[reference] = true
+			state.tell(done, deliveryRefused(token.TargetSecretName(), err))
+			continue
+		case err != nil && !apierrors.IsNotFound(err): // one that is not there will start with the new token when it is created
 			failed = errors.Join(failed, fmt.Errorf("restarting %s %q: %w", reference.Kind, reference.Name, err))
 			continue
-		default:
+		case err == nil:
 			done.notices = append(done.notices, normal("Restarted", "Restart", "rolled %s %q for the new token", reference.Kind, reference.Name))
 		}
-		rolled[reference] = true
+		state.rolled[reference] = true
 	}
 	return failed
+}
+
+// promptOnce prompts the pods until that is done. It is best effort: what is refused, or fails for longer than a mounted Secret needs to
+// reach its pods anyway, is given up, so that it never stands between a token and the restarts for the next one.
+func (d *delivery) promptOnce(ctx context.Context, token *v1alpha1.ReactorToken, state *delivering, current *record, done *outcome) error {
+	if state.prompted {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, deliveryTimeout)
+	defer cancel()
+	err := d.prompt(limited, token, state, current, done)
+	switch {
+	case err == nil, errors.Is(err, errMorePods):
+	case isRefusal(err):
+		state.tell(done, deliveryRefused(token.TargetSecretName(), err))
+		err = nil
+	case done.clocks.now.Sub(state.began) >= promptEnough:
+		err = nil
+	}
+	state.prompted = err == nil
+	return err
 }
 
 func workload(namespace string, reference v1alpha1.WorkloadReference) client.Object {
@@ -162,18 +198,18 @@ func workload(namespace string, reference v1alpha1.WorkloadReference) client.Obj
 // prompt annotates the running pods that mount the Secret. A new annotation makes the kubelet sync the pod at once, and with
 // it the mounted files: 0.2 s, where a changed Secret alone takes 66 to 89 s with default settings (measured). It is best
 // effort: a pod that is missed has the token a minute later.
-func (d *delivery) prompt(ctx context.Context, token *v1alpha1.ReactorToken, current *record, done *outcome) error {
+func (d *delivery) prompt(ctx context.Context, token *v1alpha1.ReactorToken, state *delivering, current *record, done *outcome) error {
 	if token.Spec.PromptDelivery == nil {
 		return nil
 	}
 	if !d.allowPrompt {
-		done.notices = append(done.notices, warning("PromptDeliveryNotAllowed", "DeliverPromptly",
+		state.tell(done, warning("PromptDeliveryNotAllowed", "DeliverPromptly",
 			"spec.promptDelivery is set, but this installation does not allow it: start the operator with --allow-prompt-delivery, and give it the Role that goes with it"))
 		return nil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(token.Spec.PromptDelivery.PodSelector)
 	if err != nil {
-		done.notices = append(done.notices, warning("PodSelectorInvalid", "DeliverPromptly", "spec.promptDelivery.podSelector is not a selector: %v", err))
+		state.tell(done, warning("PodSelectorInvalid", "DeliverPromptly", "spec.promptDelivery.podSelector is not a selector: %v", err))
 		return nil
 	}
 	pods := &corev1.PodList{}
@@ -202,7 +238,7 @@ func (d *delivery) promptPods(ctx context.Context, pods []corev1.Pod, secret, to
 			continue
 		}
 		if d.patches.Wait(ctx) != nil { // it would take longer than the pass may
-			return errMorePods
+			return errMorePods // others were annotated before: the rate lets 50 through at once
 		}
 		name := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
 		if err := d.annotate(ctx, name, annotationPatch(tokenID)); client.IgnoreNotFound(err) != nil {

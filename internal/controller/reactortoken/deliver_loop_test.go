@@ -1,6 +1,7 @@
 package reactortoken
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -156,7 +157,7 @@ func TestADeliveryThatIsRefusedIsToldOnceAndTriedSeldom(t *testing.T) {
 		if got := w.api.asked(call{verb: "patch", kind: "StatefulSet"}); got < 4 || got > 5 {
 			t.Errorf("%d attempts in an hour", got)
 		}
-		if diff := cmp.Diff([]string{"TokenIssued", "TokenIssued", "Restarted", "Restarted", "DeliveryRefused"}, w.eventsOf("web")); diff != "" {
+		if diff := cmp.Diff([]string{"TokenIssued", "TokenIssued", "Restarted", "DeliveryRefused", "Restarted"}, w.eventsOf("web")); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
 		w.api.meddleWith(nil)
@@ -164,6 +165,67 @@ func TestADeliveryThatIsRefusedIsToldOnceAndTriedSeldom(t *testing.T) {
 		w.settle()
 		if got := w.rolled()["db"]; got != w.tokenID() {
 			t.Errorf("the StatefulSet was rolled for %q", got)
+		}
+	})
+}
+
+// Prompt delivery is best effort: that it is refused from the first token on must not make each later one a first one.
+func TestPodsThatMayNotBeAnnotatedKeepNoWorkloadFromBeingRolled(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.createWorkloads()
+		w.api.meddleWith(func(made call, do func() error) error {
+			if made.kind == "Pod" {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, made.name, errors.New("no Role"))
+			}
+			return do()
+		})
+		w.create(podWith("web", mounting("web")), newToken("web", rolling, prompt))
+		w.start()
+		for range 2 {
+			w.passUntil(w.token("web").Status.RenewalTime.Add(5 * time.Second))
+			if diff := cmp.Diff(all(w.tokenID()), w.rolled()); diff != "" {
+				t.Errorf("after a renewal (-want +got):\n%s", diff)
+			}
+		}
+		if got := w.count("web", "DeliveryRefused"); got != 3 {
+			t.Errorf("the refusal was told %d times for three tokens", got)
+		}
+	})
+}
+
+// A webhook that takes its time, and then fails, is asked again with a backoff, and keeps no worker for itself.
+func TestAWorkloadThatCannotBePatchedInTimeIsTriedAgainWithABackoff(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.createWorkloads()
+		w.create(newToken("web", rolling))
+		w.start()
+		refused := false
+		w.api.meddleWith(func(made call, do func() error) error {
+			switch {
+			case made.kind == "StatefulSet":
+				time.Sleep(deliveryTimeout)
+				return context.DeadlineExceeded
+			case made.kind == "DaemonSet" && !refused:
+				refused = true
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "daemonsets"}, made.name, errors.New("no Role"))
+			}
+			return do()
+		})
+		w.passUntil(w.token("web").Status.RenewalTime.Add(10 * time.Minute))
+		if got := w.api.asked(call{verb: "patch", kind: "StatefulSet"}); got < 8 || got > 20 {
+			t.Errorf("%d attempts in ten minutes", got)
+		}
+		if got := w.api.asked(call{verb: "patch", kind: "DaemonSet"}); got != 1 {
+			t.Errorf("what was refused was tried %d times in ten minutes", got)
+		}
+		w.api.meddleWith(nil)
+		w.pass(retryCap)
+		if rolled := w.rolled(); rolled["db"] != w.tokenID() || rolled["agent"] != "" {
+			t.Errorf("rolled %v: what was not refused waits for what was", rolled)
+		}
+		w.pass(deliveryRefusedWait)
+		if diff := cmp.Diff(all(w.tokenID()), w.rolled()); diff != "" {
+			t.Errorf("rolled (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -137,7 +137,7 @@ func TestPodsThatCannotBeListedNowArePromptedLater(t *testing.T) {
 		w.start()
 		w.want("web", "Ready=True/TokenValid")
 		w.api.meddleWith(away(call{"patch", "Pod", "mounts"}))
-		w.pass(10 * time.Minute)
+		w.pass(20 * time.Second)
 		w.want("web", "Ready=True/TokenValid")
 		w.api.meddleWith(nil)
 		w.pass(retryCap)
@@ -145,6 +145,24 @@ func TestPodsThatCannotBeListedNowArePromptedLater(t *testing.T) {
 			t.Errorf("the pod was told of the token %q", got)
 		}
 		w.wantMints(1)
+	})
+}
+
+// By then the kubelet has handed the token out by itself.
+func TestPodsThatCannotBePromptedForTooLongAreNotPromptedAnyMore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(podWith("mounts", mounting("web")), newToken("web", prompt))
+		w.api.meddleWith(away(call{"list", "Pod", ""}))
+		w.start()
+		w.pass(2*promptEnough + retryCap)
+		if got := w.token("web").Status.DeliveredTokenID; got != w.tokenID() {
+			t.Errorf("status calls token %q delivered", got)
+		}
+		asked := w.api.asked(call{verb: "list", kind: "Pod"})
+		w.pass(time.Hour)
+		if got := w.api.asked(call{verb: "list", kind: "Pod"}); got != asked {
+			t.Errorf("pods were listed %d times more", got-asked)
+		}
 	})
 }
 

@@ -76,6 +76,57 @@ func TestASecretIsPutRightInThePassWhoseMintFails(t *testing.T) {
 	}
 }
 
+// A repair whose budget is spent comes when the budget allows it, also where a mint waits for something without an instant.
+func TestARepairThatHasToWaitIsWokenAlsoWhileAMintIsHeldBack(t *testing.T) {
+	for name, hold := range map[string]func(w *world){
+		"suspended": func(w *world) { w.edit("web", func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }) },
+		"a refused request": func(w *world) {
+			w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
+			w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.create(newToken("web"))
+				w.start()
+				hold(w)
+				w.settle()
+				for range repairBurst + 1 {
+					w.spoil()
+					w.pass(100 * time.Millisecond)
+				}
+				w.pass(2 * repairRefill)
+				w.wantValid("web")
+			})
+		})
+	}
+}
+
+// One failure does not take the place of the other: what Reactor refused stays parked, and the repair is tried again by itself.
+func TestARefusedRepairLeavesARefusedRequestParked(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web"))
+		w.start()
+		w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
+		w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
+		w.settle()
+		asked := w.attempts()
+		w.api.meddleWith(forbidden)
+		w.spoil()
+		w.pass(80 * time.Minute)
+		if got := w.attempts(); got != asked {
+			t.Errorf("Reactor was asked %d times more", got-asked)
+		}
+		w.want("web", "Ready=True/TokenValid", "Renewed=False/RequestRefused")
+		if got := w.count("web", v1alpha1.ReasonRequestRefused); got != 1 {
+			t.Errorf("the refusal was told %d times", got)
+		}
+		w.api.meddleWith(nil)
+		w.pass(writeBackoffCap + time.Second)
+		w.wantValid("web")
+	})
+}
+
 // A webhook that does not answer, and is to fail closed, refuses each write with a 500 or a 504.
 func TestAWriteThatFailsForWhateverReasonIsTold(t *testing.T) {
 	for name, failure := range map[string]error{

@@ -215,8 +215,10 @@ func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 	case v.waiting != nil:
 		instants = append(instants, waitForWake)
 	}
-	if !v.deliverAt.IsZero() {
-		instants = append(instants, v.deliverAt.Sub(v.clocks.now))
+	for _, at := range []time.Time{v.deliverAt, v.repairAt, v.againAt} {
+		if !at.IsZero() {
+			instants = append(instants, at.Sub(v.clocks.now))
+		}
 	}
 	if len(instants) == 0 {
 		return 0
