@@ -28,7 +28,7 @@ type Process struct {
 	err   error // how it ended; read it only once ended is closed
 }
 
-// Start starts a program that writes into a new log file. An empty environment is that of this process.
+// Start starts a program that writes into a new log file. A nil environment is that of this process.
 func Start(name, log string, env []string, binary string, args ...string) (*Process, error) {
 	file, err := os.Create(log)
 	if err != nil {
