@@ -25,6 +25,9 @@ import (
 // interrupted is the exit code after a signal, as a shell tells it: the work is not done.
 const interrupted = 128 + int(syscall.SIGTERM)
 
+// startTimeout is how long Reactor may take to start the session.
+const startTimeout = 5 * time.Second
+
 // endTimeout is how long the end of the session may take; keep the pod's grace period longer.
 const endTimeout = 20 * time.Second
 
@@ -60,7 +63,10 @@ func run(ctx context.Context, s settings) (code int, err error) {
 	if err := w.authorize(ctx); err != nil {
 		return 1, errors.Join(err, w.report("error", map[string]string{"code": codeOf(err)}))
 	}
-	id, err := w.start(ctx, os.Getenv("REACTOR_MODEL"))
+	// A signal does not cut this call off: the session might have started, and nobody would know its id.
+	starting, started := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	id, err := w.start(starting, os.Getenv("REACTOR_MODEL"))
+	started()
 	if err != nil {
 		return 1, errors.Join(err, w.report("error", map[string]string{"code": codeOf(err)}))
 	}
