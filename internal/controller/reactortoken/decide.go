@@ -1,8 +1,6 @@
 package reactortoken
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -232,19 +230,6 @@ func urgencyOf(why cause, seen *observation) urgency {
 
 // leastUsefulLife is what a held token must still have to be worth a write.
 const leastUsefulLife = 10 * time.Second
-
-// longestRenewRequest is how long a value of the renew annotation may be, in bytes, to be echoed as it is.
-const longestRenewRequest = 256
-
-// renewRequestOf is the value of the renew annotation; of a very long one, a hash.
-func renewRequestOf(token *v1alpha1.ReactorToken) string {
-	value := token.Annotations[v1alpha1.RenewRequestedAtAnnotation]
-	if len(value) <= longestRenewRequest {
-		return value
-	}
-	sum := sha256.Sum256([]byte(value))
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
 
 // heldFits reports whether the token that was minted and not written yet is still the one that is wanted.
 func (o *observation) heldFits(token *v1alpha1.ReactorToken) bool {

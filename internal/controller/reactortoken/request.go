@@ -59,3 +59,16 @@ func requestHash(spec *v1alpha1.ReactorTokenSpec) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
 }
+
+// longestRenewRequest is how long a value of the renew annotation may be, in bytes, to be echoed as it is.
+const longestRenewRequest = 256
+
+// renewRequestOf is the value of the renew annotation; of a very long one, a hash.
+func renewRequestOf(token *v1alpha1.ReactorToken) string {
+	value := token.Annotations[v1alpha1.RenewRequestedAtAnnotation]
+	if len(value) <= longestRenewRequest {
+		return value
+	}
+	sum := sha256.Sum256([]byte(value))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
