@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -27,7 +28,7 @@ type outcome struct {
 	waiting bool          // for capacity
 	wake    time.Duration // how soon the next pass is to follow
 	retry   error         // for the queue's backoff
-	notices []notice
+	notices []notice.Notice
 }
 
 // act does what was planned. These are the only writes, the status apart.
@@ -211,7 +212,7 @@ func stillWanted(live *v1alpha1.ReactorSession, uid types.UID, attempt *v1alpha1
 // podRefused says why there is no pod. What the API server calls invalid, a person must put right.
 func podRefused(err error) *view {
 	return &view{reason: v1alpha1.ReasonPodRefused, stalled: apierrors.IsInvalid(err),
-		message: bounded(fmt.Sprintf("the API server refuses the pod: %v", reactor.Redact(err.Error())), longestViewMessage)}
+		message: notice.Bounded(fmt.Sprintf("the API server refuses the pod: %v", reactor.Redact(err.Error())), longestViewMessage)}
 }
 
 // end sees to the Reactor session of an attempt that has ended. Only then is its outcome written down, and only after that its pod let
@@ -229,7 +230,7 @@ func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, 
 	}}
 	done.notices = append(done.notices, endNotice(done.ended))
 	if cleanup == v1alpha1.CleanupUnverified {
-		done.notices = append(done.notices, warning("CleanupUnverified", "CleanUp", "whether attempt %d left a Reactor session open is not known%s",
+		done.notices = append(done.notices, notice.Warning("CleanupUnverified", "CleanUp", "whether attempt %d left a Reactor session open is not known%s",
 			attempt.Number, outerBound(session)))
 	}
 	return done
@@ -245,13 +246,13 @@ func outerBound(session *v1alpha1.ReactorSession) string {
 
 // letGo takes our finalizers off, the session's last.
 func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
-	var notices []notice
+	var notices []notice.Notice
 	for _, pod := range seen.allPods() {
 		if !hasFinalizer(pod, TrackingFinalizer) {
 			continue
 		}
 		if !hasEnded(pod) {
-			notices = append(notices, warning("CleanupUnverified", "CleanUp", "pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s",
+			notices = append(notices, notice.Warning("CleanupUnverified", "CleanUp", "pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s",
 				pod.Name, deletionBound, outerBound(session)))
 		}
 		if _, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer)); client.IgnoreNotFound(err) != nil {

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -157,19 +158,7 @@ const longestMessage = 256
 
 // shown is a termination message as status may show it: without secrets, and cut short.
 func shown(message string) string {
-	return bounded(reactor.Redact(message), longestMessage)
-}
-
-// bounded cuts a text to a number of bytes, not within a character.
-func bounded(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	cut := most - len("…")
-	for cut > 0 && text[cut]&0xC0 == 0x80 { // a continuation byte of UTF-8
-		cut--
-	}
-	return text[:cut] + "…"
+	return notice.Bounded(reactor.Redact(message), longestMessage)
 }
 
 // programOf is the status of the container that is the session's program; nil before the kubelet has one.

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
 
 // action is the one thing that a pass does.
@@ -221,7 +222,7 @@ func viewOfPod(pod *corev1.Pod) *view {
 	if status != nil && status.State.Running != nil {
 		return &view{ready: true, reason: v1alpha1.ReasonRunning, message: fmt.Sprintf("pod %q runs since %s", pod.Name, status.State.Running.StartedAt.UTC().Format(time.RFC3339))}
 	}
-	return waitFor(v1alpha1.ReasonStarting, "%s", bounded(describePending(pod), longestViewMessage))
+	return waitFor(v1alpha1.ReasonStarting, "%s", notice.Bounded(describePending(pod), longestViewMessage))
 }
 
 func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *plan {

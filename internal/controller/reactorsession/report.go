@@ -10,26 +10,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
 
 // reported is what a pass tells.
 type reported struct {
 	status v1alpha1.ReactorSessionStatus
-	events []notice
+	events []notice.Notice
 	wake   time.Duration // 0: a watch wakes the next pass
-}
-
-// notice is an event before it is emitted.
-type notice struct {
-	kind, reason, action, note string
-}
-
-func normal(reason, action, format string, args ...any) notice {
-	return notice{corev1.EventTypeNormal, reason, action, fmt.Sprintf(format, args...)}
-}
-
-func warning(reason, action, format string, args ...any) notice {
-	return notice{corev1.EventTypeWarning, reason, action, fmt.Sprintf(format, args...)}
 }
 
 const (
@@ -150,7 +138,7 @@ func setConditions(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.Reac
 			state = metav1.ConditionTrue
 		}
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: state, Reason: reason, Message: bounded(message, longestViewMessage),
+			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestViewMessage),
 			ObservedGeneration: session.Generation, LastTransitionTime: metav1.NewTime(seen.now.Truncate(time.Second)),
 		})
 	}
@@ -209,7 +197,7 @@ func setTokenReady(
 }
 
 // transition tells that Ready has come to another reason.
-func transition(before, after *v1alpha1.ReactorSessionStatus) []notice {
+func transition(before, after *v1alpha1.ReactorSessionStatus) []notice.Notice {
 	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady)
 	if is == nil || is.Reason == v1alpha1.ReasonPending || was != nil && was.Reason == is.Reason {
 		return nil
@@ -219,14 +207,14 @@ func transition(before, after *v1alpha1.ReactorSessionStatus) []notice {
 	if meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionStalled) || slices.Contains(bad, is.Reason) {
 		kind = corev1.EventTypeWarning
 	}
-	return []notice{{kind, is.Reason, "RunSession", is.Message}}
+	return []notice.Notice{{Kind: kind, Reason: is.Reason, Action: "RunSession", Note: is.Message}}
 }
 
 // endNotice tells how an attempt ended.
-func endNotice(ended *v1alpha1.EndedAttempt) notice {
-	tell := warning
+func endNotice(ended *v1alpha1.EndedAttempt) notice.Notice {
+	tell := notice.Warning
 	if ended.Class == v1alpha1.ClassSucceeded || ended.Class == v1alpha1.ClassStopped {
-		tell = normal
+		tell = notice.Normal
 	}
 	text := fmt.Sprintf("attempt %d ended after %ds: %s, %s", ended.Number, ended.RunningSeconds, ended.Class, ended.Reason)
 	if ended.ExitCode != nil {

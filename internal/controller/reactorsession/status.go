@@ -7,21 +7,18 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
-
-// longestNote is the longest note that events.k8s.io accepts, in bytes.
-const longestNote = 1024
 
 // writeStatus writes the status, once, if it changed, over the version that was seen, and then tells the events. A version that was
 // not seen is a conflict: what was decided from an older one is not written, and the pass is repeated. It returns how soon.
 func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, told reported) (again time.Duration, err error) {
 	before, version := mem.latestStatus(session)
 	if equality.Semantic.DeepEqual(*before, told.status) {
-		r.announce(ctx, session, told.events)
+		notice.Announce(ctx, r.recorder, session, told.events)
 		return 0, nil
 	}
 	updated := session.DeepCopy()
@@ -29,7 +26,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 	err = r.client.Status().Update(ctx, updated, client.FieldOwner(FieldOwner))
 	switch {
 	case apierrors.IsNotFound(err): // the object is gone, and what was seen of it may still be told
-		r.announce(ctx, session, told.events)
+		notice.Announce(ctx, r.recorder, session, told.events)
 		return 0, nil
 	case apierrors.IsConflict(err):
 		mem.conflicts++
@@ -38,14 +35,6 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 		return 0, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	mem.status, mem.version, mem.conflicts = told.status.DeepCopy(), updated.ResourceVersion, 0
-	r.announce(ctx, session, told.events)
+	notice.Announce(ctx, r.recorder, session, told.events)
 	return 0, nil
-}
-
-// announce logs and emits the events of a pass.
-func (r *Reconciler) announce(ctx context.Context, session *v1alpha1.ReactorSession, told []notice) {
-	for _, n := range told {
-		ctrl.LoggerFrom(ctx).Info(n.note, "reason", n.reason)
-		r.recorder.Eventf(session, nil, n.kind, n.reason, n.action, "%s", bounded(n.note, longestNote))
-	}
 }

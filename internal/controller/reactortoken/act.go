@@ -17,26 +17,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
 // outcome is what became of a plan.
 type outcome struct {
-	clocks    clocks    // at the end of the acts: a call to Reactor may take 15 s
-	record    *record   // of the token that is in the Secret now, when this pass wrote it
-	version   string    // the resourceVersion of the Secret that this pass wrote
-	issued    bool      // the record is of a new token
-	adopted   bool      // and its Secret belongs to somebody else, who consented
-	repaired  bool      // the Secret was put right around the token that it has
-	failed    *obstacle // an attempt was made, and it failed
-	unwritten bool      // and it was the API server that did not take the Secret
-	waiting   *obstacle // no attempt was made: it is not our turn
-	notices   []notice  // what else is to be told, as events
-	delivered bool      // the token that is in the Secret has reached all that it is to be handed to
-	againAt   time.Time // when a repair is tried again that failed beside a mint's own obstacle; zero: none did
-	deliverAt time.Time // when the delivery goes on; zero: when the pass is repeated, or never
-	again     bool      // the world changed under the pass: look again
-	retry     error     // for the queue's backoff
+	clocks    clocks          // at the end of the acts: a call to Reactor may take 15 s
+	record    *record         // of the token that is in the Secret now, when this pass wrote it
+	version   string          // the resourceVersion of the Secret that this pass wrote
+	issued    bool            // the record is of a new token
+	adopted   bool            // and its Secret belongs to somebody else, who consented
+	repaired  bool            // the Secret was put right around the token that it has
+	failed    *obstacle       // an attempt was made, and it failed
+	unwritten bool            // and it was the API server that did not take the Secret
+	waiting   *obstacle       // no attempt was made: it is not our turn
+	notices   []notice.Notice // what else is to be told, as events
+	delivered bool            // the token that is in the Secret has reached all that it is to be handed to
+	againAt   time.Time       // when a repair is tried again that failed beside a mint's own obstacle; zero: none did
+	deliverAt time.Time       // when the delivery goes on; zero: when the pass is repeated, or never
+	again     bool            // the world changed under the pass: look again
+	retry     error           // for the queue's backoff
 }
 
 // wrote reports whether the pass has written the Secret, or tried to, or has to look again before it can.
@@ -224,7 +225,7 @@ func (r *Reconciler) removeLeftovers(ctx context.Context, token *v1alpha1.Reacto
 			done.retry = errors.Join(done.retry, client.IgnoreNotFound(err))
 			continue
 		}
-		done.notices = append(done.notices, normal("SecretRemoved", "RemoveSecret",
+		done.notices = append(done.notices, notice.Normal("SecretRemoved", "RemoveSecret",
 			"removed the token from Secret %q, since spec.secret.name is %q now", secret.name, token.TargetSecretName()))
 	}
 }

@@ -14,10 +14,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
 
 // The right to patch workloads or pods is the right to change their images, so each has a flag and a Role of its own:
@@ -46,14 +46,13 @@ type delivery struct {
 	client  client.Client
 	pods    client.Reader // live: pods are listed only for a delivery, by its selector
 	patches *rate.Limiter
-	clock   clock.PassiveClock
 
 	allowRestart, allowPrompt bool
 }
 
 func newDelivery(o Options) *delivery {
 	return &delivery{
-		client: o.Client, pods: o.APIReader, patches: rate.NewLimiter(podPatchRate, podPatchRate), clock: o.Clock,
+		client: o.Client, pods: o.APIReader, patches: rate.NewLimiter(podPatchRate, podPatchRate),
 		allowRestart: o.AllowRestart, allowPrompt: o.AllowPromptDelivery,
 	}
 }
@@ -106,9 +105,9 @@ func (d *delivery) deliver(
 }
 
 // tell tells of something once for each token.
-func (s *delivering) tell(done *outcome, what notice) {
-	if !s.told[what.reason] {
-		s.told[what.reason] = true
+func (s *delivering) tell(done *outcome, what notice.Notice) {
+	if !s.told[what.Reason] {
+		s.told[what.Reason] = true
 		done.notices = append(done.notices, what)
 	}
 }
@@ -116,8 +115,8 @@ func (s *delivering) tell(done *outcome, what notice) {
 // isRefusal reports whether the API server understood a delivery and does not want it: there is no right, or a policy.
 func isRefusal(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
 
-func deliveryRefused(secret string, err error) notice {
-	return warning("DeliveryRefused", "Deliver", "the new token stands in Secret %q, and could not be delivered: %v", secret, err)
+func deliveryRefused(secret string, err error) notice.Notice {
+	return notice.Warning("DeliveryRefused", "Deliver", "the new token stands in Secret %q, and could not be delivered: %v", secret, err)
 }
 
 // restart rolls the workloads of spec.restart by an annotation on their pod templates. The first token rolls nothing: who
@@ -130,7 +129,7 @@ func (d *delivery) restart(
 		return nil
 	}
 	if !d.allowRestart {
-		state.tell(done, warning("RestartNotAllowed", "Restart",
+		state.tell(done, notice.Warning("RestartNotAllowed", "Restart",
 			"spec.restart is set, but this installation does not allow it: start the operator with --allow-restart, and give it the Role that goes with it"))
 		return nil
 	}
@@ -153,7 +152,7 @@ func (d *delivery) restart(
 			failed = errors.Join(failed, fmt.Errorf("restarting %s %q: %w", reference.Kind, reference.Name, err))
 			continue
 		case err == nil:
-			done.notices = append(done.notices, normal("Restarted", "Restart", "rolled %s %q for the new token", reference.Kind, reference.Name))
+			done.notices = append(done.notices, notice.Normal("Restarted", "Restart", "rolled %s %q for the new token", reference.Kind, reference.Name))
 		}
 		state.rolled[reference] = true
 	}
@@ -203,13 +202,13 @@ func (d *delivery) prompt(ctx context.Context, token *v1alpha1.ReactorToken, sta
 		return nil
 	}
 	if !d.allowPrompt {
-		state.tell(done, warning("PromptDeliveryNotAllowed", "DeliverPromptly",
+		state.tell(done, notice.Warning("PromptDeliveryNotAllowed", "DeliverPromptly",
 			"spec.promptDelivery is set, but this installation does not allow it: start the operator with --allow-prompt-delivery, and give it the Role that goes with it"))
 		return nil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(token.Spec.PromptDelivery.PodSelector)
 	if err != nil {
-		state.tell(done, warning("PodSelectorInvalid", "DeliverPromptly", "spec.promptDelivery.podSelector is not a selector: %v", err))
+		state.tell(done, notice.Warning("PodSelectorInvalid", "DeliverPromptly", "spec.promptDelivery.podSelector is not a selector: %v", err))
 		return nil
 	}
 	pods := &corev1.PodList{}

@@ -2,48 +2,31 @@ package reactortoken
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
-
-// notice is an event before it is emitted.
-type notice struct {
-	kind, reason, action, note string
-}
-
-func normal(reason, action, format string, args ...any) notice {
-	return notice{corev1.EventTypeNormal, reason, action, fmt.Sprintf(format, args...)}
-}
-
-func warning(reason, action, format string, args ...any) notice {
-	return notice{corev1.EventTypeWarning, reason, action, fmt.Sprintf(format, args...)}
-}
-
-// longestNote is the longest note that events.k8s.io accepts, in bytes.
-const longestNote = 1024
 
 // worthTellingSkew is the difference between the operator's clock and Reactor's that is told in an event.
 const worthTellingSkew = 30 * time.Second
 
 // eventsOf tells the transitions between the status that was and the one that is about to be written.
-func eventsOf(token *v1alpha1.ReactorToken, seen *observation, v *view, status *v1alpha1.ReactorTokenStatus) []notice {
-	var told []notice
+func eventsOf(token *v1alpha1.ReactorToken, seen *observation, v *view, status *v1alpha1.ReactorTokenStatus) []notice.Notice {
+	var told []notice.Notice
 	if v.issued {
-		told = append(told, normal("TokenIssued", "RequestToken", "wrote a new token to Secret %q (%s); it is valid until %s",
+		told = append(told, notice.Normal("TokenIssued", "RequestToken", "wrote a new token to Secret %q (%s); it is valid until %s",
 			token.TargetSecretName(), v.cause, v.outcome.record.ExpiresAt.Format(time.RFC3339)))
 	}
 	if v.adopted {
-		told = append(told, normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, which allows it", token.TargetSecretName()))
+		told = append(told, notice.Normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, which allows it", token.TargetSecretName()))
 	}
 	if v.repaired && v.calmAt.IsZero() { // a fight is told once
-		told = append(told, normal("SecretRepaired", "RepairSecret", "put Secret %q right, with the token that it has", token.TargetSecretName()))
+		told = append(told, notice.Normal("SecretRepaired", "RepairSecret", "put Secret %q right, with the token that it has", token.TargetSecretName()))
 	}
 	told = append(told, failureEvents(&seen.status, status)...)
 	told = append(told, clockEvents(seen, v)...)
@@ -54,19 +37,19 @@ func eventsOf(token *v1alpha1.ReactorToken, seen *observation, v *view, status *
 }
 
 // failureEvents tells that a renewal has begun to fail, or fails for another reason, and that a token was lost.
-func failureEvents(before, after *v1alpha1.ReactorTokenStatus) []notice {
-	var told []notice
+func failureEvents(before, after *v1alpha1.ReactorTokenStatus) []notice.Notice {
+	var told []notice.Notice
 	was, is := reasonIf(before, v1alpha1.ConditionRenewed, metav1.ConditionFalse), reasonIf(after, v1alpha1.ConditionRenewed, metav1.ConditionFalse)
 	if is != "" && is != was {
 		kind := corev1.EventTypeWarning
 		if is == v1alpha1.ReasonSuspended {
 			kind = corev1.EventTypeNormal
 		}
-		told = append(told, notice{kind, is, "RequestToken", messageOf(after, v1alpha1.ConditionRenewed)})
+		told = append(told, notice.Notice{Kind: kind, Reason: is, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionRenewed)})
 	}
 	wasReady, isReady := reasonIf(before, v1alpha1.ConditionReady, metav1.ConditionTrue), reasonIf(after, v1alpha1.ConditionReady, metav1.ConditionTrue)
 	if wasReady != "" && isReady == "" && reasonIf(after, v1alpha1.ConditionReady, metav1.ConditionFalse) == v1alpha1.ReasonTokenExpired {
-		told = append(told, notice{corev1.EventTypeWarning, v1alpha1.ReasonTokenExpired, "RequestToken", messageOf(after, v1alpha1.ConditionReady)})
+		told = append(told, notice.Notice{Kind: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTokenExpired, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionReady)})
 	}
 	return told
 }
@@ -83,35 +66,32 @@ func messageOf(status *v1alpha1.ReactorTokenStatus, kind string) string {
 }
 
 // clockEvents tells when the operator's clock has come to differ from Reactor's.
-func clockEvents(seen *observation, v *view) []notice {
+func clockEvents(seen *observation, v *view) []notice.Notice {
 	if !v.issued || v.outcome.record.Skew.Abs() <= worthTellingSkew {
 		return nil
 	}
 	if before := seen.target.record; before != nil && before.Skew.Abs() > worthTellingSkew {
 		return nil
 	}
-	return []notice{warning("ClockSkew", "RequestToken",
+	return []notice.Notice{notice.Warning("ClockSkew", "RequestToken",
 		"the operator's clock differs from Reactor's by %s: tokens are renewed by Reactor's clock, but the node's clock needs care",
 		v.outcome.record.Skew.Abs().Round(time.Second))}
 }
 
 // settingEvents tells of what a new spec says that is accepted and unwise.
-func settingEvents(token *v1alpha1.ReactorToken) []notice {
+func settingEvents(token *v1alpha1.ReactorToken) []notice.Notice {
 	lifetime := token.Spec.EffectiveLifetime()
 	renewBefore := grantOf(&token.Spec, &record{ExpiresAt: time.Time{}.Add(lifetime)}).renewBefore
 	if renewBefore >= promptEnough || token.Spec.PromptDelivery != nil {
 		return nil
 	}
-	return []notice{warning("RenewBeforeShort", "RequestToken",
+	return []notice.Notice{notice.Warning("RenewBeforeShort", "RequestToken",
 		"a token is renewed %s before it expires, and a mounted Secret may take %s to reach its pods: they may read an expired token. Ask for a longer spec.lifetime or spec.renewBefore",
 		v1alpha1.DurationOf(renewBefore), v1alpha1.DurationOf(promptEnough))}
 }
 
-// announce logs and emits the events that wait, after the status that they speak of was written.
+// announce tells the events that wait, after the status that they speak of was written.
 func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) {
-	for _, n := range mem.untold {
-		ctrl.LoggerFrom(ctx).Info(n.note, "reason", n.reason)
-		r.recorder.Eventf(token, nil, n.kind, n.reason, n.action, "%s", bounded(n.note, longestNote))
-	}
+	notice.Announce(ctx, r.recorder, token, mem.untold)
 	mem.untold = nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
 
 func TestEventsTellTransitions(t *testing.T) {
@@ -64,7 +65,7 @@ func TestEventsTellTransitions(t *testing.T) {
 		{name: "an old spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "89s" },
 			seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *outcome) {
-			d.notices = []notice{warning("Odd", "Do", "%d", 1)}
+			d.notices = []notice.Notice{notice.Warning("Odd", "Do", "%d", 1)}
 		}), want: "Warning/Odd"},
 	}
 	for _, test := range tests {
@@ -75,8 +76,8 @@ func TestEventsTellTransitions(t *testing.T) {
 			}
 			var got []string
 			for _, n := range report(token, seeing(test.seen...), test.planned, test.done).events {
-				got = append(got, n.kind+"/"+n.reason)
-				if n.action == "" || n.note == "" {
+				got = append(got, n.Kind+"/"+n.Reason)
+				if n.Action == "" || n.Note == "" {
 					t.Errorf("notice %+v", n)
 				}
 			}
@@ -108,8 +109,8 @@ func TestEventsFollowTheWriteOfTheStatus(t *testing.T) {
 func TestALongNoteFitsIntoAnEvent(t *testing.T) {
 	recorder := &told{}
 	r := &Reconciler{recorder: recorder}
-	r.announce(t.Context(), aToken(), &remembered{untold: []notice{normal("Long", "Do", "%s", strings.Repeat("ü", 2000))}})
-	if note := strings.TrimSuffix(recorder.events[0].note, " Do"); len(note) > longestNote || len(note) < longestNote-4 {
+	r.announce(t.Context(), aToken(), &remembered{untold: []notice.Notice{notice.Normal("Long", "Do", "%s", strings.Repeat("ü", 2000))}})
+	if note := strings.TrimSuffix(recorder.events[0].note, " Do"); len(note) > notice.LongestNote || len(note) < notice.LongestNote-4 {
 		t.Errorf("a note of %d bytes", len(note))
 	}
 }

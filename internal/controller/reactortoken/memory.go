@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -41,7 +42,7 @@ type remembered struct {
 	status        *v1alpha1.ReactorTokenStatus
 	statusVersion string
 	conflicts     int // how often in a row the API server had a version that the cache did not show
-	untold        []notice
+	untold        []notice.Notice
 	// secret is the version of the target Secret that was written or checked last.
 	secret checkedSecret
 	// held is a token that was minted and could not be written yet.

@@ -9,12 +9,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
 
 // reported is what a pass tells: the status, the events that announce a change of it, and how long until the next pass.
 type reported struct {
 	status v1alpha1.ReactorTokenStatus
-	events []notice
+	events []notice.Notice
 	wake   time.Duration // 0: a watch wakes the next pass
 }
 
@@ -108,7 +109,7 @@ func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 
 func attemptOf(token *v1alpha1.ReactorToken, seen *observation, found *obstacle) *v1alpha1.FailedAttempt {
 	return &v1alpha1.FailedAttempt{
-		Reason: found.reason, Message: bounded(found.message, longestFailureMessage),
+		Reason: found.reason, Message: notice.Bounded(found.message, longestFailureMessage),
 		RequestHash: requestHash(&token.Spec), KeyFingerprint: seen.key.Fingerprint,
 		APIURL: seen.apiURL, RenewRequest: renewRequestOf(token),
 	}
@@ -118,7 +119,7 @@ func attemptOf(token *v1alpha1.ReactorToken, seen *observation, found *obstacle)
 func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, v *view) {
 	set := func(kind string, state metav1.ConditionStatus, reason, message string) {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: state, Reason: reason, Message: bounded(message, longestConditionMessage),
+			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestConditionMessage),
 			ObservedGeneration: token.Generation, LastTransitionTime: metav1.NewTime(v.clocks.now.Truncate(time.Second)),
 		})
 	}
@@ -249,15 +250,3 @@ const (
 	longestConditionMessage = 4096 // bytes; the API allows 32768, and nobody reads that
 	longestFailureMessage   = 1024 // bytes, as status.lastFailure.message allows
 )
-
-// bounded cuts a text to a number of bytes, not within a character.
-func bounded(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	cut := most - len("…")
-	for cut > 0 && text[cut]&0xC0 == 0x80 { // a continuation byte of UTF-8
-		cut--
-	}
-	return text[:cut] + "…"
-}

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
 
 // What a wait after a failure needs stands in status: how often, until when, and what was attempted.
@@ -64,7 +65,7 @@ func TestTheAttemptThatFailedIsDescribedWithoutASecret(t *testing.T) {
 	long := &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, strings.Repeat("ü", 5000)}}
 	token := aToken(annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
 	got := report(token, seeing(), plan{cause: causeRequested, write: writeMint}, ended(failed(long))).status.LastFailure
-	want := &v1alpha1.FailedAttempt{Reason: v1alpha1.ReasonReactorUnavailable, Message: bounded(long.message, longestFailureMessage),
+	want := &v1alpha1.FailedAttempt{Reason: v1alpha1.ReasonReactorUnavailable, Message: notice.Bounded(long.message, longestFailureMessage),
 		RequestHash: requestHash(&token.Spec), KeyFingerprint: goodKey, RenewRequest: "now"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("attempt (-want +got):\n%s", diff)

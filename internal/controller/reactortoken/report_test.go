@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
 
 var (
@@ -287,14 +288,14 @@ func TestBoundedCutsBetweenCharacters(t *testing.T) {
 	} {
 		for most := range 50 {
 			most += 10
-			got := bounded(text, most)
+			got := notice.Bounded(text, most)
 			if len(got) > most || !utf8.ValidString(got) || !strings.HasSuffix(got, "…") || len(got) < most-4 {
 				t.Errorf("%s cut to %d bytes: %q", name, most, got)
 			}
 		}
 	}
 	for _, text := range []string{"", "short", strings.Repeat("ü", 5)} {
-		if got := bounded(text, 10); got != text {
+		if got := notice.Bounded(text, 10); got != text {
 			t.Errorf("%q becomes %q", text, got)
 		}
 	}
