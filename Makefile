@@ -138,9 +138,8 @@ generate: ## Generate the Go code of api/: deep copies and apply configurations.
 manifests: ## Generate the CRDs from api/, and the operator's rights from the markers beside the code that needs them.
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=config/crd/bases
 	go run ./hack/trim-crd config/crd/bases/*.yaml
-	mkdir -p config/crd/sessions && mv config/crd/bases/reactor.inc_reactorsessions.yaml config/crd/sessions/
 	$(CONTROLLER_GEN) rbac:roleName=reactor-operator paths=./internal/controller/reactortoken output:rbac:dir=config/rbac
-	$(CONTROLLER_GEN) rbac:roleName=reactor-operator-sessions paths=./internal/controller/reactorsession output:rbac:dir=config/components/sessions
+	$(CONTROLLER_GEN) rbac:roleName=reactor-operator-sessions,fileName=sessions_role.yaml paths=./internal/controller/reactorsession output:rbac:dir=config/rbac
 
 .PHONY: api-docs
 api-docs: ## Generate docs/api.md from the comments in api/.
@@ -177,7 +176,7 @@ install: ## Install the CRDs into the cluster of your kubeconfig.
 	$(KUBECTL) apply -k config/crd
 
 .PHONY: uninstall
-uninstall: ## Remove the CRDs, and with them every ReactorToken and its Secret.
+uninstall: ## Remove the CRDs, and with them every ReactorToken with its Secret and every ReactorSession.
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 .PHONY: deploy
@@ -185,5 +184,5 @@ deploy: ## Install CRDs, rights and operator into the cluster of your kubeconfig
 	$(KUBECTL) apply -k config/default
 
 .PHONY: undeploy
-undeploy: ## Remove all that make deploy installed, CRDs and ReactorTokens included.
+undeploy: ## Remove all that make deploy installed, CRDs and their objects included. Run the operator's drain before, if sessions run.
 	$(KUBECTL) delete --ignore-not-found -k config/default

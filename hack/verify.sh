@@ -11,9 +11,8 @@ generated=(
   api/v1alpha1/zz_generated.deepcopy.go
   api/v1alpha1/applyconfiguration
   config/crd/bases
-  config/crd/sessions/reactor.inc_reactorsessions.yaml
   config/rbac/role.yaml
-  config/components/sessions/role.yaml
+  config/rbac/sessions_role.yaml
   docs/api.md
 )
 failed=0

@@ -84,7 +84,7 @@ func defaults() Config {
 		MintBurst:              40,
 		SessionsPerKey:         5,
 		SessionStartsPerMinute: 10,
-		Controllers:            []string{ControllerTokens},
+		Controllers:            KnownControllers(),
 		Concurrency:            8,
 		LeaderElect:            true,
 		KubeAPIQPS:             200,

@@ -46,7 +46,7 @@ func TestParseWithoutFlagsIsValidAndHasTheDocumentedDefaults(t *testing.T) {
 		APIURL:                 "https://api.reactor.inc",
 		MintQPS:                20,
 		MintBurst:              40,
-		Controllers:            []string{"tokens"},
+		Controllers:            []string{"tokens", "sessions"},
 		SessionsPerKey:         5,
 		SessionStartsPerMinute: 10,
 		Concurrency:            8,
@@ -212,7 +212,7 @@ func TestHelpShowsEveryFlagOnceAndFitsTheTerminal(t *testing.T) {
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("flags (-want +got):\n%s", diff)
 	}
-	for _, part := range []string{"(default https://api.reactor.inc)", "--allow-restart\n", "(default tokens)", "(default true)"} {
+	for _, part := range []string{"(default https://api.reactor.inc)", "--allow-restart\n", "(default tokens,sessions)", "(default true)"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the help lacks %q", part)
 		}

@@ -44,7 +44,7 @@ func (c *Config) scopeFlags() *pflag.FlagSet {
 	flags.StringSliceVar(&c.Namespaces, "namespaces", c.Namespaces,
 		"Work only in this comma-separated `list` of namespaces. A Role in each is then enough; without the flag the operator works in the whole cluster and needs a ClusterRole.")
 	flags.StringSliceVar(&c.Controllers, "controllers", c.Controllers,
-		"Comma-separated `list` of the controllers to run: "+strings.Join(KnownControllers(), ", ")+". Sessions need a Role of their own.")
+		"Comma-separated `list` of the controllers to run: "+strings.Join(KnownControllers(), ", ")+". Without sessions, the operator needs no right on pods.")
 	flags.IntVar(&c.SessionsPerKey, "sessions-per-key", c.SessionsPerKey,
 		"At most this `number` of sessions runs at once with one API key; 0 sets no limit. Reactor lets an account run 5 by default.")
 	flags.IntVar(&c.SessionStartsPerMinute, "session-starts-per-minute", c.SessionStartsPerMinute,

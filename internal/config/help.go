@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const helpHead = `Reactor Operator keeps valid Reactor tokens in Kubernetes Secrets.
+const helpHead = `Reactor Operator keeps valid Reactor tokens in Kubernetes Secrets, and runs Reactor sessions.
 
 Usage:
   manager [flags]

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -55,12 +56,15 @@ func TestSecretsAreCachedWithoutWhatTheyHold(t *testing.T) {
 	if !options.ReaderFailOnMissingInformer {
 		t.Error("a read may start a watch, and so fetch the payloads of all Secrets")
 	}
-	if len(options.ByObject) != 1 {
-		t.Fatalf("%d kinds have settings of their own, want Secrets only", len(options.ByObject))
+	if len(options.ByObject) != 2 {
+		t.Fatalf("%d kinds have settings of their own, want Secrets and Pods", len(options.ByObject))
 	}
 	for object, byObject := range options.ByObject {
-		if _, ok := object.(*corev1.Secret); !ok {
-			t.Errorf("settings for %T", object)
+		if _, ok := object.(*corev1.Pod); ok {
+			if byObject.Label == nil || byObject.Label.Matches(labels.Set{"app": "web"}) {
+				t.Error("pods that are none of ours are cached")
+			}
+			continue
 		}
 		if byObject.Namespaces != nil || byObject.Field == nil {
 			t.Errorf("Secrets must be filtered by a field, and inherit the watched namespaces: %+v", byObject)

@@ -97,7 +97,7 @@ func run(m *testing.M) (code int, err error) {
 func runOnNode(ctx context.Context, m *testing.M) (code int, err error) {
 	started := time.Now()
 	cluster.Node, err = node.Start(ctx, node.Options{
-		ControlPlane:  controlplane.Options{CRDPaths: []string{repository + "/config/crd/bases", repository + "/config/crd/sessions/reactor.inc_reactorsessions.yaml"}},
+		ControlPlane:  controlplane.Options{CRDPaths: []string{repository + "/config/crd/bases"}},
 		SyncFrequency: *syncFrequency,
 	})
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // newSessionWorld makes a world whose operator runs sessions, in a namespace that enforces Pod Security restricted.
 func newSessionWorld(t *testing.T, args ...string) *world {
 	t.Helper()
-	w := newWorld(t, append([]string{"--controllers=tokens,sessions"}, args...)...)
+	w := newWorld(t, args...)
 	w.kubectl("label", "namespace", w.namespace, "pod-security.kubernetes.io/enforce=restricted")
 	return w
 }

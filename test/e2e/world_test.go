@@ -55,7 +55,7 @@ func newWorld(t *testing.T, args ...string) *world {
 	w := &world{t: t, key: "rk_" + strings.ToLower(rand.Text()+rand.Text()), args: args}
 	w.makeNamespace()
 	w.startReactor()
-	for _, rights := range []string{"", "sessions", "restart", "prompt-delivery"} {
+	for _, rights := range []string{"", "restart", "prompt-delivery"} {
 		w.kubectl("apply", "-k", filepath.Join(repository, "config", "watched-namespace", rights))
 	}
 	w.create(&corev1.Secret{

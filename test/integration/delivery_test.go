@@ -175,7 +175,7 @@ func TestRunningPodsThatMountTheSecretAreToldOfANewToken(t *testing.T) {
 func TestWhatTheInstallationDoesNotAllowIsNotDoneAndSaid(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	o := w.start()
+	o := w.start("--controllers=tokens") // with sessions, it reads pods of theirs
 	w.deployment("web")
 	w.runningPod("runs", "web", corev1.PodRunning)
 	token := w.create("web", promptly, restarting(v1alpha1.KindDeployment, "web"))

@@ -69,10 +69,13 @@ var installations = map[string]installation{
 	"the whole cluster": {
 		folder: "default",
 		args:   []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081"},
-		rights: []string{"ClusterRole /reactor-operator", "ClusterRole /system:auth-delegator", "Role reactor-operator-system/reactor-operator-leader-election"},
+		rights: []string{
+			"ClusterRole /reactor-operator", "ClusterRole /reactor-operator-sessions", "ClusterRole /system:auth-delegator",
+			"Role reactor-operator-system/reactor-operator-leader-election",
+		},
 		unbound: []string{
 			"ClusterRole reactor-operator-edit", "ClusterRole reactor-operator-metrics-reader", "ClusterRole reactor-operator-view",
-			"CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
+			"CustomResourceDefinition reactorsessions.reactor.inc", "CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
 		},
 	},
 	"the whole cluster, with what must be allowed": {
@@ -80,43 +83,39 @@ var installations = map[string]installation{
 		args:       []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--allow-restart", "--allow-prompt-delivery"},
 		rights: []string{
 			"ClusterRole /reactor-operator", "ClusterRole /reactor-operator-prompt-delivery", "ClusterRole /reactor-operator-restart",
-			"ClusterRole /system:auth-delegator", "Role reactor-operator-system/reactor-operator-leader-election",
+			"ClusterRole /reactor-operator-sessions", "ClusterRole /system:auth-delegator", "Role reactor-operator-system/reactor-operator-leader-election",
 		},
+		unbound: []string{
+			"ClusterRole reactor-operator-edit", "ClusterRole reactor-operator-metrics-reader", "ClusterRole reactor-operator-view",
+			"CustomResourceDefinition reactorsessions.reactor.inc", "CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
+		},
+	},
+	"the whole cluster, without sessions": {
+		components: []string{"tokens-only"},
+		args:       []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--controllers=tokens"},
+		rights:     []string{"ClusterRole /reactor-operator", "ClusterRole /system:auth-delegator", "Role reactor-operator-system/reactor-operator-leader-election"},
 		unbound: []string{
 			"ClusterRole reactor-operator-edit", "ClusterRole reactor-operator-metrics-reader", "ClusterRole reactor-operator-view",
 			"CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
 		},
 	},
-	"the whole cluster, with sessions": {
-		components: []string{"sessions"},
-		args:       []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--controllers=tokens,sessions"},
-		rights: []string{
-			"ClusterRole /reactor-operator", "ClusterRole /reactor-operator-sessions", "ClusterRole /system:auth-delegator",
-			"Role reactor-operator-system/reactor-operator-leader-election",
-		},
-		unbound: []string{
-			"ClusterRole reactor-operator-edit", "ClusterRole reactor-operator-metrics-reader", "ClusterRole reactor-operator-sessions-edit",
-			"ClusterRole reactor-operator-sessions-view", "ClusterRole reactor-operator-view",
-			"CustomResourceDefinition reactorsessions.reactor.inc", "CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
-		},
-	},
-	"one namespace, with sessions": {
-		components: []string{"sessions", "namespaced"},
-		args:       []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--controllers=tokens,sessions", "--namespaces=$(POD_NAMESPACE)", "--metrics-auth=false"},
-		rights: []string{
-			"Role reactor-operator-system/reactor-operator", "Role reactor-operator-system/reactor-operator-leader-election",
-			"Role reactor-operator-system/reactor-operator-sessions",
-		},
+	"one namespace, without sessions": {
+		components: []string{"tokens-only", "namespaced"},
+		args:       []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--controllers=tokens", "--namespaces=$(POD_NAMESPACE)", "--metrics-auth=false"},
+		rights:     []string{"Role reactor-operator-system/reactor-operator", "Role reactor-operator-system/reactor-operator-leader-election"},
 	},
 	"one namespace": {
 		folder: "examples/one-namespace",
 		args:   []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--namespaces=$(POD_NAMESPACE)", "--metrics-auth=false"},
-		rights: []string{"Role studio/reactor-operator", "Role studio/reactor-operator-leader-election"},
+		rights: []string{"Role studio/reactor-operator", "Role studio/reactor-operator-leader-election", "Role studio/reactor-operator-sessions"},
 	},
 	"the operator's namespace, when no other is named": {
 		components: []string{"namespaced"},
 		args:       []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--namespaces=$(POD_NAMESPACE)", "--metrics-auth=false"},
-		rights:     []string{"Role reactor-operator-system/reactor-operator", "Role reactor-operator-system/reactor-operator-leader-election"},
+		rights: []string{
+			"Role reactor-operator-system/reactor-operator", "Role reactor-operator-system/reactor-operator-leader-election",
+			"Role reactor-operator-system/reactor-operator-sessions",
+		},
 	},
 	"one namespace, with what must be allowed": {
 		components: []string{"restart", "prompt-delivery", "namespaced"},
@@ -124,18 +123,19 @@ var installations = map[string]installation{
 		rights: []string{
 			"Role reactor-operator-system/reactor-operator", "Role reactor-operator-system/reactor-operator-leader-election",
 			"Role reactor-operator-system/reactor-operator-prompt-delivery", "Role reactor-operator-system/reactor-operator-restart",
+			"Role reactor-operator-system/reactor-operator-sessions",
 		},
 	},
 	"a list of namespaces": {
 		folder: "examples/namespace-list",
 		args:   []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--metrics-auth=false", "--namespaces=studio,media", "--allow-restart"},
 		rights: []string{
-			"Role media/reactor-operator", "Role reactor-operator-system/reactor-operator-leader-election",
-			"Role studio/reactor-operator", "Role studio/reactor-operator-restart",
+			"Role media/reactor-operator", "Role media/reactor-operator-sessions", "Role reactor-operator-system/reactor-operator-leader-election",
+			"Role studio/reactor-operator", "Role studio/reactor-operator-restart", "Role studio/reactor-operator-sessions",
 		},
 		unbound: []string{
 			"ClusterRole reactor-operator-edit", "ClusterRole reactor-operator-view",
-			"CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
+			"CustomResourceDefinition reactorsessions.reactor.inc", "CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
 		},
 	},
 }
@@ -203,11 +203,13 @@ func TestANamespacedOperatorReachesItsNamespaceAndNoOther(t *testing.T) {
 		"lists Secrets of its namespace":             {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "list", Resource: "secrets"}, true},
 		"watches ReactorTokens of its namespace":     {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "watch", Group: "reactor.inc", Resource: "reactortokens"}, true},
 		"writes their status":                        {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "update", Group: "reactor.inc", Resource: "reactortokens", Subresource: "status"}, true},
-		"does not write their spec":                  {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "patch", Group: "reactor.inc", Resource: "reactortokens"}, false},
+		"does not write the spec of ReactorSessions": {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "update", Group: "reactor.inc", Resource: "reactorsessions"}, false},
 		"holds its lease":                            {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: "reactor-operator.reactor.inc"}, true},
 		"does not hold another's lease":              {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: "other"}, false},
 		"does not patch workloads":                   {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "patch", Group: "apps", Resource: "deployments"}, false},
-		"does not read pods":                         {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "get", Resource: "pods"}, false},
+		"creates pods":                               {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "create", Resource: "pods"}, true},
+		"runs nothing in pods":                       {authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "create", Resource: "pods", Subresource: "exec"}, false},
+		"does not create pods of another namespace":  {authorizationv1.ResourceAttributes{Namespace: other, Verb: "create", Resource: "pods"}, false},
 		"does not read Secrets of another namespace": {authorizationv1.ResourceAttributes{Namespace: other, Verb: "get", Resource: "secrets"}, false},
 		"does not list all Secrets":                  {authorizationv1.ResourceAttributes{Verb: "list", Resource: "secrets"}, false},
 		"does not list all ReactorTokens":            {authorizationv1.ResourceAttributes{Verb: "list", Group: "reactor.inc", Resource: "reactortokens"}, false},
@@ -220,7 +222,7 @@ func TestANamespacedOperatorReachesItsNamespaceAndNoOther(t *testing.T) {
 	}
 }
 
-func TestEditorsAndViewersGetReactorTokensByAggregation(t *testing.T) {
+func TestEditorsAndViewersGetTheKindsByAggregation(t *testing.T) {
 	objects := decode(t, mustKubectl(t, "kustomize", manifests+"/rbac"))
 	for name, want := range map[string]struct {
 		label string
@@ -236,8 +238,8 @@ func TestEditorsAndViewersGetReactorTokensByAggregation(t *testing.T) {
 				t.Errorf("the role has no label %s", want.label)
 			}
 			if diff := cmp.Diff([]rbacv1.PolicyRule{
-				{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens"}, Verbs: want.verbs},
-				{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens/status"}, Verbs: []string{"get"}},
+				{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens", "reactorsessions"}, Verbs: want.verbs},
+				{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens/status", "reactorsessions/status"}, Verbs: []string{"get"}},
 			}, role.Rules); diff != "" {
 				t.Errorf("the rules differ (-want +got):\n%s", diff)
 			}
@@ -274,6 +276,12 @@ func (i installation) kustomization(t *testing.T) string {
 // overlay writes a kustomization, as a user would, that puts config/default with these components into a namespace.
 func overlay(t *testing.T, namespace string, components ...string) string {
 	t.Helper()
+	return overlayOf(t, "default", namespace, components...)
+}
+
+// overlayOf does so with another folder of config.
+func overlayOf(t *testing.T, resources, namespace string, components ...string) string {
+	t.Helper()
 	folder, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -286,7 +294,7 @@ func overlay(t *testing.T, namespace string, components ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("namespace: %s\nresources:\n- %s/default\ncomponents:\n", namespace, from)
+	text := fmt.Sprintf("namespace: %s\nresources:\n- %s/%s\ncomponents:\n", namespace, from, resources)
 	for _, component := range components {
 		text += fmt.Sprintf("- %s/components/%s\n", from, component)
 	}

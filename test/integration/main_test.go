@@ -19,9 +19,8 @@ import (
 const (
 	// repository is the root of the repository, seen from this package.
 	repository = "../.."
-	// crds and sessionCRDs are the folders of the generated CRDs.
-	crds        = repository + "/config/crd/bases"
-	sessionCRDs = repository + "/config/crd/sessions/reactor.inc_reactorsessions.yaml"
+	// crds is the folder of the generated CRDs.
+	crds = repository + "/config/crd/bases"
 )
 
 // plane is the control plane that the tests of this package share. Each test works in namespaces of its own.
@@ -57,7 +56,7 @@ func runWithControlPlane(m *testing.M) (code int, err error) {
 	if err := buildManager(folder); err != nil {
 		return 1, err
 	}
-	plane.ControlPlane, err = controlplane.Start(context.Background(), controlplane.Options{CRDPaths: []string{crds, sessionCRDs}})
+	plane.ControlPlane, err = controlplane.Start(context.Background(), controlplane.Options{CRDPaths: []string{crds}})
 	if err != nil {
 		return 1, err
 	}

@@ -51,6 +51,20 @@ func TestRolesInTwoNamespacesAreAllThatANamespacedOperatorNeeds(t *testing.T) {
 	o.checkLogFor(forbidden)
 }
 
+func TestAnOperatorOfTokensNeedsNoRightOnPodsAndSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorldWithoutRights(t)
+	roles := decode(t, mustKubectl(t, "kustomize", overlayOf(t, "watched-namespace", w.namespace, "tokens-only")))
+	if len(roles) != 2 {
+		t.Fatalf("%d objects, want one Role and its binding", len(roles))
+	}
+	w.grantAll(roles)
+	o := w.start("--controllers=tokens")
+	w.create("web")
+	w.waitUntilReady("web")
+	o.checkLogFor(forbidden)
+}
+
 // checkLogFor objects to a line of the log that speaks of this.
 func (o *process) checkLogFor(word string) {
 	o.t.Helper()
@@ -67,7 +81,7 @@ func TestTheDefaultInstallationWorksInTheWholeCluster(t *testing.T) {
 	neighbour := w.neighbour()
 	w.watched = ""
 	mustKubectl(t, "apply", "--server-side", "--force-conflicts", "--kustomize", manifests+"/default")
-	for _, name := range []string{"reactor-operator", "reactor-operator-metrics-auth"} {
+	for _, name := range []string{"reactor-operator", "reactor-operator-sessions", "reactor-operator-metrics-auth"} {
 		w.deleteAtEnd(&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	args := arguments(t, decode(t, mustKubectl(t, "kustomize", manifests+"/default")))

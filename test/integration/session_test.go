@@ -98,7 +98,8 @@ func mustApply(t *testing.T, namespace, manifest string) {
 
 // A client-side apply puts the whole object into an annotation, of which an object may have 262,144 bytes in all.
 func TestTheKindOfSessionsIsSmallEnoughForAClientSideApply(t *testing.T) {
-	text, err := os.ReadFile(sessionCRDs)
+	file := crds + "/reactor.inc_reactorsessions.yaml"
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,32 +107,10 @@ func TestTheKindOfSessionsIsSmallEnoughForAClientSideApply(t *testing.T) {
 	if err != nil || len(compact) > 150_000 {
 		t.Errorf("%d bytes, %v", len(compact), err)
 	}
-	if said := mustKubectl(t, "apply", "-f", sessionCRDs); !strings.Contains(said, "customresourcedefinition.apiextensions.k8s.io/reactorsessions.reactor.inc") {
+	if said := mustKubectl(t, "apply", "-f", file); !strings.Contains(said, "customresourcedefinition.apiextensions.k8s.io/reactorsessions.reactor.inc") {
 		t.Error(said)
 	}
 	t.Logf("%d bytes of JSON", len(compact))
-}
-
-func TestTheSamplesOfSessionsAreAcceptedAndStayAsTheyAre(t *testing.T) {
-	t.Parallel()
-	namespace := newNamespace(t, nil)
-	folder := samples + "/sessions"
-	mustKubectl(t, "-n", namespace, "apply", "-k", folder)
-	said := mustKubectl(t, "-n", namespace, "apply", "-k", folder)
-	for line := range strings.Lines(said) {
-		if !strings.HasSuffix(strings.TrimSpace(line), " unchanged") {
-			t.Errorf("the second apply says %s", line)
-		}
-	}
-	if _, said, ok := kubectl(t, "", "-n", namespace, "diff", "-k", folder); !ok {
-		t.Errorf("there is a difference: %s", said)
-	}
-}
-
-// withSessions starts an operator that runs sessions under the Role that config/watched-namespace/sessions gives.
-func (w *world) withSessions(args ...string) *process {
-	w.t.Helper()
-	return w.start(append([]string{"--controllers=tokens,sessions"}, args...)...)
 }
 
 // sessionIs waits until Ready of a session has this reason.
@@ -226,7 +205,6 @@ func (w *world) createSession(name string, change func(*v1alpha1.ReactorSession)
 func sessionWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
-	w.grant("watched-namespace/sessions")
 	w.reactor.SetSessionTimes(0, 0)
 	return w
 }
@@ -234,7 +212,7 @@ func sessionWorld(t *testing.T) *world {
 func TestASessionRunsFailsRunsAgainAndCompletes(t *testing.T) {
 	t.Parallel()
 	w := sessionWorld(t)
-	w.withSessions()
+	w.start()
 	w.createSession("night", nil)
 	w.sessionIs("night", v1alpha1.ReasonStarting)
 	first := w.podOf("night", 1)
@@ -283,10 +261,10 @@ func TestAKilledOperatorStartsNoSecondPod(t *testing.T) {
 		w.createSession(fmt.Sprintf("night-%d", i), nil)
 	}
 	for range 6 {
-		o := w.withSessions("--session-starts-per-minute=0", "--sessions-per-key=0")
+		o := w.start("--session-starts-per-minute=0", "--sessions-per-key=0")
 		o.kill()
 	}
-	w.withSessions("--session-starts-per-minute=0", "--sessions-per-key=0")
+	w.start("--session-starts-per-minute=0", "--sessions-per-key=0")
 	for i := range many {
 		name := fmt.Sprintf("night-%d", i)
 		session := w.sessionIs(name, v1alpha1.ReasonStarting)
@@ -311,8 +289,8 @@ func TestTheSamplePassesPodSecurityRestricted(t *testing.T) {
 	if err := w.kube.Update(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	w.withSessions()
-	mustKubectl(t, "-n", w.namespace, "apply", "-k", samples+"/sessions")
+	w.start()
+	mustKubectl(t, "-n", w.namespace, "apply", "-f", samples+"/reactorsession-token-file.yaml", "-f", samples+"/reactorsession-api-key.yaml")
 	for _, name := range []string{"night-stream", "render"} {
 		w.sessionIs(name, v1alpha1.ReasonStarting)
 	}
@@ -329,7 +307,7 @@ func TestADeletedSessionAndADeletedNamespaceGo(t *testing.T) {
 	t.Parallel()
 	w := sessionWorld(t)
 	w.kubeconfig = plane.kubeconfig
-	w.withSessions()
+	w.start()
 	w.createSession("night", nil)
 	pod := w.podOf("night", 1)
 	w.play(pod, corev1.PodRunning, running())

@@ -177,11 +177,17 @@ func writeFile(t *testing.T, name string, content []byte) string {
 // grant applies what a folder below config gives, in the world's namespace, and waits until it is in force.
 func (w *world) grant(folder string) {
 	w.t.Helper()
+	w.grantAll(render(w.t, folder))
+}
+
+// grantAll creates these Roles and RoleBindings in the namespace.
+func (w *world) grantAll(objects []*unstructured.Unstructured) {
+	w.t.Helper()
 	var rights []any
-	for _, object := range render(w.t, folder) {
+	for _, object := range objects {
 		object.SetNamespace(w.namespace)
 		if err := w.kube.Create(w.t.Context(), object); err != nil {
-			w.t.Fatalf("apply %s: %v", folder, err)
+			w.t.Fatalf("create the %s %s: %v", object.GetKind(), object.GetName(), err)
 		}
 		rules, _, _ := unstructured.NestedSlice(object.Object, "rules")
 		rights = append(rights, rules...)
