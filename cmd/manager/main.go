@@ -8,10 +8,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
 	"github.com/reactor-operator/reactor-operator/internal/logging"
@@ -32,42 +31,46 @@ func main() {
 	os.Exit(run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run reads the flags and answers those that only ask something; otherwise it operates until the context ends.
+// run reads the flags and answers those that only ask something; otherwise it operates until the context ends, or drains.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "drain" {
+		settings, err := config.ParseDrain(args[1:], stdout)
+		if err != nil {
+			return refuse(err, stderr)
+		}
+		return work(settings.Config, stderr, func(kube *rest.Config) error { return operator.Drain(ctx, kube, settings, version) })
+	}
 	settings, err := config.Parse(args, stdout)
-	switch {
-	case errors.Is(err, pflag.ErrHelp):
-		return exitOK
-	case err != nil:
-		fmt.Fprintln(stderr, err)
-		return exitUsage
-	case settings.Version:
+	if err != nil {
+		return refuse(err, stderr)
+	}
+	if settings.Version {
 		fmt.Fprintln(stdout, "reactor-operator", version)
 		return exitOK
 	}
+	return work(settings, stderr, func(kube *rest.Config) error { return operator.Run(ctx, kube, settings, version) })
+}
+
+// refuse says what is wrong with the arguments, unless they asked for help, which they got.
+func refuse(err error, stderr io.Writer) int {
+	if errors.Is(err, pflag.ErrHelp) {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, err)
+	return exitUsage
+}
+
+// work installs the log, finds the cluster, and does what is to be done there.
+func work(settings config.Config, stderr io.Writer, do func(*rest.Config) error) int {
 	logger := logging.Install(logging.NewHandler(stderr, settings.LogLevel, settings.LogFormat))
-	if err := operate(ctx, settings, logger); err != nil {
+	kube, err := ctrl.GetConfig()
+	if err != nil {
+		logger.Error(err, "the cluster is not found")
+		return exitFailed
+	}
+	if err := do(kube); err != nil {
 		logger.Error(err, "the operator stops")
 		return exitFailed
 	}
 	return exitOK
-}
-
-// operate runs the controllers until the context ends. It returns an error when they cannot start, or when another replica
-// has taken the lead.
-func operate(ctx context.Context, settings config.Config, logger logr.Logger) error {
-	logger.Info("the operator starts", "version", version, "apiURL", settings.APIURL,
-		"namespaces", settings.Namespaces, "controllers", settings.Controllers)
-	kube, err := ctrl.GetConfig()
-	if err != nil {
-		return fmt.Errorf("finding the cluster: %w", err)
-	}
-	mgr, err := operator.NewManager(kube, settings, version)
-	if err != nil {
-		return err
-	}
-	if err := operator.AddControllers(mgr, settings, version, metrics.Registry); err != nil {
-		return err
-	}
-	return mgr.Start(ctx)
 }

@@ -102,20 +102,27 @@ func defaults() Config {
 // and returns pflag.ErrHelp.
 func Parse(args []string, out io.Writer) (Config, error) {
 	config := defaults()
-	groups := config.flagGroups()
+	if err := parse(managerHelp, config.flagGroups(), args, out); err != nil {
+		return Config{}, err
+	}
+	return config, config.Validate()
+}
+
+// parse reads the arguments into the flags.
+func parse(head string, groups []flagGroup, args []string, out io.Writer) error {
 	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard) // the caller writes the error, once
-	flags.Usage = func() { writeHelp(out, groups) }
+	flags.Usage = func() { writeHelp(out, head, groups) }
 	for _, group := range groups {
 		flags.AddFlagSet(group.flags)
 	}
 	if err := flags.Parse(args); err != nil {
-		return Config{}, explained(err)
+		return explained(err)
 	}
 	if flags.NArg() > 0 {
-		return Config{}, fmt.Errorf("unexpected argument %q: write flags only, as --name=value", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q: write flags only, as --name=value", flags.Arg(0))
 	}
-	return config, config.Validate()
+	return nil
 }
 
 // explained says what to write instead of what the parser does not understand.
@@ -137,6 +144,8 @@ func wanted(flagType string) string {
 		return "true or false"
 	case "int":
 		return "a whole number"
+	case "duration":
+		return "a duration such as 4m"
 	default:
 		return "a number"
 	}

@@ -2,10 +2,12 @@ package config
 
 import (
 	"errors"
+	"io"
 	"math"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
@@ -18,7 +20,7 @@ var documented = []struct{ name, other string }{
 	{"mint-qps", "0.5"},
 	{"mint-burst", "1"},
 	{"namespaces", "studio,media"},
-	{"controllers", "tokens,sessions"},
+	{"controllers", "tokens"},
 	{"sessions-per-key", "0"},
 	{"session-starts-per-minute", "60"},
 	{"concurrency", "2"},
@@ -80,7 +82,7 @@ func TestEveryFlagReachesItsField(t *testing.T) {
 		MintQPS:                 0.5,
 		MintBurst:               1,
 		Namespaces:              []string{"studio", "media"},
-		Controllers:             []string{"tokens", "sessions"},
+		Controllers:             []string{"tokens"},
 		SessionStartsPerMinute:  60,
 		Concurrency:             2,
 		AllowRestart:            true,
@@ -216,5 +218,20 @@ func TestHelpShowsEveryFlagOnceAndFitsTheTerminal(t *testing.T) {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the help lacks %q", part)
 		}
+	}
+}
+
+func TestADrainTakesWhereToWorkAndHowLong(t *testing.T) {
+	got, err := ParseDrain([]string{"--namespaces=studio,media", "--api-url=https://reactor.test", "--timeout=90s", "--log-level=debug"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Drain{Config: defaults(), Timeout: 90 * time.Second}
+	want.Namespaces, want.APIURL, want.LogLevel = []string{"studio", "media"}, "https://reactor.test", "debug"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := ParseDrain([]string{"--timeout=soon", "--namespaces=Studio"}, io.Discard); err == nil || err.Error() != "--timeout=soon: write a duration such as 4m" {
+		t.Errorf("got %v", err)
 	}
 }

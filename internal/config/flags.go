@@ -99,6 +99,19 @@ func (c *Config) otherFlags() *pflag.FlagSet {
 	return flags
 }
 
+// only returns the flags of these names.
+func only(groups []flagGroup, names ...string) *pflag.FlagSet {
+	chosen := newFlagSet()
+	for _, name := range names {
+		for _, group := range groups {
+			if flag := group.flags.Lookup(name); flag != nil {
+				chosen.AddFlag(flag)
+			}
+		}
+	}
+	return chosen
+}
+
 // newFlagSet returns a set whose help keeps the order of the code.
 func newFlagSet() *pflag.FlagSet {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)

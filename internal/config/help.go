@@ -8,15 +8,19 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const helpHead = `Reactor Operator keeps valid Reactor tokens in Kubernetes Secrets, and runs Reactor sessions.
+const managerHelp = `Reactor Operator keeps valid Reactor tokens in Kubernetes Secrets, and runs Reactor sessions.
 
 Usage:
-  manager [flags]
-
-It works with the cluster that the environment variable KUBECONFIG names; without it, with the
-cluster that it runs in; outside of a cluster, with that of ~/.kube/config.
+  manager [flags]        runs the operator
+  manager drain [flags]  ends what runs, before the operator is uninstalled
 
 A flag that is true by default is turned off by --name=false.
+`
+
+// clusterHelp tells where a cluster comes from.
+const clusterHelp = `
+It works with the cluster that the environment variable KUBECONFIG names; without it, with the
+cluster that it runs in; outside of a cluster, with that of ~/.kube/config.
 `
 
 const (
@@ -27,9 +31,9 @@ const (
 )
 
 // writeHelp writes each flag on a line of its own, with its description below.
-func writeHelp(out io.Writer, groups []flagGroup) {
+func writeHelp(out io.Writer, head string, groups []flagGroup) {
 	text := strings.Builder{}
-	text.WriteString(helpHead)
+	text.WriteString(head + clusterHelp)
 	for _, group := range groups {
 		fmt.Fprintf(&text, "\n%s:\n", group.title)
 		group.flags.VisitAll(func(flag *pflag.Flag) { writeFlag(&text, flag) })

@@ -72,11 +72,21 @@ func (w *world) launch(args ...string) *process {
 		"--metrics-auth=false", "--metrics-bind-address=" + metrics, "--health-probe-bind-address=" + probes,
 		"--log-level=debug", "--mint-qps=1000", "--mint-burst=1000",
 	}, args...)
-	o := &process{
-		t: w.t, metrics: metrics, probes: probes, exited: make(chan struct{}),
-		said:    heard.listen("log of an operator in " + w.t.Name()),
-		command: exec.Command(manager, all...),
-	}
+	return w.execute(&process{metrics: metrics, probes: probes}, all...)
+}
+
+// drain starts `manager drain` and returns at once.
+func (w *world) drain(args ...string) *process {
+	w.t.Helper()
+	return w.execute(&process{}, append([]string{
+		"drain", "--api-url=" + w.reactor.url, "--ca-bundle=" + w.caBundle, "--namespaces=" + w.watched, "--log-level=debug",
+	}, args...)...)
+}
+
+// execute starts the program with the rights of the world's service account.
+func (w *world) execute(o *process, args ...string) *process {
+	w.t.Helper()
+	o.t, o.exited, o.said, o.command = w.t, make(chan struct{}), heard.listen("log of an operator in "+w.t.Name()), exec.Command(manager, args...)
 	o.command.Env = []string{"KUBECONFIG=" + w.kubeconfig, "HOME=" + w.t.TempDir()}
 	o.command.Stdout, o.command.Stderr = o.said, o.said
 	o.command.SysProcAttr = endsWithUs()
@@ -153,7 +163,7 @@ func (o *process) kill() {
 		return
 	default:
 	}
-	if text, err := o.scrape(); err == nil {
+	if text, err := o.scrape(); err == nil { // a drain has no metrics
 		_, _ = heard.listen("metrics in " + o.t.Name()).Write([]byte(text))
 	}
 	_ = o.command.Process.Kill() // it may have ended by itself just now

@@ -107,6 +107,7 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 	for _, pod := range outdated(seen) {
 		failed = errors.Join(failed, r.delete(ctx, pod.DeepCopy(), client.Preconditions{UID: &pod.UID}))
 	}
+	failed = errors.Join(failed, r.releaseOrphans(ctx, client.ObjectKeyFromObject(session), seen.orphans))
 	return outcome{done: failed == nil, retry: failed, wake: retryBase}
 }
 

@@ -100,7 +100,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	session := &v1alpha1.ReactorSession{}
 	if err := r.cache.Get(ctx, request.NamespacedName, session); apierrors.IsNotFound(err) {
 		r.capacity.leave(r.memory.forget(request.NamespacedName))
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, r.releaseOrphansOf(ctx, request.NamespacedName)
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("reading ReactorSession %s: %w", request, err)
 	}

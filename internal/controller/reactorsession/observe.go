@@ -20,10 +20,11 @@ type observation struct {
 	status v1alpha1.ReactorSessionStatus // the newest
 	key    apikey.Key
 
-	pod    *corev1.Pod            // of the current attempt
-	others []corev1.Pod           // of this session, and not of the current attempt
-	token  *v1alpha1.ReactorToken // of the current attempt
-	stale  []string               // the ReactorTokens of attempts that have ended
+	pod     *corev1.Pod            // of the current attempt
+	others  []corev1.Pod           // of this session, and not of the current attempt
+	orphans []corev1.Pod           // of an earlier session of this name, kept by our finalizer and by nothing else
+	token   *v1alpha1.ReactorToken // of the current attempt
+	stale   []string               // the ReactorTokens of attempts that have ended
 
 	gatedUntil time.Time // when the pod was last seen held back from the scheduler; zero: it never was
 }
@@ -48,16 +49,21 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 // must not make a second one.
 func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
 	pods := &corev1.PodList{}
-	err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), client.MatchingLabels{SessionUIDLabel: string(session.UID)})
+	err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), client.HasLabels{SessionUIDLabel})
 	if err != nil {
 		return fmt.Errorf("listing the pods of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	current := seen.status.CurrentAttempt
 	for i := range pods.Items {
-		if pod := &pods.Items[i]; current != nil && pod.Name == current.PodName {
+		pod := &pods.Items[i]
+		ours := pod.Labels[SessionUIDLabel] == string(session.UID)
+		switch {
+		case ours && current != nil && pod.Name == current.PodName:
 			seen.pod = pod
-		} else {
+		case ours:
 			seen.others = append(seen.others, *pod)
+		case isOrphan(pod, session.Name):
+			seen.orphans = append(seen.orphans, *pod)
 		}
 	}
 	if current == nil || seen.pod != nil {

@@ -1,13 +1,21 @@
 package reactorsession
 
 import (
+	"context"
+	"errors"
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
 func endedPods(_ *v1alpha1.ReactorSession, seen *observation) *plan {
-	if len(seen.stale) == 0 && len(releasable(seen)) == 0 && len(outdated(seen)) == 0 {
+	if len(seen.stale) == 0 && len(releasable(seen)) == 0 && len(outdated(seen)) == 0 && len(seen.orphans) == 0 {
 		return nil
 	}
 	return &plan{do: doRelease}
@@ -38,4 +46,53 @@ func releasable(seen *observation) []*corev1.Pod {
 		}
 	}
 	return pods
+}
+
+// isOrphan reports whether a pod that belongs to none of the sessions there are has ended, and is still kept by our finalizer. name is
+// that of its session.
+func isOrphan(pod *corev1.Pod, name string) bool {
+	return pod.Annotations[SessionAnnotation] == name && hasEnded(pod) && hasFinalizer(pod, TrackingFinalizer)
+}
+
+// releaseOrphansOf lets the pods go that have ended after their session: somebody took its finalizer off by hand. Nobody else would ever
+// do it, and their namespace could not be deleted. Those that live yet are ended by the garbage collector.
+func (r *Reconciler) releaseOrphansOf(ctx context.Context, session types.NamespacedName) error {
+	pods := &corev1.PodList{}
+	if err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), client.HasLabels{SessionUIDLabel}); err != nil {
+		return fmt.Errorf("listing the pods that ReactorSession %s has left: %w", session, err)
+	}
+	var orphans []corev1.Pod
+	for i := range pods.Items {
+		if isOrphan(&pods.Items[i], session.Name) {
+			orphans = append(orphans, pods.Items[i])
+		}
+	}
+	return r.releaseOrphans(ctx, session, orphans)
+}
+
+// releaseOrphans takes our finalizer off pods, unless a live read shows that they belong to a session that the cache does not show yet.
+func (r *Reconciler) releaseOrphans(ctx context.Context, session types.NamespacedName, orphans []corev1.Pod) error {
+	if len(orphans) == 0 {
+		return nil
+	}
+	live := &v1alpha1.ReactorSession{}
+	if err := r.live.Get(ctx, session, live); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("reading ReactorSession %s: %w", session, err)
+	}
+	var failed error
+	for i := range orphans {
+		pod := &orphans[i]
+		if pod.Labels[SessionUIDLabel] == string(live.UID) {
+			continue
+		}
+		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		failed = errors.Join(failed, err)
+		if err == nil {
+			ctrl.LoggerFrom(ctx).Info("a pod is let go whose session is gone: whether it left a Reactor session open is not known", "pod", pod.Name)
+		}
+	}
+	return failed
 }
