@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,6 +42,7 @@ func TestEachWayInWhichASessionEnds(t *testing.T) {
 		"Reactor is away":               {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusBadGateway}, code: 1, says: `{"error":{"code":"SERVER_ERROR"}}`},
 		"a request that makes no sense": {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusBadRequest}, code: 1, says: `{"error":{"code":"BAD_REQUEST"}}`},
 		"an answer that is cut":         {fault: emulator.Fault{Route: "POST /sessions", Cut: true}, code: 1, open: 1, says: `{"error":{"code":"NETWORK_ERROR"}}`},
+		"told to fail":                  {settings: settings{fail: "QUOTA_EXCEEDED"}, code: 1, says: `{"error":{"code":"QUOTA_EXCEEDED"}}`},
 		"it was ended by somebody":      {fault: emulator.Fault{Route: "DELETE /sessions/{id}", Status: http.StatusNotFound}, code: 0, open: 1, says: `{"sessionId":`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,7 +59,7 @@ func TestEachWayInWhichASessionEnds(t *testing.T) {
 			if test.fault.Route != "" {
 				reactor.SetFaults(test.fault)
 			}
-			test.settings.message = filepath.Join(t.TempDir(), "message")
+			test.settings.message, test.settings.poll = filepath.Join(t.TempDir(), "message"), time.Millisecond
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			if test.stop { // as soon as it holds a session
@@ -75,6 +79,86 @@ func TestEachWayInWhichASessionEnds(t *testing.T) {
 				t.Errorf("a credential stands in the termination message: %s", text)
 			}
 		})
+	}
+}
+
+func TestASessionThatReactorEndsEndsTheProgram(t *testing.T) {
+	reactor := emulator.New(emulator.Options{Keys: []string{key}})
+	server := httptest.NewServer(reactor)
+	defer server.Close()
+	t.Setenv("REACTOR_API_URL", server.URL)
+	t.Setenv("REACTOR_MODEL", "reactor/helios")
+	t.Setenv("REACTOR_JWT_FILE", tokenFile(t, server.URL))
+	go func() {
+		for len(reactor.Ledger().Open()) == 0 && t.Context().Err() == nil {
+			runtime.Gosched()
+		}
+		reactor.EndSession(reactor.Ledger().Sessions[0].ID)
+	}()
+	code, err := run(t.Context(), settings{hold: time.Hour, poll: time.Millisecond, message: filepath.Join(t.TempDir(), "message")})
+	if code != 1 || !errors.Is(err, errEnded) {
+		t.Errorf("exit code %d, %v", code, err)
+	}
+}
+
+func TestReactorMayBeAwayWhileTheSessionRuns(t *testing.T) {
+	reactor := emulator.New(emulator.Options{Keys: []string{key}})
+	server := httptest.NewServer(reactor)
+	defer server.Close()
+	file := tokenFile(t, server.URL)
+	token, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := worker{api: server.URL, token: strings.TrimSpace(string(token))}
+	id, err := w.start(t.Context(), "reactor/helios")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: http.StatusBadGateway})
+	if err := w.keepAlive(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnotherTokenInTheFileIsNoticedAndNotUsedForTheSession(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "jwt")
+	w := worker{tokenFile: file}
+	for _, test := range []struct {
+		content string
+		want    int
+	}{{"first\n", 0}, {"first", 0}, {"second", 1}, {"second\n", 1}, {"third", 2}} {
+		if err := os.WriteFile(file, []byte(test.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if w.token == "" {
+			if err := w.authorize(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.readToken()
+		if w.changes != test.want || w.token != "first" {
+			t.Errorf("after %q: %d changes, and the session's token is %s", test.content, w.changes, w.token)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if w.readToken(); w.changes != 2 {
+		t.Error("a file that is away for a moment is no other token")
+	}
+}
+
+func TestASignalIsSentByItsName(t *testing.T) {
+	came := make(chan os.Signal, 1)
+	signal.Notify(came, syscall.SIGINT)
+	defer signal.Stop(came)
+	if err := send("INT", os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	<-came
+	if err := send("KILL", os.Getpid()); err == nil {
+		t.Error("every signal is sent")
 	}
 }
 

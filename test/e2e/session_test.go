@@ -114,7 +114,7 @@ func TestASuspendedSessionIsStoppedCleanlyAndResumed(t *testing.T) {
 	w := newSessionWorld(t)
 	w.session("night", nil)
 	first := w.waitForSession("night", v1alpha1.ReasonRunning).Status.CurrentAttempt.PodUID
-	w.eventually("a Reactor session", w.oneIsOpen)
+	w.eventually("a Reactor session", w.open(1))
 	w.kubectl("patch", "rses", "night", "--type=merge", `-p={"spec":{"suspend":true}}`)
 	w.wantEnd(w.waitForSession("night", v1alpha1.ReasonSuspended), v1alpha1.ClassStopped, "Suspended", v1alpha1.CleanupAlreadyOver)
 	if ended := w.reactor.Ledger().Sessions[0]; ended.EndReason != emulator.EndDeleted {
@@ -126,11 +126,14 @@ func TestASuspendedSessionIsStoppedCleanlyAndResumed(t *testing.T) {
 	}
 }
 
-func (w *world) oneIsOpen() error {
-	if open := len(w.reactor.Ledger().Open()); open != 1 {
-		return fmt.Errorf("%d are open", open)
+// open objects unless so many Reactor sessions are open.
+func (w *world) open(want int) func() error {
+	return func() error {
+		if open := len(w.reactor.Ledger().Open()); open != want {
+			return fmt.Errorf("%d are open", open)
+		}
+		return nil
 	}
-	return nil
 }
 
 func TestASessionThatItsProgramLeavesOpenIsEnded(t *testing.T) {
@@ -148,16 +151,11 @@ func TestASessionThatItsProgramLeavesOpenIsEnded(t *testing.T) {
 func TestASessionOfADeafProgramIsEnded(t *testing.T) {
 	t.Parallel()
 	w := newSessionWorld(t)
-	w.session("night", func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.TerminationGracePeriodSeconds = new(int64(1)) }, "-deaf")
+	w.session("night", impatient, "-deaf")
 	w.waitForSession("night", v1alpha1.ReasonRunning)
-	w.eventually("a Reactor session", w.oneIsOpen)
+	w.eventually("a Reactor session", w.open(1))
 	w.kubectl("delete", "rses", "night")
-	w.eventually("no Reactor session", func() error {
-		if open := len(w.reactor.Ledger().Open()); open != 0 {
-			return fmt.Errorf("%d are open", open)
-		}
-		return nil
-	})
+	w.eventually("no Reactor session", w.open(0))
 }
 
 // While the operator is away, the kubelet keeps maxDuration.
@@ -186,7 +184,7 @@ func TestARotatedKeyAndAnotherOperatorLeaveARunningSessionAlone(t *testing.T) {
 	w := newSessionWorld(t)
 	w.session("night", nil)
 	before := w.waitForSession("night", v1alpha1.ReasonRunning)
-	w.eventually("a Reactor session", w.oneIsOpen)
+	w.eventually("a Reactor session", w.open(1))
 	w.reactor.AddKey("rk_another0123456789")
 	w.kubectl("patch", "secret", keySecret, "--type=merge", `-p={"stringData":{"api-key":"rk_another0123456789"}}`)
 	w.killOperator()

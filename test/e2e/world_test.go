@@ -46,13 +46,14 @@ type world struct {
 	url       string // where pods and the operator reach Reactor
 	operator  *process.Process
 	args      []string // of the operator
+	account   string   // the kubeconfig that it has
 	starts    int
 }
 
 // newWorld makes a world whose operator runs with these arguments, and with the rights that config/watched-namespace gives.
 func newWorld(t *testing.T, args ...string) *world {
 	t.Helper()
-	w := &world{t: t, key: "rk_" + strings.ToLower(rand.Text()+rand.Text()), args: args}
+	w := &world{t: t, key: "rk_" + strings.ToLower(rand.Text()+rand.Text()), args: args, account: cluster.account}
 	w.makeNamespace()
 	w.startReactor()
 	for _, rights := range []string{"", "restart", "prompt-delivery"} {
@@ -122,7 +123,7 @@ func (w *world) tryToStart() bool {
 		"--api-url=" + w.url, "--namespaces=" + w.namespace, "--leader-elect=false", "--metrics-bind-address=0",
 		"--health-probe-bind-address=" + probes, "--log-level=debug",
 	}, w.args...)
-	operator, err := process.Start("the operator", log, []string{"KUBECONFIG=" + cluster.account, "HOME=" + w.t.TempDir()}, cluster.manager, args...)
+	operator, err := process.Start("the operator", log, []string{"KUBECONFIG=" + w.account, "HOME=" + w.t.TempDir()}, cluster.manager, args...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
