@@ -47,16 +47,15 @@ help: ## Show this list.
 	  /^[a-z][a-z-]*:.*## /  { printf "  $(NAME)%-17s$(PLAIN) %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: build ## Watch tokens being kept valid, on a real control plane of this machine; no cluster needed.
-	@assets=$$($(CLUSTER_BINARIES)); \
-	go build -o bin/demo ./test/demo; \
-	KUBEBUILDER_ASSETS=$$assets bin/demo
+demo: build ## Watch tokens and sessions, on a real Kubernetes of this machine; no cluster needed. Pods need Linux and root.
+	@assets=$$($(CLUSTER_BINARIES)); node=; \
+	go build -o bin/demo ./test/demo; go build -o bin/node ./test/node/cmd/node; \
+	if bin/node --check >/dev/null 2>&1; then node=$$($(NODE_BINARIES)); fi; \
+	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node bin/demo
 
 .PHONY: demo-broken
-demo-broken: build ## The same with the operator stopped; it must fail, or the demo proves nothing.
-	@assets=$$($(CLUSTER_BINARIES)); \
-	go build -o bin/demo ./test/demo; \
-	DEMO_BROKEN=1 KUBEBUILDER_ASSETS=$$assets bin/demo
+demo-broken: ## The same with the operator stopped; it must fail, or the demo proves nothing.
+	@DEMO_BROKEN=1 $(MAKE) demo
 
 .PHONY: test
 test: ## Run all tests with the race detector, on a real control plane (built once; takes minutes).

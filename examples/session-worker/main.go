@@ -115,7 +115,11 @@ func run(ctx context.Context, s settings) (code int, err error) {
 	// ctx is over when a signal came. What ends the session must not be.
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	return code, errors.Join(err, w.end(ending, id))
+	if ended := w.end(ending, id); ended != nil {
+		return code, errors.Join(err, ended)
+	}
+	slog.Info("the session has ended", "session", id)
+	return code, err
 }
 
 // hold keeps the session until its time is over, the program is asked to stop, or Reactor has ended it. It returns the exit code.

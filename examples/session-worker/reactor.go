@@ -58,7 +58,7 @@ func (w *worker) readToken() {
 }
 
 // errEnded says that the session is over, and that this program did not end it.
-var errEnded = errors.New("Reactor has ended the session")
+var errEnded = errors.New("the session was ended by Reactor")
 
 // keepAlive looks at the session. Only that it is over is a failure: Reactor may be away for a moment, and the token that started the
 // session may have expired meanwhile, which does not end it.

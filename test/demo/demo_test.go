@@ -190,6 +190,7 @@ func TestSettings(t *testing.T) {
 	}{
 		"nothing set": {nil, settings{apiURL: "https://api.reactor.inc"}},
 		"once":        {map[string]string{"DEMO_ONCE": "1"}, settings{once: true, apiURL: "https://api.reactor.inc"}},
+		"a node":      {map[string]string{"NODE_ASSETS": "/n"}, settings{node: "/n", apiURL: "https://api.reactor.inc"}},
 		"not once":    {map[string]string{"DEMO_ONCE": "0"}, settings{apiURL: "https://api.reactor.inc"}},
 		"broken ends by itself": {map[string]string{"DEMO_BROKEN": "1"},
 			settings{once: true, broken: true, apiURL: "https://api.reactor.inc"}},
@@ -200,6 +201,27 @@ func TestSettings(t *testing.T) {
 			got := settingsFrom(func(name string) string { return test.env[name] }, nil)
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(settings{})); diff != "" {
 				t.Errorf("settings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhatIsLeftOutIsSaid(t *testing.T) {
+	for name, test := range map[string]struct {
+		settings settings
+		want     bool
+	}{
+		"without a node":                       {settings{}, true},
+		"with a node":                          {settings{node: "/n"}, false},
+		"with the real API, which has no pods": {settings{node: "/n", apiKey: "rk_x"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			d := &demo{settings: test.settings, say: newPrinter(&out, false), rows: []row{{what: "renewal", ok: true}}}
+			d.showTable()
+			said := strings.Join(strings.Fields(out.String()), " ")
+			if got := strings.Contains(said, `"A session fails, and says why"`); got != test.want {
+				t.Errorf("said to be left out: %t, want %t: %s", got, test.want, said)
 			}
 		})
 	}

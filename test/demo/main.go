@@ -7,6 +7,7 @@
 //
 //	DEMO_ONCE=1       end after the table, with 0 only if every row of it is as expected
 //	DEMO_BROKEN=1     do not start the operator, and end after the table
+//	NODE_ASSETS       the programs of a node; without it, the steps that need pods are left out
 //	REACTOR_API_KEY   exchange this key at the real API, and leave out what needs the local one
 //	REACTOR_API_URL   where the real API is, if not at https://api.reactor.inc
 //	NO_COLOR=1        no colours, also on a terminal
@@ -23,6 +24,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/reactor-operator/reactor-operator/test/node"
 )
 
 func main() {
@@ -81,7 +84,7 @@ func (d *demo) play(ctx context.Context) error {
 	d.introduce()
 	number := 0
 	for _, step := range steps {
-		if step.local && d.settings.real() {
+		if step.local && d.settings.real() || step.pods && !d.settings.pods() {
 			continue
 		}
 		number++
@@ -126,16 +129,31 @@ func (d *demo) showTable() {
 	} else {
 		d.say.bad("%s", summary)
 	}
-	if !d.settings.real() {
-		return
+	switch {
+	case d.settings.real():
+		d.say.text("Left out, since it needs the local Reactor API: what each step cost; %s.", titles(func(s step) bool { return s.local }))
+	case !d.settings.pods():
+		d.say.text("Left out, since it needs pods: %s. %s.", titles(func(s step) bool { return s.pods }), whyNoPods())
 	}
-	leftOut := []string{"what each step cost"}
+}
+
+// titles are those of some steps.
+func titles(of func(step) bool) string {
+	var some []string
 	for _, step := range steps {
-		if step.local {
-			leftOut = append(leftOut, strconv.Quote(step.title))
+		if of(step) {
+			some = append(some, strconv.Quote(step.title))
 		}
 	}
-	d.say.text("Left out, since it needs the local Reactor API: %s.", strings.Join(leftOut, "; "))
+	return strings.Join(some, "; ")
+}
+
+// whyNoPods says why there is no node, though somebody may want one.
+func whyNoPods() string {
+	if reason := node.Supported(); reason != "" {
+		return reason
+	}
+	return "NODE_ASSETS is not set to the folder that make node-binaries prints"
 }
 
 // leaveRunning shows what can be tried, until the user has seen enough.

@@ -17,8 +17,17 @@ type localReactor struct{ url string }
 
 // ledger is what the local Reactor API was asked, and what it answered.
 type ledger struct {
-	Mints int    `json:"mints"`
-	Calls []call `json:"calls"`
+	Mints        int      `json:"mints"`
+	Calls        []call   `json:"calls"`
+	OpenSessions int      `json:"open_sessions"`
+	Sessions     []billed `json:"sessions"`
+}
+
+// billed is a session, which costs money until it has ended.
+type billed struct {
+	State         string  `json:"state"`
+	EndReason     string  `json:"end_reason,omitempty"`
+	BilledSeconds float64 `json:"billed_seconds"`
 }
 
 // call is a request for a token; the ledger tells more of it than the demo needs.

@@ -8,6 +8,7 @@ import (
 // settings are what the environment says.
 type settings struct {
 	binaries string // KUBEBUILDER_ASSETS: the folder of the control plane's programs
+	node     string // NODE_ASSETS: the folder of a node's programs; empty without pods
 	once     bool   // DEMO_ONCE=1: end after the table
 	broken   bool   // DEMO_BROKEN=1: without an operator, and once
 	apiKey   string // REACTOR_API_KEY: use the real API
@@ -20,6 +21,7 @@ func settingsFrom(getenv func(string) string, out *os.File) settings {
 	broken := isSet(getenv("DEMO_BROKEN"))
 	return settings{
 		binaries: getenv("KUBEBUILDER_ASSETS"),
+		node:     getenv("NODE_ASSETS"),
 		once:     isSet(getenv("DEMO_ONCE")) || broken,
 		broken:   broken,
 		apiKey:   getenv("REACTOR_API_KEY"),
@@ -30,6 +32,9 @@ func settingsFrom(getenv func(string) string, out *os.File) settings {
 
 // real tells whether tokens come from the real API.
 func (s settings) real() bool { return s.apiKey != "" }
+
+// pods tells whether there is a node for pods. The real API is not asked for sessions, which are billed.
+func (s settings) pods() bool { return s.node != "" && !s.real() }
 
 func isSet(value string) bool { return value != "" && value != "0" && value != "false" }
 

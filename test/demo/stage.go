@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/test/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/node"
 	"github.com/reactor-operator/reactor-operator/test/process"
 )
 
@@ -36,6 +38,7 @@ type stage struct {
 	settings settings
 	say      *printer
 
+	node    *node.Node // nil without pods
 	plane   *controlplane.ControlPlane
 	folder  string        // for keys, kubeconfigs and logs
 	kube    client.Client // the administrator's
@@ -62,8 +65,7 @@ func (s *stage) prepare() error {
 // startPlane starts Kubernetes, and connects to it. The demo's folder is one in its folder: that goes, and with it the keys, even if
 // the demo is killed.
 func (s *stage) startPlane(ctx context.Context) error {
-	var err error
-	if s.plane, err = controlplane.Start(ctx, controlplane.Options{BinDir: s.settings.binaries}); err != nil {
+	if err := s.startCluster(ctx); err != nil {
 		return err
 	}
 	s.folder = filepath.Join(s.plane.Dir, "demo")
@@ -71,6 +73,7 @@ func (s *stage) startPlane(ctx context.Context) error {
 		return err
 	}
 	scheme := runtime.NewScheme()
+	var err error
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
@@ -80,10 +83,37 @@ func (s *stage) startPlane(ctx context.Context) error {
 	return s.plane.WriteKubeconfig(s.file("kubeconfig"))
 }
 
+// startCluster starts a control plane, with a node where there are programs for one.
+func (s *stage) startCluster(ctx context.Context) error {
+	var err error
+	if !s.settings.pods() {
+		s.plane, err = controlplane.Start(ctx, controlplane.Options{BinDir: s.settings.binaries})
+		return err
+	}
+	s.node, err = node.Start(ctx, node.Options{BinDir: s.settings.node, ControlPlane: controlplane.Options{BinDir: s.settings.binaries}})
+	if err == nil {
+		s.plane = s.node.ControlPlane
+	}
+	return err
+}
+
+// packWorker gives the node the image of the program that the demo's sessions run.
+func (s *stage) packWorker(ctx context.Context) error {
+	archive := s.file("session-worker.tar")
+	if err := node.BuildImage(ctx, "localhost/session-worker:demo", "github.com/reactor-operator/reactor-operator/examples/session-worker", archive); err != nil {
+		return err
+	}
+	return s.node.Import(ctx, archive)
+}
+
 // startReactor starts the local Reactor API, which knows no key yet.
 func (s *stage) startReactor(ctx context.Context) error {
+	address := "127.0.0.1:0"
+	if s.settings.pods() {
+		address = net.JoinHostPort(node.HostAddress, "0") // where pods reach it
+	}
 	var err error
-	s.emulator, err = process.Start("the local Reactor API", s.file("reactor.log"), s.environment(), emulatorBinary, "--listen=127.0.0.1:0")
+	s.emulator, err = process.Start("the local Reactor API", s.file("reactor.log"), s.environment(), emulatorBinary, "--listen="+address)
 	if err != nil {
 		return err
 	}
@@ -197,6 +227,12 @@ func (s *stage) suggestions() [][2]string {
 			`kubectl patch secret web -p '{"stringData":{"jwt":"nonsense"}}'; sleep 1; kubectl events | tail -1`},
 		{"the Secret goes with its ReactorToken, by Kubernetes' garbage collection", "kubectl delete rtok stream && kubectl get secrets -w"},
 	}
+	if s.node != nil {
+		all = append(all,
+			[2]string{"a session again, and what becomes of its pod", `kubectl patch rses night --type=merge -p '{"spec":{"suspend":false}}'; kubectl get rses,pods -w`},
+			[2]string{"an end without the operator's help, as an uninstallation needs it",
+				"KUBECONFIG=$DEMO/operator.kubeconfig " + managerBinary + " drain --log-format=text --api-url=$REACTOR"})
+	}
 	if s.reactor.url != "" {
 		all = append(all, [2]string{
 			"Reactor answers 503, three times; kubectl get rtok -o wide shows it",
@@ -241,10 +277,17 @@ func (s *stage) strike() error {
 			p.Stop()
 		}
 	}
-	if err := s.plane.Stop(); err != nil {
+	if err := s.stopCluster(); err != nil {
 		return err
 	}
 	s.say.blank()
 	s.say.text("Everything is stopped and removed, in %s.", seconds(time.Since(started)))
 	return nil
+}
+
+func (s *stage) stopCluster() error {
+	if s.node != nil {
+		return s.node.Stop()
+	}
+	return s.plane.Stop()
 }

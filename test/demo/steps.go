@@ -12,6 +12,7 @@ import (
 type step struct {
 	title string
 	local bool // it needs the local Reactor API
+	pods  bool // it needs a node
 	play  func(*demo, context.Context) error
 }
 
@@ -26,6 +27,10 @@ var steps = []step{
 	{title: "The API key is rotated", local: true, play: (*demo).rotated},
 	{title: "The Secret is deleted", play: (*demo).deleted},
 	{title: "A wrong API key", play: (*demo).wrongKey},
+	{title: "A session runs in a pod, and completes", local: true, pods: true, play: (*demo).completes},
+	{title: "A session is suspended, and resumed", local: true, pods: true, play: (*demo).suspended},
+	{title: "The API key is rotated while a session runs", local: true, pods: true, play: (*demo).rotatedBelow},
+	{title: "A session fails, and says why", local: true, pods: true, play: (*demo).fails},
 }
 
 // run shows a command, runs it, and shows what it printed. A failure is shown like any output: what matters is looked at

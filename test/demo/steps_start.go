@@ -43,7 +43,11 @@ func (d *demo) start(ctx context.Context) error {
 	if err := d.stage.startPlane(ctx); err != nil {
 		return err
 	}
-	d.say.good("Kubernetes after %s: etcd, kube-apiserver, kube-controller-manager", seconds(time.Since(began)))
+	programs := "etcd, kube-apiserver, kube-controller-manager"
+	if d.settings.pods() {
+		programs += ", kube-scheduler, and a node of kubelet and containerd"
+	}
+	d.say.good("Kubernetes after %s: %s", seconds(time.Since(began)), programs)
 	if d.settings.real() {
 		d.say.good("Reactor is the real one, at %s", d.settings.apiURL)
 	} else {
@@ -52,6 +56,12 @@ func (d *demo) start(ctx context.Context) error {
 			return err
 		}
 		d.say.good("a local Reactor API after %s, at %s", seconds(time.Since(began)), d.stage.reactor.url)
+	}
+	if d.settings.pods() {
+		if err := d.stage.packWorker(ctx); err != nil {
+			return err
+		}
+		d.say.good("an image of examples/session-worker, a program that does what that of a session does")
 	}
 	d.say.blank()
 	d.say.text("To type along in another terminal, in this folder:")

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
@@ -93,16 +94,14 @@ func TestASessionCompletesWithEitherCredential(t *testing.T) {
 			w.session("night", func(s *v1alpha1.ReactorSession) { s.Spec.Credentials.Delivery = delivery }, "-hold=3s")
 			done := w.waitForSession("night", v1alpha1.ReasonCompleted)
 			w.wantEnd(done, v1alpha1.ClassSucceeded, v1alpha1.ReasonCompleted, v1alpha1.CleanupAlreadyOver)
+			w.token("fence", v1alpha1.ReactorTokenSpec{}) // what the end was followed by has been done when it is
+			w.waitForToken("fence", "")
 			pods := &corev1.PodList{}
-			if err := cluster.kube.List(t.Context(), pods); err != nil {
-				t.Fatal(err)
+			if err := cluster.kube.List(t.Context(), pods, client.InNamespace(w.namespace)); err != nil || len(pods.Items) != 1 {
+				t.Fatalf("%d pods after the end, %v", len(pods.Items), err)
 			}
-			for i := range pods.Items {
-				if pod := &pods.Items[i]; pod.Namespace == w.namespace {
-					if log := w.logOf(pod.Name); !strings.Contains(log, "the session runs") || strings.Contains(log, w.key) {
-						t.Errorf("after the end, the log of the pod is %q", log)
-					}
-				}
+			if log := w.logOf(pods.Items[0].Name); !strings.Contains(log, "the session runs") || strings.Contains(log, w.key) {
+				t.Errorf("after the end, the log of the pod is %q", log)
 			}
 		})
 	}

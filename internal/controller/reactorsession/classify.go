@@ -182,9 +182,7 @@ func hasEnded(pod *corev1.Pod) bool {
 	if pod.Spec.NodeName == "" { // it was never bound, and is not going to be
 		return true
 	}
-	return len(pod.Status.ContainerStatuses) > 0 && !slices.ContainsFunc(pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool {
-		return status.State.Terminated == nil
-	})
+	return len(pod.Status.ContainerStatuses) > 0 && !othersGoOn(pod)
 }
 
 // describePending says in one line why a pod does not run yet.

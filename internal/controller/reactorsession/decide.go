@@ -187,8 +187,10 @@ func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason str
 		return stopDeleted, time.Time{}
 	case session.Spec.Suspended():
 		return stopSuspended, time.Time{}
-	case status != nil && status.State.Terminated != nil:
+	case status != nil && status.State.Terminated != nil && othersGoOn(seen.pod):
 		return stopContainerEnded, time.Time{}
+	case status != nil && status.State.Terminated != nil: // the kubelet is about to say that the pod has ended
+		return "", time.Time{}
 	case status != nil && status.State.Running != nil:
 		left := remaining(&session.Spec, &seen.status)
 		if left == 0 {
@@ -206,6 +208,11 @@ func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason str
 	return reason, time.Time{}
 }
 
+// othersGoOn reports whether the pod has a container that has not ended. Native sidecars are the kubelet's to end.
+func othersGoOn(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool { return status.State.Terminated == nil })
+}
+
 // isGated reports whether somebody, such as Kueue, holds the pod back from the scheduler.
 func isGated(pod *corev1.Pod) bool { return len(pod.Spec.SchedulingGates) > 0 }
 
@@ -216,9 +223,12 @@ func later(one, other time.Time) time.Time {
 	return one
 }
 
-// viewOfPod is what a pod that lives shows.
+// viewOfPod is what a pod that lives shows; nil, which is what it showed before, while it is about to end.
 func viewOfPod(pod *corev1.Pod) *view {
 	status := programOf(pod)
+	if status != nil && status.State.Terminated != nil {
+		return nil
+	}
 	if status != nil && status.State.Running != nil {
 		return &view{ready: true, reason: v1alpha1.ReasonRunning, message: fmt.Sprintf("pod %q runs since %s", pod.Name, status.State.Running.StartedAt.UTC().Format(time.RFC3339))}
 	}

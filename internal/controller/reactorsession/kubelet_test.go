@@ -174,19 +174,23 @@ func (k *kubelet) secret(ctx context.Context, namespace, name, key string) strin
 	return string(secret.Data[key])
 }
 
-// finish writes down how a pod ended.
+// finish writes down how a pod ended: first that its container has, and a moment later that it has itself, as a real kubelet does.
 func (k *kubelet) finish(ctx context.Context, pod *corev1.Pod, m *machine) {
 	m.kill()
-	delete(k.running, pod.UID)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !isDone(m) {
 		m.exit = 137
 	}
-	pod.Status.Reason = m.reason
-	pod.Status.Phase = corev1.PodSucceeded
-	if m.exit != 0 || m.reason != "" {
-		pod.Status.Phase = corev1.PodFailed
+	if pod.Status.ContainerStatuses[0].State.Terminated != nil {
+		delete(k.running, pod.UID)
+		pod.Status.Reason = m.reason
+		pod.Status.Phase = corev1.PodSucceeded
+		if m.exit != 0 || m.reason != "" {
+			pod.Status.Phase = corev1.PodFailed
+		}
+		_ = k.api.Status().Update(ctx, pod) // the pod may be gone
+		return
 	}
 	pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 		ExitCode: m.exit, Reason: m.killed, Message: m.said, StartedAt: metav1.NewTime(m.started), FinishedAt: metav1.Now(),

@@ -95,7 +95,7 @@ func followPod(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) {
 	if running := container.State.Running; running != nil {
 		attempt.StartTime = &metav1.Time{Time: running.StartedAt.UTC()}
 	}
-	if ended := container.State.Terminated; ended != nil {
+	if ended := container.State.Terminated; ended != nil && hasEnded(pod) { // not before: it would be a write more for each session
 		if heard := parseMessage(ended.Message); len(heard.sessions) > 0 {
 			attempt.SessionID = heard.sessions[len(heard.sessions)-1]
 		}

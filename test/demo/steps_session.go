@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// sessionPatience is how long the demo waits for what a pod does.
+const sessionPatience = time.Minute
+
+// session is what one read showed of a ReactorSession, of its pod and of what Reactor bills.
+type session struct {
+	status v1alpha1.ReactorSessionStatus
+	pod    *corev1.Pod // of the current attempt; nil without one
+	ledger ledger
+}
+
+// lookAt reads a ReactorSession. What cannot be read looks as if it were not there.
+func (d *demo) lookAt(ctx context.Context, name string) session {
+	seen := session{}
+	object := &v1alpha1.ReactorSession{}
+	if d.stage.kube.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object) != nil {
+		return seen
+	}
+	seen.status = object.Status
+	seen.ledger, _ = d.stage.reactor.ledger(ctx)
+	if attempt := object.Status.CurrentAttempt; attempt != nil {
+		pod := &corev1.Pod{}
+		if d.stage.kube.Get(ctx, client.ObjectKey{Namespace: namespace, Name: attempt.PodName}, pod) == nil {
+			seen.pod = pod
+		}
+	}
+	return seen
+}
+
+// reason is that of the condition Ready, which kubectl shows as STATUS.
+func (s session) reason() string {
+	if ready := meta.FindStatusCondition(s.status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.Reason
+	}
+	return "no condition Ready"
+}
+
+// runs reports whether the session runs, with one Reactor session that is billed.
+func (s session) runs() bool {
+	return s.reason() == v1alpha1.ReasonRunning && s.pod != nil && s.ledger.OpenSessions == 1
+}
+
+// billing says how many Reactor sessions are billed.
+func (s session) billing() string { return fmt.Sprintf("%d open", s.ledger.OpenSessions) }
+
+// awaitSession looks at a ReactorSession until it is as wanted.
+func (d *demo) awaitSession(ctx context.Context, name string, wanted func(session) bool) (last session, ok bool) {
+	ok = d.awaitThat(ctx, sessionPatience, func(ctx context.Context) bool {
+		last = d.lookAt(ctx, name)
+		return wanted(last)
+	})
+	return last, ok
+}
+
+// completes runs a session to its end.
+func (d *demo) completes(ctx context.Context) error {
+	d.say.text("A ReactorSession runs a container as a live, billed Reactor session. It is examples/session-worker here, in a real pod:")
+	for _, command := range []string{"cat test/demo/render.yaml", "kubectl apply -f test/demo/render.yaml"} {
+		if err := d.mustRun(ctx, command); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	if _, ok := d.awaitSession(ctx, "render", session.runs); ok {
+		d.say.good("runs after %s: first its token, then its pod", seconds(time.Since(began)))
+	}
+	d.run(ctx, "kubectl get rses,pods")
+	done := func(s session) bool {
+		return meta.IsStatusConditionTrue(s.status.Conditions, v1alpha1.ConditionComplete) && s.ledger.OpenSessions == 0
+	}
+	_, _ = d.awaitSession(ctx, "render", done)
+	d.run(ctx, "kubectl get rses,pods")
+	d.say.blank()
+	d.say.text("The pod stays, with its log, as long as the session does:")
+	d.run(ctx, "kubectl logs --tail=3 -l reactor.inc/attempt=1")
+
+	seen := d.lookAt(ctx, "render")
+	d.record("a session completes", "Completed, 0 open", seen.reason()+", "+seen.billing(), done(seen))
+	return nil
+}
+
+// suspended stops a session and lets it go on.
+func (d *demo) suspended(ctx context.Context) error {
+	if err := d.mustRun(ctx, "kubectl apply -f test/demo/night.yaml"); err != nil {
+		return err
+	}
+	_, _ = d.awaitSession(ctx, "night", session.runs)
+	d.run(ctx, "kubectl get rses night")
+	d.say.blank()
+	d.say.text("It is to stop. Its program gets SIGTERM, ends its Reactor session, and the operator makes sure of that:")
+	d.run(ctx, `kubectl patch rses night --type=merge -p '{"spec":{"suspend":true}}'`)
+	stopped := func(s session) bool { return s.reason() == v1alpha1.ReasonSuspended && s.ledger.OpenSessions == 0 }
+	_, _ = d.awaitSession(ctx, "night", stopped)
+	d.run(ctx, "kubectl get rses night")
+	seen := d.lookAt(ctx, "night")
+	d.record("session suspended", "Suspended, 0 open", seen.reason()+", "+seen.billing(), stopped(seen))
+
+	d.say.blank()
+	d.say.text("And to go on, which is another attempt, with a pod and a token of its own:")
+	d.run(ctx, `kubectl patch rses night --type=merge -p '{"spec":{"suspend":false}}'`)
+	_, _ = d.awaitSession(ctx, "night", session.runs)
+	d.run(ctx, "kubectl get rses night")
+	seen = d.lookAt(ctx, "night")
+	d.record("session resumed", "Running, attempt 2, 1 open", fmt.Sprintf("%s, attempt %d, %s", seen.reason(), seen.status.Attempts, seen.billing()),
+		seen.runs() && seen.status.Attempts == 2)
+	return nil
+}
+
+// rotatedBelow replaces the API key while a session runs.
+func (d *demo) rotatedBelow(ctx context.Context) error {
+	before := d.lookAt(ctx, "night")
+	if err := d.writeKey("key-3", newKey()); err != nil {
+		return err
+	}
+	d.say.text("A session runs with the key that is about to be replaced and revoked:")
+	third, err := d.introduceKey(ctx, "key-3")
+	if err != nil {
+		return err
+	}
+	d.run(ctx, "kubectl get pods -o custom-columns=NAME:.metadata.name,UID:.metadata.uid,PHASE:.status.phase")
+	if err := d.mustRun(ctx, replaceKey("reactor-api-key", "key-3")); err != nil {
+		return err
+	}
+	if _, err := d.tellReactor(ctx, http.MethodDelete, "/_emulator/keys", "@key-2.json"); err != nil {
+		return err
+	}
+	renewed := func(now look) bool {
+		ledger, err := d.stage.reactor.ledger(ctx)
+		origin, known := ledger.of(now.token.id)
+		return err == nil && known && origin.Key == third && now.ready()
+	}
+	if _, ok := d.await(ctx, "web", patience, renewed); ok {
+		d.say.good("ReactorToken web has a token by the new key: the operator has seen it")
+	}
+	d.run(ctx, "kubectl get pods -o custom-columns=NAME:.metadata.name,UID:.metadata.uid,PHASE:.status.phase")
+
+	after := d.lookAt(ctx, "night")
+	same := before.pod != nil && after.pod != nil && before.pod.UID == after.pod.UID
+	described := after.reason() + ", no pod"
+	if after.pod != nil {
+		described = fmt.Sprintf("%s, pod %s, %s", after.reason(), uidOf(after.pod), after.billing())
+	}
+	d.record("key rotated below it", fmt.Sprintf("Running, pod %s, 1 open", uidOf(before.pod)), described, same && after.runs())
+	return nil
+}
+
+func uidOf(pod *corev1.Pod) string {
+	if pod == nil {
+		return "none"
+	}
+	return short(string(pod.UID))
+}
+
+// fails runs a session whose program fails.
+func (d *demo) fails(ctx context.Context) error {
+	d.say.text("The session of before is suspended, and another one applied, whose program leaves its Reactor session open and exits 3:")
+	d.run(ctx, `kubectl patch rses night --type=merge -p '{"spec":{"suspend":true}}'`)
+	_, _ = d.awaitSession(ctx, "night", func(s session) bool { return s.ledger.OpenSessions == 0 })
+	if err := d.mustRun(ctx, "kubectl apply -f test/demo/flawed.yaml"); err != nil {
+		return err
+	}
+	failed := func(s session) bool {
+		return meta.IsStatusConditionTrue(s.status.Conditions, v1alpha1.ConditionFailed) && s.ledger.OpenSessions == 0
+	}
+	_, _ = d.awaitSession(ctx, "flawed", failed)
+	d.run(ctx, "kubectl get rses flawed")
+	d.run(ctx, "kubectl get rses flawed -o \\\n"+`jsonpath='{.status.conditions[?(@.type=="Failed")].message}'`)
+	seen := d.lookAt(ctx, "flawed")
+	if len(seen.status.RecentAttempts) > 0 && seen.status.RecentAttempts[0].Cleanup == v1alpha1.CleanupEnded {
+		d.say.good("the program left its Reactor session open, and the operator has ended it")
+	}
+	d.run(ctx, "kubectl get rses")
+	told := seen.reason()
+	var code int32
+	if found := meta.FindStatusCondition(seen.status.Conditions, v1alpha1.ConditionFailed); found != nil && found.Status == metav1.ConditionTrue {
+		told = "Failed=True"
+	}
+	if len(seen.status.RecentAttempts) > 0 && seen.status.RecentAttempts[0].ExitCode != nil {
+		code = *seen.status.RecentAttempts[0].ExitCode
+	}
+	d.record("a session that fails", "Failed=True, exit 3, 0 open", fmt.Sprintf("%s, exit %d, %s", told, code, seen.billing()), failed(seen) && code == 3)
+	d.showBill(seen.ledger)
+	return nil
+}
+
+// showBill shows what Reactor billed.
+func (d *demo) showBill(all ledger) {
+	d.say.blank()
+	d.say.text("What Reactor has billed, and how each session ended:")
+	d.say.command("curl -s $REACTOR/_emulator/ledger")
+	for _, billed := range all.Sessions {
+		d.say.output(fmt.Sprintf(`… "state":%q,"end_reason":%q,"billed_seconds":%.1f …`, billed.State, billed.EndReason, billed.BilledSeconds))
+	}
+}
