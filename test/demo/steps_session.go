@@ -58,13 +58,9 @@ func (s session) runs() bool {
 // billing says how many Reactor sessions are billed.
 func (s session) billing() string { return fmt.Sprintf("%d open", s.ledger.OpenSessions) }
 
-// awaitSession looks at a ReactorSession until it is as wanted.
-func (d *demo) awaitSession(ctx context.Context, name string, wanted func(session) bool) (last session, ok bool) {
-	ok = d.awaitThat(ctx, sessionPatience, func(ctx context.Context) bool {
-		last = d.lookAt(ctx, name)
-		return wanted(last)
-	})
-	return last, ok
+// awaitSession looks at a ReactorSession until it is as wanted, and returns whether it was.
+func (d *demo) awaitSession(ctx context.Context, name string, wanted func(session) bool) bool {
+	return d.awaitThat(ctx, sessionPatience, func(ctx context.Context) bool { return wanted(d.lookAt(ctx, name)) })
 }
 
 // completes runs a session to its end.
@@ -76,14 +72,14 @@ func (d *demo) completes(ctx context.Context) error {
 		}
 	}
 	began := time.Now()
-	if _, ok := d.awaitSession(ctx, "render", session.runs); ok {
+	if d.awaitSession(ctx, "render", session.runs) {
 		d.say.good("runs after %s: first its token, then its pod", seconds(time.Since(began)))
 	}
 	d.run(ctx, "kubectl get rses,pods")
 	done := func(s session) bool {
 		return meta.IsStatusConditionTrue(s.status.Conditions, v1alpha1.ConditionComplete) && s.ledger.OpenSessions == 0
 	}
-	_, _ = d.awaitSession(ctx, "render", done)
+	d.awaitSession(ctx, "render", done)
 	d.run(ctx, "kubectl get rses,pods")
 	d.say.blank()
 	d.say.text("The pod stays, with its log, as long as the session does:")
@@ -99,13 +95,13 @@ func (d *demo) suspended(ctx context.Context) error {
 	if err := d.mustRun(ctx, "kubectl apply -f test/demo/night.yaml"); err != nil {
 		return err
 	}
-	_, _ = d.awaitSession(ctx, "night", session.runs)
+	d.awaitSession(ctx, "night", session.runs)
 	d.run(ctx, "kubectl get rses night")
 	d.say.blank()
 	d.say.text("It is to stop. Its program gets SIGTERM, ends its Reactor session, and the operator makes sure of that:")
 	d.run(ctx, `kubectl patch rses night --type=merge -p '{"spec":{"suspend":true}}'`)
 	stopped := func(s session) bool { return s.reason() == v1alpha1.ReasonSuspended && s.ledger.OpenSessions == 0 }
-	_, _ = d.awaitSession(ctx, "night", stopped)
+	d.awaitSession(ctx, "night", stopped)
 	d.run(ctx, "kubectl get rses night")
 	seen := d.lookAt(ctx, "night")
 	d.record("session suspended", "Suspended, 0 open", seen.reason()+", "+seen.billing(), stopped(seen))
@@ -113,7 +109,7 @@ func (d *demo) suspended(ctx context.Context) error {
 	d.say.blank()
 	d.say.text("And to go on, which is another attempt, with a pod and a token of its own:")
 	d.run(ctx, `kubectl patch rses night --type=merge -p '{"spec":{"suspend":false}}'`)
-	_, _ = d.awaitSession(ctx, "night", session.runs)
+	d.awaitSession(ctx, "night", session.runs)
 	d.run(ctx, "kubectl get rses night")
 	seen = d.lookAt(ctx, "night")
 	d.record("session resumed", "Running, attempt 2, 1 open", fmt.Sprintf("%s, attempt %d, %s", seen.reason(), seen.status.Attempts, seen.billing()),
@@ -170,14 +166,14 @@ func uidOf(pod *corev1.Pod) string {
 func (d *demo) fails(ctx context.Context) error {
 	d.say.text("The session of before is suspended, and another one applied, whose program leaves its Reactor session open and exits 3:")
 	d.run(ctx, `kubectl patch rses night --type=merge -p '{"spec":{"suspend":true}}'`)
-	_, _ = d.awaitSession(ctx, "night", func(s session) bool { return s.ledger.OpenSessions == 0 })
+	d.awaitSession(ctx, "night", func(s session) bool { return s.ledger.OpenSessions == 0 })
 	if err := d.mustRun(ctx, "kubectl apply -f test/demo/flawed.yaml"); err != nil {
 		return err
 	}
 	failed := func(s session) bool {
 		return meta.IsStatusConditionTrue(s.status.Conditions, v1alpha1.ConditionFailed) && s.ledger.OpenSessions == 0
 	}
-	_, _ = d.awaitSession(ctx, "flawed", failed)
+	d.awaitSession(ctx, "flawed", failed)
 	d.run(ctx, "kubectl get rses flawed")
 	d.run(ctx, "kubectl get rses flawed -o \\\n"+`jsonpath='{.status.conditions[?(@.type=="Failed")].message}'`)
 	seen := d.lookAt(ctx, "flawed")
