@@ -63,8 +63,8 @@ type Config struct {
 	MetricsBindAddress string
 	// MetricsAuth lets only those scrape whom Kubernetes authorizes.
 	MetricsAuth bool
-	// MetricsPerToken exports series of each ReactorToken.
-	MetricsPerToken bool
+	// MetricsPerObject exports series of each ReactorToken and ReactorSession.
+	MetricsPerObject bool
 	// HealthProbeBindAddress is host:port, or Off.
 	HealthProbeBindAddress string
 
@@ -91,7 +91,7 @@ func defaults() Config {
 		KubeAPIBurst:           400,
 		MetricsBindAddress:     ":8443",
 		MetricsAuth:            true,
-		MetricsPerToken:        true,
+		MetricsPerObject:       true,
 		HealthProbeBindAddress: ":8081",
 		LogLevel:               logging.LevelInfo,
 		LogFormat:              logging.FormatJSON,

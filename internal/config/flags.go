@@ -77,8 +77,8 @@ func (c *Config) servingFlags() *pflag.FlagSet {
 		"The `host:port` that serves /metrics over HTTPS; 0 turns it off.")
 	flags.BoolVar(&c.MetricsAuth, "metrics-auth", c.MetricsAuth,
 		"Let only those scrape who may get the non-resource URL /metrics. The operator needs the ClusterRole system:auth-delegator to ask. With false everyone who reaches the port may scrape, and Roles are enough.")
-	flags.BoolVar(&c.MetricsPerToken, "metrics-per-token", c.MetricsPerToken,
-		"Export series for each ReactorToken. Turn it off if those are too many for your Prometheus; totals remain.")
+	flags.BoolVar(&c.MetricsPerObject, "metrics-per-object", c.MetricsPerObject,
+		"Export series for each ReactorToken, and for each ReactorSession that waits for a person. Turn it off if those are too many for your Prometheus; totals remain, and alerts cannot name the object.")
 	flags.StringVar(&c.HealthProbeBindAddress, "health-probe-bind-address", c.HealthProbeBindAddress,
 		"The `host:port` that serves /healthz and /readyz; 0 turns it off.")
 	return flags

@@ -1,11 +1,6 @@
 package metrics
 
 import (
-	"context"
-	"fmt"
-	"strings"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,69 +9,38 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// listTimeout bounds a scrape's look into the cache, which only ever waits while the cache is being filled.
-const listTimeout = 5 * time.Second
-
 var (
-	tokenLabels = []string{"namespace", "name"}
-
 	expirationDesc = prometheus.NewDesc("reactor_token_expiration_timestamp_seconds",
-		"When the token in the Secret expires, by Reactor's clock, in Unix seconds.", tokenLabels, nil)
+		"When the token in the Secret expires, by Reactor's clock, in Unix seconds.", objectLabels, nil)
 	renewalDesc = prometheus.NewDesc("reactor_token_renewal_timestamp_seconds",
-		"When the next token is due, by Reactor's clock, in Unix seconds.", tokenLabels, nil)
+		"When the next token is due, by Reactor's clock, in Unix seconds.", objectLabels, nil)
 	readyDesc = prometheus.NewDesc("reactor_token_ready",
-		"1 while the Secret holds a valid token, else 0.", tokenLabels, nil)
+		"1 while the Secret holds a valid token, else 0.", objectLabels, nil)
 	failuresDesc = prometheus.NewDesc("reactor_token_consecutive_failures",
-		"Failed attempts to obtain a token since the last success.", tokenLabels, nil)
+		"Failed attempts to obtain a token since the last success.", objectLabels, nil)
 
-	countDesc = prometheus.NewDesc("reactor_tokens",
+	tokensDesc = prometheus.NewDesc("reactor_tokens",
 		"How many ReactorTokens there are, by status and reason of their condition Ready.", []string{"ready", "reason"}, nil)
 	earliestDesc = prometheus.NewDesc("reactor_token_earliest_expiration_timestamp_seconds",
 		"When the first of all tokens expires, by Reactor's clock, in Unix seconds; suspended ones do not count.", nil, nil)
 )
 
-// tokenCollector exports the state of all ReactorTokens. It keeps nothing: each scrape reads the cache, so that no series
-// outlives its object, and that a replica which does not lead has none to contradict the leader's.
-type tokenCollector struct {
-	reader   client.Reader
-	elected  <-chan struct{}
-	perToken bool
-}
-
 // NewTokenCollector returns a collector that reads the ReactorTokens from reader, a cache, at each scrape once elected is
-// closed. Without perToken it exports totals only.
-func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perToken bool) prometheus.Collector {
-	return &tokenCollector{reader: reader, elected: elected, perToken: perToken}
-}
-
-// Describe implements prometheus.Collector.
-func (c *tokenCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{expirationDesc, renewalDesc, readyDesc, failuresDesc, countDesc, earliestDesc} {
-		descs <- desc
+// closed. Without perObject it exports totals only.
+func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perObject bool) prometheus.Collector {
+	return &collector[*v1alpha1.ReactorTokenList]{
+		reader: reader, elected: elected, kind: "ReactorTokens",
+		descs:   []*prometheus.Desc{tokensDesc, earliestDesc, expirationDesc, renewalDesc, readyDesc, failuresDesc},
+		newList: func() *v1alpha1.ReactorTokenList { return &v1alpha1.ReactorTokenList{} },
+		export: func(metrics chan<- prometheus.Metric, list *v1alpha1.ReactorTokenList) {
+			exportTokenTotals(metrics, list.Items)
+			if perObject {
+				for i := range list.Items {
+					exportToken(metrics, &list.Items[i])
+				}
+			}
+		},
 	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *tokenCollector) Collect(metrics chan<- prometheus.Metric) {
-	select {
-	case <-c.elected:
-	default:
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
-	defer cancel()
-	var tokens v1alpha1.ReactorTokenList
-	if err := c.reader.List(ctx, &tokens, client.UnsafeDisableDeepCopy); err != nil {
-		// The whole scrape fails. That is better than a scrape that looks as if there were no tokens.
-		metrics <- prometheus.NewInvalidMetric(countDesc, fmt.Errorf("listing ReactorTokens: %w", err))
-		return
-	}
-	if c.perToken {
-		for i := range tokens.Items {
-			exportToken(metrics, &tokens.Items[i])
-		}
-	}
-	exportTotals(metrics, tokens.Items)
 }
 
 // exportToken exports what status says about one token. What status does not say has no series.
@@ -95,39 +59,18 @@ func exportToken(metrics chan<- prometheus.Metric, token *v1alpha1.ReactorToken)
 	gauge(failuresDesc, float64(status.ConsecutiveFailures))
 }
 
-func truth(is bool) float64 {
-	if is {
-		return 1
-	}
-	return 0
-}
-
-// standing is the condition Ready, as labels.
-type standing struct{ ready, reason string }
-
-// standingOf takes a token without a status for one whose first token is on its way: the operator has not seen it yet.
-func standingOf(token *v1alpha1.ReactorToken) standing {
-	ready := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionReady)
-	if ready == nil {
-		return standing{"unknown", v1alpha1.ReasonPending}
-	}
-	return standing{strings.ToLower(string(ready.Status)), ready.Reason}
-}
-
-func exportTotals(metrics chan<- prometheus.Metric, tokens []v1alpha1.ReactorToken) {
-	counts := map[standing]int{}
+func exportTokenTotals(metrics chan<- prometheus.Metric, tokens []v1alpha1.ReactorToken) {
+	counts := standings{}
 	var earliest *metav1.Time
 	for i := range tokens {
 		token := &tokens[i]
-		counts[standingOf(token)]++
+		counts.add(token.Status.Conditions)
 		if !token.Spec.Suspended() && token.Status.ExpirationTime != nil &&
 			(earliest == nil || token.Status.ExpirationTime.Before(earliest)) {
 			earliest = token.Status.ExpirationTime
 		}
 	}
-	for key, count := range counts {
-		metrics <- prometheus.MustNewConstMetric(countDesc, prometheus.GaugeValue, float64(count), key.ready, key.reason)
-	}
+	counts.export(metrics, tokensDesc)
 	if earliest != nil {
 		metrics <- prometheus.MustNewConstMetric(earliestDesc, prometheus.GaugeValue, float64(earliest.Unix()))
 	}

@@ -76,7 +76,7 @@ reactor_tokens{ready="unknown",reason="Pending"} 1
 reactor_token_earliest_expiration_timestamp_seconds 1000
 `
 
-const wantPerToken = `
+const wantPerObject = `
 # HELP reactor_token_consecutive_failures Failed attempts to obtain a token since the last success.
 # TYPE reactor_token_consecutive_failures gauge
 reactor_token_consecutive_failures{name="failing",namespace="studio"} 2
@@ -101,13 +101,13 @@ func TestTokenCollector(t *testing.T) {
 	suspended := newToken("studio", "paused", 1, 0, readyCondition(metav1.ConditionFalse, v1alpha1.ReasonSuspended))
 	suspended.Spec.Suspend = new(true)
 	for name, test := range map[string]struct {
-		tokens   []client.Object
-		elected  <-chan struct{}
-		perToken bool
-		want     string
+		tokens    []client.Object
+		elected   <-chan struct{}
+		perObject bool
+		want      string
 	}{
-		"the leader exports each token and the totals": {threeTokens(), leading(), true, wantTotals + wantPerToken},
-		"without per-token series the totals remain":   {threeTokens(), leading(), false, wantTotals},
+		"the leader exports each token and the totals": {threeTokens(), leading(), true, wantTotals + wantPerObject},
+		"without series per object the totals remain":  {threeTokens(), leading(), false, wantTotals},
 		"a replica that does not lead exports nothing": {threeTokens(), make(chan struct{}), true, ""},
 		"without tokens there are no series":           {nil, leading(), true, ""},
 		"a suspended token does not count as the one that expires first": {[]client.Object{suspended}, leading(), false, `
@@ -117,7 +117,7 @@ reactor_tokens{ready="false",reason="Suspended"} 1
 `},
 	} {
 		t.Run(name, func(t *testing.T) {
-			collector := NewTokenCollector(newReader(t, test.tokens...), test.elected, test.perToken)
+			collector := NewTokenCollector(newReader(t, test.tokens...), test.elected, test.perObject)
 			if err := testutil.CollectAndCompare(collector, strings.NewReader(test.want)); err != nil {
 				t.Error(err)
 			}
@@ -156,6 +156,10 @@ func TestAScrapeFailsWhenTheTokensCannotBeRead(t *testing.T) {
 func TestNamesFollowTheConventionsOfPrometheus(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(NewTokenCollector(newReader(t, threeTokens()...), leading(), true), NewBuildCollector("v1.2.3"))
+	registry.MustRegister(NewSessionCollector(newReader(t, fourSessions()...), leading(), true))
+	if _, err := NewAttempts(registry); err != nil {
+		t.Fatal(err)
+	}
 	minter, _ := newInstrumented(t, registry, answers{{}}, time.Second)
 	if _, err := mint(t, minter); err != nil {
 		t.Fatal(err)
@@ -187,6 +191,11 @@ var allNames = []string{
 	"reactor_mint_duration_seconds",
 	"reactor_mint_requests_total",
 	"reactor_operator_build_info",
+	"reactor_session_attempts_total",
+	"reactor_session_cleanups_total",
+	"reactor_session_running_seconds_total",
+	"reactor_session_stalled",
+	"reactor_sessions",
 	"reactor_token_consecutive_failures",
 	"reactor_token_earliest_expiration_timestamp_seconds",
 	"reactor_token_expiration_timestamp_seconds",

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -22,7 +23,18 @@ import (
 const reporter = "reactor-operator"
 
 // adder adds one controller, with its metrics, to a manager.
-type adder func(manager.Manager, config.Config, *reactor.Client, prometheus.Registerer) error
+type adder func(manager.Manager, config.Config, countedAPI, prometheus.Registerer) error
+
+// countedAPI is Reactor's API. Whoever asks it for a token, the request is counted.
+type countedAPI struct {
+	*reactor.Client
+	minter metrics.Minter
+}
+
+// Mint exchanges an API key for a token.
+func (a countedAPI) Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error) {
+	return a.minter.Mint(ctx, request)
+}
 
 // adders has an entry for each of config.KnownControllers.
 var adders = map[string]adder{
@@ -42,11 +54,15 @@ func AddControllers(mgr manager.Manager, settings config.Config, version string,
 	if err := registry.Register(metrics.NewBuildCollector(version)); err != nil {
 		return fmt.Errorf("registering the build's metric: %w", err)
 	}
+	minter, err := metrics.InstrumentMinter(api, clock.RealClock{}, registry)
+	if err != nil {
+		return fmt.Errorf("registering the metrics of mints: %w", err)
+	}
 	for _, name := range config.KnownControllers() {
 		if !slices.Contains(settings.Controllers, name) {
 			continue
 		}
-		if err := adders[name](mgr, settings, api, registry); err != nil {
+		if err := adders[name](mgr, settings, countedAPI{Client: api, minter: minter}, registry); err != nil {
 			return fmt.Errorf("adding the controller %s: %w", name, err)
 		}
 	}
@@ -74,8 +90,13 @@ func newReactorClient(settings config.Config, version string) (*reactor.Client, 
 }
 
 // addSessions adds the controller of ReactorSessions.
-func addSessions(mgr manager.Manager, settings config.Config, api *reactor.Client, _ prometheus.Registerer) error {
-	return reactorsession.New(reactorsession.Options{
+func addSessions(mgr manager.Manager, settings config.Config, api countedAPI, registry prometheus.Registerer) error {
+	attempts, err := metrics.NewAttempts(registry)
+	if err != nil {
+		return fmt.Errorf("registering the metrics of attempts: %w", err)
+	}
+	collector := metrics.NewSessionCollector(mgr.GetCache(), mgr.Elected(), settings.MetricsPerObject)
+	sessions := reactorsession.New(reactorsession.Options{
 		Client:                 mgr.GetClient(),
 		Cache:                  mgr.GetCache(),
 		APIReader:              mgr.GetAPIReader(),
@@ -83,24 +104,22 @@ func addSessions(mgr manager.Manager, settings config.Config, api *reactor.Clien
 		APIURL:                 settings.APIURL,
 		Recorder:               mgr.GetEventRecorder(reporter),
 		Clock:                  clock.RealClock{},
+		Tally:                  attempts,
 		SessionsPerKey:         settings.SessionsPerKey,
 		SessionStartsPerMinute: settings.SessionStartsPerMinute,
 		AllowPromptDelivery:    settings.AllowPromptDelivery,
-	}).SetupWithManager(mgr)
+	})
+	return errors.Join(sessions.SetupWithManager(mgr), registry.Register(collector))
 }
 
 // addTokens adds the controller of ReactorTokens.
-func addTokens(mgr manager.Manager, settings config.Config, api *reactor.Client, registry prometheus.Registerer) error {
-	minter, err := metrics.InstrumentMinter(api, clock.RealClock{}, registry)
-	if err != nil {
-		return fmt.Errorf("registering the metrics of mints: %w", err)
-	}
-	collector := metrics.NewTokenCollector(mgr.GetCache(), mgr.Elected(), settings.MetricsPerToken)
+func addTokens(mgr manager.Manager, settings config.Config, api countedAPI, registry prometheus.Registerer) error {
+	collector := metrics.NewTokenCollector(mgr.GetCache(), mgr.Elected(), settings.MetricsPerObject)
 	tokens := reactortoken.New(reactortoken.Options{
 		Client:              mgr.GetClient(),
 		Cache:               mgr.GetCache(),
 		APIReader:           mgr.GetAPIReader(),
-		Minter:              minter,
+		Minter:              api,
 		APIURL:              settings.APIURL,
 		Recorder:            mgr.GetEventRecorder(reporter),
 		Clock:               clock.RealClock{},

@@ -1,10 +1,12 @@
 package operator
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +21,9 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
 // newTestManager returns a manager that has not begun to talk to its cluster, which does not exist.
@@ -46,13 +51,14 @@ var quiet = []string{"--metrics-bind-address=0", "--health-probe-bind-address=0"
 
 func TestControllersAreAddedToAManager(t *testing.T) {
 	for name, args := range map[string][]string{
-		"of the whole cluster":     nil,
-		"of a list of namespaces":  {"--namespaces=studio,media"},
-		"named twice":              {"--controllers=tokens,tokens"},
-		"with everything allowed":  {"--allow-restart", "--allow-prompt-delivery"},
-		"with sessions":            {"--controllers=tokens,sessions"},
-		"with an emulator's URL":   {"--api-url=http://127.0.0.1:8080"},
-		"without series per token": {"--metrics-per-token=false"},
+		"of the whole cluster":      nil,
+		"of a list of namespaces":   {"--namespaces=studio,media"},
+		"named twice":               {"--controllers=tokens,tokens"},
+		"with everything allowed":   {"--allow-restart", "--allow-prompt-delivery"},
+		"with sessions":             {"--controllers=tokens,sessions"},
+		"of sessions alone":         {"--controllers=sessions"},
+		"with an emulator's URL":    {"--api-url=http://127.0.0.1:8080"},
+		"without series per object": {"--metrics-per-object=false"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			settings := settingsOf(t, append(args, quiet...)...)
@@ -60,11 +66,37 @@ func TestControllersAreAddedToAManager(t *testing.T) {
 			if err := AddControllers(newTestManager(t, settings), settings, "test", registry); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff([]string{"reactor_mint_duration_seconds", "reactor_mint_requests_total", "reactor_operator_build_info"},
-				namesIn(t, registry)); diff != "" {
+			want := []string{"reactor_mint_duration_seconds", "reactor_mint_requests_total", "reactor_operator_build_info"}
+			if slices.Contains(settings.Controllers, config.ControllerSessions) {
+				want = append(want, "reactor_session_attempts_total", "reactor_session_cleanups_total", "reactor_session_running_seconds_total")
+			}
+			if diff := cmp.Diff(want, namesIn(t, registry)); diff != "" {
 				t.Errorf("metrics before the election (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+type minterFunc func(context.Context, reactor.MintRequest) (reactor.Token, error)
+
+func (f minterFunc) Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error) {
+	return f(ctx, request)
+}
+
+// A session's clean-up asks for tokens of its own: they are requests like any other.
+func TestRequestsForTokensAreCountedWhoeverMakesThem(t *testing.T) {
+	counted := 0
+	api := countedAPI{Client: &reactor.Client{}, minter: minterFunc(func(context.Context, reactor.MintRequest) (reactor.Token, error) {
+		counted++
+		return reactor.Token{JWT: "counted"}, nil
+	})}
+	for _, minter := range []reactortoken.Minter{api, reactorsession.Sessions(api)} {
+		if token, err := minter.Mint(t.Context(), reactor.MintRequest{}); token.JWT != "counted" || err != nil {
+			t.Errorf("got %v and %v", token, err)
+		}
+	}
+	if counted != 2 {
+		t.Errorf("%d requests were counted, want 2", counted)
 	}
 }
 

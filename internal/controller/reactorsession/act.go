@@ -29,6 +29,8 @@ type outcome struct {
 	wake    time.Duration // how soon the next pass is to follow
 	retry   error         // for the queue's backoff
 	notices []notice.Notice
+
+	abandoned int // pods that were let go of before they ended
 }
 
 // act does what was planned. These are the only writes, the status apart.
@@ -247,25 +249,27 @@ func outerBound(session *v1alpha1.ReactorSession) string {
 
 // letGo takes our finalizers off, the session's last.
 func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
-	var notices []notice.Notice
+	left := outcome{}
 	for _, pod := range seen.allPods() {
 		if !hasFinalizer(pod, TrackingFinalizer) {
 			continue
 		}
-		if !hasEnded(pod) {
-			notices = append(notices, notice.Warning("CleanupUnverified", "CleanUp", "pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s",
-				pod.Name, deletionBound, outerBound(session)))
-		}
 		if _, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer)); client.IgnoreNotFound(err) != nil {
-			return outcome{retry: err}
+			left.retry = err
+			return left
+		}
+		if !hasEnded(pod) {
+			left.abandoned++
+			left.notices = append(left.notices, notice.Warning("CleanupUnverified", "CleanUp",
+				"pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s", pod.Name, deletionBound, outerBound(session)))
 		}
 	}
-	done := outcome{done: true}
+	left.done = true
 	if hasFinalizer(session, CleanupFinalizer) {
-		done = from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
+		freed := from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
+		left.done, left.retry = freed.done, freed.retry
 	}
-	done.notices = notices
-	return done
+	return left
 }
 
 // protect puts our finalizer onto the session before an attempt is begun: it must not go while a pod of it runs.

@@ -42,6 +42,12 @@ type Sessions interface {
 	EndSession(ctx context.Context, token reactor.Secret, id string) error
 }
 
+// Tally is told what attempts came to: each once at the most, and not before it stands in status.
+type Tally interface {
+	AttemptEnded(class v1alpha1.AttemptClass, running time.Duration)
+	CleanedUp(result v1alpha1.CleanupResult)
+}
+
 // Options are the dependencies and settings of a Reconciler.
 type Options struct {
 	Client    client.Client        // writes
@@ -51,6 +57,7 @@ type Options struct {
 	APIURL    string               // where programs are to call it
 	Recorder  events.EventRecorder // events.k8s.io
 	Clock     clock.PassiveClock
+	Tally     Tally // nil: nobody counts
 
 	SessionsPerKey         int // sessions that run at once with one API key; 0: no limit
 	SessionStartsPerMinute int // pods created in a minute with one API key; 0: no limit
@@ -66,6 +73,7 @@ type Reconciler struct {
 	reactor  Sessions
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
+	tally    Tally
 
 	settings settings
 	memory   *memory
@@ -83,7 +91,7 @@ type settings struct {
 // New returns a Reconciler that SetupWithManager makes run.
 func New(o Options) *Reconciler {
 	r := &Reconciler{
-		client: o.Client, cache: o.Cache, live: o.APIReader, reactor: o.Reactor, recorder: o.Recorder, clock: o.Clock,
+		client: o.Client, cache: o.Cache, live: o.APIReader, reactor: o.Reactor, recorder: o.Recorder, clock: o.Clock, tally: o.Tally,
 		settings: settings{apiURL: o.APIURL, promptDelivery: o.AllowPromptDelivery},
 		memory:   newMemory(),
 		keys:     apikey.NewKeyring(o.Cache, o.APIReader),

@@ -18,6 +18,9 @@ type reported struct {
 	status v1alpha1.ReactorSessionStatus
 	events []notice.Notice
 	wake   time.Duration // 0: a watch wakes the next pass
+
+	ended     *v1alpha1.EndedAttempt // with this status
+	abandoned int                    // pods that were let go of before they ended
 }
 
 const (
@@ -31,7 +34,7 @@ const (
 func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, done outcome) reported {
 	status := seen.status.DeepCopy()
 	status.ObservedGeneration = session.Generation
-	told := reported{events: done.notices}
+	told := reported{events: done.notices, ended: done.ended, abandoned: done.abandoned}
 	show := planned.show
 	switch {
 	case done.failed != nil:

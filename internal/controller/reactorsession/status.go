@@ -13,12 +13,12 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
 
-// writeStatus writes the status, once, if it changed, over the version that was seen, and then tells the events. A version that was
+// writeStatus writes the status, once, if it changed, over the version that was seen, and then makes it known. A version that was
 // not seen is a conflict: what was decided from an older one is not written, and the pass is repeated. It returns how soon.
 func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, told reported) (again time.Duration, err error) {
 	before, version := mem.latestStatus(session)
 	if equality.Semantic.DeepEqual(*before, told.status) {
-		notice.Announce(ctx, r.recorder, session, told.events)
+		r.tell(ctx, session, told)
 		return 0, nil
 	}
 	updated := session.DeepCopy()
@@ -26,7 +26,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 	err = r.client.Status().Update(ctx, updated, client.FieldOwner(FieldOwner))
 	switch {
 	case apierrors.IsNotFound(err): // the object is gone, and what was seen of it may still be told
-		notice.Announce(ctx, r.recorder, session, told.events)
+		r.tell(ctx, session, told)
 		return 0, nil
 	case apierrors.IsConflict(err):
 		mem.conflicts++
@@ -35,6 +35,21 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 		return 0, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	mem.status, mem.version, mem.conflicts = told.status.DeepCopy(), updated.ResourceVersion, 0
-	notice.Announce(ctx, r.recorder, session, told.events)
+	r.tell(ctx, session, told)
 	return 0, nil
+}
+
+// tell makes known what stands in status.
+func (r *Reconciler) tell(ctx context.Context, session *v1alpha1.ReactorSession, told reported) {
+	notice.Announce(ctx, r.recorder, session, told.events)
+	if r.tally == nil {
+		return
+	}
+	if told.ended != nil {
+		r.tally.AttemptEnded(told.ended.Class, time.Duration(told.ended.RunningSeconds)*time.Second)
+		r.tally.CleanedUp(told.ended.Cleanup)
+	}
+	for range told.abandoned {
+		r.tally.CleanedUp(v1alpha1.CleanupUnverified)
+	}
 }

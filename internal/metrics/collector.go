@@ -1,0 +1,86 @@
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// listTimeout bounds a scrape's look into the cache, which only ever waits while the cache is being filled.
+const listTimeout = 5 * time.Second
+
+// objectLabels name the object that a series is of.
+var objectLabels = []string{"namespace", "name"}
+
+// collector exports the state of all objects of one kind. It keeps nothing: each scrape reads the cache, so that no series
+// outlives its object, and that a replica which does not lead has none to contradict the leader's.
+type collector[List client.ObjectList] struct {
+	reader  client.Reader
+	elected <-chan struct{}
+	kind    string // in the plural
+	descs   []*prometheus.Desc
+	newList func() List
+	export  func(metrics chan<- prometheus.Metric, list List)
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector[List]) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range c.descs {
+		descs <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector[List]) Collect(metrics chan<- prometheus.Metric) {
+	select {
+	case <-c.elected:
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
+	defer cancel()
+	list := c.newList()
+	if err := c.reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		// The whole scrape fails. That is better than a scrape that looks as if there were no objects.
+		metrics <- prometheus.NewInvalidMetric(c.descs[0], fmt.Errorf("listing %s: %w", c.kind, err))
+		return
+	}
+	c.export(metrics, list)
+}
+
+// standing is the condition Ready, as labels.
+type standing struct{ ready, reason string }
+
+// standings counts objects by their condition Ready.
+type standings map[standing]int
+
+// add takes an object without the condition for one that the operator has not seen yet.
+func (s standings) add(conditions []metav1.Condition) {
+	if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
+		s[standing{strings.ToLower(string(ready.Status)), ready.Reason}]++
+	} else {
+		s[standing{"unknown", v1alpha1.ReasonPending}]++
+	}
+}
+
+// export tells the counts, with the labels ready and reason.
+func (s standings) export(metrics chan<- prometheus.Metric, desc *prometheus.Desc) {
+	for key, count := range s {
+		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(count), key.ready, key.reason)
+	}
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
