@@ -177,7 +177,11 @@ func (s *apiServer) clientFor(crashed func() bool) client.WithWatch {
 			return ask("create", object, object.GetName(), func() error { return base.Create(ctx, object, options...) })
 		},
 		Delete: func(ctx context.Context, base client.WithWatch, object client.Object, options ...client.DeleteOption) error {
-			return ask("delete", object, object.GetName(), func() error { return base.Delete(ctx, object, options...) })
+			verb := "delete"
+			if (&client.DeleteOptions{}).ApplyOptions(options).GracePeriodSeconds != nil {
+				verb = "delete by force"
+			}
+			return ask(verb, object, object.GetName(), func() error { return base.Delete(ctx, object, options...) })
 		},
 		Patch: func(ctx context.Context, base client.WithWatch, object client.Object, patch client.Patch, options ...client.PatchOption) error {
 			return ask("patch", object, object.GetName(), func() error { return base.Patch(ctx, object, patch, options...) })

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -216,9 +217,10 @@ func TestALostNodeIsWaitedForAndNothingIsForced(t *testing.T) {
 	})
 }
 
+// What Reactor was told with the token ends the billing of a program that nobody reaches.
 func TestASessionOnALostNodeCanBeDeletedAfterItsBound(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.create(newSession("night"))
+		w.create(newSession("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "1h" }))
 		w.start()
 		w.node.be(func(k *kubelet) { k.lost = true })
 		w.remove(w.session("night"))
@@ -230,6 +232,36 @@ func TestASessionOnALostNodeCanBeDeletedAfterItsBound(t *testing.T) {
 		if !w.gone("night") {
 			t.Error("the session is still there")
 		}
+		if w.count("night", "CleanupUnverified") != 1 {
+			t.Error("that the clean-up could not be verified was not told once")
+		}
+		if forced := w.api.asked(call{verb: "delete by force"}); forced != 0 {
+			t.Errorf("%d pods were deleted by force", forced)
+		}
+		w.wantOpen(1)
+		w.pass(time.Hour)
+		w.wantOpen(0)
+	})
+}
+
+func TestASessionThatNoCredentialIsLeftForIsEndedByItsLimit(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.runNow(leaves(10*time.Minute, 1))
+		w.create(newSession("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "1h" }))
+		w.start()
+		w.want("night", "Ready=True/Running")
+		w.remove(&v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: w.session("night").Status.CurrentAttempt.TokenName}})
+		w.remove(secretIn(namespace, keySecret, "", ""))
+		w.pass(15 * time.Minute)
+		if got, want := w.ended("night"), "1 Counted ExitCode Unverified"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+		if w.count("night", "CleanupUnverified") != 1 {
+			t.Error("that the clean-up could not be verified was not told once")
+		}
+		w.wantOpen(1)
+		w.pass(time.Hour)
+		w.wantOpen(0)
 	})
 }
 
