@@ -174,13 +174,10 @@ func TestASessionEndsCleanlyAfterItsKeyIsGone(t *testing.T) {
 	}
 }
 
-// With an operator that has its rights in the whole cluster. A Role in the namespace would go with it.
+// The operator has its rights from a Role in the namespace, which goes with it: pods go before.
 func TestADeletedNamespaceEndsItsSessionsAndGoes(t *testing.T) {
 	t.Parallel()
 	w := newSessionWorld(t)
-	w.killOperator()
-	w.account = cluster.ControlPlane.KubeconfigPath()
-	w.startOperator()
 	w.session("night", impatient, "-deaf")
 	w.runs("night")
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}

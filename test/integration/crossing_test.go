@@ -22,7 +22,7 @@ type request struct {
 	body   []byte
 
 	// What a path of the Kubernetes API says; empty for other paths.
-	namespace, resource, name, subresource string
+	group, namespace, resource, name, subresource string
 }
 
 // String names the request, without its body.
@@ -45,7 +45,7 @@ func requestOf(r *http.Request, body []byte) request {
 	case len(parts) > 2 && parts[0] == "api":
 		parts = parts[2:]
 	case len(parts) > 3 && parts[0] == "apis":
-		parts = parts[3:]
+		seen.group, parts = parts[1], parts[3:]
 	default:
 		return seen
 	}
@@ -76,6 +76,7 @@ type crossing struct {
 	url         string
 	certificate []byte // PEM
 	next        http.Handler
+	answered    func(request, int) // is told the status of each answer; nil: nobody is
 
 	mu     sync.Mutex
 	passed []request
@@ -112,9 +113,28 @@ func (c *crossing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.next.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
 	case letPass:
-		c.next.ServeHTTP(w, r)
+		c.next.ServeHTTP(&answer{w, func(status int) {
+			if c.answered != nil {
+				c.answered(seen, status)
+			}
+		}}, r)
 	}
 }
+
+// answer tells its status as soon as there is one: a watch goes on after it.
+type answer struct {
+	http.ResponseWriter
+	begins func(status int)
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(status int) {
+	a.begins(status)
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets a watch be passed on as it comes.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // readAgain reads the body of a request and puts it back.
 func readAgain(r *http.Request) ([]byte, error) {

@@ -58,7 +58,7 @@ func TestAWorkloadIsRolledWhenItsTokenChangesAndOnlyThen(t *testing.T) {
 	w.grant("watched-namespace/restart")
 	o := w.start("--allow-restart")
 	w.deployment("web")
-	token := w.create("web", restarting(v1alpha1.KindDeployment, "web"), restarting(v1alpha1.KindStatefulSet, "gone"))
+	token := w.create("web", restarting(v1alpha1.KindDeployment, "web"), restarting(v1alpha1.KindStatefulSet, "gone"), restarting(v1alpha1.KindDaemonSet, "gone"))
 	first := w.waitUntilReady("web")
 	w.waitUntilDelivered("web")
 	if generation, id := w.rolledFor("web"); generation != 1 || id != "" {

@@ -63,7 +63,11 @@ func runWithControlPlane(m *testing.M) (code int, err error) {
 	defer func() { err = errors.Join(err, plane.Stop()) }()
 	plane.config, plane.kubeconfig = plane.Config, plane.KubeconfigPath()
 	plane.kubectl = plane.BinDir + "/kubectl"
-	return m.Run(), searchForLeaks()
+	code = m.Run()
+	if code == 0 && flag.Lookup("test.run").Value.String() == "" {
+		err = rights.check()
+	}
+	return code, errors.Join(err, searchForLeaks())
 }
 
 // searchForLeaks fails the run when anything that the operators said holds a key or a token.

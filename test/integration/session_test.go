@@ -278,6 +278,18 @@ func TestAKilledOperatorStartsNoSecondPod(t *testing.T) {
 	}
 }
 
+func TestAFinishedSessionIsDeletedAfterItsTime(t *testing.T) {
+	t.Parallel()
+	w := sessionWorld(t)
+	w.start()
+	w.createSession("night", func(s *v1alpha1.ReactorSession) { s.Spec.TTLAfterFinished = "1s" })
+	pod := w.podOf("night", 1)
+	began := metav1.Now()
+	w.play(pod, corev1.PodRunning, running())
+	w.play(pod, corev1.PodSucceeded, ended(began, 0, ""))
+	w.waitUntilGone(&v1alpha1.ReactorSession{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "night"}})
+}
+
 func TestTheSamplePassesPodSecurityRestricted(t *testing.T) {
 	t.Parallel()
 	w := sessionWorld(t)
@@ -302,11 +314,10 @@ func TestTheSamplePassesPodSecurityRestricted(t *testing.T) {
 	}
 }
 
-// The operator has its rights from outside of the namespace here: a Role inside it goes with it, and then nobody can end a session in it.
+// The operator has its rights from a Role in the namespace, which goes with it. Pods go before.
 func TestADeletedSessionAndADeletedNamespaceGo(t *testing.T) {
 	t.Parallel()
 	w := sessionWorld(t)
-	w.kubeconfig = plane.kubeconfig
 	w.start()
 	w.createSession("night", nil)
 	pod := w.podOf("night", 1)

@@ -70,6 +70,7 @@ func newWorldWithoutRights(t *testing.T) *world {
 	w.watched = w.namespace
 	w.reactor = newReactor(t, w.key)
 	w.api = newCrossing(t, wayToTheAPIServer(t))
+	w.api.answered = func(seen request, status int) { rights.use(seen, status, t.Name()) }
 	w.kubeconfig = writeKubeconfig(t, w.api)
 	w.caBundle = writeFile(t, "ca.crt", w.reactor.certificate)
 	w.setKey(w.key)

@@ -43,7 +43,7 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 	case doStop, doFinish:
 		done = outcome{done: true, wake: atOnce} // they are but written into status
 	case doRelease:
-		done = r.release(ctx, session, seen)
+		done = r.release(ctx, session, mem, seen)
 	case doCreateToken:
 		done = r.createToken(ctx, session, seen)
 	case doRenewToken:
@@ -95,8 +95,10 @@ func capacityKey(session *v1alpha1.ReactorSession, seen *observation) string {
 	return session.Namespace + "/" + session.Spec.APIKeySecretRef.Name
 }
 
-// release deletes the tokens of attempts that have ended, and lets their pods go: what they came to stands in status.
-func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) outcome {
+// release deletes the tokens of attempts that have ended, and lets their pods go: what they came to stands in status. When nothing of the
+// session is left then, it is let go of too, until the next attempt: its namespace may be going, and with it a Role that the operator has its
+// rights from. A namespace deletes its pods before all else.
+func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
 	var failed error
 	for _, name := range seen.stale {
 		token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: session.Namespace, Name: name}}
@@ -110,6 +112,9 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 		failed = errors.Join(failed, r.delete(ctx, pod.DeepCopy(), client.Preconditions{UID: &pod.UID}))
 	}
 	failed = errors.Join(failed, r.releaseOrphans(ctx, client.ObjectKeyFromObject(session), seen.orphans))
+	if failed == nil && hasFinalizer(session, CleanupFinalizer) && seen.isIdle() {
+		failed = r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer))
+	}
 	return outcome{done: failed == nil, retry: failed, wake: retryBase}
 }
 
@@ -254,7 +259,11 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 		if !hasFinalizer(pod, TrackingFinalizer) {
 			continue
 		}
-		if _, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer)); client.IgnoreNotFound(err) != nil {
+		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
+		if apierrors.IsNotFound(err) { // it was let go of before, and the cache does not show that yet
+			continue
+		}
+		if err != nil {
 			left.retry = err
 			return left
 		}
@@ -264,7 +273,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 				"pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s", pod.Name, deletionBound, outerBound(session)))
 		}
 	}
-	left.done = true
+	left.done, left.wake = true, retryBase
 	if hasFinalizer(session, CleanupFinalizer) {
 		freed := from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
 		left.done, left.retry = freed.done, freed.retry
@@ -287,8 +296,7 @@ func (r *Reconciler) setFinalizers(ctx context.Context, session *v1alpha1.Reacto
 	if err != nil {
 		return err
 	}
-	status, _ := mem.latestStatus(session)
-	mem.status, mem.version, mem.finalizers = status.DeepCopy(), patched.GetResourceVersion(), finalizers
-	session.ResourceVersion, session.Finalizers = mem.version, finalizers
+	session.ResourceVersion, session.Finalizers = patched.GetResourceVersion(), patched.GetFinalizers()
+	mem.wrote(session)
 	return nil
 }

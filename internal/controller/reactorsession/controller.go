@@ -114,9 +114,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 
 	mem := r.memory.of(session)
-	if mem.isAhead(session) && mem.finalizers != nil {
-		session.Finalizers = mem.finalizers
-	}
+	mem.bringUpToDate(session)
 	seen, err := r.observe(ctx, session, mem)
 	if err != nil {
 		return ctrl.Result{}, err

@@ -65,7 +65,7 @@ func (r *Reconciler) drainOnce(ctx context.Context, namespaces []string) (left i
 	for i := range sessions {
 		session := &sessions[i]
 		failed = errors.Join(failed, r.suspend(ctx, session))
-		if hasFinalizer(session, CleanupFinalizer) {
+		if !isDrained(session) {
 			ending[client.ObjectKeyFromObject(session)] = true
 		}
 	}
@@ -81,6 +81,12 @@ func (r *Reconciler) drainOnce(ctx context.Context, namespaces []string) (left i
 		})
 	}
 	return len(ending), errors.Join(failed, passes.Wait())
+}
+
+// isDrained reports whether a session is kept by nothing of ours, and says what it has come to.
+func isDrained(session *v1alpha1.ReactorSession) bool {
+	told := session.DeletionTimestamp != nil || isFinished(&session.Status) || meta.IsStatusConditionTrue(session.Status.Conditions, v1alpha1.ConditionSuspended)
+	return told && !hasFinalizer(session, CleanupFinalizer)
 }
 
 // protected returns all sessions of the namespaces, and the pods that our finalizer keeps.

@@ -54,6 +54,7 @@ func TestADrainEndsWhatRunsWithoutAnOperator(t *testing.T) {
 		w.wantOpen(0)
 		w.wantNothingKept("ends", "leaves", "waits")
 		for name, want := range map[string]string{"ends": "1 Stopped Suspended AlreadyOver", "leaves": "1 Stopped Suspended Ended", "waits": ""} {
+			w.want(name, "Ready=False/Suspended", "Suspended=True/Suspended")
 			if got := w.ended(name); got != want || !w.session(name).Spec.Suspended() {
 				w.Errorf("%s has ended as %q, want %q, suspended: %t", name, got, want, w.session(name).Spec.Suspended())
 			}

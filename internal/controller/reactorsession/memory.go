@@ -1,6 +1,7 @@
 package reactorsession
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -20,9 +21,10 @@ type memory struct {
 // remembered belongs to one object. Only the one worker that passes over that object touches it.
 type remembered struct {
 	uid types.UID
-	// status is what was written last, and version the object's resourceVersion with it: a cache that lags does not show them yet.
+	// status and finalizers are what the object had when it was written last, and version its resourceVersion with them: a cache that
+	// lags does not show them yet.
 	status     *v1alpha1.ReactorSessionStatus
-	finalizers []string // those of that version, once they were written
+	finalizers []string
 	version    string
 	// conflicts counts in a row how often the API server had a version that the cache did not show.
 	conflicts int
@@ -85,11 +87,15 @@ func (r *remembered) isAhead(session *v1alpha1.ReactorSession) bool {
 	return err == nil && order < 0
 }
 
-// latestStatus is the status to go on from, and the resourceVersion that it belongs to: what was written last while the cache does
-// not show it yet, else what the API server has.
-func (r *remembered) latestStatus(session *v1alpha1.ReactorSession) (status *v1alpha1.ReactorSessionStatus, version string) {
+// bringUpToDate gives a session from the cache what was written last, while the cache does not show it yet. Its spec is the same: every
+// write was one over the version that was seen.
+func (r *remembered) bringUpToDate(session *v1alpha1.ReactorSession) {
 	if r.isAhead(session) {
-		return r.status, r.version
+		session.Status, session.Finalizers, session.ResourceVersion = *r.status.DeepCopy(), slices.Clone(r.finalizers), r.version
 	}
-	return &session.Status, session.ResourceVersion
+}
+
+// wrote remembers the session as it stands at the API server after a write.
+func (r *remembered) wrote(session *v1alpha1.ReactorSession) {
+	r.status, r.finalizers, r.version = session.Status.DeepCopy(), slices.Clone(session.Finalizers), session.ResourceVersion
 }

@@ -31,8 +31,7 @@ type observation struct {
 
 // observe makes every read of the pass.
 func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered) (*observation, error) {
-	status, _ := mem.latestStatus(session)
-	seen := &observation{now: r.clock.Now(), status: *status.DeepCopy()}
+	seen := &observation{now: r.clock.Now(), status: *session.Status.DeepCopy()}
 	if err := r.observePods(ctx, session, seen); err != nil {
 		return nil, err
 	}

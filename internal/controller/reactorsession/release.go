@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,6 +36,11 @@ func outdated(seen *observation) []*corev1.Pod {
 		}
 	}
 	return pods
+}
+
+// isIdle reports whether the session has neither an attempt nor a pod that may run.
+func (o *observation) isIdle() bool {
+	return o.status.CurrentAttempt == nil && !slices.ContainsFunc(o.allPods(), func(pod *corev1.Pod) bool { return !hasEnded(pod) })
 }
 
 // releasable are the pods that have ended, are not of the current attempt, and are still kept by our finalizer.

@@ -197,6 +197,31 @@ func TestADeletedSessionTakesEverythingAlong(t *testing.T) {
 	}
 }
 
+// So that it goes with its namespace also where the operator's rights go with it.
+func TestASessionIsKeptOnlyWhileAnAttemptMayRun(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.runNow(leaves(10*time.Second, 1))
+		w.create(newSession("night", policy(v1alpha1.RestartAlways)))
+		w.start()
+		kept := func() bool { return hasFinalizer(w.session("night"), CleanupFinalizer) }
+		w.want("night", "Ready=True/Running")
+		if !kept() {
+			t.Error("it is not kept while it runs")
+		}
+		w.pass(20 * time.Second)
+		w.want("night", "Ready=False/BackingOff")
+		if kept() {
+			t.Error("it is kept between two attempts")
+		}
+		w.node.runNow(runs(time.Hour))
+		w.pass(time.Minute)
+		w.want("night", "Ready=True/Running")
+		if !kept() {
+			t.Error("it is not kept while it runs again")
+		}
+	})
+}
+
 func TestALostNodeIsWaitedForAndNothingIsForced(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.node.runNow(runs(5 * time.Hour))
@@ -232,8 +257,8 @@ func TestASessionOnALostNodeCanBeDeletedAfterItsBound(t *testing.T) {
 		if !w.gone("night") {
 			t.Error("the session is still there")
 		}
-		if w.count("night", "CleanupUnverified") != 1 {
-			t.Error("that the clean-up could not be verified was not told once")
+		if told := w.count("night", "CleanupUnverified"); told != 1 {
+			t.Errorf("that the clean-up could not be verified was told %d times", told)
 		}
 		if forced := w.api.asked(call{verb: "delete by force"}); forced != 0 {
 			t.Errorf("%d pods were deleted by force", forced)

@@ -16,13 +16,12 @@ import (
 // writeStatus writes the status, once, if it changed, over the version that was seen, and then makes it known. A version that was
 // not seen is a conflict: what was decided from an older one is not written, and the pass is repeated. It returns how soon.
 func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, told reported) (again time.Duration, err error) {
-	before, version := mem.latestStatus(session)
-	if equality.Semantic.DeepEqual(*before, told.status) {
+	if equality.Semantic.DeepEqual(session.Status, told.status) {
 		r.tell(ctx, session, told)
 		return 0, nil
 	}
 	updated := session.DeepCopy()
-	updated.ResourceVersion, updated.Status = version, told.status
+	updated.Status = told.status
 	err = r.client.Status().Update(ctx, updated, client.FieldOwner(FieldOwner))
 	switch {
 	case apierrors.IsNotFound(err): // the object is gone, and what was seen of it may still be told
@@ -34,7 +33,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 	case err != nil:
 		return 0, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
-	mem.status, mem.version, mem.conflicts = told.status.DeepCopy(), updated.ResourceVersion, 0
+	mem.wrote(updated)
+	mem.conflicts = 0
 	r.tell(ctx, session, told)
 	return 0, nil
 }
