@@ -1,3 +1,5 @@
+// The versions of Prometheus that make test-alerts builds. What test/cluster pins too has its versions here, so that Go's build cache
+// has it by then; other versions do as well, and cost minutes.
 module github.com/reactor-operator/reactor-operator/test/prometheus
 
 go 1.26.6
