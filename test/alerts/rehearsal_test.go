@@ -34,7 +34,7 @@ func TestARehearsedOutage(t *testing.T) {
 	r := &rehearsal{world: newWorld(t), began: time.Now()}
 	first, second := freeAddress(t), freeAddress(t)
 	r.prometheus = startPrometheus(t, r.scraper(), readRules(t).hastened(t, haste), first, second)
-	replicas := []*process.Process{r.replica("first", first), r.replica("second", second)}
+	replicas := map[string]*process.Process{first: r.replica("first", first), second: r.replica("second", second)}
 	r.putKey(keySecret, r.key)
 	web := r.token("web")
 	r.patch(r.token("paused"), `{"spec":{"suspend":true}}`)
@@ -70,6 +70,11 @@ func TestARehearsedOutage(t *testing.T) {
 	r.reactor.RevokeKey(r.key)
 	r.renew("web", "with a key that was revoked")
 	r.wantFiring(t, "ReactorAPIKeyFailing", "")
+	leader := r.leader(t)
+	replicas[leader].Stop() // the other one takes over, and says the same
+	r.wait(t, "ReactorAPIKeyFailing to fire by the other replica", fmt.Sprintf(
+		`ALERTS{alertname="ReactorAPIKeyFailing", alertstate="firing"} and on (namespace) reactor_token_not_renewed{instance!=%q}`, leader))
+	replicas[leader] = r.replica("third", leader)
 	r.key = newKey()
 	r.reactor.AddKey(r.key)
 	r.putKey(keySecret, r.key)
@@ -86,7 +91,7 @@ func TestARehearsedOutage(t *testing.T) {
 		replica.Stop()
 	}
 	r.wantFiring(t, "ReactorOperatorAbsent", "")
-	r.replica("third", first)
+	r.replica("fourth", first)
 	r.wantSilent(t, "ReactorOperatorAbsent")
 	r.wantSilent(t, "ReactorSessionCleanupUnverified")
 
@@ -123,6 +128,16 @@ func (r *rehearsal) value(t *testing.T, expr string) float64 {
 		t.Fatalf("%s: %v, %v", expr, found, err)
 	}
 	return found[0].value
+}
+
+// leader is where the replica that leads serves its metrics.
+func (r *rehearsal) leader(t *testing.T) string {
+	t.Helper()
+	found, err := r.prometheus.query(t.Context(), "reactor_operator_leader == 1")
+	if err != nil || len(found) != 1 {
+		t.Fatalf("the leaders are %v: %v", found, err)
+	}
+	return found[0].labels["instance"]
 }
 
 // wantFiring waits until an alert fires, for the object of that name.
