@@ -11,7 +11,7 @@ export GOWORK := off
 
 # The modules of the tree: those with code, and one that is only a list of versions.
 CODE_MODULES := . test/cluster test/image
-MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd tools
+MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd test/prometheus tools
 
 TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
@@ -64,6 +64,15 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	set -x; \
 	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
 	go test -C test/cluster -race $(ARGS) ./...
+
+.PHONY: test-alerts
+test-alerts: ## Run the tests of alerts and dashboard, with a real Prometheus (built from source; takes minutes).
+# With flags and versions that the control plane was built with, so that half of it is in Go's build cache by then.
+	CGO_ENABLED=0 go build -C test/prometheus -trimpath -tags remove_all_sd -ldflags '-s -w' -o $(CURDIR)/bin/ \
+	  github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool
+	@assets=$$($(CLUSTER_BINARIES)); \
+	set -x; \
+	KUBEBUILDER_ASSETS=$$assets PROMETHEUS_ASSETS=$(CURDIR)/bin go test -race -count=1 -timeout 15m -v $(ARGS) ./test/alerts
 
 .PHONY: e2e
 e2e: ## Run the tests that need pods, on a node of this machine: Linux and root (see CONTRIBUTING.md).
@@ -165,7 +174,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, sdk, e2e.
+ci: ## All that a change must pass: verify, lint, test, test-alerts, sdk, e2e.
 	@.ci/run
 
 ##@ Install

@@ -16,6 +16,22 @@ func NewBuildCollector(version string) prometheus.Collector {
 	}, func() float64 { return 1 })
 }
 
+// NewLeaderCollector exports whether this replica leads, which it does from when elected is closed until it ends. Where no leader
+// is elected, the only replica leads.
+func NewLeaderCollector(elected <-chan struct{}) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "reactor_operator_leader",
+		Help: "1 in the replica that works, 0 in one that stands by.",
+	}, func() float64 {
+		select {
+		case <-elected:
+			return 1
+		default:
+			return 0
+		}
+	})
+}
+
 // revision is the commit that the binary was built from, or unknown where the build did not see a repository.
 func revision() string {
 	info, _ := debug.ReadBuildInfo()

@@ -151,6 +151,17 @@ reactor_operator_build_info{go_version="`+runtime.Version()+`",revision="`+revis
 `, "reactor_operator_build_info")
 }
 
+func TestTheReplicaThatIsElectedLeads(t *testing.T) {
+	for want, elected := range map[string]<-chan struct{}{"0": make(chan struct{}), "1": leading()} {
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(NewLeaderCollector(elected))
+		compare(t, registry, `
+# HELP reactor_operator_leader 1 in the replica that works, 0 in one that stands by.
+# TYPE reactor_operator_leader gauge
+reactor_operator_leader `+want+"\n", "reactor_operator_leader")
+	}
+}
+
 func compare(t *testing.T, registry prometheus.Gatherer, want string, names ...string) {
 	t.Helper()
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {

@@ -10,6 +10,8 @@ import (
 )
 
 var (
+	issuedDesc = prometheus.NewDesc("reactor_token_issued_timestamp_seconds",
+		"When the token in the Secret was issued, by Reactor's clock, in Unix seconds.", objectLabels, nil)
 	expirationDesc = prometheus.NewDesc("reactor_token_expiration_timestamp_seconds",
 		"When the token in the Secret expires, by Reactor's clock, in Unix seconds.", objectLabels, nil)
 	renewalDesc = prometheus.NewDesc("reactor_token_renewal_timestamp_seconds",
@@ -18,9 +20,17 @@ var (
 		"1 while the Secret holds a valid token, else 0.", objectLabels, nil)
 	failuresDesc = prometheus.NewDesc("reactor_token_consecutive_failures",
 		"Failed attempts to obtain a token since the last success.", objectLabels, nil)
+	suspendedDesc = prometheus.NewDesc("reactor_token_suspended",
+		"1 while spec.suspend is true; without a series otherwise.", objectLabels, nil)
+	notRenewedDesc = prometheus.NewDesc("reactor_token_not_renewed",
+		"1 while the operator cannot renew the token, with the reason of the condition Renewed and the Secret of the API key; "+
+			"without a series otherwise.", append(objectLabels[:2:2], "api_key_secret", "reason"), nil)
 
 	tokensDesc = prometheus.NewDesc("reactor_tokens",
 		"How many ReactorTokens there are, by status and reason of their condition Ready.", []string{"ready", "reason"}, nil)
+	tokensNotRenewedDesc = prometheus.NewDesc("reactor_tokens_not_renewed",
+		"How many ReactorTokens the operator cannot renew, by the reason of their condition Renewed; suspended ones do not count.",
+		[]string{"reason"}, nil)
 	earliestDesc = prometheus.NewDesc("reactor_token_earliest_expiration_timestamp_seconds",
 		"When the first of all tokens expires, by Reactor's clock, in Unix seconds; suspended ones do not count.", nil, nil)
 )
@@ -30,7 +40,10 @@ var (
 func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perObject bool) prometheus.Collector {
 	return &collector[*v1alpha1.ReactorTokenList]{
 		reader: reader, elected: elected, kind: "ReactorTokens",
-		descs:   []*prometheus.Desc{tokensDesc, earliestDesc, expirationDesc, renewalDesc, readyDesc, failuresDesc},
+		descs: []*prometheus.Desc{
+			tokensDesc, tokensNotRenewedDesc, earliestDesc,
+			issuedDesc, expirationDesc, renewalDesc, readyDesc, failuresDesc, suspendedDesc, notRenewedDesc,
+		},
 		newList: func() *v1alpha1.ReactorTokenList { return &v1alpha1.ReactorTokenList{} },
 		export: func(metrics chan<- prometheus.Metric, list *v1alpha1.ReactorTokenList) {
 			exportTokenTotals(metrics, list.Items)
@@ -45,32 +58,56 @@ func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perObject 
 
 // exportToken exports what status says about one token. What status does not say has no series.
 func exportToken(metrics chan<- prometheus.Metric, token *v1alpha1.ReactorToken) {
-	gauge := func(desc *prometheus.Desc, value float64) {
-		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, token.Namespace, token.Name)
+	gauge := func(desc *prometheus.Desc, value float64, more ...string) {
+		labels := append([]string{token.Namespace, token.Name}, more...)
+		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	instant := func(desc *prometheus.Desc, at *metav1.Time) {
+		if at != nil {
+			gauge(desc, float64(at.Unix()))
+		}
 	}
 	status := &token.Status
-	if status.ExpirationTime != nil {
-		gauge(expirationDesc, float64(status.ExpirationTime.Unix()))
-	}
-	if status.RenewalTime != nil {
-		gauge(renewalDesc, float64(status.RenewalTime.Unix()))
-	}
+	instant(issuedDesc, status.IssuedTime)
+	instant(expirationDesc, status.ExpirationTime)
+	instant(renewalDesc, status.RenewalTime)
 	gauge(readyDesc, truth(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)))
 	gauge(failuresDesc, float64(status.ConsecutiveFailures))
+	if token.Spec.Suspended() {
+		gauge(suspendedDesc, 1)
+	}
+	if reason := notRenewed(token); reason != "" {
+		gauge(notRenewedDesc, 1, token.Spec.APIKeySecretRef.Name, reason)
+	}
+}
+
+// notRenewed is why the operator cannot renew a token that it is to renew; empty when it can.
+func notRenewed(token *v1alpha1.ReactorToken) string {
+	renewed := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionRenewed)
+	if renewed == nil || renewed.Status != metav1.ConditionFalse || token.Spec.Suspended() {
+		return ""
+	}
+	return renewed.Reason
 }
 
 func exportTokenTotals(metrics chan<- prometheus.Metric, tokens []v1alpha1.ReactorToken) {
-	counts := standings{}
+	counts, failing := standings{}, map[string]int{}
 	var earliest *metav1.Time
 	for i := range tokens {
 		token := &tokens[i]
 		counts.add(token.Status.Conditions)
+		if reason := notRenewed(token); reason != "" {
+			failing[reason]++
+		}
 		if !token.Spec.Suspended() && token.Status.ExpirationTime != nil &&
 			(earliest == nil || token.Status.ExpirationTime.Before(earliest)) {
 			earliest = token.Status.ExpirationTime
 		}
 	}
 	counts.export(metrics, tokensDesc)
+	for reason, count := range failing {
+		metrics <- prometheus.MustNewConstMetric(tokensNotRenewedDesc, prometheus.GaugeValue, float64(count), reason)
+	}
 	if earliest != nil {
 		metrics <- prometheus.MustNewConstMetric(earliestDesc, prometheus.GaugeValue, float64(earliest.Unix()))
 	}

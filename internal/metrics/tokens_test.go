@@ -38,6 +38,9 @@ func leading() <-chan struct{} {
 func newToken(namespace, name string, expires, renews int64, ready ...metav1.Condition) *v1alpha1.ReactorToken {
 	token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	token.Status.Conditions = ready
+	if expires > 0 {
+		token.Status.IssuedTime = new(metav1.Unix(expires-1000, 0))
+	}
 	token.Status.ExpirationTime = unixTime(expires)
 	token.Status.RenewalTime = unixTime(renews)
 	return token
@@ -54,12 +57,21 @@ func readyCondition(status metav1.ConditionStatus, reason string) metav1.Conditi
 	return metav1.Condition{Type: v1alpha1.ConditionReady, Status: status, Reason: reason, LastTransitionTime: metav1.Unix(1, 0)}
 }
 
+func renewedCondition(status metav1.ConditionStatus, reason string) metav1.Condition {
+	condition := readyCondition(status, reason)
+	condition.Type = v1alpha1.ConditionRenewed
+	return condition
+}
+
 // threeTokens are one that is well, one that failed twice and has expired, and one that nobody has looked at yet.
 func threeTokens() []client.Object {
-	failing := newToken("studio", "failing", 1000, 500, readyCondition(metav1.ConditionFalse, v1alpha1.ReasonTokenExpired))
+	failing := newToken("studio", "failing", 1000, 500, readyCondition(metav1.ConditionFalse, v1alpha1.ReasonTokenExpired),
+		renewedCondition(metav1.ConditionFalse, v1alpha1.ReasonAPIKeyRefused))
+	failing.Spec.APIKeySecretRef.Name = "reactor-api-key"
 	failing.Status.ConsecutiveFailures = 2
 	return []client.Object{
-		newToken("media", "well", 9000, 6000, readyCondition(metav1.ConditionTrue, v1alpha1.ReasonTokenValid)),
+		newToken("media", "well", 9000, 6000, readyCondition(metav1.ConditionTrue, v1alpha1.ReasonTokenValid),
+			renewedCondition(metav1.ConditionTrue, v1alpha1.ReasonIssued)),
 		failing,
 		newToken("studio", "fresh", 0, 0),
 	}
@@ -71,6 +83,9 @@ const wantTotals = `
 reactor_tokens{ready="false",reason="TokenExpired"} 1
 reactor_tokens{ready="true",reason="TokenValid"} 1
 reactor_tokens{ready="unknown",reason="Pending"} 1
+# HELP reactor_tokens_not_renewed How many ReactorTokens the operator cannot renew, by the reason of their condition Renewed; suspended ones do not count.
+# TYPE reactor_tokens_not_renewed gauge
+reactor_tokens_not_renewed{reason="APIKeyRefused"} 1
 # HELP reactor_token_earliest_expiration_timestamp_seconds When the first of all tokens expires, by Reactor's clock, in Unix seconds; suspended ones do not count.
 # TYPE reactor_token_earliest_expiration_timestamp_seconds gauge
 reactor_token_earliest_expiration_timestamp_seconds 1000
@@ -86,6 +101,13 @@ reactor_token_consecutive_failures{name="well",namespace="media"} 0
 # TYPE reactor_token_expiration_timestamp_seconds gauge
 reactor_token_expiration_timestamp_seconds{name="failing",namespace="studio"} 1000
 reactor_token_expiration_timestamp_seconds{name="well",namespace="media"} 9000
+# HELP reactor_token_issued_timestamp_seconds When the token in the Secret was issued, by Reactor's clock, in Unix seconds.
+# TYPE reactor_token_issued_timestamp_seconds gauge
+reactor_token_issued_timestamp_seconds{name="failing",namespace="studio"} 0
+reactor_token_issued_timestamp_seconds{name="well",namespace="media"} 8000
+# HELP reactor_token_not_renewed 1 while the operator cannot renew the token, with the reason of the condition Renewed and the Secret of the API key; without a series otherwise.
+# TYPE reactor_token_not_renewed gauge
+reactor_token_not_renewed{api_key_secret="reactor-api-key",name="failing",namespace="studio",reason="APIKeyRefused"} 1
 # HELP reactor_token_ready 1 while the Secret holds a valid token, else 0.
 # TYPE reactor_token_ready gauge
 reactor_token_ready{name="failing",namespace="studio"} 0
@@ -98,7 +120,9 @@ reactor_token_renewal_timestamp_seconds{name="well",namespace="media"} 6000
 `
 
 func TestTokenCollector(t *testing.T) {
-	suspended := newToken("studio", "paused", 1, 0, readyCondition(metav1.ConditionFalse, v1alpha1.ReasonSuspended))
+	suspended := newToken("studio", "paused", 0, 0, readyCondition(metav1.ConditionFalse, v1alpha1.ReasonTokenExpired),
+		renewedCondition(metav1.ConditionFalse, v1alpha1.ReasonSuspended))
+	suspended.Status.ExpirationTime = unixTime(1)
 	suspended.Spec.Suspend = new(true)
 	for name, test := range map[string]struct {
 		tokens    []client.Object
@@ -110,10 +134,22 @@ func TestTokenCollector(t *testing.T) {
 		"without series per object the totals remain":  {threeTokens(), leading(), false, wantTotals},
 		"a replica that does not lead exports nothing": {threeTokens(), make(chan struct{}), true, ""},
 		"without tokens there are no series":           {nil, leading(), true, ""},
-		"a suspended token does not count as the one that expires first": {[]client.Object{suspended}, leading(), false, `
+		"a suspended token neither fails nor expires first, and says so": {[]client.Object{suspended}, leading(), true, `
 # HELP reactor_tokens How many ReactorTokens there are, by status and reason of their condition Ready.
 # TYPE reactor_tokens gauge
-reactor_tokens{ready="false",reason="Suspended"} 1
+reactor_tokens{ready="false",reason="TokenExpired"} 1
+# HELP reactor_token_consecutive_failures Failed attempts to obtain a token since the last success.
+# TYPE reactor_token_consecutive_failures gauge
+reactor_token_consecutive_failures{name="paused",namespace="studio"} 0
+# HELP reactor_token_expiration_timestamp_seconds When the token in the Secret expires, by Reactor's clock, in Unix seconds.
+# TYPE reactor_token_expiration_timestamp_seconds gauge
+reactor_token_expiration_timestamp_seconds{name="paused",namespace="studio"} 1
+# HELP reactor_token_ready 1 while the Secret holds a valid token, else 0.
+# TYPE reactor_token_ready gauge
+reactor_token_ready{name="paused",namespace="studio"} 0
+# HELP reactor_token_suspended 1 while spec.suspend is true; without a series otherwise.
+# TYPE reactor_token_suspended gauge
+reactor_token_suspended{name="paused",namespace="studio"} 1
 `},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -155,7 +191,10 @@ func TestAScrapeFailsWhenTheTokensCannotBeRead(t *testing.T) {
 
 func TestNamesFollowTheConventionsOfPrometheus(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(NewTokenCollector(newReader(t, threeTokens()...), leading(), true), NewBuildCollector("v1.2.3"))
+	paused := newToken("studio", "paused", 0, 0)
+	paused.Spec.Suspend = new(true)
+	registry.MustRegister(NewTokenCollector(newReader(t, append(threeTokens(), paused)...), leading(), true), NewBuildCollector("v1.2.3"),
+		NewLeaderCollector(leading()))
 	registry.MustRegister(NewSessionCollector(newReader(t, fourSessions()...), leading(), true))
 	if _, err := NewAttempts(registry); err != nil {
 		t.Fatal(err)
@@ -191,6 +230,7 @@ var allNames = []string{
 	"reactor_mint_duration_seconds",
 	"reactor_mint_requests_total",
 	"reactor_operator_build_info",
+	"reactor_operator_leader",
 	"reactor_session_attempts_total",
 	"reactor_session_cleanups_total",
 	"reactor_session_running_seconds_total",
@@ -199,7 +239,11 @@ var allNames = []string{
 	"reactor_token_consecutive_failures",
 	"reactor_token_earliest_expiration_timestamp_seconds",
 	"reactor_token_expiration_timestamp_seconds",
+	"reactor_token_issued_timestamp_seconds",
+	"reactor_token_not_renewed",
 	"reactor_token_ready",
 	"reactor_token_renewal_timestamp_seconds",
+	"reactor_token_suspended",
 	"reactor_tokens",
+	"reactor_tokens_not_renewed",
 }

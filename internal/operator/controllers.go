@@ -51,8 +51,8 @@ func AddControllers(mgr manager.Manager, settings config.Config, version string,
 	if strings.HasPrefix(settings.APIURL, "http://") {
 		mgr.GetLogger().Info("API keys are sent unencrypted: --api-url begins with http://", "apiURL", settings.APIURL)
 	}
-	if err := registry.Register(metrics.NewBuildCollector(version)); err != nil {
-		return fmt.Errorf("registering the build's metric: %w", err)
+	if err := errors.Join(registry.Register(metrics.NewBuildCollector(version)), registry.Register(metrics.NewLeaderCollector(mgr.Elected()))); err != nil {
+		return fmt.Errorf("registering the metrics of the process: %w", err)
 	}
 	minter, err := metrics.InstrumentMinter(api, clock.RealClock{}, registry)
 	if err != nil {

@@ -66,7 +66,7 @@ func TestControllersAreAddedToAManager(t *testing.T) {
 			if err := AddControllers(newTestManager(t, settings), settings, "test", registry); err != nil {
 				t.Fatal(err)
 			}
-			want := []string{"reactor_mint_duration_seconds", "reactor_mint_requests_total", "reactor_operator_build_info"}
+			want := []string{"reactor_mint_duration_seconds", "reactor_mint_requests_total", "reactor_operator_build_info", "reactor_operator_leader"}
 			if slices.Contains(settings.Controllers, config.ControllerSessions) {
 				want = append(want, "reactor_session_attempts_total", "reactor_session_cleanups_total", "reactor_session_running_seconds_total")
 			}
