@@ -180,7 +180,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, sdk, e2e.
+ci: ## All that a change must pass: verify, lint, test, sdk, e2e, image.
 	@.ci/run
 
 ##@ Release
