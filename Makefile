@@ -10,7 +10,7 @@ MAKEFLAGS     += --no-print-directory
 export GOWORK := off
 
 # The modules of the tree: those with code, and one that is only a list of versions.
-CODE_MODULES := . test/cluster test/image
+CODE_MODULES := . test/cluster hack/image
 MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd test/prometheus tools
 
 TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
@@ -26,10 +26,24 @@ NODE_BINARIES    := go run -C test/cluster ./build node
 
 KUBECTL ?= kubectl
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# What programs are built with, so that the same source gives the same program in any folder; the Dockerfile has the same.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+
+# The name of the operator's image.
+IMAGE     ?= ghcr.io/reactor-operator/reactor-operator:$(VERSION)
+# Its architectures; more than one make an index.
+PLATFORMS ?= amd64 arm64
+# The commit, and its time, which is that of everything in the image.
+REVISION          ?= $(shell git rev-parse HEAD 2>/dev/null)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # For make test, make unit and make e2e, such as ARGS='-run Renewal -v', and for make run.
 ARGS    ?=
 # Set it, and make e2e is content with a machine that cannot run a node.
 E2E_OPTIONAL ?=
+
+# Packs programs into an image. It runs on this machine, whatever the programs are for.
+PACK_IMAGE = go run -C hack/image . --name '$(IMAGE)' --output $(CURDIR)/bin/reactor-operator.tar --sbom --title reactor-operator \
+  --version '$(VERSION)' --revision '$(REVISION)' --created '$(SOURCE_DATE_EPOCH)'
 
 # Bold and cyan in the help, on a terminal.
 ifneq ($(MAKE_TERMOUT),)
@@ -63,7 +77,8 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	@assets=$$($(CLUSTER_BINARIES)); \
 	set -x; \
 	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
-	go test -C test/cluster -race $(ARGS) ./...
+	go test -C test/cluster -race $(ARGS) ./...; \
+	go test -C hack/image -race $(ARGS) ./...
 
 .PHONY: test-alerts
 test-alerts: ## Run the tests of alerts and dashboard, with a real Prometheus (built from source; takes minutes).
@@ -93,7 +108,7 @@ sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 
 
 .PHONY: build
 build: ## Build bin/manager and bin/reactor-emulator, static, with the version of git describe.
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+	$(GO_BUILD) -o bin/ ./cmd/...
 
 .PHONY: run
 run: ## Run the operator on this machine, against the cluster of your kubeconfig (ARGS adds flags).
@@ -174,8 +189,24 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, test-alerts, sdk, e2e.
+ci: ## All that a change must pass: verify, lint, test, test-alerts, sdk, e2e, image.
 	@.ci/run
+
+##@ Release
+
+.PHONY: image
+image: ## Write the operator's image into bin/reactor-operator.tar, with SBOMs; no container engine (IMAGE, PLATFORMS).
+# The settings of a processor are named, because one's own environment may have others.
+	@for platform in $(PLATFORMS); do \
+	  echo "build linux/$$platform"; \
+	  GOOS=linux GOARCH=$$platform GOAMD64=v1 GOARM64=v8.0 GOFLAGS= GOEXPERIMENT= \
+	    $(GO_BUILD) -o bin/linux-$$platform/manager ./cmd/manager; \
+	done; \
+	$(PACK_IMAGE) $(foreach platform,$(PLATFORMS),$(CURDIR)/bin/linux-$(platform)/manager)
+
+.PHONY: image-push
+image-push: PACK_IMAGE += --push
+image-push: image ## The same, and push it as IMAGE, with the credentials of docker login.
 
 ##@ Install
 

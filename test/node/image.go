@@ -32,8 +32,8 @@ func BuildImage(ctx context.Context, tag, mainPackage, archive string) (err erro
 	if err != nil {
 		return fmt.Errorf("image %s: find the folder of the repository: %w", tag, err)
 	}
-	packer := filepath.Join(strings.TrimSpace(string(root)), "test", "image")
-	if err := goCommand(ctx, "run", "-C", packer, ".", "--output", archive, "--tag", tag, program).run(); err != nil {
+	packer := filepath.Join(strings.TrimSpace(string(root)), "hack", "image")
+	if err := goCommand(ctx, "run", "-C", packer, ".", "--name", tag, "--output", archive, program).run(); err != nil {
 		return fmt.Errorf("image %s: %w", tag, err)
 	}
 	return nil

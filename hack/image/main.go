@@ -1,0 +1,201 @@
+// Command image packs static Go programs into a container image, without a container engine:
+//
+//	go run -C hack/image . --name localhost/manager:test --output /tmp/manager.tar /tmp/amd64/manager /tmp/arm64/manager
+//
+// Each program is the same one for another architecture, which its build info names; several give a multi-arch index, one
+// gives a plain image. An image holds the program and nothing else, starts it, and runs as a user without rights.
+//
+// The file is an OCI image layout in a tar archive, as `ctr images import`, `docker load` and skopeo read it. Equal programs
+// and flags give an equal file, on any machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// settings is what the flags say.
+type settings struct {
+	name     string
+	output   string
+	push     bool
+	sbom     bool
+	title    string
+	version  string
+	revision string
+	created  int64
+	programs []string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	s, err := parse(os.Args[1:])
+	if err == nil {
+		err = run(ctx, s, os.Stdout)
+	}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (settings, error) {
+	var s settings
+	flags := flag.NewFlagSet("image", flag.ContinueOnError)
+	flags.StringVar(&s.name, "name", "", "the `name` of the image, with its tag, such as localhost/manager:test")
+	flags.StringVar(&s.output, "output", "", "the `file` to write; its digest goes beside it, into a file that ends in .digest")
+	flags.BoolVar(&s.push, "push", false, "push to the registry of the name, with the credentials of docker login")
+	flags.BoolVar(&s.sbom, "sbom", false, "write a CycloneDX SBOM for each architecture beside the output")
+	flags.StringVar(&s.title, "title", "", "the title in the labels; the program's name when left out")
+	flags.StringVar(&s.version, "version", "", "the version in the labels and the SBOM")
+	flags.StringVar(&s.revision, "revision", "", "the commit in the labels")
+	flags.Int64Var(&s.created, "created", 0, "when the image counts as made, in Unix `seconds`: the time of its commit, so that it can be made again")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	s.programs = flags.Args()
+	if s.name == "" || len(s.programs) == 0 || (s.output == "" && (s.sbom || !s.push)) {
+		return s, errors.New("usage: image --name NAME [--push] [--output FILE [--sbom]] PROGRAM…; --help tells more")
+	}
+	return s, nil
+}
+
+// run makes what was asked for, and prints what it made.
+func run(ctx context.Context, s settings, stdout io.Writer) error {
+	tag, err := name.NewTag(s.name, name.StrictValidation)
+	if err != nil {
+		return fmt.Errorf("--name: %w", err)
+	}
+	programs, err := readPrograms(s.programs)
+	if err != nil {
+		return err
+	}
+	images := make([]packed, 0, len(programs))
+	for _, program := range programs {
+		image, err := pack(program, s.labels(program))
+		if err != nil {
+			return fmt.Errorf("make the image of %s: %w", program.path, err)
+		}
+		images = append(images, packed{Image: image, program: program})
+	}
+	artifact, err := assemble(images, s.labels(programs[0]))
+	if err != nil {
+		return fmt.Errorf("put the images of %s together: %w", tag, err)
+	}
+	if s.output != "" {
+		if err := s.write(tag, artifact, programs); err != nil {
+			return err
+		}
+	}
+	if s.push {
+		if err := remote.Push(tag, artifact, remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithContext(ctx)); err != nil {
+			return fmt.Errorf("push %s: %w; docker login writes the credentials that are used", tag, err)
+		}
+	}
+	return report(stdout, tag, artifact, images)
+}
+
+// write makes the files: the archive, the digest that names it in a registry, and the SBOMs.
+func (s settings) write(tag name.Tag, artifact remote.Taggable, programs []program) error {
+	base := strings.TrimSuffix(s.output, ".tar")
+	if err := writeArchive(s.output, tag, artifact, s.time()); err != nil {
+		return fmt.Errorf("write %s: %w", s.output, err)
+	}
+	digest, err := digestOf(artifact)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(base+".digest", []byte(tag.Digest(digest.String()).Name()+"\n"), 0o644); err != nil {
+		return err
+	}
+	if !s.sbom {
+		return nil
+	}
+	for _, program := range programs {
+		file := fmt.Sprintf("%s-%s-%s.cdx.json", base, program.platform.OS, program.platform.Architecture)
+		if err := s.writeSBOM(file, program); err != nil {
+			return fmt.Errorf("write %s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+// time is when everything counts as made.
+func (s settings) time() time.Time {
+	return time.Unix(s.created, 0).UTC()
+}
+
+// labels are those of https://specs.opencontainers.org/image-spec/annotations/, for the image and, as annotations, for its manifests.
+func (s settings) labels(program program) map[string]string {
+	title := s.title
+	if title == "" {
+		title = program.name
+	}
+	labels := map[string]string{
+		"org.opencontainers.image.title":    title,
+		"org.opencontainers.image.source":   source,
+		"org.opencontainers.image.licenses": license,
+		"org.opencontainers.image.created":  s.time().Format(time.RFC3339),
+	}
+	for label, value := range map[string]string{"version": s.version, "revision": s.revision} {
+		if value != "" {
+			labels["org.opencontainers.image."+label] = value
+		}
+	}
+	return labels
+}
+
+// report prints the digests and what the images hold, read back from the images.
+func report(stdout io.Writer, tag name.Tag, artifact remote.Taggable, images []packed) error {
+	digest, err := digestOf(artifact)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "%s\n  %s\n", tag, digest)
+	for _, image := range images {
+		manifest, err := image.Manifest()
+		if err != nil {
+			return err
+		}
+		own, err := image.Digest()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "%s  %s  %s to pull, by %s\n", image.program.platform, own, megabytes(total(manifest)), image.program.info.GoVersion)
+		files, err := contents(image)
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			fmt.Fprintf(stdout, "  %s %d:%d %s /%s\n", file.FileInfo().Mode(), file.Uid, file.Gid, megabytes(file.Size), strings.TrimPrefix(file.Name, "/"))
+		}
+	}
+	return nil
+}
+
+// total is what a node that has nothing yet pulls of an image.
+func total(manifest *v1.Manifest) int64 {
+	size := manifest.Config.Size
+	for _, layer := range manifest.Layers {
+		size += layer.Size
+	}
+	return size
+}
+
+func megabytes(size int64) string {
+	const million = 1e6
+	return fmt.Sprintf("%.1f MB", float64(size)/million)
+}

@@ -1,0 +1,181 @@
+// Package release checks the files that make a release and cannot run in a test: the workflows and the Dockerfile.
+package release
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+const root = "../.."
+
+// workflow is what these tests look at.
+type workflow struct {
+	On          map[string]any
+	Permissions map[string]string
+	Jobs        map[string]struct {
+		Uses        string
+		Permissions map[string]string
+		Steps       []struct {
+			Uses string
+			With map[string]any
+		}
+	}
+}
+
+func read(t *testing.T, path ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(append([]string{root}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func workflows(t *testing.T) map[string]workflow {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, ".github", "workflows", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]workflow{}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var w workflow
+		// The key "on" is a boolean in YAML 1.1.
+		if err := yaml.Unmarshal(bytes.Replace(content, []byte("\non:\n"), []byte("\n\"on\":\n"), 1), &w); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		found[filepath.Base(file)] = w
+	}
+	if len(found) == 0 {
+		t.Fatal("there are no workflows")
+	}
+	return found
+}
+
+func TestEveryActionIsPinnedByADigestAndNamesItsVersion(t *testing.T) {
+	pinned := regexp.MustCompile(`^\s*(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	own := regexp.MustCompile(`^\s*uses: \./\.github/workflows/[\w.-]+$`)
+	for name := range workflows(t) {
+		for line := range strings.Lines(read(t, ".github", "workflows", name)) {
+			line = strings.TrimSuffix(line, "\n")
+			if strings.Contains(line, "uses:") && !pinned.MatchString(line) && !own.MatchString(line) {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+	}
+}
+
+func TestNothingIsPermittedUnlessAJobAsksForIt(t *testing.T) {
+	for name, w := range workflows(t) {
+		if w.Permissions == nil || len(w.Permissions) != 0 {
+			t.Errorf("%s: permissions are %v, want {}", name, w.Permissions)
+		}
+		for job, j := range w.Jobs {
+			if len(j.Permissions) == 0 {
+				t.Errorf("%s: the job %s does not say what it needs", name, job)
+			}
+		}
+	}
+}
+
+func TestWhatRunsForAPullRequestOnlyReadsAndKnowsNoSecret(t *testing.T) {
+	for name, w := range workflows(t) {
+		if _, found := w.On["pull_request_target"]; found {
+			t.Errorf("%s: code of strangers would run with the rights of the repository", name)
+		}
+		if _, found := w.On["pull_request"]; !found {
+			continue
+		}
+		for job, j := range w.Jobs {
+			if len(j.Permissions) != 1 || j.Permissions["contents"] != "read" {
+				t.Errorf("%s: the job %s may %v", name, job, j.Permissions)
+			}
+		}
+		if text := read(t, ".github", "workflows", name); strings.Contains(text, "secrets.") || strings.Contains(text, "github.token") {
+			t.Errorf("%s: uses a secret", name)
+		}
+	}
+}
+
+func TestNoCheckoutLeavesTheTokenInTheTree(t *testing.T) {
+	for name, w := range workflows(t) {
+		for job, j := range w.Jobs {
+			for _, step := range j.Steps {
+				if strings.HasPrefix(step.Uses, "actions/checkout@") && step.With["persist-credentials"] != false {
+					t.Errorf("%s: the job %s", name, job)
+				}
+			}
+		}
+	}
+}
+
+func TestTheDockerfileBuildsAsTheMakefileDoes(t *testing.T) {
+	makefile, dockerfile := read(t, "Makefile"), read(t, "Dockerfile")
+	build := submatch(t, makefile, `(?m)^GO_BUILD := (.*)$`)
+	settings := submatch(t, makefile, `GOOS=linux GOARCH=\$\$platform (.*) \\\n`)
+	want := "RUN GOOS=$TARGETOS GOARCH=$TARGETARCH " + settings + " \\\n    " +
+		strings.Replace(build, "$(VERSION)'", "'\"$VERSION\"", 1) + " -o /manager ./cmd/manager\n"
+	if !strings.Contains(dockerfile, want) {
+		t.Errorf("the Dockerfile has no\n%s", want)
+	}
+	user := submatch(t, read(t, "hack", "image", "pack.go"), `nobody = "(.*)"`)
+	if got := submatch(t, dockerfile, `(?m)^USER (.*)$`); got != user {
+		t.Errorf("the Dockerfile has the user %s, make image %s", got, user)
+	}
+}
+
+func TestEverythingIsBuiltByOneGo(t *testing.T) {
+	version := submatch(t, read(t, "Dockerfile"), `golang:(\S+)`)
+	for name := range workflows(t) {
+		for _, found := range regexp.MustCompile(`go-version: (.*)`).FindAllStringSubmatch(read(t, ".github", "workflows", name), -1) {
+			if found[1] != version {
+				t.Errorf("%s has Go %s, the Dockerfile %s", name, found[1], version)
+			}
+		}
+	}
+}
+
+func TestDockerIsGivenEveryPackageOfTheOperator(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", "./cmd/manager")
+	cmd.Dir = root
+	output, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := strings.Fields(read(t, ".dockerignore"))
+	for folder := range strings.FieldsSeq(string(output)) {
+		path, err := filepath.Rel(top, folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _, _ := strings.Cut(filepath.ToSlash(path), "/")
+		if !slices.Contains(allowed, "!"+first) || !strings.Contains(read(t, "Dockerfile"), "\nCOPY "+first+" ./"+first+"\n") {
+			t.Errorf("%s is not copied", path)
+		}
+	}
+}
+
+func submatch(t *testing.T, text, pattern string) string {
+	t.Helper()
+	found := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if found == nil {
+		t.Fatalf("nothing matches %s", pattern)
+	}
+	return found[1]
+}
