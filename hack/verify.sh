@@ -14,6 +14,7 @@ generated=(
   config/rbac/role.yaml
   config/rbac/sessions_role.yaml
   docs/api.md
+  charts/reactor-operator/files
 )
 failed=0
 
