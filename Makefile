@@ -101,9 +101,9 @@ build: ## Build bin/manager and bin/reactor-emulator, static, with the version o
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: chart
-chart: ## Pack the Helm chart into bin/, with the version of git describe.
+chart: ## Pack the Helm chart into bin/, with the version of git describe. The same commit gives the same file.
 	$(HELM) lint --strict --quiet $(CHART)
-	$(HELM) package $(CHART) --version "$(CHART_VERSION)" --app-version "$(VERSION)" --destination bin
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(HELM) package $(CHART) --version "$(CHART_VERSION)" --app-version "$(VERSION)" --destination bin
 
 .PHONY: run
 run: ## Run the operator on this machine, against the cluster of your kubeconfig (ARGS adds flags).

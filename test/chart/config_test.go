@@ -33,7 +33,7 @@ var kustomizations = map[string]struct {
 func TestTheChartInstallsTheKindsOfConfig(t *testing.T) {
 	forEachKustomization(t, func(t *testing.T, chart, kustomization []*unstructured.Unstructured) {
 		t.Helper()
-		if diff := cmp.Diff(kinds(kustomization), kinds(chart)); diff != "" {
+		if diff := cmp.Diff(kindsOf(kustomization), kindsOf(chart)); diff != "" {
 			t.Errorf("the kinds differ (-config +chart):\n%s", diff)
 		}
 	})
@@ -109,8 +109,8 @@ func forEachKustomization(t *testing.T, compare func(t *testing.T, chart, kustom
 	}
 }
 
-// kinds returns the specs of the CustomResourceDefinitions.
-func kinds(objects []*unstructured.Unstructured) map[string]any {
+// kindsOf returns the specs of the CustomResourceDefinitions.
+func kindsOf(objects []*unstructured.Unstructured) map[string]any {
 	found := map[string]any{}
 	for _, object := range objects {
 		if object.GetKind() == "CustomResourceDefinition" {
