@@ -44,7 +44,7 @@ func TestRenderedTwiceAReleaseIsTheSame(t *testing.T) {
 func TestHelmLintFindsNothingInAnyRelease(t *testing.T) {
 	for name, namespace := range releases {
 		t.Run(name, func(t *testing.T) {
-			said := helm(t, "lint", "--strict", chart, "--namespace", namespace, "--values", filepath.Join("testdata", name+".values.yaml"))
+			said := mustHelm(t, "lint", "--strict", chart, "--namespace", namespace, "--values", filepath.Join("testdata", name+".values.yaml"))
 			if strings.Contains(said, "[WARNING]") || strings.Contains(said, "[ERROR]") {
 				t.Error(said)
 			}
@@ -68,7 +68,7 @@ func notes(t *testing.T, name string) string {
 	t.Helper()
 	args := append([]string{"install", "--dry-run=client", "--output=json"}, arguments(name)...)
 	release := struct{ Info struct{ Notes string } }{}
-	if err := json.Unmarshal([]byte(helm(t, args...)), &release); err != nil {
+	if err := json.Unmarshal([]byte(mustHelm(t, args...)), &release); err != nil {
 		t.Fatal(err)
 	}
 	return release.Info.Notes

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/reactor-operator/reactor-operator/test/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/helm"
 )
 
 const (
@@ -47,7 +48,7 @@ func TestMain(m *testing.M) {
 }
 
 func runWithControlPlane(m *testing.M) (code int, err error) {
-	if shared.helm, err = buildHelm(); err != nil {
+	if shared.helm, err = helm.Build(context.Background(), repository); err != nil {
 		return 1, err
 	}
 	// The kinds come with the chart, but for those of the Prometheus Operator.
@@ -57,19 +58,6 @@ func runWithControlPlane(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, shared.Stop()) }()
 	return m.Run(), nil
-}
-
-// buildHelm returns the path of Helm, which Go builds into its own cache when it is not there.
-func buildHelm() (string, error) {
-	command := exec.CommandContext(context.Background(), "go", "tool", "-modfile="+filepath.Join("tools", "helm", "go.mod"), "-n", "helm")
-	command.Dir = repository
-	command.Env = append(os.Environ(), "GOWORK=off")
-	command.Stderr = os.Stderr
-	path, err := command.Output()
-	if err != nil {
-		return "", fmt.Errorf("building Helm: %w", err)
-	}
-	return strings.TrimSpace(string(path)), nil
 }
 
 // run runs a program on the cluster of the tests, and returns what it printed and whether it succeeded.
@@ -88,7 +76,7 @@ func run(t *testing.T, stdin, program string, args ...string) (stdout, stderr st
 	return out.String(), errs.String(), err == nil
 }
 
-func helm(t *testing.T, args ...string) string {
+func mustHelm(t *testing.T, args ...string) string {
 	t.Helper()
 	stdout, stderr, ok := run(t, "", shared.helm, args...)
 	if !ok {

@@ -31,7 +31,7 @@ func arguments(name string) []string {
 // render returns what Helm would install, hooks and tests included.
 func render(t *testing.T, name string) string {
 	t.Helper()
-	return helm(t, append([]string{"template"}, arguments(name)...)...)
+	return mustHelm(t, append([]string{"template"}, arguments(name)...)...)
 }
 
 // decode reads the objects of a YAML stream.

@@ -143,6 +143,9 @@ before what commonLabels and commonAnnotations say.
   value: {{ append (compact (list .noProxy)) "$(KUBERNETES_SERVICE_HOST)" | join "," | quote }}
 {{- end }}
 {{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* Where the certificates are mounted from; nothing when there are none. */}}
