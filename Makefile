@@ -163,13 +163,14 @@ manifests: ## Generate the CRDs from api/, and the operator's rights from the ma
 # A packed chart holds its files itself, and follows no links.
 .PHONY: chart-files
 chart-files: ## Copy what config/ and the chart have in common into the chart.
-	rm -rf $(CHART)/files && mkdir -p $(CHART)/files/crds $(CHART)/files/rbac
+	rm -rf $(CHART)/files && mkdir -p $(CHART)/files/crds $(CHART)/files/rbac $(CHART)/files/prometheus
 	cp config/crd/bases/*.yaml $(CHART)/files/crds/
 	cp config/rbac/{role,sessions_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
 	cp config/rbac/reactor_operator_edit_role.yaml $(CHART)/files/rbac/edit_role.yaml
 	cp config/rbac/reactor_operator_view_role.yaml $(CHART)/files/rbac/view_role.yaml
 	cp config/components/restart/role.yaml $(CHART)/files/rbac/restart_role.yaml
 	cp config/components/prompt-delivery/role.yaml $(CHART)/files/rbac/prompt_delivery_role.yaml
+	cp config/prometheus/{rules.yaml,dashboard.json} $(CHART)/files/prometheus/
 
 .PHONY: chart-docs
 chart-docs: ## Generate the table of values in the chart's README from the comments in its values.yaml.

@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,6 +29,7 @@ var kustomizations = map[string]struct {
 	"cluster":              {},
 	"cluster-allowed":      {components: []string{"restart", "prompt-delivery"}},
 	"cluster-tokens-only":  {components: []string{"tokens-only"}},
+	"cluster-monitored":    {components: []string{"prometheus"}},
 	"namespaces":           {components: []string{"namespace-list"}, watched: []string{"studio", "media"}, parts: []string{".", "restart"}},
 	"own-namespace":        {components: []string{"namespaced"}},
 	"own-namespace-tokens": {components: []string{"tokens-only", "prompt-delivery", "namespaced"}},
@@ -71,6 +76,61 @@ func TestTheChartStartsTheOperatorAsConfigDoes(t *testing.T) {
 				t.Errorf("the pods differ (-config +chart):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestTheOperatorAndItsDrainUnderstandTheArgumentsOfEachRelease(t *testing.T) {
+	for name := range releases {
+		t.Run(name, func(t *testing.T) {
+			objects := decode(t, render(t, name))
+			for _, object := range objects {
+				switch object.GetKind() {
+				case "Deployment":
+					deployment := appsv1.Deployment{}
+					convert(t, object, &deployment)
+					settings(t, &deployment.Spec.Template.Spec)
+				case "Job":
+					job := batchv1.Job{}
+					convert(t, object, &job)
+					checkDrain(t, &job.Spec)
+				}
+			}
+		})
+	}
+}
+
+// checkDrain holds the arguments of the drain against its command, and its time against the Job's.
+func checkDrain(t *testing.T, job *batchv1.JobSpec) {
+	t.Helper()
+	args := arguments(&job.Template.Spec)
+	if args[0] != "drain" {
+		t.Fatalf("the Job runs %q", args)
+	}
+	var help bytes.Buffer
+	drain, err := config.ParseDrain(args[1:], &help)
+	if err != nil {
+		t.Fatal("the drain refuses its arguments:", err)
+	}
+	const rest = 30 * time.Second // in which it lets go of what has not ended
+	if deadline := time.Duration(*job.ActiveDeadlineSeconds) * time.Second; deadline < drain.Timeout+rest {
+		t.Errorf("the drain has %s and as much as %s after it, and the Job ends after %s", drain.Timeout, rest, deadline)
+	}
+}
+
+func TestTheChartBringsTheMonitoringOfConfig(t *testing.T) {
+	want := decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"prometheus"})))
+	got := decode(t, render(t, "cluster-monitored"))
+	// The chart tells its release from others.
+	selector := []string{"spec", "selector", "matchLabels", "app.kubernetes.io/instance"}
+	unstructured.RemoveNestedField(only(t, got, "ServiceMonitor", operatorName).Object, selector...)
+	for _, object := range []struct{ kind, name, part string }{
+		{"ServiceMonitor", operatorName, "spec"},
+		{"PrometheusRule", operatorName, "spec"},
+		{"ConfigMap", operatorName + "-dashboard", "data"},
+	} {
+		if diff := cmp.Diff(only(t, want, object.kind, object.name).Object[object.part], only(t, got, object.kind, object.name).Object[object.part]); diff != "" {
+			t.Errorf("the %s differs (-config +chart):\n%s", object.kind, diff)
+		}
 	}
 }
 
@@ -148,16 +208,21 @@ func rights(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
 // settings returns what the operator makes of its arguments.
 func settings(t *testing.T, pod *corev1.PodSpec) config.Config {
 	t.Helper()
-	args := make([]string, 0, len(pod.Containers[0].Args))
-	for _, arg := range pod.Containers[0].Args {
-		args = append(args, strings.ReplaceAll(arg, "$(POD_NAMESPACE)", "studio"))
-	}
 	var help bytes.Buffer
-	parsed, err := config.Parse(args, &help)
+	parsed, err := config.Parse(arguments(pod), &help)
 	if err != nil {
 		t.Fatal("the operator refuses its arguments:", err)
 	}
 	return parsed
+}
+
+// arguments returns those of a pod's container, as kubelet writes them in the namespace studio.
+func arguments(pod *corev1.PodSpec) []string {
+	args := slices.Clone(pod.Containers[0].Args)
+	for i, arg := range args {
+		args[i] = strings.ReplaceAll(arg, "$(POD_NAMESPACE)", "studio")
+	}
+	return args
 }
 
 // overlay writes a kustomization, as a user would, that puts config/default with these components into a namespace.

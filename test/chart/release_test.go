@@ -17,21 +17,23 @@ var releases = map[string]string{ // to the namespace
 	"cluster":              systemNamespace,
 	"cluster-allowed":      systemNamespace,
 	"cluster-tokens-only":  systemNamespace,
+	"cluster-monitored":    systemNamespace,
 	"namespaces":           systemNamespace,
 	"own-namespace":        "studio",
 	"own-namespace-tokens": "studio",
 	"everything":           systemNamespace,
+	"least":                systemNamespace,
 }
 
-// arguments are what Helm is told about a release.
-func arguments(name string) []string {
+// told is what Helm is told about a release.
+func told(name string) []string {
 	return []string{operatorName, chart, "--namespace", releases[name], "--values", filepath.Join("testdata", name+".values.yaml")}
 }
 
 // render returns what Helm would install, hooks and tests included.
 func render(t *testing.T, name string) string {
 	t.Helper()
-	return mustHelm(t, append([]string{"template"}, arguments(name)...)...)
+	return mustHelm(t, append([]string{"template"}, told(name)...)...)
 }
 
 // decode reads the objects of a YAML stream.
