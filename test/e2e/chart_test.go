@@ -11,8 +11,10 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
@@ -43,9 +45,9 @@ func (w *world) helm(args ...string) string {
 	return string(output)
 }
 
-// install installs the chart, and waits until the operator is ready. There is no service network here, so the operator is told where
-// the Kubernetes API is.
-func (w *world) install() {
+// install packs the chart and installs it, and waits until the operator is ready. There is no service network here, so the operator is
+// told where the Kubernetes API is. It returns the packed chart.
+func (w *world) install() string {
 	w.t.Helper()
 	api, err := url.Parse(cluster.ControlPlane.Config.Host)
 	if err != nil {
@@ -66,13 +68,38 @@ func (w *world) install() {
 	if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	w.helm("install", operatorName, chart, "--values", file, "--wait", "--timeout=3m")
+	folder := w.t.TempDir()
+	w.helm("package", chart, "--version=1.2.3", "--destination", folder)
+	packed := filepath.Join(folder, operatorName+"-1.2.3.tgz")
+	w.helm("install", operatorName, packed, "--values", file, "--wait", "--timeout=3m")
+	return packed
 }
 
-func TestAReleaseOfTheChartRunsIsTestedAndEndsItsSessionsWhenItIsUninstalled(t *testing.T) {
+// leader waits until one pod of the operator is left, and leads, and returns its name.
+func (w *world) leader() string {
+	w.t.Helper()
+	name := ""
+	w.eventually("one pod of the operator that leads", func() error {
+		pods, lease := &corev1.PodList{}, &coordinationv1.Lease{}
+		if err := cluster.kube.List(w.t.Context(), pods, client.InNamespace(w.namespace), client.MatchingLabels{"app.kubernetes.io/component": "manager"}); err != nil {
+			return err
+		}
+		if err := w.get("reactor-operator.reactor.inc", lease); err != nil {
+			return err
+		}
+		if len(pods.Items) != 1 || lease.Spec.HolderIdentity == nil || !strings.HasPrefix(*lease.Spec.HolderIdentity, pods.Items[0].Name+"_") {
+			return fmt.Errorf("there are %d pods, and the lease is %+v", len(pods.Items), lease.Spec)
+		}
+		name = pods.Items[0].Name
+		return nil
+	})
+	return name
+}
+
+func TestAReleaseOfTheChartIsTestedUpgradedRolledBackAndUninstalledWithASessionRunning(t *testing.T) {
 	t.Parallel()
 	w := newReleaseWorld(t)
-	w.install()
+	packed := w.install()
 
 	w.helm("test", operatorName, "--timeout=3m")
 	if w.reactor.Ledger().Mints() == 0 {
@@ -84,6 +111,18 @@ func TestAReleaseOfTheChartRunsIsTestedAndEndsItsSessionsWhenItIsUninstalled(t *
 	w.session("night", nil)
 	w.waitForSession("night", v1alpha1.ReasonRunning)
 	w.eventually("the Reactor session", w.open(1))
+
+	mints, before := w.reactor.Ledger().Mints(), w.leader()
+	w.helm("upgrade", operatorName, packed, "--reuse-values", "--set", "concurrency=4", "--wait", "--timeout=3m")
+	upgraded := w.leader()
+	w.helm("rollback", operatorName, "1", "--wait", "--timeout=3m")
+	if rolledBack := w.leader(); upgraded == before || rolledBack == upgraded {
+		t.Errorf("the operator was in pod %s, after the upgrade in %s, after the rollback in %s", before, upgraded, rolledBack)
+	}
+	if got := w.reactor.Ledger(); got.Mints() != mints || len(got.Sessions) != 1 || len(got.Open()) != 1 {
+		t.Errorf("after an upgrade and a rollback, %d tokens are minted instead of %d, and of %d Reactor sessions %d are open",
+			got.Mints(), mints, len(got.Sessions), len(got.Open()))
+	}
 
 	w.helm("uninstall", operatorName, "--wait", "--timeout=3m")
 	w.wantEnd(w.waitForSession("night", v1alpha1.ReasonSuspended), v1alpha1.ClassStopped, "Suspended", v1alpha1.CleanupAlreadyOver)
