@@ -11,19 +11,22 @@ export GOWORK := off
 
 # The modules of the tree: those with code, and one that is only a list of versions.
 CODE_MODULES := . test/cluster hack/image
-MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd test/prometheus tools
+MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd test/prometheus tools tools/helm
 
 TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
 CRD_REF_DOCS   := $(TOOL) crd-ref-docs
 # golangci-lint with kube-api-linter inside.
 GOLANGCI_LINT  := $(TOOL) golangci-lint-kube-api-linter
+# In a module of its own: its dependencies are many, and some of them other versions.
+HELM           := go tool -modfile=$(CURDIR)/tools/helm/go.mod helm
 
 # Prints the folder of a Kubernetes control plane's binaries, and builds them before if need be.
 CLUSTER_BINARIES := go run -C test/cluster ./build
 # The same for a node's binaries.
 NODE_BINARIES    := go run -C test/cluster ./build node
 
+CHART   := charts/reactor-operator
 KUBECTL ?= kubectl
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 # What programs are built with, so that the same source gives the same program in any folder; the Dockerfile has the same.
@@ -36,6 +39,8 @@ PLATFORMS ?= amd64 arm64
 # The commit, and its time, which is that of everything in the image.
 REVISION          ?= $(shell git rev-parse HEAD 2>/dev/null)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+# Helm wants a semantic version. What is not tagged comes before all versions.
+CHART_VERSION ?= $(shell [[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+ ]] && echo "$(VERSION:v%=%)" || echo "0.0.0-git-$(VERSION)")
 # For make test, make unit and make e2e, such as ARGS='-run Renewal -v', and for make run.
 ARGS    ?=
 # Set it, and make e2e is content with a machine that cannot run a node.
@@ -110,6 +115,11 @@ sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 
 build: ## Build bin/manager and bin/reactor-emulator, static, with the version of git describe.
 	$(GO_BUILD) -o bin/ ./cmd/...
 
+.PHONY: chart
+chart: ## Pack the Helm chart into bin/, with the version of git describe. The same commit gives the same file.
+	$(HELM) lint --strict --quiet $(CHART)
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(HELM) package $(CHART) --version "$(CHART_VERSION)" --app-version "$(VERSION)" --destination bin
+
 .PHONY: run
 run: ## Run the operator on this machine, against the cluster of your kubeconfig (ARGS adds flags).
 	go run ./cmd/manager --log-format=text --metrics-auth=false $(ARGS)
@@ -163,6 +173,23 @@ manifests: ## Generate the CRDs from api/, and the operator's rights from the ma
 	go run ./hack/trim-crd config/crd/bases/*.yaml
 	$(CONTROLLER_GEN) rbac:roleName=reactor-operator paths=./internal/controller/reactortoken output:rbac:dir=config/rbac
 	$(CONTROLLER_GEN) rbac:roleName=reactor-operator-sessions,fileName=sessions_role.yaml paths=./internal/controller/reactorsession output:rbac:dir=config/rbac
+	@$(MAKE) chart-files
+
+# A packed chart holds its files itself, and follows no links.
+.PHONY: chart-files
+chart-files: ## Copy what config/ and the chart have in common into the chart.
+	rm -rf $(CHART)/files && mkdir -p $(CHART)/files/crds $(CHART)/files/rbac $(CHART)/files/prometheus
+	cp config/crd/bases/*.yaml $(CHART)/files/crds/
+	cp config/rbac/{role,sessions_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
+	cp config/rbac/reactor_operator_edit_role.yaml $(CHART)/files/rbac/edit_role.yaml
+	cp config/rbac/reactor_operator_view_role.yaml $(CHART)/files/rbac/view_role.yaml
+	cp config/components/restart/role.yaml $(CHART)/files/rbac/restart_role.yaml
+	cp config/components/prompt-delivery/role.yaml $(CHART)/files/rbac/prompt_delivery_role.yaml
+	cp config/prometheus/{rules.yaml,dashboard.json} $(CHART)/files/prometheus/
+
+.PHONY: chart-docs
+chart-docs: ## Generate the table of values in the chart's README from the comments in its values.yaml.
+	go run ./hack/chart-docs $(CHART)
 
 .PHONY: api-docs
 api-docs: ## Generate docs/api.md from the comments in api/.

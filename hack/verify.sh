@@ -14,6 +14,11 @@ generated=(
   config/rbac/role.yaml
   config/rbac/sessions_role.yaml
   docs/api.md
+  charts/reactor-operator/files
+)
+# Of these, a part is generated.
+mixed=(
+  charts/reactor-operator/README.md
 )
 failed=0
 
@@ -32,17 +37,17 @@ copy_to() {
 
 echo 'verify: what is generated is in the tree'
 copy_to "$work/source"
-copy_to "$work/tree" "${generated[@]}"
+copy_to "$work/tree" "${generated[@]}" "${mixed[@]}"
 mkdir "$work/generated"
 (
   cd "$work/source"
   rm -rf "${generated[@]}"
   mkdir -p config/crd/bases
-  make generate manifests api-docs >/dev/null
-  tar -c "${generated[@]}" | tar -x -C "$work/generated"
+  make generate manifests api-docs chart-docs >/dev/null
+  tar -c "${generated[@]}" "${mixed[@]}" | tar -x -C "$work/generated"
 )
 if ! (cd "$work" && git --no-pager diff --no-index tree generated); then
-  echo 'verify: this is the difference between the tree and what is generated from it: run make generate manifests api-docs,' >&2
+  echo 'verify: this is the difference between the tree and what is generated from it: run make generate manifests api-docs chart-docs,' >&2
   echo '        delete what is not generated any more, and commit' >&2
   failed=1
 fi

@@ -26,13 +26,17 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/test/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/helm"
 	"github.com/reactor-operator/reactor-operator/test/node"
 )
 
 const (
 	repository = "../.."
 	module     = "github.com/reactor-operator/reactor-operator"
+	chart      = repository + "/charts/reactor-operator"
 
+	// managerImage runs the operator.
+	managerImage = "localhost/reactor-operator:test"
 	// probeImage runs the program in probe/.
 	probeImage = "localhost/probe:test"
 	// workerImage runs examples/session-worker.
@@ -51,6 +55,7 @@ var cluster struct {
 	kube      client.WithWatch     // may do everything, and reads from no cache
 	clientset kubernetes.Interface // for logs
 	manager   string               // the operator's program
+	helm      string               // Helm's
 	folder    string               // for what tests write
 	account   string               // kubeconfig of the operator's service account
 }
@@ -125,7 +130,13 @@ func build(ctx context.Context) error {
 	if output, err := exec.Command("go", "build", "-o", cluster.manager, module+"/cmd/manager").CombinedOutput(); err != nil {
 		return fmt.Errorf("build the operator: %w\n%s", err, output)
 	}
-	for image, program := range map[string]string{probeImage: "test/e2e/probe", workerImage: "examples/session-worker"} {
+	var err error
+	if cluster.helm, err = helm.Build(ctx, repository); err != nil {
+		return err
+	}
+	for image, program := range map[string]string{
+		managerImage: "cmd/manager", probeImage: "test/e2e/probe", workerImage: "examples/session-worker",
+	} {
 		archive := filepath.Join(cluster.folder, filepath.Base(program)+".tar")
 		if err := errors.Join(node.BuildImage(ctx, image, module+"/"+program, archive), cluster.Import(ctx, archive)); err != nil {
 			return err

@@ -1,0 +1,189 @@
+{{/* The names of objects: the release's, with the chart's name in it. */}}
+{{- define "reactor-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "reactor-operator.fullname" -}}
+{{- $name := include "reactor-operator.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "reactor-operator.serviceAccountName" -}}
+{{- default (include "reactor-operator.fullname" .) .Values.serviceAccount.name }}
+{{- end }}
+
+{{- define "reactor-operator.image" -}}
+{{- $repository := printf "%s/%s" .Values.image.registry .Values.image.repository }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" $repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* What tells the pods of this release from those of others. */}}
+{{- define "reactor-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "reactor-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/*
+The metadata of an object: dict "root" $ "name" … and, if need be, "namespace", "labels" and "annotations". What the chart says comes
+before what commonLabels and commonAnnotations say.
+*/}}
+{{- define "reactor-operator.metadata" -}}
+{{- $labels := merge
+      (include "reactor-operator.selectorLabels" .root | fromYaml)
+      (dict
+        "app.kubernetes.io/version" (.root.Chart.AppVersion | replace "+" "_" | trunc 63)
+        "app.kubernetes.io/managed-by" .root.Release.Service
+        "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-"))
+      (.labels | default dict)
+      .root.Values.commonLabels }}
+{{- $metadata := dict "name" .name "labels" $labels }}
+{{- with .namespace }}
+{{- $_ := set $metadata "namespace" . }}
+{{- end }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- $_ := set $metadata "annotations" . }}
+{{- end }}
+{{- toYaml $metadata }}
+{{- end }}
+
+{{/* The labels of a pod: dict "root" $ "component" … "labels" …. */}}
+{{- define "reactor-operator.podLabels" -}}
+{{- toYaml (merge
+      (include "reactor-operator.selectorLabels" .root | fromYaml)
+      (dict "app.kubernetes.io/component" .component)
+      (.labels | default dict)
+      .root.Values.commonLabels) }}
+{{- end }}
+
+{{/* Whether who scrapes is asked for: a word, or nothing. */}}
+{{- define "reactor-operator.metricsAuth" -}}
+{{- if .Values.metrics.enabled }}
+{{- if kindIs "bool" .Values.metrics.auth }}{{ if .Values.metrics.auth }}yes{{ end }}
+{{- else if eq .Values.scope "Cluster" }}yes
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What the operator may do with the objects of users: the role's file, and how its name ends. */}}
+{{- define "reactor-operator.rights" -}}
+{{- if .Values.controllers.tokens }}
+- {file: role.yaml, suffix: ""}
+{{- end }}
+{{- if .Values.controllers.sessions }}
+- {file: sessions_role.yaml, suffix: -sessions}
+{{- end }}
+{{- if .Values.allowRestart }}
+- {file: restart_role.yaml, suffix: -restart}
+{{- end }}
+{{- if .Values.allowPromptDelivery }}
+- {file: prompt_delivery_role.yaml, suffix: -prompt-delivery}
+{{- end }}
+{{- end }}
+
+{{/* The namespaces that are watched, as a list; [""] for the whole cluster. */}}
+{{- define "reactor-operator.watchedNamespaces" -}}
+{{- if eq .Values.scope "Cluster" }}{{ toJson (list "") }}
+{{- else if eq .Values.scope "Namespaces" }}{{ toJson .Values.namespaces }}
+{{- else }}{{ toJson (list .Release.Namespace) }}
+{{- end }}
+{{- end }}
+
+{{/* The argument that names them; none for the whole cluster. */}}
+{{- define "reactor-operator.namespacesArg" -}}
+{{- if eq .Values.scope "Namespaces" -}}
+- --namespaces={{ join "," .Values.namespaces }}
+{{- else if eq .Values.scope "OwnNamespace" -}}
+- --namespaces=$(POD_NAMESPACE)
+{{- end }}
+{{- end }}
+
+{{/* The arguments that the operator and its drain share: where Reactor is, which namespaces, and how to log. */}}
+{{- define "reactor-operator.sharedArgs" -}}
+{{- with include "reactor-operator.namespacesArg" . -}}
+{{ . }}
+{{ end -}}
+- --api-url={{ .Values.reactor.apiURL }}
+{{- if or .Values.reactor.caBundle.configMap.name .Values.reactor.caBundle.secret.name }}
+- --ca-bundle=/etc/reactor-operator/ca/ca.crt
+{{- end }}
+- --log-level={{ .Values.logging.level }}
+- --log-format={{ .Values.logging.format }}
+{{- end }}
+
+{{/* The environment of both; nothing when there is none. */}}
+{{- define "reactor-operator.env" -}}
+{{- if eq .Values.scope "OwnNamespace" -}}
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- end }}
+{{- with .Values.proxy }}
+{{- with .httpProxy }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with .httpsProxy }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- if or .httpProxy .httpsProxy }}
+# The Kubernetes API is reached directly: kubelet puts its address in the place of the variable.
+- name: NO_PROXY
+  value: {{ append (compact (list .noProxy)) "$(KUBERNETES_SERVICE_HOST)" | join "," | quote }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Where the certificates are mounted from; nothing when there are none. */}}
+{{- define "reactor-operator.volumes" -}}
+{{- with .Values.reactor.caBundle }}
+{{- if .configMap.name -}}
+- name: ca-bundle
+  configMap:
+    name: {{ .configMap.name }}
+    items:
+    - {key: {{ .configMap.key | quote }}, path: ca.crt}
+{{- else if .secret.name -}}
+- name: ca-bundle
+  secret:
+    secretName: {{ .secret.name }}
+    items:
+    - {key: {{ .secret.key | quote }}, path: ca.crt}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "reactor-operator.podSecurityContext" -}}
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "reactor-operator.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop:
+  - ALL
+{{- end }}
+
+{{/* The port of a URL. */}}
+{{- define "reactor-operator.port" -}}
+{{- $url := urlParse . }}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
+{{- default (ternary "80" "443" (eq $url.scheme "http")) $port }}
+{{- end }}

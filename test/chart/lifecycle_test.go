@@ -1,0 +1,101 @@
+package chart
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	kinds        = "customresourcedefinitions.apiextensions.k8s.io"
+	tokensKind   = "reactortokens.reactor.inc"
+	sessionsKind = "reactorsessions.reactor.inc"
+)
+
+// There is no node here: what needs a pod is left out (--no-hooks) but where it is the question.
+func TestTheKindsAreUpgradedWithTheChartAndOutliveIt(t *testing.T) {
+	const namespace = "lifecycle"
+	withoutKinds(t)
+	ensureNamespace(t, namespace)
+
+	mustHelm(t, "install", operatorName, olderChart(t), "--namespace", namespace)
+	if got := shortNames(t); got != "former" {
+		t.Fatalf("after the installation of the older chart, the short name of the kind is %q", got)
+	}
+	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace)
+	if got := shortNames(t); got != "rtok" {
+		t.Errorf("after the upgrade, the short name of the kind is %q, so the kind is the old one", got)
+	}
+	mustHelm(t, "rollback", operatorName, "1", "--namespace", namespace)
+	if got := shortNames(t); got != "former" {
+		t.Errorf("after the rollback, the short name of the kind is %q, so the kind is the new one", got)
+	}
+
+	kubectl(t, tokenOf(namespace), "apply", "--server-side", "--filename=-")
+	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
+	kubectl(t, "", "get", kinds, tokensKind, sessionsKind)
+	kubectl(t, "", "get", "reactortoken", "web", "--namespace", namespace)
+	if left := kubectl(t, "", "get", "all,serviceaccounts,roles,rolebindings", "--namespace", namespace, "--selector=app.kubernetes.io/name=reactor-operator", "--output=name", "--ignore-not-found"); left != "" {
+		t.Errorf("the uninstallation leaves %s", left)
+	}
+
+	mustHelm(t, "install", operatorName, chart, "--namespace", namespace)
+	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace, "--set", "controllers.sessions=false")
+	kubectl(t, "", "get", kinds, sessionsKind)
+	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace, "--set", "crds.keep=false")
+	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
+	kubectl(t, "", "wait", "--for=delete", kinds, tokensKind, sessionsKind)
+}
+
+// What is said in README.md of a drain that cannot run.
+func TestAfterADrainThatCannotRunNothingIsDeletedAndTheReleaseCanBeKeptOrUninstalled(t *testing.T) {
+	const namespace = "undrained"
+	withoutKinds(t)
+	ensureNamespace(t, namespace)
+	mustHelm(t, "install", operatorName, chart, "--namespace", namespace)
+	_, stderr, ok := run(t, "", shared.helm, "uninstall", operatorName, "--namespace", namespace, "--timeout=1s")
+	if ok || !strings.Contains(stderr, operatorName+"-drain not ready") {
+		t.Fatalf("nothing can run the drain, and Helm says: %s", stderr)
+	}
+	kubectl(t, "", "get", "deployment", operatorName, "--namespace", namespace)
+	mustHelm(t, "rollback", operatorName, "1", "--namespace", namespace)
+	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace)
+	kubectl(t, "", "get", "deployment", operatorName, "--namespace", namespace)
+	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
+}
+
+// withoutKinds removes what another test has left, which Helm would not take over.
+func withoutKinds(t *testing.T) {
+	t.Helper()
+	kubectl(t, "", "delete", kinds, tokensKind, sessionsKind, "--ignore-not-found")
+}
+
+// olderChart returns a chart whose kind of tokens has another short name.
+func olderChart(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.CopyFS(folder, os.DirFS(chart)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, "files", "crds", "reactor.inc_reactortokens.yaml")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := strings.Replace(string(content), "- rtok\n", "- former\n", 1)
+	if err := os.WriteFile(path, []byte(older), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+func shortNames(t *testing.T) string {
+	t.Helper()
+	return kubectl(t, "", "get", kinds, tokensKind, "--output=jsonpath={.spec.names.shortNames[*]}")
+}
+
+func tokenOf(namespace string) string {
+	return `{"apiVersion": "reactor.inc/v1alpha1", "kind": "ReactorToken", "metadata": {"name": "web", "namespace": "` + namespace + `"},
+		"spec": {"apiKeySecretRef": {"name": "reactor-api-key"}}}`
+}

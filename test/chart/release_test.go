@@ -1,0 +1,96 @@
+package chart
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+)
+
+// releases are those that are rendered: values in testdata/<name>.values.yaml, the result in testdata/<name>.golden.yaml.
+var releases = map[string]string{ // to the namespace
+	"cluster":              systemNamespace,
+	"cluster-allowed":      systemNamespace,
+	"cluster-tokens-only":  systemNamespace,
+	"cluster-monitored":    systemNamespace,
+	"namespaces":           systemNamespace,
+	"own-namespace":        "studio",
+	"own-namespace-tokens": "studio",
+	"everything":           systemNamespace,
+	"least":                systemNamespace,
+}
+
+// told is what Helm is told about a release.
+func told(name string) []string {
+	return []string{operatorName, chart, "--namespace", releases[name], "--values", filepath.Join("testdata", name+".values.yaml")}
+}
+
+// render returns what Helm would install, hooks and tests included.
+func render(t *testing.T, name string) string {
+	t.Helper()
+	return mustHelm(t, append([]string{"template"}, told(name)...)...)
+}
+
+// decode reads the objects of a YAML stream.
+func decode(t *testing.T, stream string) []*unstructured.Unstructured {
+	t.Helper()
+	var objects []*unstructured.Unstructured
+	for _, document := range split(stream) {
+		object := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(document), object); err != nil {
+			t.Fatalf("decode: %v\n%s", err, document)
+		}
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+	return objects
+}
+
+func split(stream string) []string {
+	return strings.Split("\n"+stream, "\n---\n")
+}
+
+// installed leaves hooks and tests out.
+func installed(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+	return slices.DeleteFunc(slices.Clone(objects), func(object *unstructured.Unstructured) bool {
+		return object.GetAnnotations()["helm.sh/hook"] != ""
+	})
+}
+
+func only(t *testing.T, objects []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
+	t.Helper()
+	var found []*unstructured.Unstructured
+	for _, object := range objects {
+		if object.GetKind() == kind && object.GetName() == name {
+			found = append(found, object)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("there must be one %s %s, and there are %d", kind, name, len(found))
+	}
+	return found[0]
+}
+
+func convert(t *testing.T, object *unstructured.Unstructured, into any) {
+	t.Helper()
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, into); err != nil {
+		t.Fatalf("%s %s: %v", object.GetKind(), object.GetName(), err)
+	}
+}
+
+// operator returns the Deployment of the operator.
+func operator(t *testing.T, objects []*unstructured.Unstructured) *appsv1.Deployment {
+	t.Helper()
+	deployment := &appsv1.Deployment{}
+	convert(t, only(t, objects, "Deployment", operatorName), deployment)
+	if count := len(deployment.Spec.Template.Spec.Containers); count != 1 {
+		t.Fatalf("the operator must have one container, and has %d", count)
+	}
+	return deployment
+}

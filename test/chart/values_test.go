@@ -1,0 +1,143 @@
+package chart
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+func TestAWrongValueIsRefusedAndTheMessageSaysWhy(t *testing.T) {
+	tests := map[string]struct {
+		set  []string
+		want string // in the message
+	}{
+		"a value that there is not": {
+			[]string{"replicaz=2"}, "additional properties 'replicaz' not allowed"},
+		"a value that there is not, in a group": {
+			[]string{"image.tagg=1"}, "at '/image': additional properties 'tagg' not allowed"},
+		"a number that is a word": {
+			[]string{"replicas=two"}, "at '/replicas': got string, want integer"},
+		"a number below the least": {
+			[]string{"replicas=-1"}, "at '/replicas': minimum: got -1, want 0"},
+		"a switch that is a word": {
+			[]string{"metrics.auth=maybe"}, "at '/metrics/auth': got string, want null or boolean"},
+		"a scope that there is not": {
+			[]string{"scope=cluster"}, "at '/scope': value must be one of 'Cluster', 'Namespaces', 'OwnNamespace'"},
+		"a namespace that cannot be": {
+			[]string{"scope=Namespaces", "namespaces={Studio}"}, "at '/namespaces/0': 'Studio' does not match pattern"},
+		"a namespace twice": {
+			[]string{"scope=Namespaces", "namespaces={studio,studio}"}, "at '/namespaces': items at 0 and 1 are equal"},
+		"an address of the API without a scheme": {
+			[]string{"reactor.apiURL=api.reactor.inc"}, "at '/reactor/apiURL': 'api.reactor.inc' does not match pattern"},
+		"an address of the API with a password": {
+			[]string{"reactor.apiURL=https://user:password@api.reactor.inc"}, "at '/reactor/apiURL'"},
+		"a rate of nothing": {
+			[]string{"reactor.mintQPS=0"}, "at '/reactor/mintQPS': exclusiveMinimum: got 0, want 0"},
+		"a digest that is none": {
+			[]string{"image.digest=latest"}, "at '/image/digest': 'latest' does not match pattern"},
+		"a level of the log that there is not": {
+			[]string{"logging.level=trace"}, "at '/logging/level': value must be one of 'debug', 'info', 'warn', 'error'"},
+		"a list of namespaces that is empty": {
+			[]string{"scope=Namespaces"}, "scope is Namespaces, and namespaces is empty: name the namespaces to watch"},
+		"a list of namespaces for the whole cluster": {
+			[]string{"namespaces={studio}"}, "namespaces has a meaning with scope Namespaces only, and scope is Cluster: leave one of them out"},
+		"a list of namespaces for one's own": {
+			[]string{"scope=OwnNamespace", "namespaces={studio}"}, "and scope is OwnNamespace"},
+		"nothing to run": {
+			[]string{"controllers.tokens=false", "controllers.sessions=false"}, "leave one of them on, or there is nothing to run"},
+		"restarts without tokens": {
+			[]string{"controllers.tokens=false", "allowRestart=true"}, "allowRestart and allowPromptDelivery are about ReactorTokens"},
+		"prompt delivery without tokens": {
+			[]string{"controllers.tokens=false", "allowPromptDelivery=true"}, "allowRestart and allowPromptDelivery are about ReactorTokens"},
+		"certificates from two places": {
+			[]string{"reactor.caBundle.configMap.name=a", "reactor.caBundle.secret.name=b"}, "reactor.caBundle names a ConfigMap and a Secret: name one of them"},
+		"a service account without a name": {
+			[]string{"serviceAccount.create=false"}, "name the service account to use in serviceAccount.name"},
+		"a ServiceMonitor of nothing": {
+			[]string{"metrics.enabled=false", "serviceMonitor.enabled=true"}, "serviceMonitor.enabled needs metrics.enabled"},
+		"one port for two servers": {
+			[]string{"metrics.port=8081"}, "metrics.port is 8081, which serves the probes: take another"},
+		"exceptions of no proxy": {
+			[]string{"proxy.noProxy=.example.com"}, "proxy.noProxy has no meaning without proxy.httpProxy or proxy.httpsProxy"},
+		"a test without tokens": {
+			[]string{"controllers.tokens=false", "tests.apiKeySecretRef.name=key"}, "helm test mints through a ReactorToken, and controllers.tokens is false"},
+		"a test where nothing is watched": {
+			[]string{"scope=OwnNamespace", "tests.apiKeySecretRef.name=key", "tests.namespace=media"}, "tests.namespace is media, which the operator does not watch"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			args := []string{"template", operatorName, chart, "--namespace", systemNamespace}
+			for _, value := range test.set {
+				args = append(args, "--set", value)
+			}
+			_, stderr, ok := run(t, "", shared.helm, args...)
+			if ok {
+				t.Fatal("it is taken")
+			}
+			if !strings.Contains(stderr, test.want) {
+				t.Errorf("the message is\n%s\nand should say %q", stderr, test.want)
+			}
+		})
+	}
+}
+
+func TestTheSchemaKnowsEachValueAndNoOther(t *testing.T) {
+	values, schema := map[string]any{}, map[string]any{}
+	content, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.UnmarshalStrict(content, &values); err != nil {
+		t.Fatal(err)
+	}
+	content, err = os.ReadFile(filepath.Join(chart, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(content, &schema); err != nil {
+		t.Fatal(err)
+	}
+	known := described(t, "", schema)
+	known = slices.DeleteFunc(known, func(path string) bool { return path == ".global" }) // Helm's
+	if diff := cmp.Diff(given("", values, known), known); diff != "" {
+		t.Errorf("values.yaml and values.schema.json differ (-values +schema):\n%s", diff)
+	}
+}
+
+// described returns the paths of all that a schema describes, but for what Kubernetes describes, and sees to it that nothing else is taken.
+func described(t *testing.T, at string, schema map[string]any) []string {
+	t.Helper()
+	properties, isOurs := schema["properties"].(map[string]any)
+	if !isOurs {
+		return []string{at}
+	}
+	if schema["additionalProperties"] != false {
+		t.Errorf("%q takes values that the chart does not know", at)
+	}
+	var paths []string
+	for name, property := range properties {
+		paths = append(paths, described(t, at+"."+name, property.(map[string]any))...)
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+// given returns the paths of all values. Below a known path, what is given is Kubernetes' concern.
+func given(at string, value any, known []string) []string {
+	group, isGroup := value.(map[string]any)
+	if !isGroup || slices.Contains(known, at) {
+		return []string{at}
+	}
+	var paths []string
+	for name, inside := range group {
+		paths = append(paths, given(at+"."+name, inside, known)...)
+	}
+	slices.Sort(paths)
+	return paths
+}

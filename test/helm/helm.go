@@ -1,0 +1,25 @@
+// Package helm finds Helm for tests.
+package helm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Build returns the path of the Helm that tools/helm names, which Go builds into its own cache when it is not there. It takes the root
+// of the repository.
+func Build(ctx context.Context, repository string) (string, error) {
+	command := exec.CommandContext(ctx, "go", "tool", "-modfile="+filepath.Join("tools", "helm", "go.mod"), "-n", "helm")
+	command.Dir = repository
+	command.Env = append(os.Environ(), "GOWORK=off")
+	command.Stderr = os.Stderr
+	path, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("building Helm: %w", err)
+	}
+	return strings.TrimSpace(string(path)), nil
+}
