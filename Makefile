@@ -18,8 +18,8 @@ CONTROLLER_GEN := $(TOOL) controller-gen
 CRD_REF_DOCS   := $(TOOL) crd-ref-docs
 # golangci-lint with kube-api-linter inside.
 GOLANGCI_LINT  := $(TOOL) golangci-lint-kube-api-linter
-# In a module of its own: its dependencies are many, and some of them other versions.
-HELM           := go tool -modfile=$(CURDIR)/tools/helm/go.mod helm
+# In a module of its own: its dependencies are many, and some of them other versions. Built as test/helm builds it.
+HELM           := CGO_ENABLED=0 GOFLAGS=-trimpath go tool -modfile=$(CURDIR)/tools/helm/go.mod helm
 
 # Prints the folder of a Kubernetes control plane's binaries, and builds them before if need be.
 CLUSTER_BINARIES := go run -C test/cluster ./build

@@ -61,7 +61,7 @@ func TestTheChartStartsTheOperatorAsConfigDoes(t *testing.T) {
 	for name, kustomization := range kustomizations {
 		t.Run(name, func(t *testing.T) {
 			chartPod := operator(t, decode(t, render(t, name))).Spec.Template.Spec
-			configPod := operator(t, decode(t, kubectl(t, "", "kustomize", overlay(t, releases[name], kustomization.components)))).Spec.Template.Spec
+			configPod := operator(t, decode(t, kustomize(t, name))).Spec.Template.Spec
 			want, got := settings(t, &configPod), settings(t, &chartPod)
 			if len(kustomization.watched) > 0 { // the user of config/ adds these arguments
 				want.Namespaces, want.AllowRestart = kustomization.watched, true
@@ -118,8 +118,7 @@ func checkDrain(t *testing.T, job *batchv1.JobSpec) {
 }
 
 func TestTheChartBringsTheMonitoringOfConfig(t *testing.T) {
-	want := decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"prometheus"})))
-	got := decode(t, render(t, "cluster-monitored"))
+	want, got := decode(t, kustomize(t, "cluster-monitored")), decode(t, render(t, "cluster-monitored"))
 	// The chart tells its release from others.
 	selector := []string{"spec", "selector", "matchLabels", "app.kubernetes.io/instance"}
 	unstructured.RemoveNestedField(only(t, got, "ServiceMonitor", operatorName).Object, selector...)
@@ -156,17 +155,32 @@ func TestNoClusterRoleOfANamespacedReleaseMentionsSecrets(t *testing.T) {
 	}
 }
 
+// forEachKustomization compares what the chart installs with what config/ does.
 func forEachKustomization(t *testing.T, compare func(t *testing.T, chart, kustomization []*unstructured.Unstructured)) {
 	t.Helper()
-	for name, kustomization := range kustomizations {
+	for name := range kustomizations {
 		t.Run(name, func(t *testing.T) {
-			built := decode(t, kubectl(t, "", "kustomize", overlay(t, releases[name], kustomization.components)))
-			for _, namespace := range kustomization.watched {
-				built = append(built, decode(t, kubectl(t, "", "kustomize", watchedNamespace(t, namespace, kustomization.parts)))...)
-			}
-			compare(t, installed(decode(t, render(t, name))), built)
+			compare(t, installed(decode(t, render(t, name))), decode(t, kustomize(t, name)))
 		})
 	}
+}
+
+// kustomized are the kustomizations that were built before, by their names.
+var kustomized = map[string]string{}
+
+// kustomize returns what config/ installs for a release. It builds it once.
+func kustomize(t *testing.T, name string) string {
+	t.Helper()
+	if kustomized[name] != "" {
+		return kustomized[name]
+	}
+	kustomization := kustomizations[name]
+	built := kubectl(t, "", "kustomize", overlay(t, releases[name], kustomization.components))
+	for _, namespace := range kustomization.watched {
+		built += "\n---\n" + kubectl(t, "", "kustomize", watchedNamespace(t, namespace, kustomization.parts))
+	}
+	kustomized[name] = built
+	return built
 }
 
 // kindsOf returns the specs of the CustomResourceDefinitions.

@@ -30,8 +30,19 @@ func told(name string) []string {
 	return []string{operatorName, chart, "--namespace", releases[name], "--values", filepath.Join("testdata", name+".values.yaml")}
 }
 
-// render returns what Helm would install, hooks and tests included.
+// rendered are the releases that were rendered before, by their names.
+var rendered = map[string]string{}
+
+// render returns what Helm would install, hooks and tests included. It does so once for a release.
 func render(t *testing.T, name string) string {
+	t.Helper()
+	if rendered[name] == "" {
+		rendered[name] = renderAnew(t, name)
+	}
+	return rendered[name]
+}
+
+func renderAnew(t *testing.T, name string) string {
 	t.Helper()
 	return mustHelm(t, append([]string{"template"}, told(name)...)...)
 }
