@@ -118,7 +118,7 @@ build: ## Build bin/manager and bin/reactor-emulator, static, with the version o
 .PHONY: chart
 chart: ## Pack the Helm chart into bin/, with the version of git describe. The same commit gives the same file.
 	$(HELM) lint --strict --quiet $(CHART)
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(HELM) package $(CHART) --version "$(CHART_VERSION)" --app-version "$(VERSION)" --destination bin
+	SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' $(HELM) package $(CHART) --version "$(CHART_VERSION)" --app-version "$(VERSION)" --destination bin
 
 .PHONY: run
 run: ## Run the operator on this machine, against the cluster of your kubeconfig (ARGS adds flags).

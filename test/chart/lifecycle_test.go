@@ -48,6 +48,25 @@ func TestTheKindsAreUpgradedWithTheChartAndOutliveIt(t *testing.T) {
 	kubectl(t, "", "wait", "--for=delete", kinds, tokensKind, sessionsKind)
 }
 
+// So README.md says. The kinds that kubectl has installed are older than those of the chart.
+func TestTheChartTakesOverTheKindsThatKubectlHasInstalled(t *testing.T) {
+	const namespace = "takeover"
+	withoutKinds(t)
+	ensureNamespace(t, namespace)
+	for _, name := range []string{"reactor.inc_reactortokens.yaml", "reactor.inc_reactorsessions.yaml"} {
+		kubectl(t, "", "apply", "--filename", filepath.Join(olderChart(t), "files", "crds", name))
+	}
+	args := []string{"install", operatorName, chart, "--namespace", namespace}
+	if _, stderr, ok := run(t, "", shared.helm, args...); ok || !strings.Contains(stderr, "cannot be imported into the current release") {
+		t.Fatalf("Helm takes over what is not its own unasked, or says: %s", stderr)
+	}
+	mustHelm(t, append(args, "--take-ownership", "--force-conflicts")...)
+	if got := shortNames(t); got != "rtok" {
+		t.Errorf("the short name of the kind is %q, so the kind is the old one", got)
+	}
+	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
+}
+
 // What is said in README.md of a drain that cannot run.
 func TestAfterADrainThatCannotRunNothingIsDeletedAndTheReleaseCanBeKeptOrUninstalled(t *testing.T) {
 	const namespace = "undrained"
