@@ -95,7 +95,8 @@ type ReactorSessionSpec struct {
 
 	// maxDuration bounds the time for which the session runs, over all its
 	// attempts; there is no limit when it is left out. What was asked for is done
-	// then: the session is stopped cleanly, and has completed.
+	// then: the session is stopped cleanly, and has completed. A shorter one holds
+	// at once, a longer one from the next attempt on, which follows by itself.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('10s')",message="maxDuration must be at least 10s; write for example 5h, or leave it out for no limit"
 	MaxDuration Duration `json:"maxDuration,omitempty"`

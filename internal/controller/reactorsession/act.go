@@ -104,9 +104,14 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 		token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: session.Namespace, Name: name}}
 		failed = errors.Join(failed, r.delete(ctx, token))
 	}
+	var notices []notice.Notice
 	for _, pod := range releasable(seen) {
 		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
 		failed = errors.Join(failed, client.IgnoreNotFound(err))
+		if err == nil && isStray(pod, &seen.status) {
+			notices = append(notices, notice.Warning("CleanupUnverified", "CleanUp",
+				"pod %q was of no attempt that status knows: whether it left a Reactor session open is not known%s", pod.Name, outerBound(session)))
+		}
 	}
 	for _, pod := range outdated(seen) {
 		failed = errors.Join(failed, r.delete(ctx, pod.DeepCopy(), client.Preconditions{UID: &pod.UID}))
@@ -115,7 +120,7 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 	if failed == nil && hasFinalizer(session, CleanupFinalizer) && seen.isIdle() {
 		failed = r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer))
 	}
-	return outcome{done: failed == nil, retry: failed, wake: retryBase}
+	return outcome{done: failed == nil, retry: failed, wake: retryBase, notices: notices}
 }
 
 func without(finalizers []string, name string) []string {

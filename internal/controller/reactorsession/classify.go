@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
@@ -18,6 +19,7 @@ const (
 	stopDeleted        = "Deleted"
 	stopDuration       = "DurationReached"
 	stopStartDeadline  = "StartDeadline"
+	stopSpecChanged    = "SpecChanged"    // an attempt that waited; the next one has what the spec asks for now
 	stopContainerEnded = "ContainerEnded" // the session's container has ended, and sidecars go on
 )
 
@@ -57,13 +59,18 @@ var reactorFailures = map[string]string{
 
 // classify says how an attempt ended and whose matter that was, from a pod whose containers have all terminated. The first line that
 // applies wins.
-func classify(pod *corev1.Pod, attempt *v1alpha1.SessionAttempt) ending {
+//
+// now bounds how long a container ran whose end nobody saw.
+func classify(pod *corev1.Pod, attempt *v1alpha1.SessionAttempt, now time.Time) ending {
 	end := ending{}
 	if attempt.StartTime != nil {
 		end.started, end.began = true, attempt.StartTime.Time
 	}
 	if status := programOf(pod); status != nil {
 		end.readContainer(status)
+	}
+	if end.started && end.at.IsZero() && !end.began.IsZero() { // such as on a node that was lost: it may have run until then
+		end.ran = max(earlier(askedToEnd(pod), now).Sub(end.began), 0)
 	}
 	heard := parseMessage(end.message)
 	end.sessions, end.message = heard.sessions, shown(end.message)
@@ -78,7 +85,9 @@ func (e *ending) readContainer(status *corev1.ContainerStatus) {
 		done = status.LastTerminationState.Terminated
 	}
 	if done == nil {
-		e.started = e.started || status.State.Running != nil
+		if running := status.State.Running; running != nil {
+			e.started, e.began = true, running.StartedAt.Time
+		}
 		return
 	}
 	e.exitCode, e.message, e.at = new(done.ExitCode), done.Message, done.FinishedAt.Time
@@ -94,6 +103,9 @@ func (e *ending) readContainer(status *corev1.ContainerStatus) {
 
 func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1.AttemptClass, reason string) {
 	failure, stopReason := podFailure(pod), attempt.StopReason
+	if end.endedByItself(pod) {
+		failure, stopReason = "", stopContainerEnded
+	}
 	switch {
 	case stopReason == stopStartDeadline:
 		return v1alpha1.ClassUncounted, neverStarted
@@ -130,6 +142,45 @@ func classOfError(code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1
 	default:
 		return v1alpha1.ClassCounted, "ExitCode"
 	}
+}
+
+// askedToEnd is when the pod was first asked to end, by a deletion or by what announces one; zero when it was not.
+func askedToEnd(pod *corev1.Pod) time.Time {
+	asked := time.Time{}
+	if deleted := pod.DeletionTimestamp; deleted != nil { // which is the end of the grace period
+		asked = deleted.Add(-time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second)
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {
+			asked = earlier(asked, condition.LastTransitionTime.Time)
+		}
+	}
+	return asked
+}
+
+// earlier returns the earlier one of two instants, of which zero is none.
+func earlier(one, other time.Time) time.Time {
+	if one.IsZero() || !other.IsZero() && other.Before(one) {
+		return other
+	}
+	return one
+}
+
+// endedByItself reports whether the program had ended before anybody asked the pod to end: what became of the pod afterwards does not
+// matter, nor a stop that was written down and came too late. Instants have whole seconds: of two in one second the request was first.
+func (e *ending) endedByItself(pod *corev1.Pod) bool {
+	if e.at.IsZero() || !e.started || slices.Contains(podFailures, pod.Status.Reason) || pod.Status.Reason == deadlineExceeded {
+		return false
+	}
+	asked := askedToEnd(pod)
+	return asked.IsZero() && !isDisrupted(pod) || e.at.Before(asked)
+}
+
+// isDisrupted reports whether something other than a deletion announced the end of the pod.
+func isDisrupted(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
+		return condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue
+	})
 }
 
 func (e *ending) succeeded() bool { return e.started && e.exitCode != nil && *e.exitCode == 0 }

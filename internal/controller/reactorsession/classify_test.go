@@ -93,7 +93,7 @@ func TestEachEndOfAnAttemptIsSomebodysMatter(t *testing.T) {
 			if !hasEnded(pod) && test.attempt.StopReason != stopStartDeadline {
 				t.Error("the pod has not ended")
 			}
-			got := classify(pod, &test.attempt)
+			got := classify(pod, &test.attempt, noon)
 			if diff := cmp.Diff(test.want, string(got.class)+" "+got.reason+" "+got.ran.String()); diff != "" {
 				t.Errorf("end (-want +got):\n%s", diff)
 			}

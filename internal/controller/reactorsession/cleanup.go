@@ -26,6 +26,9 @@ const (
 	cleanupCap  = 30 * time.Second
 )
 
+// cleanupTimeout is for one try, and leaves the pass the time to write down what became of it.
+const cleanupTimeout = 20 * time.Second
+
 // errNoCredential says that nothing is left that could end a session.
 var errNoCredential = errors.New("no token may act on the session")
 
@@ -40,23 +43,34 @@ func (r *Reconciler) cleanUp(
 	if len(how.sessions) == 0 {
 		return v1alpha1.CleanupUnverified, 0
 	}
-	result = v1alpha1.CleanupAlreadyOver
-	for _, id := range how.sessions {
+	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
+	defer cancel()
+	tried := mem.cleanupOf(seen.status.CurrentAttempt.Number, seen.now)
+	unverified, again := false, time.Duration(0)
+	for _, id := range how.sessions { // each of them, whatever becomes of the others
 		became, err := r.endSession(ctx, session, seen, id)
 		switch {
 		case errors.Is(err, errNoCredential):
-			return v1alpha1.CleanupUnverified, 0
-		case err != nil && seen.now.Before(how.at.Add(cleanupBound)):
-			mem.cleanups++
-			return "", min(cleanupBase<<min(mem.cleanups-1, 8), cleanupCap)
+			unverified = true
+		case err != nil && seen.now.Before(tried.since.Add(cleanupBound)):
+			again = min(cleanupBase<<min(tried.times, 8), cleanupCap)
 		case err != nil:
-			return v1alpha1.CleanupUnverified, 0
+			unverified = true
 		case became == v1alpha1.CleanupEnded:
-			result = became
+			tried.ended = true
 		}
 	}
-	mem.cleanups = 0
-	return result, 0
+	tried.times++
+	switch {
+	case again > 0:
+		return "", again
+	case unverified:
+		return v1alpha1.CleanupUnverified, 0
+	case tried.ended:
+		return v1alpha1.CleanupEnded, 0
+	default:
+		return v1alpha1.CleanupAlreadyOver, 0
+	}
 }
 
 // endSession ends one session, with the token of its attempt, or, when that may not, with one without a scope.

@@ -113,7 +113,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("reading ReactorSession %s: %w", request, err)
 	}
 
-	mem := r.memory.of(session)
+	mem, replaced := r.memory.of(session)
+	r.capacity.leave(replaced)
 	mem.bringUpToDate(session)
 	seen, err := r.observe(ctx, session, mem)
 	if err != nil {

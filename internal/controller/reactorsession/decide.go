@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -106,7 +107,10 @@ func (o *observation) allPods() []*corev1.Pod {
 	return pods
 }
 
-func severalPods(_ *v1alpha1.ReactorSession, seen *observation) *plan {
+func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	if session.DeletionTimestamp != nil { // all of them are to end
+		return nil
+	}
 	var alive []string
 	for _, pod := range seen.allPods() {
 		if !hasEnded(pod) {
@@ -121,17 +125,31 @@ func severalPods(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 
 // strayPod ends a pod that lives and that status does not speak of: somebody took its attempt out of status, or a former leader was
 // late by more than its lease.
-func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
+func strayPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	for i := range seen.others {
-		if pod := &seen.others[i]; !hasEnded(pod) {
-			show := waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
-			if pod.DeletionTimestamp != nil {
-				return &plan{show: show}
-			}
+		pod := &seen.others[i]
+		show := waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
+		bound := releaseBound(session)
+		switch {
+		case hasEnded(pod):
+			continue
+		case pod.DeletionTimestamp == nil:
 			return &plan{do: doDeletePod, delete: pod.Name, show: show}
+		case !bound.IsZero() && !seen.now.Before(bound):
+			return &plan{do: doLetGo}
+		default:
+			return &plan{show: show, until: bound}
 		}
 	}
 	return nil
+}
+
+// releaseBound is when a session that is being deleted is let go of, whatever has become of its pods; zero when it is not being deleted.
+func releaseBound(session *v1alpha1.ReactorSession) time.Time {
+	if session.DeletionTimestamp == nil {
+		return time.Time{}
+	}
+	return session.DeletionTimestamp.Add(deletionBound + graceOf(&session.Spec.Template))
 }
 
 func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -140,7 +158,7 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return nil
 	}
 	if hasEnded(pod) {
-		end := classify(pod, attempt)
+		end := classify(pod, attempt, seen.now)
 		return &plan{do: doEnd, end: &end, show: waitFor(v1alpha1.ReasonStopping, "the attempt has ended, and its Reactor session is seen to")}
 	}
 	if pod.DeletionTimestamp != nil {
@@ -154,7 +172,7 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return &plan{do: doStop, stop: reason, show: waitFor(v1alpha1.ReasonStopping, "the pod is being stopped: %s", reason)}
 	}
 	do := doNothing
-	if seen.token != nil && !seen.token.Spec.Suspended() && outlives(v1alpha1.DefaultLifetime, attemptNeeds(&session.Spec, &seen.status)) {
+	if token := stateOfToken(seen.token, seen.now); token.exists && !token.suspended && outlives(token.granted, attemptNeeds(&session.Spec, &seen.status)) {
 		do = doHoldToken
 	}
 	return &plan{do: do, show: viewOfPod(pod), until: at}
@@ -163,20 +181,16 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 // terminating waits for a pod that is to end. One whose node is lost does not, and is never deleted by force: its program may live.
 func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	overdue := seen.pod.DeletionTimestamp.Add(unreachableAfter) // a deletion timestamp includes the grace period
-	letGo := session.DeletionTimestamp
+	bound := releaseBound(session)
 	switch {
-	case letGo != nil && !seen.now.Before(letGo.Add(deletionBound+graceOf(&session.Spec.Template))):
+	case !bound.IsZero() && !seen.now.Before(bound):
 		return &plan{do: doLetGo}
 	case seen.now.Before(overdue):
 		return &plan{show: waitFor(v1alpha1.ReasonStopping, "the pod has its grace period to end"), until: overdue}
 	}
-	waiting := &plan{show: waitFor(v1alpha1.ReasonNodeUnreachable,
+	return &plan{until: bound, show: waitFor(v1alpha1.ReasonNodeUnreachable,
 		"pod %q does not end: node %q may be lost. The next attempt waits until the node is back, is deleted, or is tainted node.kubernetes.io/out-of-service",
 		seen.pod.Name, seen.pod.Spec.NodeName)}
-	if letGo != nil {
-		waiting.until = letGo.Add(deletionBound + graceOf(&session.Spec.Template))
-	}
-	return waiting
 }
 
 // stopWanted says why the attempt must not go on; or, when it may, when that changes by itself.
@@ -242,19 +256,37 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 	}
 	end := &ending{class: v1alpha1.ClassStopped}
 	switch {
+	case isLetGo(session): // its pod was let go of, and this has been told
+		return &plan{}
 	case attempt.PodUID != "":
-		*end = ending{class: v1alpha1.ClassUncounted, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended"}
+		*end = ending{class: v1alpha1.ClassUncounted, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended", started: true}
 		if attempt.StartTime != nil { // it may have run until now
-			end.started, end.ran = true, max(seen.now.Sub(attempt.StartTime.Time), 0)
+			end.ran = max(seen.now.Sub(attempt.StartTime.Time), 0)
 		}
 	case session.DeletionTimestamp != nil:
 		end.reason = stopDeleted
 	case session.Spec.Suspended():
 		end.reason = stopSuspended
+	case isOutdated(session, seen):
+		end.reason = stopSpecChanged
 	default:
 		return gates(session, seen)
 	}
 	return &plan{do: doEnd, end: end, show: waitFor(v1alpha1.ReasonStopping, "the attempt is over")}
+}
+
+// isOutdated reports whether the credential of an attempt that waits is not what the spec asks for any more. The next attempt has another
+// one; a token that is there already is never changed below a program.
+func isOutdated(session *v1alpha1.ReactorSession, seen *observation) bool {
+	attempt := seen.status.CurrentAttempt
+	if session.Spec.UsesTokenFile() != (attempt.TokenName != "") {
+		return true
+	}
+	if seen.token == nil {
+		return false
+	}
+	has, wanted := seen.token.Spec, buildToken(session, &seen.status, attempt, settings{}).Spec
+	return has.APIKeySecretRef != wanted.APIKeySecretRef || has.Lifetime != wanted.Lifetime || !equality.Semantic.DeepEqual(has.Scope, wanted.Scope)
 }
 
 // gates stand before the pod of an attempt: a template that can be run, a credential that lives long enough, and capacity.
@@ -269,7 +301,7 @@ func gates(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		}
 		return create
 	}
-	state := stateOfToken(seen.token, seen.now)
+	state := stateOfToken(seen.token, seen.now.Add(seen.skew))
 	switch {
 	case !state.exists:
 		return &plan{do: doCreateToken, show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
@@ -288,7 +320,12 @@ func beingDeleted(session *v1alpha1.ReactorSession, _ *observation) *plan {
 	if session.DeletionTimestamp == nil {
 		return nil
 	}
-	return &plan{do: doLetGo}
+	return &plan{do: letGoOfIdle(session)}
+}
+
+// isLetGo reports whether only others still keep a session that is being deleted.
+func isLetGo(session *v1alpha1.ReactorSession) bool {
+	return session.DeletionTimestamp != nil && !hasFinalizer(session, CleanupFinalizer)
 }
 
 func finished(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -314,11 +351,15 @@ func suspended(session *v1alpha1.ReactorSession, _ *observation) *plan {
 	if !session.Spec.Suspended() {
 		return nil
 	}
-	do := doNothing
-	if hasFinalizer(session, CleanupFinalizer) { // a session that does not run can be deleted also without the operator
-		do = doLetGo
+	return &plan{do: letGoOfIdle(session), show: waitFor(v1alpha1.ReasonSuspended, "spec.suspend is true: nothing runs until it is false")}
+}
+
+// letGoOfIdle is for a session that has neither attempt nor pod: it can be deleted also without the operator.
+func letGoOfIdle(session *v1alpha1.ReactorSession) action {
+	if hasFinalizer(session, CleanupFinalizer) {
+		return doLetGo
 	}
-	return &plan{do: do, show: waitFor(v1alpha1.ReasonSuspended, "spec.suspend is true: nothing runs until it is false")}
+	return doNothing
 }
 
 func timeIsUp(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -354,7 +395,7 @@ func keyRefused(session *v1alpha1.ReactorSession, seen *observation) *plan {
 // longestBackoff is further away than any wait between two attempts: an instant beyond it was set by a clock that was wrong.
 const longestBackoff = backoffCap + time.Second
 
-func backingOff(_ *v1alpha1.ReactorSession, seen *observation) *plan {
+func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	next := seen.status.NextAttemptTime
 	if next == nil {
 		return nil
@@ -362,7 +403,8 @@ func backingOff(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 	if wait := next.Sub(seen.now); wait <= 0 || wait > longestBackoff {
 		return nil
 	}
-	return &plan{show: waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(&seen.status), next.UTC().Format(time.RFC3339)), until: next.Time}
+	show := waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(&seen.status), next.UTC().Format(time.RFC3339))
+	return &plan{do: letGoOfIdle(session), show: show, until: next.Time}
 }
 
 // lastAttempt says how the last attempt ended.

@@ -28,8 +28,8 @@ type remembered struct {
 	version    string
 	// conflicts counts in a row how often the API server had a version that the cache did not show.
 	conflicts int
-	// cleanups counts the failed attempts to see to the Reactor session of the attempt that has ended.
-	cleanups int
+	// cleanup is how the tries to see to the Reactor sessions of an attempt go.
+	cleanup cleanup
 	// gated is when the pod of that name was last seen with scheduling gates.
 	gated struct {
 		pod string
@@ -39,19 +39,40 @@ type remembered struct {
 	refusals int
 }
 
+// cleanup is of one attempt. An operator that is started anew begins it anew, and so has its whole time.
+type cleanup struct {
+	attempt int32
+	since   time.Time // the first try
+	times   int
+	ended   bool // a session that was open has been ended
+}
+
+// cleanupOf returns how the clean-up of an attempt goes, which begins now if it has not begun.
+func (r *remembered) cleanupOf(attempt int32, now time.Time) *cleanup {
+	if r.cleanup.attempt != attempt {
+		r.cleanup = cleanup{attempt: attempt, since: now}
+	}
+	return &r.cleanup
+}
+
 func newMemory() *memory { return &memory{objects: map[types.NamespacedName]*remembered{}} }
 
-// of returns the memory of an object. One that was deleted and created anew under its name begins with none.
-func (m *memory) of(session *v1alpha1.ReactorSession) *remembered {
+// of returns the memory of an object. One that was deleted and created anew under its name begins with none; the UID that it had before
+// is returned.
+func (m *memory) of(session *v1alpha1.ReactorSession) (known *remembered, replaced types.UID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name := types.NamespacedName{Namespace: session.Namespace, Name: session.Name}
 	known, ok := m.objects[name]
-	if !ok || known.uid != session.UID {
-		known = &remembered{uid: session.UID}
-		m.objects[name] = known
+	if ok && known.uid == session.UID {
+		return known, ""
 	}
-	return known
+	if ok {
+		replaced = known.uid
+	}
+	known = &remembered{uid: session.UID}
+	m.objects[name] = known
+	return known, replaced
 }
 
 // observeGates returns when the pod was last seen with scheduling gates: the time that it may take to start counts from there. Of a pod

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,6 +27,8 @@ type observation struct {
 	token   *v1alpha1.ReactorToken // of the current attempt
 	stale   []string               // the ReactorTokens of attempts that have ended
 
+	skew time.Duration // Reactor's clock minus ours, when the token was issued
+
 	gatedUntil time.Time // when the pod was last seen held back from the scheduler; zero: it never was
 }
 
@@ -39,6 +42,9 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 	if err := r.observeTokens(ctx, session, seen); err != nil {
 		return nil, err
 	}
+	if err := r.observeSkew(ctx, seen); err != nil {
+		return nil, err
+	}
 	var err error
 	seen.key, err = r.keys.Look(ctx, session.Namespace, session.Spec.APIKeySecretRef)
 	return seen, err
@@ -48,7 +54,7 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 // must not make a second one.
 func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
 	pods := &corev1.PodList{}
-	err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), client.HasLabels{SessionUIDLabel})
+	err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), client.HasLabels{SessionUIDLabel}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return fmt.Errorf("listing the pods of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
@@ -58,11 +64,11 @@ func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorS
 		ours := pod.Labels[SessionUIDLabel] == string(session.UID)
 		switch {
 		case ours && current != nil && pod.Name == current.PodName:
-			seen.pod = pod
+			seen.pod = pod.DeepCopy()
 		case ours:
-			seen.others = append(seen.others, *pod)
+			seen.others = append(seen.others, *pod.DeepCopy())
 		case isOrphan(pod, session.Name):
-			seen.orphans = append(seen.orphans, *pod)
+			seen.orphans = append(seen.orphans, *pod.DeepCopy())
 		}
 	}
 	if current == nil || seen.pod != nil {
@@ -98,6 +104,25 @@ func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.Reacto
 		case token.DeletionTimestamp == nil && attemptOf(token) <= seen.status.Attempts:
 			seen.stale = append(seen.stale, token.Name)
 		}
+	}
+	return nil
+}
+
+// observeSkew finds out how far the clocks are apart, which the Secret of a token tells: what the token says about its expiry is by
+// Reactor's.
+func (r *Reconciler) observeSkew(ctx context.Context, seen *observation) error {
+	if seen.token == nil || seen.pod != nil { // the token's age matters before there is a pod
+		return nil
+	}
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	name := types.NamespacedName{Namespace: seen.token.Namespace, Name: seen.token.TargetSecretName()}
+	err := r.cache.Get(ctx, name, secret)
+	if err == nil {
+		seen.skew, _ = time.ParseDuration(secret.Annotations[v1alpha1.ClockSkewAnnotation]) // whose absence is no skew
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("looking up Secret %s, which holds the token of an attempt: %w", name, err)
 	}
 	return nil
 }

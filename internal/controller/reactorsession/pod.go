@@ -149,6 +149,9 @@ func forbidEscalation(container *corev1.Container) {
 
 // give hands the session's container what it is told and its credential.
 func give(spec *corev1.PodSpec, container *corev1.Container, session *v1alpha1.ReactorSession, attempt *v1alpha1.SessionAttempt, with settings) {
+	theirs := container.Env
+	container.Env = nil
+	defer func() { container.Env = append(container.Env, theirs...) }() // last, so that they may refer to ours
 	set := func(name, value string) {
 		container.Env = append(container.Env, corev1.EnvVar{Name: name, Value: value})
 	}

@@ -54,6 +54,14 @@ func releasable(seen *observation) []*corev1.Pod {
 	return pods
 }
 
+// isStray reports whether a pod that has ended is of an attempt whose outcome was never written down, and that did not fall out of
+// status because others followed.
+func isStray(pod *corev1.Pod, status *v1alpha1.ReactorSessionStatus) bool {
+	recent := status.RecentAttempts
+	return !slices.ContainsFunc(recent, func(ended v1alpha1.EndedAttempt) bool { return ended.Number == attemptOf(pod) }) &&
+		(len(recent) < mostRecent || attemptOf(pod) > recent[len(recent)-1].Number)
+}
+
 // isOrphan reports whether a pod that belongs to none of the sessions there are has ended, and is still kept by our finalizer. name is
 // that of its session.
 func isOrphan(pod *corev1.Pod, name string) bool {

@@ -111,6 +111,12 @@ func end(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession
 	status.RunningSeconds += ended.RunningSeconds
 	status.RecentAttempts = slices.Insert(status.RecentAttempts, 0, *ended)
 	status.RecentAttempts = status.RecentAttempts[:min(len(status.RecentAttempts), mostRecent)]
+	if ended.RunningSeconds >= int64(steadyRun/time.Second) { // what failed before it has passed
+		status.UncountedFailures = 0
+		if session.Spec.RestartPolicy == v1alpha1.RestartAlways { // which has no limit of failures
+			status.CountedFailures = 0
+		}
+	}
 	switch ended.Class {
 	case v1alpha1.ClassSucceeded:
 		status.CountedFailures, status.UncountedFailures = 0, 0

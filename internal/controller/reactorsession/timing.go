@@ -28,7 +28,10 @@ const (
 	// uncleanFloor is the least wait after an attempt whose Reactor session may still be open: it holds one of the account's slots.
 	uncleanFloor = 30 * time.Second
 
-	// cleanupBound is how long the operator tries to see to the Reactor session of a pod that has ended.
+	// steadyRun is a run after which waits begin small again, as a kubelet's do.
+	steadyRun = 10 * time.Minute
+
+	// cleanupBound is how long the operator tries to see to the Reactor sessions of a pod that has ended, from its first try.
 	cleanupBound = 5 * time.Minute
 	// unreachableAfter is how long after its grace period a pod may take to end before its node counts as lost.
 	unreachableAfter = time.Minute

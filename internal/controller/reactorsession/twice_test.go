@@ -214,8 +214,8 @@ func TestTheSchedulesCanSee(t *testing.T) {
 			"pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)",
 			`pod := buildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + string(uuid.NewUUID())}, r.settings)`},
 		"without a clean-up before the pod is let go": {"cleanup.go",
-			"	result = v1alpha1.CleanupAlreadyOver\n",
-			"	return v1alpha1.CleanupAlreadyOver, 0\n"},
+			"	tried := mem.cleanupOf(",
+			"	if true {\n		return v1alpha1.CleanupAlreadyOver, 0\n	}\n	tried := mem.cleanupOf("},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source, err := os.ReadFile(mutant.file)

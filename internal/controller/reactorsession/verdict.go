@@ -15,7 +15,7 @@ func verdict(
 	switch {
 	case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:
 		return &view{ready: true, reason: v1alpha1.ReasonCompleted, message: "the program has ended with exit code 0"}, v1alpha1.ConditionComplete, 0
-	case durationReached(&session.Spec, status), ended.Class == v1alpha1.ClassStopped && ended.Reason == stopDuration:
+	case durationReached(&session.Spec, status), stoppedForDuration(session, status, ended):
 		return durationDone(session), v1alpha1.ConditionComplete, 0
 	case ended.Class == v1alpha1.ClassSucceeded:
 		return nil, "", backoff(1, clean)
@@ -28,4 +28,12 @@ func verdict(
 	default:
 		return nil, "", backoff(status.CountedFailures, clean)
 	}
+}
+
+// stoppedForDuration reports whether the attempt was stopped because the session's time was used up, to the second: what a container ran is
+// told in whole ones. Time that was added since it began is not used up: the kubelet ended the pod at the limit of before, and the next
+// attempt follows.
+func stoppedForDuration(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt) bool {
+	const rounding = 5 * time.Second
+	return ended.Class == v1alpha1.ClassStopped && ended.Reason == stopDuration && remaining(&session.Spec, status) <= rounding
 }

@@ -37,7 +37,8 @@ type ReactorSessionSpecApplyConfiguration struct {
 	StartDeadline *apiv1alpha1.Duration `json:"startDeadline,omitempty"`
 	// maxDuration bounds the time for which the session runs, over all its
 	// attempts; there is no limit when it is left out. What was asked for is done
-	// then: the session is stopped cleanly, and has completed.
+	// then: the session is stopped cleanly, and has completed. A shorter one holds
+	// at once, a longer one from the next attempt on, which follows by itself.
 	MaxDuration *apiv1alpha1.Duration `json:"maxDuration,omitempty"`
 	// suspend stops the session cleanly and keeps the object; false again begins
 	// the next attempt.
