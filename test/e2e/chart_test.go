@@ -2,21 +2,28 @@ package e2e
 
 import (
 	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/node"
 )
 
 // newReleaseWorld makes a world without an operator: the chart installs it, as a pod that works in this namespace.
@@ -45,41 +52,77 @@ func (w *world) helm(args ...string) string {
 	return string(output)
 }
 
-// install packs the chart and installs it, and waits until the operator is ready. There is no service network here, so the operator is
-// told where the Kubernetes API is. It returns the packed chart.
-func (w *world) install() string {
+// install packs the chart of a checkout and installs it with this image and these values, and waits until the operator is ready.
+func (w *world) install(checkout, image string, values map[string]any) {
+	w.t.Helper()
+	w.helm(append([]string{"install", operatorName, w.pack(checkout, "1.2.3")}, w.values(image, values)...)...)
+}
+
+// pack packs the chart of a checkout.
+func (w *world) pack(checkout, version string) string {
+	w.t.Helper()
+	folder := w.t.TempDir()
+	w.helm("package", filepath.Join(checkout, "charts", "reactor-operator"), "--version="+version, "--destination", folder)
+	return filepath.Join(folder, operatorName+"-"+version+".tgz")
+}
+
+// values are the arguments of an installation or an upgrade. There is no service network here, so the operator is told where the
+// Kubernetes API is.
+func (w *world) values(image string, more map[string]any) []string {
 	w.t.Helper()
 	api, err := url.Parse(cluster.ControlPlane.Config.Host)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	registry, image, _ := strings.Cut(managerImage, "/")
-	repository, tag, _ := strings.Cut(image, ":")
-	values := fmt.Sprintf(`{
-		"scope": "OwnNamespace",
-		"crds": {"install": false},
-		"image": {"registry": %q, "repository": %q, "tag": %q},
-		"reactor": {"apiURL": %q},
-		"logging": {"level": "debug"},
-		"extraEnv": [{"name": "KUBERNETES_SERVICE_HOST", "value": %q}, {"name": "KUBERNETES_SERVICE_PORT", "value": %q}],
-		"tests": {"apiKeySecretRef": {"name": %q}}
-	}`, registry, repository, tag, w.url, api.Hostname(), api.Port(), keySecret)
-	file := filepath.Join(w.t.TempDir(), "values.yaml")
-	if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
+	registry, path, _ := strings.Cut(image, "/")
+	repository, tag, _ := strings.Cut(path, ":")
+	values := map[string]any{
+		"scope":   "OwnNamespace",
+		"crds":    map[string]any{"install": false},
+		"image":   map[string]any{"registry": registry, "repository": repository, "tag": tag},
+		"reactor": map[string]any{"apiURL": w.url},
+		"logging": map[string]any{"level": "debug"},
+		"extraEnv": []map[string]any{
+			{"name": "KUBERNETES_SERVICE_HOST", "value": api.Hostname()}, {"name": "KUBERNETES_SERVICE_PORT", "value": api.Port()},
+		},
+		"tests": map[string]any{"apiKeySecretRef": map[string]any{"name": keySecret}},
+	}
+	maps.Copy(values, more)
+	text, err := json.Marshal(values)
+	if err != nil {
 		w.t.Fatal(err)
 	}
-	folder := w.t.TempDir()
-	w.helm("package", chart, "--version=1.2.3", "--destination", folder)
-	packed := filepath.Join(folder, operatorName+"-1.2.3.tgz")
-	w.helm("install", operatorName, packed, "--values", file, "--wait", "--timeout=3m")
-	return packed
+	file := filepath.Join(w.t.TempDir(), "values.yaml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return []string{"--values", file, "--wait", "--timeout=3m"}
 }
 
-// leader waits until one pod of the operator is left, and leads, and returns its name.
-func (w *world) leader() string {
+// olderCheckout is the commit that first ran the chart on a node, and an image of its operator.
+func (w *world) olderCheckout() (checkout, image string) {
+	w.t.Helper()
+	checkout, image = w.t.TempDir(), "localhost/reactor-operator:older"
+	archive := filepath.Join(w.t.TempDir(), "manager.tar")
+	script := `commit=$(git log --diff-filter=A --format=%H -- test/e2e/chart_test.go | tail -1)
+		test -n "$commit" || { echo 'this clone has no history: git fetch --unshallow' >&2; exit 1; }
+		git archive "$commit" | tar -x -C "$1"`
+	command := exec.CommandContext(w.t.Context(), "bash", "-euo", "pipefail", "-c", script, "older", checkout)
+	command.Dir = repository
+	if output, err := command.CombinedOutput(); err != nil {
+		w.t.Fatalf("the commit that first ran the chart: %v\n%s", err, output)
+	}
+	if err := errors.Join(node.BuildImageOf(w.t.Context(), checkout, image, module+"/cmd/manager", archive), cluster.Import(w.t.Context(), archive)); err != nil {
+		w.t.Fatal(err)
+	}
+	return checkout, image
+}
+
+// leader waits until the operator has so many pods, of which one leads that is not this other one, and returns its name.
+func (w *world) leader(replicas int, other string) string {
 	w.t.Helper()
 	name := ""
-	w.eventually("one pod of the operator that leads", func() error {
+	w.eventually("a pod of the operator that leads", func() error {
 		pods, lease := &corev1.PodList{}, &coordinationv1.Lease{}
 		if err := cluster.kube.List(w.t.Context(), pods, client.InNamespace(w.namespace), client.MatchingLabels{"app.kubernetes.io/component": "manager"}); err != nil {
 			return err
@@ -87,10 +130,12 @@ func (w *world) leader() string {
 		if err := w.get("reactor-operator.reactor.inc", lease); err != nil {
 			return err
 		}
-		if len(pods.Items) != 1 || lease.Spec.HolderIdentity == nil || !strings.HasPrefix(*lease.Spec.HolderIdentity, pods.Items[0].Name+"_") {
-			return fmt.Errorf("there are %d pods, and the lease is %+v", len(pods.Items), lease.Spec)
+		holder, _, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+		known := slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return pod.Name == holder })
+		if len(pods.Items) != replicas || !known || holder == other {
+			return fmt.Errorf("there are %d pods, and the lease is held by %q", len(pods.Items), holder)
 		}
-		name = pods.Items[0].Name
+		name = holder
 		return nil
 	})
 	return name
@@ -99,7 +144,8 @@ func (w *world) leader() string {
 func TestAReleaseOfTheChartIsTestedUpgradedRolledBackAndUninstalledWithASessionRunning(t *testing.T) {
 	t.Parallel()
 	w := newReleaseWorld(t)
-	packed := w.install()
+	older, olderImage := w.olderCheckout()
+	w.install(older, olderImage, nil)
 
 	w.helm("test", operatorName, "--timeout=3m")
 	if w.reactor.Ledger().Mints() == 0 {
@@ -109,20 +155,18 @@ func TestAReleaseOfTheChartIsTestedUpgradedRolledBackAndUninstalledWithASessionR
 	w.kubectl("apply", "-f", filepath.Join(repository, "config", "samples", "reactortoken-minimal.yaml"))
 	w.kubectl("wait", "--for=condition=Ready", "reactortoken/web", "--timeout=1m")
 	w.session("night", nil)
-	w.waitForSession("night", v1alpha1.ReasonRunning)
-	w.eventually("the Reactor session", w.open(1))
+	w.runs("night")
 
-	mints, before := w.reactor.Ledger().Mints(), w.leader()
-	w.helm("upgrade", operatorName, packed, "--reuse-values", "--set", "concurrency=4", "--wait", "--timeout=3m")
-	upgraded := w.leader()
+	mints, before := w.reactor.Ledger().Mints(), w.leader(1, "")
+	w.helm(append([]string{"upgrade", operatorName, w.pack(repository, "1.3.0")}, w.values(managerImage, nil)...)...)
+	upgraded := w.leader(1, before)
 	w.helm("rollback", operatorName, "1", "--wait", "--timeout=3m")
-	if rolledBack := w.leader(); upgraded == before || rolledBack == upgraded {
-		t.Errorf("the operator was in pod %s, after the upgrade in %s, after the rollback in %s", before, upgraded, rolledBack)
-	}
+	w.leader(1, upgraded)
 	if got := w.reactor.Ledger(); got.Mints() != mints || len(got.Sessions) != 1 || len(got.Open()) != 1 {
 		t.Errorf("after an upgrade and a rollback, %d tokens are minted instead of %d, and of %d Reactor sessions %d are open",
 			got.Mints(), mints, len(got.Sessions), len(got.Open()))
 	}
+	w.helm("rollback", operatorName, "2", "--wait", "--timeout=3m")
 
 	w.helm("uninstall", operatorName, "--wait", "--timeout=3m")
 	w.wantEnd(w.waitForSession("night", v1alpha1.ReasonSuspended), v1alpha1.ClassStopped, "Suspended", v1alpha1.CleanupAlreadyOver)
@@ -141,4 +185,69 @@ func TestAReleaseOfTheChartIsTestedUpgradedRolledBackAndUninstalledWithASessionR
 		t.Fatal(err)
 	}
 	w.waitUntilGone(namespace)
+}
+
+func TestASecondReplicaTakesOverFromALeaderThatIsKilled(t *testing.T) {
+	t.Parallel()
+	w := newReleaseWorld(t)
+	w.install(repository, managerImage, map[string]any{"replicas": 2})
+	w.token("token", v1alpha1.ReactorTokenSpec{})
+	first := w.waitForToken("token", "")
+	w.session("night", nil)
+	w.runs("night")
+	leader, mints := w.leader(2, ""), w.reactor.Ledger().Mints()
+
+	killed := time.Now()
+	w.kubectl("delete", "pod", leader, "--grace-period=0", "--force") // it gives its lease back to nobody
+	w.renew("token")
+	w.waitForToken("token", first)
+	t.Logf("another replica had done what was due %s after the leader was killed", time.Since(killed).Round(100*time.Millisecond))
+	w.leader(2, leader)
+	if got := w.reactor.Ledger(); got.Mints() != mints+1 || len(got.Sessions) != 1 || len(got.Open()) != 1 {
+		t.Errorf("%d tokens are minted instead of %d, and of %d Reactor sessions %d are open", got.Mints(), mints+1, len(got.Sessions), len(got.Open()))
+	}
+}
+
+// A workload that mounts the Secret, as the documentation says, and an operator in a pod: how long a new token takes from the one to
+// the other.
+func TestAReleaseHandsRenewedTokensToARunningPodAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newReleaseWorld(t)
+	w.install(repository, managerImage, map[string]any{"allowPromptDelivery": true})
+	labels := map[string]string{"app": "worker"}
+	spec := mounting("token")
+	restrict(&spec)
+	w.runPod("worker", labels, spec)
+	w.token("token", v1alpha1.ReactorTokenSpec{PromptDelivery: &v1alpha1.PromptDelivery{PodSelector: &metav1.LabelSelector{MatchLabels: labels}}})
+	latest := w.waitForToken("token", "")
+	before := w.runningPod("worker")
+	seen := w.follow("worker")
+	w.eventually("the first token in the pod", func() error { return seen.latest(latest) })
+	const samples = 20
+	var took []time.Duration
+	for range samples {
+		w.renew("token")
+		latest = w.waitForToken("token", latest)
+		changed := time.Now()
+		w.eventually("the renewed token in the pod", func() error { return seen.latest(latest) })
+		took = append(took, time.Since(changed))
+	}
+	slices.Sort(took)
+	t.Logf("the file changed after the Secret, of %d times: median %s, worst %s, with a kubelet that looks every %s by itself",
+		samples, took[samples/2].Round(time.Millisecond), took[samples-1].Round(time.Millisecond), *syncFrequency)
+	if after := w.runningPod("worker"); after.UID != before.UID || restarts(after) != 0 {
+		t.Error("the pod is another one, or was restarted")
+	}
+}
+
+// restrict gives a pod what Pod Security restricted asks for.
+func restrict(spec *corev1.PodSpec) {
+	spec.SecurityContext = &corev1.PodSecurityContext{
+		RunAsNonRoot: new(true), RunAsUser: new(int64(65532)), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	for i := range spec.Containers {
+		spec.Containers[i].SecurityContext = &corev1.SecurityContext{
+			AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		}
+	}
 }

@@ -33,7 +33,6 @@ import (
 const (
 	repository = "../.."
 	module     = "github.com/reactor-operator/reactor-operator"
-	chart      = repository + "/charts/reactor-operator"
 
 	// managerImage runs the operator.
 	managerImage = "localhost/reactor-operator:test"

@@ -18,14 +18,19 @@ const (
 
 // BuildImage compiles a main package of this repository and writes the archive of an image that runs it. It calls Go, in the folder
 // of the repository or one below. No registry is asked for images of localhost, and pods find them if their tag is not latest.
-func BuildImage(ctx context.Context, tag, mainPackage, archive string) (err error) {
+func BuildImage(ctx context.Context, tag, mainPackage, archive string) error {
+	return BuildImageOf(ctx, ".", tag, mainPackage, archive)
+}
+
+// BuildImageOf does so with the main package of another checkout, which is in this folder.
+func BuildImageOf(ctx context.Context, checkout, tag, mainPackage, archive string) (err error) {
 	work, err := os.MkdirTemp("", "reactor-operator-image-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	program := filepath.Join(work, strings.TrimSuffix(filepath.Base(archive), filepath.Ext(archive)))
-	if err := goCommand(ctx, "build", "-trimpath", "-ldflags", "-s -w", "-o", program, mainPackage).run(); err != nil {
+	if err := goCommand(ctx, "build", "-C", checkout, "-trimpath", "-ldflags", "-s -w", "-o", program, mainPackage).run(); err != nil {
 		return fmt.Errorf("image %s: %w", tag, err)
 	}
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
