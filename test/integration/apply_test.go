@@ -9,18 +9,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// samples is the folder of the samples, each of which must be accepted as it stands.
-const samples = repository + "/config/samples"
+// samples and examples are the folders of what people copy. Each manifest in them must be accepted as it stands.
+const (
+	samples  = repository + "/config/samples"
+	examples = repository + "/examples"
+)
 
 func TestApplyingASampleAgainChangesNothing(t *testing.T) {
 	for way, flags := range map[string][]string{
 		"by the client":     {},
 		"by the API server": {"--server-side"},
 	} {
-		for _, sample := range sampleFiles(t) {
-			t.Run(filepath.Base(sample)+" applied "+way, func(t *testing.T) {
+		for _, sample := range append(sampleFiles(t), exampleFiles(t)...) {
+			t.Run(filepath.Base(filepath.Dir(sample))+"/"+filepath.Base(sample)+" applied "+way, func(t *testing.T) {
 				namespace := newNamespace(t, nil)
 				apply := append([]string{"--namespace", namespace, "apply", "--filename", sample}, flags...)
 				mustKubectl(t, apply...)
@@ -36,12 +41,12 @@ func TestApplyingASampleAgainChangesNothing(t *testing.T) {
 
 // The API server fills nothing into the spec, so that a tool which compares it with the manifest sees no difference.
 func TestTheStoredSpecIsTheWrittenOne(t *testing.T) {
-	for _, sample := range sampleFiles(t) {
+	for _, sample := range append(sampleFiles(t), exampleFiles(t)...) {
 		for _, written := range objectsIn(t, sample) {
-			if written.GetKind() != "ReactorToken" {
+			if written.GroupVersionKind().Group != v1alpha1.SchemeGroupVersion.Group {
 				continue
 			}
-			t.Run(filepath.Base(sample), func(t *testing.T) {
+			t.Run(filepath.Base(filepath.Dir(sample))+"/"+filepath.Base(sample), func(t *testing.T) {
 				namespace := newNamespace(t, nil)
 				mustKubectl(t, "--namespace", namespace, "apply", "--filename", sample)
 				if diff := cmp.Diff(written.Object["spec"], stored(t, namespace, written).Object["spec"]); diff != "" {
@@ -117,6 +122,27 @@ func sampleFiles(t *testing.T) []string {
 		t.Fatal("there are no samples in", samples)
 	}
 	return manifests
+}
+
+// exampleFiles are the manifests of the example programs.
+func exampleFiles(t *testing.T) []string {
+	t.Helper()
+	return matching(t, examples+"/*/*.yaml")
+}
+
+// sessionFiles are all manifests of ReactorSessions that people copy.
+func sessionFiles(t *testing.T) []string {
+	t.Helper()
+	return append(matching(t, samples+"/reactorsession-*.yaml"), exampleFiles(t)...)
+}
+
+func matching(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files match %s, %v", len(files), pattern, err)
+	}
+	return files
 }
 
 func objectsIn(t *testing.T, file string) []*unstructured.Unstructured {

@@ -290,7 +290,8 @@ func TestAFinishedSessionIsDeletedAfterItsTime(t *testing.T) {
 	w.waitUntilGone(&v1alpha1.ReactorSession{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "night"}})
 }
 
-func TestTheSamplePassesPodSecurityRestricted(t *testing.T) {
+// The session manifests that people copy, those of the samples and those of the examples, run in the strictest namespaces.
+func TestTheSampleSessionsPassPodSecurityRestricted(t *testing.T) {
 	t.Parallel()
 	w := sessionWorld(t)
 	namespace := &corev1.Namespace{}
@@ -301,10 +302,12 @@ func TestTheSamplePassesPodSecurityRestricted(t *testing.T) {
 	if err := w.kube.Update(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	w.start()
-	mustKubectl(t, "-n", w.namespace, "apply", "-f", samples+"/reactorsession-token-file.yaml", "-f", samples+"/reactorsession-api-key.yaml")
-	for _, name := range []string{"night-stream", "render"} {
-		w.sessionIs(name, v1alpha1.ReasonStarting)
+	w.start("--session-starts-per-minute=0", "--sessions-per-key=0")
+	for _, file := range sessionFiles(t) {
+		mustKubectl(t, "-n", w.namespace, "apply", "-f", file)
+		for _, session := range objectsIn(t, file) {
+			w.sessionIs(session.GetName(), v1alpha1.ReasonStarting)
+		}
 	}
 	// The control: a template that states nothing is refused there, and the session says so.
 	w.createSession("loose", nil)
