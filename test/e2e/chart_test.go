@@ -19,7 +19,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -130,7 +129,10 @@ func (w *world) leader(replicas int, other string) string {
 		if err := w.get("reactor-operator.reactor.inc", lease); err != nil {
 			return err
 		}
-		holder, _, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+		if lease.Spec.HolderIdentity == nil {
+			return errors.New("nobody leads")
+		}
+		holder, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_")
 		known := slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return pod.Name == holder })
 		if len(pods.Items) != replicas || !known || holder == other {
 			return fmt.Errorf("there are %d pods, and the lease is held by %q", len(pods.Items), holder)

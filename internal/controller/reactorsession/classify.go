@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
@@ -148,7 +147,10 @@ func classOfError(code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1
 func askedToEnd(pod *corev1.Pod) time.Time {
 	asked := time.Time{}
 	if deleted := pod.DeletionTimestamp; deleted != nil { // which is the end of the grace period
-		asked = deleted.Add(-time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second)
+		asked = deleted.Time
+		if grace := pod.DeletionGracePeriodSeconds; grace != nil {
+			asked = asked.Add(-time.Duration(*grace) * time.Second)
+		}
 	}
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 )
 
 // action is the one thing that a pass does.
@@ -32,14 +31,6 @@ const (
 	doDeleteObject action = "DeleteObject" // its time after the end is over
 	doLetGo        action = "LetGo"        // take our finalizer off the session
 )
-
-// view is what the condition Ready shows.
-type view struct {
-	ready   bool
-	reason  string
-	message string
-	stalled bool // a person must act
-}
 
 // plan is what a pass is going to do.
 type plan struct {
@@ -79,20 +70,6 @@ func decide(session *v1alpha1.ReactorSession, seen *observation) plan {
 		}
 	}
 	return plan{do: doBegin, show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
-}
-
-// These stand in more than one place, and must be the same: a status that says the same in other words would be written once more.
-const (
-	tokenOnItsWay = "the token of the attempt is being requested"
-	podStarts     = "the pod is being started"
-)
-
-func waitFor(reason, format string, args ...any) *view {
-	return &view{reason: reason, message: fmt.Sprintf(format, args...)}
-}
-
-func stalledFor(reason, format string, args ...any) *view {
-	return &view{reason: reason, message: fmt.Sprintf(format, args...), stalled: true}
 }
 
 // allPods are all pods of the session.
@@ -237,18 +214,6 @@ func later(one, other time.Time) time.Time {
 	return one
 }
 
-// viewOfPod is what a pod that lives shows; nil, which is what it showed before, while it is about to end.
-func viewOfPod(pod *corev1.Pod) *view {
-	status := programOf(pod)
-	if status != nil && status.State.Terminated != nil {
-		return nil
-	}
-	if status != nil && status.State.Running != nil {
-		return &view{ready: true, reason: v1alpha1.ReasonRunning, message: fmt.Sprintf("pod %q runs since %s", pod.Name, status.State.Running.StartedAt.UTC().Format(time.RFC3339))}
-	}
-	return waitFor(v1alpha1.ReasonStarting, "%s", notice.Bounded(describePending(pod), longestViewMessage))
-}
-
 func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	attempt := seen.status.CurrentAttempt
 	if attempt == nil || seen.pod != nil {
@@ -369,10 +334,6 @@ func timeIsUp(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	return &plan{do: doFinish, show: durationDone(session)}
 }
 
-func durationDone(session *v1alpha1.ReactorSession) *view {
-	return &view{ready: true, reason: v1alpha1.ReasonDurationReached, message: fmt.Sprintf("the session has run for %s, as spec.maxDuration says", session.Spec.MaxDuration)}
-}
-
 func keyProblem(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 	if seen.key.Problem == nil {
 		return nil
@@ -405,22 +366,6 @@ func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	}
 	show := waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(&seen.status), next.UTC().Format(time.RFC3339))
 	return &plan{do: letGoOfIdle(session), show: show, until: next.Time}
-}
-
-// lastAttempt says how the last attempt ended.
-func lastAttempt(status *v1alpha1.ReactorSessionStatus) string {
-	if len(status.RecentAttempts) == 0 {
-		return "the last attempt has ended"
-	}
-	last := status.RecentAttempts[0]
-	text := fmt.Sprintf("attempt %d ended: %s", last.Number, last.Reason)
-	if last.ExitCode != nil {
-		text += fmt.Sprintf(" (exit code %d)", *last.ExitCode)
-	}
-	if last.Message != "" {
-		text += ": " + last.Message
-	}
-	return text
 }
 
 func templateProblem(session *v1alpha1.ReactorSession, _ *observation) *plan {

@@ -1,0 +1,65 @@
+package reactorsession
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+)
+
+// view is what the condition Ready shows.
+type view struct {
+	ready   bool
+	reason  string
+	message string
+	stalled bool // a person must act
+}
+
+// These stand in more than one place, and must be the same: a status that says the same in other words would be written once more.
+const (
+	tokenOnItsWay = "the token of the attempt is being requested"
+	podStarts     = "the pod is being started"
+)
+
+func waitFor(reason, format string, args ...any) *view {
+	return &view{reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+func stalledFor(reason, format string, args ...any) *view {
+	return &view{reason: reason, message: fmt.Sprintf(format, args...), stalled: true}
+}
+
+// viewOfPod is what a pod that lives shows; nil, which is what it showed before, while it is about to end.
+func viewOfPod(pod *corev1.Pod) *view {
+	status := programOf(pod)
+	if status != nil && status.State.Terminated != nil {
+		return nil
+	}
+	if status != nil && status.State.Running != nil {
+		return &view{ready: true, reason: v1alpha1.ReasonRunning, message: fmt.Sprintf("pod %q runs since %s", pod.Name, status.State.Running.StartedAt.UTC().Format(time.RFC3339))}
+	}
+	return waitFor(v1alpha1.ReasonStarting, "%s", notice.Bounded(describePending(pod), longestViewMessage))
+}
+
+func durationDone(session *v1alpha1.ReactorSession) *view {
+	return &view{ready: true, reason: v1alpha1.ReasonDurationReached, message: fmt.Sprintf("the session has run for %s, as spec.maxDuration says", session.Spec.MaxDuration)}
+}
+
+// lastAttempt says how the last attempt ended.
+func lastAttempt(status *v1alpha1.ReactorSessionStatus) string {
+	if len(status.RecentAttempts) == 0 {
+		return "the last attempt has ended"
+	}
+	last := status.RecentAttempts[0]
+	text := fmt.Sprintf("attempt %d ended: %s", last.Number, last.Reason)
+	if last.ExitCode != nil {
+		text += fmt.Sprintf(" (exit code %d)", *last.ExitCode)
+	}
+	if last.Message != "" {
+		text += ": " + last.Message
+	}
+	return text
+}
