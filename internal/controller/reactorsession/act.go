@@ -105,13 +105,20 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 		failed = errors.Join(failed, r.delete(ctx, token))
 	}
 	var notices []notice.Notice
+	var released []types.UID
 	for _, pod := range releasable(seen) {
 		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
 		failed = errors.Join(failed, client.IgnoreNotFound(err))
+		if client.IgnoreNotFound(err) == nil {
+			released = append(released, pod.UID)
+		}
 		if err == nil && isStray(pod, &seen.status) {
 			notices = append(notices, notice.Warning("CleanupUnverified", "CleanUp",
 				"pod %q was of no attempt that status knows: whether it left a Reactor session open is not known%s", pod.Name, outerBound(session)))
 		}
+	}
+	if len(released) > 0 {
+		mem.released = released
 	}
 	for _, pod := range outdated(seen) {
 		failed = errors.Join(failed, r.delete(ctx, pod.DeepCopy(), client.Preconditions{UID: &pod.UID}))

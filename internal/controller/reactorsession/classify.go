@@ -69,7 +69,11 @@ func classify(pod *corev1.Pod, attempt *v1alpha1.SessionAttempt, now time.Time) 
 		end.readContainer(status)
 	}
 	if end.started && end.at.IsZero() && !end.began.IsZero() { // such as on a node that was lost: it may have run until then
-		end.ran = max(earlier(askedToEnd(pod), now).Sub(end.began), 0)
+		until := earlier(disruptedAt(pod), now)
+		if pod.DeletionTimestamp != nil {
+			until = earlier(until, pod.DeletionTimestamp.Time)
+		}
+		end.ran = max(until.Sub(end.began), 0)
 	}
 	heard := parseMessage(end.message)
 	end.sessions, end.message = heard.sessions, shown(end.message)
@@ -102,7 +106,7 @@ func (e *ending) readContainer(status *corev1.ContainerStatus) {
 
 func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1.AttemptClass, reason string) {
 	failure, stopReason := podFailure(pod), attempt.StopReason
-	if end.endedByItself(pod) {
+	if end.endedByItself(pod, stopReason) {
 		failure, stopReason = "", stopContainerEnded
 	}
 	switch {
@@ -143,48 +147,6 @@ func classOfError(code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1
 	}
 }
 
-// askedToEnd is when the pod was first asked to end, by a deletion or by what announces one; zero when it was not.
-func askedToEnd(pod *corev1.Pod) time.Time {
-	asked := time.Time{}
-	if deleted := pod.DeletionTimestamp; deleted != nil { // which is the end of the grace period
-		asked = deleted.Time
-		if grace := pod.DeletionGracePeriodSeconds; grace != nil {
-			asked = asked.Add(-time.Duration(*grace) * time.Second)
-		}
-	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {
-			asked = earlier(asked, condition.LastTransitionTime.Time)
-		}
-	}
-	return asked
-}
-
-// earlier returns the earlier one of two instants, of which zero is none.
-func earlier(one, other time.Time) time.Time {
-	if one.IsZero() || !other.IsZero() && other.Before(one) {
-		return other
-	}
-	return one
-}
-
-// endedByItself reports whether the program had ended before anybody asked the pod to end: what became of the pod afterwards does not
-// matter, nor a stop that was written down and came too late. Instants have whole seconds: of two in one second the request was first.
-func (e *ending) endedByItself(pod *corev1.Pod) bool {
-	if e.at.IsZero() || !e.started || slices.Contains(podFailures, pod.Status.Reason) || pod.Status.Reason == deadlineExceeded {
-		return false
-	}
-	asked := askedToEnd(pod)
-	return asked.IsZero() && !isDisrupted(pod) || e.at.Before(asked)
-}
-
-// isDisrupted reports whether something other than a deletion announced the end of the pod.
-func isDisrupted(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
-		return condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue
-	})
-}
-
 func (e *ending) succeeded() bool { return e.started && e.exitCode != nil && *e.exitCode == 0 }
 
 // outOfMemory reports whether the session's container was killed for want of memory.
@@ -195,10 +157,8 @@ func outOfMemory(pod *corev1.Pod) bool {
 
 // podFailure is why the pod was taken away or not taken in, when that is not the program's fault; empty otherwise.
 func podFailure(pod *corev1.Pod) string {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue && slices.Contains(podFailures, condition.Reason) {
-			return condition.Reason
-		}
+	if announced := disruption(pod); announced != nil && slices.Contains(podFailures, announced.Reason) {
+		return announced.Reason
 	}
 	if slices.Contains(podFailures, pod.Status.Reason) {
 		return pod.Status.Reason

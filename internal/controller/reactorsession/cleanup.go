@@ -45,7 +45,7 @@ func (r *Reconciler) cleanUp(
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
-	tried := mem.cleanupOf(seen.status.CurrentAttempt.Number, seen.now)
+	tried := mem.cleanupOf(seen.status.CurrentAttempt.Number, how, seen.now)
 	unverified, again := false, time.Duration(0)
 	for _, id := range how.sessions { // each of them, whatever becomes of the others
 		became, err := r.endSession(ctx, session, seen, id)

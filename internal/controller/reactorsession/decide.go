@@ -135,8 +135,11 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return nil
 	}
 	if hasEnded(pod) {
-		end := classify(pod, attempt, seen.now)
-		return &plan{do: doEnd, end: &end, show: waitFor(v1alpha1.ReasonStopping, "the attempt has ended, and its Reactor session is seen to")}
+		end := seen.ending
+		if end == nil {
+			end = new(classify(pod, attempt, seen.now))
+		}
+		return &plan{do: doEnd, end: end, show: waitFor(v1alpha1.ReasonStopping, "the attempt has ended, and its Reactor session is seen to")}
 	}
 	if pod.DeletionTimestamp != nil {
 		return terminating(session, seen)
@@ -172,16 +175,16 @@ func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
 
 // stopWanted says why the attempt must not go on; or, when it may, when that changes by itself.
 func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason string, at time.Time) {
-	status := programOf(seen.pod)
+	status, unwanted := programOf(seen.pod), session.DeletionTimestamp != nil || session.Spec.Suspended()
 	switch {
+	case status != nil && status.State.Terminated != nil && (unwanted || othersGoOn(seen.pod)):
+		return stopContainerEnded, time.Time{}
+	case status != nil && status.State.Terminated != nil: // the kubelet is about to say that the pod has ended
+		return "", time.Time{}
 	case session.DeletionTimestamp != nil:
 		return stopDeleted, time.Time{}
 	case session.Spec.Suspended():
 		return stopSuspended, time.Time{}
-	case status != nil && status.State.Terminated != nil && othersGoOn(seen.pod):
-		return stopContainerEnded, time.Time{}
-	case status != nil && status.State.Terminated != nil: // the kubelet is about to say that the pod has ended
-		return "", time.Time{}
 	case status != nil && status.State.Running != nil:
 		left := remaining(&session.Spec, &seen.status)
 		if left == 0 {

@@ -102,6 +102,13 @@ func TestAProgramThatHasCompletedIsNotRunAgain(t *testing.T) {
 			w.remove(&w.pods()[0])
 			w.reactor.ClearFaults()
 		},
+		"its pod is deleted as soon as it has ended, while its clean-up waits for Reactor": func(w *world) {
+			w.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: http.StatusServiceUnavailable})
+			w.pass(64 * time.Second)
+			w.remove(&w.pods()[0])
+			w.pass(time.Minute)
+			w.reactor.ClearFaults()
+		},
 		"it is suspended while the operator is away, and resumed": func(w *world) {
 			w.stop()
 			w.pass(5 * time.Minute)
@@ -128,32 +135,43 @@ func TestAProgramThatHasCompletedIsNotRunAgain(t *testing.T) {
 }
 
 func TestWhoWasFirstDecidesAnEnd(t *testing.T) {
-	before, after := metav1.NewTime(noon.Add(-30*time.Second)), metav1.NewTime(noon.Add(30*time.Second))
+	seconds := func(n int) *metav1.Time { return new(metav1.NewTime(noon.Add(time.Duration(n) * time.Second))) } // after the container ended
+	evicted := func(at *metav1.Time) []corev1.PodCondition {
+		return []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI", LastTransitionTime: *at}}
+	}
 	for name, test := range map[string]struct {
-		change func(*corev1.Pod)
-		stop   string
-		want   v1alpha1.AttemptClass
+		deleted *metav1.Time // the deletion timestamp
+		grace   int64
+		evicted *metav1.Time
+		stop    string
+		want    v1alpha1.AttemptClass
 	}{
 		"a stop was written down, and nobody deleted the pod": {stop: stopSuspended, want: v1alpha1.ClassSucceeded},
-		"a stop was written down, and the pod deleted before": {stop: stopSuspended, want: v1alpha1.ClassStopped,
-			change: func(pod *corev1.Pod) { pod.DeletionTimestamp = &before }},
-		"the pod was deleted before, with a grace period that had not passed": {want: v1alpha1.ClassUncounted,
-			change: func(pod *corev1.Pod) {
-				pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &after, new(int64(60))
-			}},
-		"the pod was deleted afterwards": {want: v1alpha1.ClassSucceeded, change: func(pod *corev1.Pod) { pod.DeletionTimestamp = &after }},
-		"it was evicted afterwards": {want: v1alpha1.ClassSucceeded, change: func(pod *corev1.Pod) {
-			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI", LastTransitionTime: after}}
-		}},
-		"it was evicted before": {want: v1alpha1.ClassUncounted, change: func(pod *corev1.Pod) {
-			pod.DeletionTimestamp = &after
-			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI", LastTransitionTime: before}}
-		}},
+		"it was stopped, and the kubelet has not deleted it for good": {
+			deleted: seconds(20), grace: 30, stop: stopSuspended, want: v1alpha1.ClassStopped},
+		"it was stopped, and the kubelet has deleted it for good": {
+			deleted: seconds(1), stop: stopSuspended, want: v1alpha1.ClassStopped},
+		"it was stopped, and the kubelet has deleted it for good, late": {
+			deleted: seconds(90), stop: stopSuspended, want: v1alpha1.ClassStopped},
+		"it was deleted before, with a grace period that had not passed": {
+			deleted: seconds(30), grace: 60, want: v1alpha1.ClassUncounted},
+		"it was deleted before, and the kubelet has deleted it for good": {
+			deleted: seconds(2), want: v1alpha1.ClassUncounted},
+		"it was deleted before, by force": {
+			deleted: seconds(-2), want: v1alpha1.ClassUncounted},
+		"it was deleted in the moment before its pod had ended": {
+			deleted: seconds(31), grace: 30, want: v1alpha1.ClassSucceeded},
+		"it was deleted when it had ended long ago": {
+			deleted: seconds(90), want: v1alpha1.ClassSucceeded},
+		"it was evicted afterwards":                {evicted: seconds(30), want: v1alpha1.ClassSucceeded},
+		"it was evicted before":                    {evicted: seconds(-30), want: v1alpha1.ClassUncounted},
+		"it was evicted before, and deleted later": {evicted: seconds(-30), deleted: seconds(90), want: v1alpha1.ClassUncounted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := podWith(t, "phase: Succeeded\n"+terminated(`exitCode: 0, reason: Completed`))
-			if test.change != nil {
-				test.change(pod)
+			pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = test.deleted, &test.grace
+			if test.evicted != nil {
+				pod.Status.Conditions = evicted(test.evicted)
 			}
 			if got := classify(pod, &v1alpha1.SessionAttempt{Number: 1, StopReason: test.stop}, noon); got.class != test.want {
 				t.Errorf("%s %s, want %s", got.class, got.reason, test.want)

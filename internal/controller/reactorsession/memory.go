@@ -35,6 +35,8 @@ type remembered struct {
 		pod string
 		at  time.Time
 	}
+	// released are the pods that our finalizer was taken off last: the cache may not show that yet.
+	released []types.UID
 	// refusals counts in a row how often the API server refused the pod.
 	refusals int
 }
@@ -42,17 +44,26 @@ type remembered struct {
 // cleanup is of one attempt. An operator that is started anew begins it anew, and so has its whole time.
 type cleanup struct {
 	attempt int32
+	how     *ending   // as the first pass saw it: what becomes of the pod while the clean-up goes on does not change it
 	since   time.Time // the first try
 	times   int
 	ended   bool // a session that was open has been ended
 }
 
-// cleanupOf returns how the clean-up of an attempt goes, which begins now if it has not begun.
-func (r *remembered) cleanupOf(attempt int32, now time.Time) *cleanup {
+// cleanupOf returns how the clean-up of an attempt goes that ended in this way. It begins now if it has not begun.
+func (r *remembered) cleanupOf(attempt int32, how *ending, now time.Time) *cleanup {
 	if r.cleanup.attempt != attempt {
-		r.cleanup = cleanup{attempt: attempt, since: now}
+		r.cleanup = cleanup{attempt: attempt, how: how, since: now}
 	}
 	return &r.cleanup
+}
+
+// endingOf returns how the attempt ended whose clean-up has begun; nil when it has not.
+func (r *remembered) endingOf(attempt *v1alpha1.SessionAttempt) *ending {
+	if attempt == nil || attempt.Number != r.cleanup.attempt {
+		return nil
+	}
+	return r.cleanup.how
 }
 
 func newMemory() *memory { return &memory{objects: map[types.NamespacedName]*remembered{}} }

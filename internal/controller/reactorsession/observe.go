@@ -29,6 +29,10 @@ type observation struct {
 
 	skew time.Duration // Reactor's clock minus ours, when the token was issued
 
+	ending *ending // how the current attempt ended, when an earlier pass has seen that
+
+	released []types.UID // the pods that our finalizer was taken off last
+
 	gatedUntil time.Time // when the pod was last seen held back from the scheduler; zero: it never was
 }
 
@@ -39,6 +43,8 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 		return nil, err
 	}
 	seen.gatedUntil = mem.observeGates(seen.pod, seen.now)
+	seen.released = mem.released
+	seen.ending = mem.endingOf(seen.status.CurrentAttempt)
 	if err := r.observeTokens(ctx, session, seen); err != nil {
 		return nil, err
 	}

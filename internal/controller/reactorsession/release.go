@@ -47,7 +47,7 @@ func (o *observation) isIdle() bool {
 func releasable(seen *observation) []*corev1.Pod {
 	var pods []*corev1.Pod
 	for i := range seen.others {
-		if pod := &seen.others[i]; hasEnded(pod) && hasFinalizer(pod, TrackingFinalizer) {
+		if pod := &seen.others[i]; hasEnded(pod) && hasFinalizer(pod, TrackingFinalizer) && !slices.Contains(seen.released, pod.UID) {
 			pods = append(pods, pod)
 		}
 	}
