@@ -108,15 +108,6 @@ func TestEachEndOfAPodEndsItsReactorSession(t *testing.T) {
 			},
 			args: []string{"-oom"}, class: v1alpha1.ClassCounted, reason: "OOMKilled", cleanup: v1alpha1.CleanupEnded,
 		},
-		"evicted by the kubelet, since its volume is full": {
-			change: func(s *v1alpha1.ReactorSession) {
-				s.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "scratch", VolumeSource: corev1.VolumeSource{
-					EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: new(resource.MustParse("16Mi"))},
-				}}}
-				container(s).VolumeMounts = []corev1.VolumeMount{{Name: "scratch", MountPath: "/scratch"}}
-			},
-			args: []string{"-fill=/scratch", "-abandon"}, class: v1alpha1.ClassUncounted, reason: "Evicted", cleanup: v1alpha1.CleanupEnded,
-		},
 		"evicted through the API, as by a drain of its node": {
 			then: func(w *world, pod string) {
 				eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: pod}}
@@ -158,6 +149,29 @@ func TestEachEndOfAPodEndsItsReactorSession(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A kubelet that evicts a pod may remove its container before it has read how that ended, and then nobody knows the id of its Reactor
+// session any more (cleanUpContainersInPod in k8s.io/kubernetes/pkg/kubelet, of evicted pods). Then the token of the attempt bounds it: in
+// ten minutes Reactor has ended it.
+func TestAnEvictionByTheKubeletLeavesNothingOpen(t *testing.T) {
+	t.Parallel()
+	w := newSessionWorld(t)
+	w.session("night", func(s *v1alpha1.ReactorSession) {
+		s.Spec.MaxDuration = "2m"
+		s.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "scratch", VolumeSource: corev1.VolumeSource{
+			EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: new(resource.MustParse("16Mi"))},
+		}}}
+		container(s).VolumeMounts = []corev1.VolumeMount{{Name: "scratch", MountPath: "/scratch"}}
+	}, "-fill=/scratch", "-abandon")
+	ended := w.waitForSession("night", v1alpha1.ReasonBackingOff)
+	w.kubectl("patch", "rses", "night", "--type=merge", "--patch", `{"spec":{"suspend":true}}`)
+	if ended.Status.RecentAttempts[0].Cleanup == v1alpha1.CleanupUnverified {
+		w.reactor.SetDateSkew(10 * time.Minute)
+		w.wantEnd(ended, v1alpha1.ClassUncounted, "Evicted", v1alpha1.CleanupUnverified)
+		return
+	}
+	w.wantEnd(ended, v1alpha1.ClassUncounted, "Evicted", v1alpha1.CleanupEnded)
 }
 
 // The key can go at any time: what the attempt has is its own token.

@@ -175,12 +175,10 @@ func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
 
 // stopWanted says why the attempt must not go on; or, when it may, when that changes by itself.
 func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason string, at time.Time) {
-	status, unwanted := programOf(seen.pod), session.DeletionTimestamp != nil || session.Spec.Suspended()
+	status := programOf(seen.pod)
 	switch {
-	case status != nil && status.State.Terminated != nil && (unwanted || othersGoOn(seen.pod)):
-		return stopContainerEnded, time.Time{}
-	case status != nil && status.State.Terminated != nil: // the kubelet is about to say that the pod has ended
-		return "", time.Time{}
+	case status != nil && status.State.Terminated != nil:
+		return stopOfRest(session, seen.pod), time.Time{}
 	case session.DeletionTimestamp != nil:
 		return stopDeleted, time.Time{}
 	case session.Spec.Suspended():
@@ -200,6 +198,14 @@ func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason str
 		return "", at
 	}
 	return reason, time.Time{}
+}
+
+// stopOfRest says why a pod must not go on whose program has ended; nothing, when the kubelet is about to say that it has ended itself.
+func stopOfRest(session *v1alpha1.ReactorSession, pod *corev1.Pod) string {
+	if session.DeletionTimestamp != nil || session.Spec.Suspended() || othersGoOn(pod) {
+		return stopContainerEnded
+	}
+	return ""
 }
 
 // othersGoOn reports whether the pod has a container that has not ended. Native sidecars are the kubelet's to end.

@@ -109,6 +109,15 @@ func TestAProgramThatHasCompletedIsNotRunAgain(t *testing.T) {
 			w.pass(time.Minute)
 			w.reactor.ClearFaults()
 		},
+		"it is suspended between the end of its container and that of its pod, and resumed": func(w *world) {
+			for w.pods()[0].Status.ContainerStatuses[0].State.Terminated == nil {
+				w.pass(tick / 4)
+			}
+			w.pass(tick / 4) // the operator has seen it, and the pod has not ended yet
+			w.edit("night", suspend(true))
+			w.pass(10 * time.Second)
+			w.edit("night", suspend(false))
+		},
 		"it is suspended while the operator is away, and resumed": func(w *world) {
 			w.stop()
 			w.pass(5 * time.Minute)
