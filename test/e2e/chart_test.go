@@ -215,9 +215,8 @@ func TestASecondReplicaTakesOverFromALeaderThatIsKilled(t *testing.T) {
 }
 
 // A workload that mounts the Secret, as the documentation says, and an operator in a pod: how long a new token takes from the one to
-// the other.
+// the other. Alone, because eight tests at a time keep a small machine busier than nodes are.
 func TestAReleaseHandsRenewedTokensToARunningPodAtOnce(t *testing.T) {
-	t.Parallel()
 	w := newReleaseWorld(t)
 	w.install(repository, managerImage, map[string]any{"allowPromptDelivery": true})
 	type workload struct {
