@@ -216,7 +216,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, test-alerts, sdk, e2e, image.
+ci: ## All that a change must pass: verify, lint, test, test-alerts, sdk, e2e, image-twice.
 	@.ci/run
 
 ##@ Release
@@ -230,6 +230,14 @@ image: ## Write the operator's image into bin/reactor-operator.tar, with SBOMs; 
 	    $(GO_BUILD) -o bin/linux-$$platform/manager ./cmd/manager; \
 	done; \
 	$(PACK_IMAGE) $(foreach platform,$(PLATFORMS),$(CURDIR)/bin/linux-$(platform)/manager)
+
+.PHONY: image-twice
+image-twice: image ## The same in a clone elsewhere once more, and fail if the digests differ. What is not committed is not cloned.
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	git clone --quiet . "$$folder"; \
+	$(MAKE) -C "$$folder" image IMAGE='$(IMAGE)' VERSION='$(VERSION)' >/dev/null; \
+	printf 'here       %s\nelsewhere  %s\n' "$$(cat bin/reactor-operator.digest)" "$$(cat "$$folder/bin/reactor-operator.digest")"; \
+	cmp bin/reactor-operator.digest "$$folder/bin/reactor-operator.digest"
 
 .PHONY: image-push
 image-push: PACK_IMAGE += --push
