@@ -133,6 +133,18 @@ func TestTheChartBringsTheMonitoringOfConfig(t *testing.T) {
 	}
 }
 
+func TestTheChartBringsTheNetworkPolicyOfConfig(t *testing.T) {
+	want := decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"network-policy"})))
+	got := decode(t, mustHelm(t, append([]string{"template", "--set", "networkPolicy.enabled=true"}, told("cluster")...)...))
+	// The chart tells its release from others.
+	selector := []string{"spec", "podSelector", "matchLabels", "app.kubernetes.io/instance"}
+	unstructured.RemoveNestedField(only(t, got, "NetworkPolicy", operatorName).Object, selector...)
+	diff := cmp.Diff(only(t, want, "NetworkPolicy", operatorName).Object["spec"], only(t, got, "NetworkPolicy", operatorName).Object["spec"])
+	if diff != "" {
+		t.Errorf("the policies differ (-config +chart):\n%s", diff)
+	}
+}
+
 func TestNoClusterRoleOfANamespacedReleaseMentionsSecrets(t *testing.T) {
 	for _, name := range []string{"namespaces", "own-namespace", "own-namespace-tokens"} {
 		t.Run(name, func(t *testing.T) {
