@@ -41,6 +41,8 @@ REVISION          ?= $(shell git rev-parse HEAD 2>/dev/null)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # Helm wants a semantic version. What is not tagged comes before all versions.
 CHART_VERSION ?= $(shell [[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+ ]] && echo "$(VERSION:v%=%)" || echo "0.0.0-git-$(VERSION)")
+# Where charts are pushed to, without oci://.
+CHARTS        ?= ghcr.io/reactor-operator/charts
 # For make test, make unit and make e2e, such as ARGS='-run Renewal -v', and for make run.
 ARGS    ?=
 # Set it, and make e2e is content with a machine that cannot run a node.
@@ -242,6 +244,10 @@ image-twice: image ## The same in a clone elsewhere once more, and fail if the d
 .PHONY: image-push
 image-push: PACK_IMAGE += --push
 image-push: image ## The same, and push it as IMAGE, with the credentials of docker login.
+
+.PHONY: chart-push
+chart-push: chart ## Pack the Helm chart and push it to CHARTS, with the credentials of docker login.
+	$(HELM) push 'bin/reactor-operator-$(CHART_VERSION).tgz' 'oci://$(CHARTS)'
 
 ##@ Install
 
