@@ -32,6 +32,14 @@ func TestTheKindsAreUpgradedWithTheChartAndOutliveIt(t *testing.T) {
 		t.Errorf("after the rollback, the short name of the kind is %q, so the kind is the new one", got)
 	}
 
+	// The way back of docs/upgrading.md, which keeps the newer kinds, and on from there.
+	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace)
+	mustHelm(t, "upgrade", operatorName, olderChart(t), "--namespace", namespace, "--reset-then-reuse-values", "--set", "crds.install=false")
+	if got := shortNames(t); got != "rtok" {
+		t.Errorf("after the way back that keeps the kinds, the short name of the kind is %q, so the kind is the old one", got)
+	}
+	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace, "--reset-then-reuse-values", "--set", "crds.install=true")
+
 	kubectl(t, tokenOf(namespace), "apply", "--server-side", "--filename=-")
 	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
 	kubectl(t, "", "get", kinds, tokensKind, sessionsKind)
