@@ -150,6 +150,11 @@ cluster-binaries: ## Build the control plane for tests into a cache, if it is no
 node-binaries: ## Build kubelet and containerd for tests into a cache, if they are not there, and print their folder.
 	@$(NODE_BINARIES)
 
+.PHONY: measure
+measure: build ## Print what memory and processor time the operator takes, as the table in docs/resources.md (Linux; takes a quarter of an hour).
+	@assets=$$($(CLUSTER_BINARIES)); \
+	KUBEBUILDER_ASSETS=$$assets go run ./test/measure $(ARGS)
+
 .PHONY: fmt
 fmt: ## Format all Go code, imports included.
 	@for module in $(CODE_MODULES); do (cd $$module && $(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml); done
