@@ -290,6 +290,25 @@ func TestASessionThatNoCredentialIsLeftForIsEndedByItsLimit(t *testing.T) {
 	})
 }
 
+// Under APIKeyEnv there is no token of the attempt, and no limit in one: without the key nobody can end the session, and that is said.
+func TestASessionByAKeyThatIsGoneIsNotVerified(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.runNow(leaves(10*time.Minute, 1))
+		w.create(newSession("night", apiKeyEnv))
+		w.start()
+		w.want("night", "Ready=True/Running")
+		w.remove(secretIn(namespace, keySecret, "", ""))
+		w.pass(15 * time.Minute)
+		if got, want := w.ended("night"), "1 Counted ExitCode Unverified"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+		if told := w.count("night", "CleanupUnverified"); told != 1 {
+			t.Errorf("that the clean-up could not be verified was told %d times", told)
+		}
+		w.wantOpen(1)
+	})
+}
+
 func TestRotationLeavesARunningSessionAlone(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.node.runNow(runs(5 * time.Hour))

@@ -24,7 +24,8 @@ const schedules = 6
 
 // TestASessionIsNeverStartedTwice plays seeded schedules of what can go wrong: crashes before and after each write, caches that lag,
 // writes that are lost, pods and sessions that are deleted, some of them created anew under their names, and a Reactor that fails. The
-// emulator's ledger is the judge: of one ReactorSession, never two Reactor sessions at once, and in the end none.
+// emulator's ledger is the judge: of one ReactorSession, never two Reactor sessions at once, and in the end none. And what is done is not
+// done again: where restartPolicy is not Always, no attempt begins after one whose program exited 0 by itself.
 func TestASessionIsNeverStartedTwice(t *testing.T) {
 	for seed := range schedules {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -38,16 +39,21 @@ type course struct {
 	*world
 	mu      sync.Mutex // of what follows
 	dice    *rand.Rand
-	created map[string]int // pods, by name
+	created map[string]int       // pods, by name
+	asked   map[string]time.Time // when a pod was first deleted, by its name
+	done    map[string]success   // programs that exited 0 by themselves, by the UID of their session
 	seed    uint64
 }
 
+// players are the sessions, one of each restartPolicy.
 const players = 3
 
 func newCourse(w *world, seed uint64) *course {
-	s := &course{world: w, dice: rand.New(rand.NewPCG(seed, 0)), created: map[string]int{}, seed: seed}
+	s := &course{world: w, dice: rand.New(rand.NewPCG(seed, 0)), created: map[string]int{}, asked: map[string]time.Time{}, done: map[string]success{}, seed: seed}
 	w.reactor.SetQuotas(emulator.Quotas{})
 	w.node.program = func(m *machine) { // each kind of program that reports its session
+		s.begun(m)
+		defer s.over(m)
 		switch m.pod.Name[len(m.pod.Name)-1] % 3 {
 		case 0:
 			runs(7 * time.Minute)(m)
@@ -61,6 +67,53 @@ func newCourse(w *world, seed uint64) *course {
 	return s
 }
 
+// success is a program that exited 0 by itself.
+type success struct {
+	pod string
+	at  time.Time
+}
+
+// begun refuses a program that is started although the one of an earlier attempt had done what its session was for.
+func (s *course) begun(m *machine) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, done := s.done[m.pod.Labels[SessionUIDLabel]]
+	if !done {
+		return
+	}
+	// A node tells of an end a moment later: what was deleted until then was not known to have ended.
+	if asked := s.asked[before.pod]; asked.IsZero() || asked.After(before.at.Add(2*tick)) {
+		s.Errorf("seed %d: pod %s was started after pod %s had exited 0 by itself", s.seed, m.pod.Name, before.pod)
+	}
+}
+
+// over takes note of a program that exits 0 by itself, of a session for which that is the end.
+func (s *course) over(m *machine) {
+	m.mu.Lock()
+	byItself := m.exit == 0 && m.Err() == nil
+	m.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if byItself && !s.isEndless(m.pod.Annotations[SessionAnnotation]) {
+		s.done[m.pod.Labels[SessionUIDLabel]] = success{pod: m.pod.Name, at: time.Now()}
+	}
+}
+
+// askedToEnd takes note of the deletion of a pod.
+func (s *course) askedToEnd(pod string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked[pod].IsZero() {
+		s.asked[pod] = time.Now()
+	}
+}
+
+// policies are those of the players.
+var policies = []v1alpha1.SessionRestartPolicy{v1alpha1.RestartAlways, v1alpha1.RestartOnFailure, v1alpha1.RestartNever}
+
+// isEndless reports whether a session begins again also after success.
+func (s *course) isEndless(name string) bool { return name == s.name(0) }
+
 func (s *course) cacheLag(lag time.Duration) {
 	s.api.mu.Lock()
 	defer s.api.mu.Unlock()
@@ -70,7 +123,7 @@ func (s *course) cacheLag(lag time.Duration) {
 func (s *course) name(i int) string { return fmt.Sprintf("night-%d", i) }
 
 func (s *course) add(i int) {
-	s.create(newSession(s.name(i), ofModel("only/"+s.name(i)), policy(v1alpha1.RestartAlways)))
+	s.create(newSession(s.name(i), ofModel("only/"+s.name(i)), policy(policies[i])))
 }
 
 // meddle loses writes and crashes the operator, sometimes, and takes note of the pods.
@@ -85,6 +138,9 @@ func (s *course) meddle(made call, do func() error) error {
 		return errors.New("crashed before the write")
 	case chance > 0.97:
 		return errAway
+	}
+	if made.verb == "delete" && made.kind == "Pod" {
+		s.askedToEnd(made.name)
 	}
 	err := do()
 	if err == nil && made.verb == "create" && made.kind == "Pod" {
@@ -139,7 +195,9 @@ func (s *course) happen() {
 		s.cacheLag([]time.Duration{20 * time.Millisecond, 2 * time.Second, 20 * time.Second}[s.below(3)])
 	case 1:
 		if pods := s.pods(); len(pods) > 0 {
-			s.remove(&pods[s.below(len(pods))])
+			pod := &pods[s.below(len(pods))]
+			s.askedToEnd(pod.Name)
+			s.remove(pod)
 		}
 	case 2:
 		if !s.gone(s.name(i)) {
@@ -181,7 +239,7 @@ func (s *course) end() {
 		if most := ledger.MostOpen("only/" + s.name(i)); most > 1 {
 			s.Errorf("seed %d: %d Reactor sessions of %s were open at once", s.seed, most, s.name(i))
 		}
-		if !s.gone(s.name(i)) {
+		if !s.gone(s.name(i)) && !isFinished(&s.session(s.name(i)).Status) {
 			s.want(s.name(i), "Ready=False/Suspended")
 		}
 	}
@@ -204,7 +262,7 @@ func (s *course) end() {
 }
 
 // TestTheSchedulesCanSee takes the rules away that the schedules are to prove, each by a patch of the source, and plays the same ones: they
-// must show sessions that are doubled or left open.
+// must show sessions that are doubled, left open, or begun again.
 func TestTheSchedulesCanSee(t *testing.T) {
 	if testing.Short() || os.Getenv("REACTORSESSION_MUTANT") != "" {
 		t.Skip("it compiles the package once for each rule")
@@ -216,6 +274,9 @@ func TestTheSchedulesCanSee(t *testing.T) {
 		"without a clean-up before the pod is let go": {"cleanup.go",
 			"	tried := mem.cleanupOf(",
 			"	if true {\n		return v1alpha1.CleanupAlreadyOver, 0\n	}\n	tried := mem.cleanupOf("},
+		"without an end after success": {"verdict.go",
+			"case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:",
+			"case ended.Class == v1alpha1.ClassSucceeded && policy == v1alpha1.RestartNever:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source, err := os.ReadFile(mutant.file)
@@ -246,7 +307,7 @@ func TestTheSchedulesCanSee(t *testing.T) {
 			switch {
 			case err == nil:
 				t.Error("all schedules passed")
-			case !strings.Contains(text, "open at once") && !strings.Contains(text, "left open"):
+			case !strings.Contains(text, "open at once") && !strings.Contains(text, "left open") && !strings.Contains(text, "exited 0 by itself"):
 				t.Errorf("the schedules failed for another reason:\n%s", text[max(0, len(text)-3000):])
 			}
 		})
