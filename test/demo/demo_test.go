@@ -183,6 +183,24 @@ func TestTheLedgerTellsWhereATokenComesFrom(t *testing.T) {
 	}
 }
 
+func TestTheLedgerNamesTheOneSessionThatIsOpen(t *testing.T) {
+	over, one, other := billed{ID: "a", EndReason: "deleted"}, billed{ID: "b"}, billed{ID: "c"}
+	for name, test := range map[string]struct {
+		sessions []billed
+		want     string
+	}{
+		"one beside one that is over": {[]billed{over, one}, "b"},
+		"none":                        {[]billed{over}, ""},
+		"two":                         {[]billed{one, other}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := (ledger{Sessions: test.sessions}).open(); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestSettings(t *testing.T) {
 	for name, test := range map[string]struct {
 		env  map[string]string

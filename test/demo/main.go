@@ -107,8 +107,8 @@ func (d *demo) introduce() {
 	case d.settings.real():
 		d.say.text("REACTOR_API_KEY is set: tokens come from %s. They are short, and no session is started.", d.settings.apiURL)
 	default:
-		d.say.text("It uses nothing outside this machine, and leaves nothing behind. What stands after a $ is what is done: type the like in " +
-			"another terminal while it runs.")
+		d.say.text("It uses nothing outside this machine, and leaves nothing behind. What stands after a $ is run, and what stands after a → " +
+			"is asked of the local Reactor API: type the like in another terminal meanwhile.")
 	}
 }
 

@@ -69,10 +69,25 @@ func (p *printer) text(format string, args ...any) {
 
 // command writes what the reader could type.
 func (p *printer) command(text string) {
+	p.apart()
+	p.nextCommand(text)
+}
+
+// request writes a request to the local Reactor API, which the demo itself sends: nobody needs curl for it. A body that begins with @ is
+// the content of a file of the demo.
+func (p *printer) request(method, path, body string) {
+	if name, isFile := strings.CutPrefix(body, "@"); isFile {
+		body = "@$DEMO/" + name
+	}
+	p.apart()
+	p.line(cyan, indent+strings.TrimRight("→ "+method+" $REACTOR"+path+"  "+body, " "))
+}
+
+// apart leaves a line blank, except below a heading.
+func (p *printer) apart() {
 	if !p.headed {
 		p.blank()
 	}
-	p.nextCommand(text)
 }
 
 // nextCommand writes a command that follows another one at once.

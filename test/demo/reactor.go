@@ -15,6 +15,9 @@ import (
 // localReactor is the emulator's control endpoint.
 type localReactor struct{ url string }
 
+// ledgerPath is where the local Reactor API tells its ledger.
+const ledgerPath = "/_emulator/ledger"
+
 // ledger is what the local Reactor API was asked, and what it answered.
 type ledger struct {
 	Mints        int      `json:"mints"`
@@ -25,9 +28,24 @@ type ledger struct {
 
 // billed is a session, which costs money until it has ended.
 type billed struct {
+	ID            string  `json:"id"`
 	State         string  `json:"state"`
 	EndReason     string  `json:"end_reason,omitempty"`
 	BilledSeconds float64 `json:"billed_seconds"`
+}
+
+// open returns the id of the session that is billed; empty when none is, or more than one.
+func (l ledger) open() string {
+	var ids []string
+	for _, session := range l.Sessions {
+		if session.EndReason == "" {
+			ids = append(ids, session.ID)
+		}
+	}
+	if len(ids) != 1 {
+		return ""
+	}
+	return ids[0]
 }
 
 // call is a request for a token; the ledger tells more of it than the demo needs.
@@ -52,7 +70,7 @@ func (l ledger) refused() []call {
 }
 
 func (r localReactor) ledger(ctx context.Context) (ledger, error) {
-	answer, err := r.ask(ctx, http.MethodGet, "/_emulator/ledger", "")
+	answer, err := r.ask(ctx, http.MethodGet, ledgerPath, "")
 	if err != nil {
 		return ledger{}, err
 	}

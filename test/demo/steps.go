@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
 )
@@ -68,23 +67,17 @@ func (d *demo) writeKey(file, key string) error {
 }
 
 // tellReactor shows a request to the control endpoint of the local Reactor API, sends it, and shows the answer. A body that
-// begins with @ is the content of a file of the demo, as with curl.
+// begins with @ is the content of a file of the demo.
 func (d *demo) tellReactor(ctx context.Context, method, path, body string) (string, error) {
-	curl, content := "curl -s", body
-	if method != http.MethodPost {
-		curl += " -X " + method
-	}
+	content := body
 	if name, isFile := strings.CutPrefix(body, "@"); isFile {
-		curl += " -d @$DEMO/" + name
 		file, err := os.ReadFile(d.stage.file(name))
 		if err != nil {
 			return "", err
 		}
 		content = string(file)
-	} else {
-		curl += " -d '" + body + "'"
 	}
-	d.say.command(curl + " $REACTOR" + path)
+	d.say.request(method, path, body)
 	answer, err := d.stage.reactor.ask(ctx, method, path, content)
 	d.say.output(string(answer))
 	return string(answer), err

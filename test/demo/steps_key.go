@@ -47,7 +47,7 @@ func (d *demo) rotated(ctx context.Context) error {
 	}
 	if seen, ok := d.await(ctx, "web", patience, func(now look) bool { return now.ready() && ofSecondKey(now) }); ok {
 		d.say.good("a token by the new key after %s. %s", seconds(seen.at.Sub(began)), seen.continuity())
-		d.say.command("curl -s $REACTOR/_emulator/ledger")
+		d.say.request(http.MethodGet, ledgerPath, "")
 		if line, err := json.Marshal(origin); err == nil {
 			d.say.output("… " + string(line) + " …")
 		}

@@ -1,14 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -128,7 +129,7 @@ func (d *demo) rotatedBelow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.run(ctx, "kubectl get pods -o custom-columns=NAME:.metadata.name,UID:.metadata.uid,PHASE:.status.phase")
+	d.run(ctx, "kubectl get pods -o \\\ncustom-columns=NAME:.metadata.name,UID:.metadata.uid,PHASE:.status.phase,RESTARTS:.status.containerStatuses[0].restartCount")
 	if err := d.mustRun(ctx, replaceKey("reactor-api-key", "key-3")); err != nil {
 		return err
 	}
@@ -143,16 +144,28 @@ func (d *demo) rotatedBelow(ctx context.Context) error {
 	if _, ok := d.await(ctx, "web", patience, renewed); ok {
 		d.say.good("ReactorToken web has a token by the new key: the operator has seen it")
 	}
-	d.run(ctx, "kubectl get pods -o custom-columns=NAME:.metadata.name,UID:.metadata.uid,PHASE:.status.phase")
+	d.run(ctx, "kubectl get pods -o \\\ncustom-columns=NAME:.metadata.name,UID:.metadata.uid,PHASE:.status.phase,RESTARTS:.status.containerStatuses[0].restartCount")
 
 	after := d.lookAt(ctx, "night")
-	same := before.pod != nil && after.pod != nil && before.pod.UID == after.pod.UID
-	described := after.reason() + ", no pod"
-	if after.pod != nil {
-		described = fmt.Sprintf("%s, pod %s, %s", after.reason(), uidOf(after.pod), after.billing())
-	}
-	d.record("key rotated below it", fmt.Sprintf("Running, pod %s, 1 open", uidOf(before.pod)), described, same && after.runs())
+	same := before.runs() && after.runs() && before.pod.UID == after.pod.UID && restartsOf(after.pod) == 0 && before.ledger.open() == after.ledger.open()
+	d.record("key rotated below it", v1alpha1.ReasonRunning+", 0 restarts, "+before.identity(),
+		fmt.Sprintf("%s, %d restarts, %s", after.reason(), restartsOf(after.pod), after.identity()), same)
 	return nil
+}
+
+// identity is what must not change while a session runs: its pod, and the session at Reactor.
+func (s session) identity() string {
+	return fmt.Sprintf("pod %s, session %s", uidOf(s.pod), short(cmp.Or(s.ledger.open(), "none")))
+}
+
+// restartsOf is how often containers of a pod were started again.
+func restartsOf(pod *corev1.Pod) (restarts int32) {
+	if pod != nil {
+		for _, container := range pod.Status.ContainerStatuses {
+			restarts += container.RestartCount
+		}
+	}
+	return restarts
 }
 
 func uidOf(pod *corev1.Pod) string {
@@ -170,36 +183,57 @@ func (d *demo) fails(ctx context.Context) error {
 	if err := d.mustRun(ctx, "kubectl apply -f test/demo/flawed.yaml"); err != nil {
 		return err
 	}
-	failed := func(s session) bool {
-		return meta.IsStatusConditionTrue(s.status.Conditions, v1alpha1.ConditionFailed) && s.ledger.OpenSessions == 0
-	}
-	d.awaitSession(ctx, "flawed", failed)
+	d.awaitSession(ctx, "flawed", session.failed)
 	d.run(ctx, "kubectl get rses flawed")
 	d.run(ctx, "kubectl get rses flawed -o \\\n"+`jsonpath='{.status.conditions[?(@.type=="Failed")].message}'`)
 	seen := d.lookAt(ctx, "flawed")
-	if len(seen.status.RecentAttempts) > 0 && seen.status.RecentAttempts[0].Cleanup == v1alpha1.CleanupEnded {
+	last := seen.last()
+	if last.Cleanup == v1alpha1.CleanupEnded {
 		d.say.good("the program left its Reactor session open, and the operator has ended it")
 	}
 	d.run(ctx, "kubectl get rses")
-	told := seen.reason()
-	var code int32
-	if found := meta.FindStatusCondition(seen.status.Conditions, v1alpha1.ConditionFailed); found != nil && found.Status == metav1.ConditionTrue {
-		told = "Failed=True"
+	const message = "attempt 1 ended: ExitCode (exit code 3)"
+	told := "no message"
+	if found := meta.FindStatusCondition(seen.status.Conditions, v1alpha1.ConditionFailed); found != nil {
+		told, _, _ = strings.Cut(found.Message, ": {") // what follows is what the program reported
 	}
-	if len(seen.status.RecentAttempts) > 0 && seen.status.RecentAttempts[0].ExitCode != nil {
-		code = *seen.status.RecentAttempts[0].ExitCode
-	}
-	d.record("a session that fails", "Failed=True, exit 3, 0 open", fmt.Sprintf("%s, exit %d, %s", told, code, seen.billing()), failed(seen) && code == 3)
-	d.showBill(seen.ledger)
-	return nil
+	d.record("a session that fails", "Failed, 0 open, clean-up Ended", fmt.Sprintf("%s, %s, clean-up %s", seen.end(), seen.billing(), cmp.Or(last.Cleanup, "none")),
+		seen.failed() && last.Cleanup == v1alpha1.CleanupEnded)
+	d.record("what its user reads", message, told, seen.failed() && told == message)
+	return d.showBill(ctx)
 }
 
-// showBill shows what Reactor billed.
-func (d *demo) showBill(all ledger) {
+// failed reports whether the session has failed, and nothing of it is billed any more.
+func (s session) failed() bool {
+	return s.end() == v1alpha1.ConditionFailed && s.ledger.OpenSessions == 0
+}
+
+// end is the condition that says how the session has ended; the reason of Ready before that.
+func (s session) end() string {
+	for _, condition := range []string{v1alpha1.ConditionFailed, v1alpha1.ConditionComplete} {
+		if meta.IsStatusConditionTrue(s.status.Conditions, condition) {
+			return condition
+		}
+	}
+	return s.reason()
+}
+
+// last is the attempt that ended last; an empty one when none has.
+func (s session) last() v1alpha1.EndedAttempt {
+	if len(s.status.RecentAttempts) == 0 {
+		return v1alpha1.EndedAttempt{}
+	}
+	return s.status.RecentAttempts[0]
+}
+
+// showBill shows what Reactor has billed.
+func (d *demo) showBill(ctx context.Context) error {
 	d.say.blank()
 	d.say.text("What Reactor has billed, and how each session ended:")
-	d.say.command("curl -s $REACTOR/_emulator/ledger")
+	d.say.request(http.MethodGet, ledgerPath, "")
+	all, err := d.stage.reactor.ledger(ctx)
 	for _, billed := range all.Sessions {
 		d.say.output(fmt.Sprintf(`… "state":%q,"end_reason":%q,"billed_seconds":%.1f …`, billed.State, billed.EndReason, billed.BilledSeconds))
 	}
+	return err
 }

@@ -189,11 +189,11 @@ func (d *demo) launchOperator(ctx context.Context) error {
 	for pair := range slices.Chunk(args, 2) {
 		lines = append(lines, strings.Join(pair, " "))
 	}
-	d.say.command(strings.Join(lines, " \\\n"))
 	if d.settings.broken {
 		d.say.bad("not started: DEMO_BROKEN is set")
 		return nil
 	}
+	d.say.command(strings.Join(lines, " \\\n"))
 	began := time.Now()
 	if err := d.stage.startOperator(ctx, args); err != nil {
 		return err
