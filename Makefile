@@ -65,7 +65,7 @@ endif
 help: ## Show this list.
 	@awk -F ':.*## ' ' \
 	  /^##@ /                { printf "\n$(BOLD)%s$(PLAIN)\n", substr($$0, 5) } \
-	  /^[a-z][a-z-]*:.*## /  { printf "  $(NAME)%-17s$(PLAIN) %s\n", $$1, $$2 }' Makefile
+	  /^[a-z][a-z0-9-]*:.*## /  { printf "  $(NAME)%-17s$(PLAIN) %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: build ## Watch tokens and sessions, on a real Kubernetes of this machine; no cluster needed. Pods need Linux and root.
