@@ -86,6 +86,17 @@ func TestALongerMaxDurationHoldsFromTheNextAttemptOn(t *testing.T) {
 	})
 }
 
+func TestASessionWhoseLimitIsTakenAwayGoesOn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.runNow(runs(10 * time.Hour))
+		w.create(newSession("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "30m" }))
+		w.start()
+		w.edit("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "" })
+		w.pass(2 * time.Hour)
+		w.want("night", "Ready=True/Running", "Complete=")
+	})
+}
+
 // What comes after the end does not change what the end was.
 
 func TestAProgramThatHasCompletedIsNotRunAgain(t *testing.T) {

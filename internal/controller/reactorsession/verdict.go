@@ -31,9 +31,10 @@ func verdict(
 }
 
 // stoppedForDuration reports whether the attempt was stopped because the session's time was used up, to the second: what a container ran is
-// told in whole ones. Time that was added since it began is not used up: the kubelet ended the pod at the limit of before, and the next
-// attempt follows.
+// told in whole ones. Where time was added since it began, or the limit taken away, the kubelet ended the pod at the limit of before, and the
+// next attempt follows.
 func stoppedForDuration(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt) bool {
 	const rounding = 5 * time.Second
-	return ended.Class == v1alpha1.ClassStopped && ended.Reason == stopDuration && remaining(&session.Spec, status) <= rounding
+	return ended.Class == v1alpha1.ClassStopped && ended.Reason == stopDuration &&
+		session.Spec.MaxDuration.Std() > 0 && remaining(&session.Spec, status) <= rounding
 }
