@@ -114,10 +114,8 @@ func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.Sessio
 		return v1alpha1.ClassUncounted, neverStarted
 	case stopReason != "" && stopReason != stopContainerEnded:
 		return v1alpha1.ClassStopped, stopReason
-	case pod.Status.Reason == deadlineExceeded && pod.Annotations[BackstopAnnotation] != "": // the operator was away
-		return v1alpha1.ClassStopped, stopDuration
-	case pod.Status.Reason == deadlineExceeded: // the template's own, which is a matter of the program's
-		return v1alpha1.ClassCounted, deadlineExceeded
+	case stopReason == "" && pod.Status.Reason == deadlineExceeded:
+		return classOfDeadline(pod)
 	case failure != "":
 		return v1alpha1.ClassUncounted, failure
 	case !end.started:
@@ -131,6 +129,15 @@ func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.Sessio
 	default:
 		return classOfError(code, attempt)
 	}
+}
+
+// classOfDeadline is whose matter it was that the kubelet ended the pod: the operator's, which was away, or the program's, when the template
+// has a deadline of its own.
+func classOfDeadline(pod *corev1.Pod) (class v1alpha1.AttemptClass, reason string) {
+	if pod.Annotations[BackstopAnnotation] != "" {
+		return v1alpha1.ClassStopped, stopDuration
+	}
+	return v1alpha1.ClassCounted, deadlineExceeded
 }
 
 // classOfError is whose matter the error was that the program told of; its own, when it told none that is known.

@@ -13,15 +13,27 @@ import (
 // matter, nor a stop that was written down and came too late. Instants have whole seconds: of two in one second the request was first.
 func (e *ending) endedByItself(pod *corev1.Pod, stopReason string) bool {
 	switch {
-	case e.at.IsZero() || !e.started || slices.Contains(podFailures, pod.Status.Reason) || pod.Status.Reason == deadlineExceeded:
+	case e.at.IsZero() || !e.started:
+		return false
+	case stopReason == stopContainerEnded:
+		return true
+	case slices.Contains(podFailures, pod.Status.Reason): // it has no time
 		return false
 	case stopReason != "" && isDeletedForGood(pod): // no stop is written down for a container that is seen to have ended
 		return false
-	case pod.DeletionTimestamp == nil && disruption(pod) == nil:
+	case pod.DeletionTimestamp == nil && disruption(pod) == nil && pod.Status.Reason != deadlineExceeded:
 		return true
 	default:
-		return e.at.Before(earlier(deletionAsked(pod), disruptedAt(pod)))
+		return e.at.Before(earlier(earlier(deletionAsked(pod), disruptedAt(pod)), deadlineOf(pod)))
 	}
+}
+
+// deadlineOf is when the kubelet began to end the pod by its activeDeadlineSeconds; zero when it did not.
+func deadlineOf(pod *corev1.Pod) time.Time {
+	if pod.Status.Reason != deadlineExceeded || pod.Status.StartTime == nil || pod.Spec.ActiveDeadlineSeconds == nil {
+		return time.Time{}
+	}
+	return pod.Status.StartTime.Add(time.Duration(*pod.Spec.ActiveDeadlineSeconds) * time.Second)
 }
 
 // disruption is what announced the end of the pod, such as an eviction; nil when nothing but a deletion did.

@@ -163,6 +163,7 @@ func TestWhoWasFirstDecidesAnEnd(t *testing.T) {
 		deleted *metav1.Time // the deletion timestamp
 		grace   int64
 		evicted *metav1.Time
+		expired int64 // how long after the start of the pod, a minute before the end of the container, the kubelet ended it
 		stop    string
 		want    v1alpha1.AttemptClass
 	}{
@@ -183,8 +184,12 @@ func TestWhoWasFirstDecidesAnEnd(t *testing.T) {
 			deleted: seconds(31), grace: 30, want: v1alpha1.ClassSucceeded},
 		"it was deleted when it had ended long ago": {
 			deleted: seconds(90), want: v1alpha1.ClassSucceeded},
-		"it was evicted afterwards":                {evicted: seconds(30), want: v1alpha1.ClassSucceeded},
-		"it was evicted before":                    {evicted: seconds(-30), want: v1alpha1.ClassUncounted},
+		"it was evicted afterwards": {evicted: seconds(30), want: v1alpha1.ClassSucceeded},
+		"it was evicted before":     {evicted: seconds(-30), want: v1alpha1.ClassUncounted},
+		"its sidecars were evicted in the same second": {
+			evicted: seconds(0), deleted: seconds(1), stop: stopContainerEnded, want: v1alpha1.ClassSucceeded},
+		"its sidecars ran into the deadline":       {expired: 90, want: v1alpha1.ClassSucceeded},
+		"it ran into the deadline itself":          {expired: 60, want: v1alpha1.ClassStopped},
 		"it was evicted before, and deleted later": {evicted: seconds(-30), deleted: seconds(90), want: v1alpha1.ClassUncounted},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,6 +197,10 @@ func TestWhoWasFirstDecidesAnEnd(t *testing.T) {
 			pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = test.deleted, &test.grace
 			if test.evicted != nil {
 				pod.Status.Conditions = evicted(test.evicted)
+			}
+			if test.expired > 0 {
+				pod.Annotations[BackstopAnnotation] = "maxDuration"
+				pod.Status.Reason, pod.Status.StartTime, pod.Spec.ActiveDeadlineSeconds = deadlineExceeded, seconds(-60), &test.expired
 			}
 			if got := classify(pod, &v1alpha1.SessionAttempt{Number: 1, StopReason: test.stop}, noon); got.class != test.want {
 				t.Errorf("%s %s, want %s", got.class, got.reason, test.want)
