@@ -71,7 +71,7 @@ func TestARenewedTokenReachesTheFileInARunningPod(t *testing.T) {
 			latest = w.waitForToken("token", latest)
 			changed := time.Now()
 			w.eventually("the renewed token in the pod", func() error { return seen.latest(latest) })
-			t.Logf("%s: the file changed %s after the Secret, with a kubelet that looks every %s",
+			t.Logf("%s: the file changed %s after the Secret; a kubelet looks at a pod that has just started, and then every %s",
 				name, time.Since(changed).Round(10*time.Millisecond), *syncFrequency)
 
 			after := w.runningPod("worker")
