@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -76,13 +77,20 @@ type sightings struct {
 	err  error
 }
 
-// follow reads what the probe in a running pod prints, from its start to its end.
-func (w *world) follow(pod string) *sightings {
+// openLog opens what a pod has printed, or goes on printing.
+func (w *world) openLog(pod string, options *corev1.PodLogOptions) io.ReadCloser {
 	w.t.Helper()
-	stream, err := cluster.clientset.CoreV1().Pods(w.namespace).GetLogs(pod, &corev1.PodLogOptions{Follow: true}).Stream(w.t.Context())
+	log, err := cluster.clientset.CoreV1().Pods(w.namespace).GetLogs(pod, options).Stream(w.t.Context())
 	if err != nil {
 		w.t.Fatalf("logs of pod %s: %v", pod, err)
 	}
+	return log
+}
+
+// follow reads what the probe in a running pod prints, from its start to its end.
+func (w *world) follow(pod string) *sightings {
+	w.t.Helper()
+	stream := w.openLog(pod, &corev1.PodLogOptions{Follow: true})
 	s := &sightings{}
 	done := make(chan struct{})
 	go func() {

@@ -54,10 +54,10 @@ func TestSIGINTThroughPreStopReachesTheProgram(t *testing.T) {
 	w.session("night", func(s *v1alpha1.ReactorSession) {
 		container(s).Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"/session-worker", "-signal=INT"}}}}
 	})
-	pod := w.runs("night")
+	log := w.followLog(w.runs("night"))
 	w.kubectl("patch", "rses", "night", "--type=merge", `-p={"spec":{"suspend":true}}`)
 	w.wantEnd(w.waitForSession("night", v1alpha1.ReasonSuspended), v1alpha1.ClassStopped, "Suspended", v1alpha1.CleanupAlreadyOver)
-	if log := w.logOf(pod); !strings.Contains(log, "interrupt signal received") {
+	if log := log(); !strings.Contains(log, "interrupt signal received") {
 		t.Errorf("the program was not told by SIGINT: %s", log)
 	}
 	if ended := w.reactor.Ledger().Sessions[0]; ended.EndReason != emulator.EndDeleted {
