@@ -1,9 +1,13 @@
 package reactorsession
 
 import (
+	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -119,10 +124,14 @@ func TestWhatAProgramSaysIsReadWithCare(t *testing.T) {
 		"an id that is a number":      {`{"sessionId":7}`, nil, ""},
 		"a code that is a text":       {`{"error":{"code":"it failed"}}`, nil, ""},
 		"a line that is cut":          {`{"sessionId":"a"`, nil, ""},
-		"more ids than are seen to":   {strings.Repeat("{\"sessionId\":\"a\"}\n", 20), slicesOf("a", mostSessions), ""},
-		"an error that is no object":  {`{"error":"no"}`, nil, ""},
+		"the same id again and again": {strings.Repeat("{\"sessionId\":\"a\"}\n", 20) + "{\"sessionId\":\"b\"}\n", []string{"a", "b"}, ""},
+		"an id that comes back":       {"{\"sessionId\":\"a\"}\n{\"sessionId\":\"b\"}\n{\"sessionId\":\"a\"}\n", []string{"b", "a"}, ""},
+		"more ids than are seen to":   {lines(1, mostSessions+4), ids(5, mostSessions+4), ""}, // the last ones are those that may be open
+		"no end of line between":      {`{"sessionId":"a"}{"error":{"code":"A"}} {"sessionId":"b"}`, []string{"a", "b"}, "A"},
+		"text after an object":        {`{"sessionId":"a"} and so on`, []string{"a"}, ""},
+		"an error that is no object":  {`{"error":"no","sessionId":"a"}`, []string{"a"}, ""},
 		"lines that end in a return":  {"{\"sessionId\":\"a\"}\r\n{\"sessionId\":\"b\"}\r\n", []string{"a", "b"}, ""},
-		"an id beside a wrong member": {`{"sessionId":"a","error":[]}`, nil, ""},
+		"an id beside a wrong member": {`{"sessionId":"a","error":[]}`, []string{"a"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := parseMessage(test.message)
@@ -133,12 +142,45 @@ func TestWhatAProgramSaysIsReadWithCare(t *testing.T) {
 	}
 }
 
-func slicesOf(text string, many int) []string {
+// ids are those of sessions with numbers.
+func ids(from, to int) []string {
 	var all []string
-	for range many {
-		all = append(all, text)
+	for number := from; number <= to; number++ {
+		all = append(all, fmt.Sprintf("session-%d", number))
 	}
 	return all
+}
+
+// lines tell them.
+func lines(from, to int) string {
+	return `{"sessionId":"` + strings.Join(ids(from, to), "\"}\n{\"sessionId\":\"") + `"}`
+}
+
+// A termination message comes out of a container: whatever stands in it, an id is safe in a path, and nothing that status shows is long.
+func FuzzTerminationMessage(f *testing.F) {
+	for _, message := range []string{
+		"", "panic: no\n", lines(1, 20), `{"sessionId":"../tokens"}`, `{"sessionId":"a"}{"error":{"code":"UNAUTHORIZED"}}`, `{"sessionId":["a"]}`,
+		`{"error":{"code":"RATE_LIMITED"}}`, "used rk_0123456789abcdef0123", "\xff\x00\n", "{\"SESSIONID\":\"a\"}\r\n[[[[", `{"sessionId":"a","sessionId":"b"}`,
+	} {
+		f.Add(message)
+	}
+	f.Fuzz(func(t *testing.T, message string) {
+		heard := parseMessage(message)
+		if len(heard.sessions) > mostSessions || len(slices.Compact(slices.Sorted(slices.Values(heard.sessions)))) != len(heard.sessions) {
+			t.Fatalf("sessions %q", heard.sessions)
+		}
+		for _, id := range heard.sessions {
+			if !reactor.IsSessionID(id) || url.PathEscape(id) != id {
+				t.Fatalf("%q is heard as an id", id)
+			}
+		}
+		if heard.code != "" && !isErrorCode(heard.code) {
+			t.Fatalf("%q is heard as a code", heard.code)
+		}
+		if got := shown(message); len(got) > longestMessage || utf8.ValidString(message) && !utf8.ValidString(got) {
+			t.Fatalf("status shows %q", got)
+		}
+	})
 }
 
 func TestAMessageIsKeptWithoutSecretsAndCutShort(t *testing.T) {
