@@ -18,8 +18,8 @@ const (
 	// leastLeft is what a token must have left when it arrives; a shorter one would be renewed in a hot loop.
 	leastLeft = 10 * time.Second
 
-	// longestLifetime bounds what is believed. Reactor grants 6 hours; a longer time than this is a broken clock.
-	longestLifetime = 366 * 24 * time.Hour
+	// LongestLifetime of a token bounds what is believed. Reactor grants 6 hours; a longer time than this is a broken clock.
+	LongestLifetime = 366 * 24 * time.Hour
 
 	// iatTolerance is how far the token's issue time may lie from the answer's Date before Date is taken instead.
 	iatTolerance = 60 * time.Second
@@ -102,7 +102,7 @@ func tokenFrom(body []byte, seen exchange) (Token, error) {
 		return Token{}, errors.New("the token had expired on arrival")
 	case min(left, token.Lifetime()) < leastLeft:
 		return Token{}, fmt.Errorf("the token has less than %s left", leastLeft)
-	case token.Lifetime() > longestLifetime:
+	case token.Lifetime() > LongestLifetime:
 		return Token{}, errors.New("the token's expiry is absurdly far away")
 	}
 	return token, nil
@@ -142,7 +142,7 @@ func issuedAtClaim(token Token) (time.Time, bool) {
 	}
 	at := time.Unix(int64(claims.IssuedAt), 0).UTC()
 	lifetime := token.ExpiresAt.Sub(at)
-	return at, lifetime > 0 && lifetime <= longestLifetime
+	return at, lifetime > 0 && lifetime <= LongestLifetime
 }
 
 // parseAnswer reads {"jwt": …, "expires_at": …}; other members are ignored.

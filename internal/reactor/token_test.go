@@ -169,7 +169,7 @@ func FuzzAnswer(f *testing.F) {
 			}
 			return
 		}
-		if token.JWT == "" || token.Lifetime() < leastLeft || token.Lifetime() > longestLifetime || token.ExpiresAt.Year() > 9999 {
+		if token.JWT == "" || token.Lifetime() < leastLeft || token.Lifetime() > LongestLifetime || token.ExpiresAt.Year() > 9999 {
 			t.Fatalf("unusable token: %v", token)
 		}
 	})

@@ -161,7 +161,7 @@ func TestInspect(t *testing.T) {
 		{"immutable", func(s *corev1.Secret) { s.Immutable = new(true) }, "token unusable:it is immutable"},
 		{"explicitly mutable", func(s *corev1.Secret) { s.Immutable = new(false) }, "token"},
 		{"with another token", func(s *corev1.Secret) { s.Data[jwtKey] = []byte("x") }, "edited"},
-		{"with another expiry in its record", func(s *corev1.Secret) { s.Annotations[v1alpha1.ExpiresAtAnnotation] = "2099-01-01T00:00:00Z" }, "edited"},
+		{"with another expiry in its record", func(s *corev1.Secret) { s.Annotations[v1alpha1.ExpiresAtAnnotation] = "2027-01-01T00:00:00Z" }, "edited"},
 		{"without a record", func(s *corev1.Secret) { s.Annotations = nil }, ""},
 		{"with another expires_at", func(s *corev1.Secret) { s.Data[expiresAtKey] = nil }, "token drifted"},
 		{"of somebody else", func(s *corev1.Secret) { s.OwnerReferences[0].UID, s.OwnerReferences[0].Name = "x", "x" }, "drifted"},

@@ -76,7 +76,7 @@ func recordOf(annotations map[string]string) *record {
 		Checksum:       annotations[v1alpha1.TokenChecksumAnnotation],
 		RenewRequest:   annotations[v1alpha1.HandledRenewRequestAnnotation],
 	}
-	garbled := issuedErr != nil || expiresErr != nil || skewErr != nil || !expires.After(issued)
+	garbled := issuedErr != nil || expiresErr != nil || skewErr != nil || !expires.After(issued) || expires.Sub(issued) > reactor.LongestLifetime
 	if garbled || read.TokenID == "" || read.Checksum == "" {
 		return nil
 	}

@@ -60,6 +60,7 @@ func TestAGarbledRecordIsNone(t *testing.T) {
 		"a skew without a unit":         set(v1alpha1.ClockSkewAnnotation, "10"),
 		"no token id":                   set(v1alpha1.TokenIDAnnotation, ""),
 		"no checksum":                   set(v1alpha1.TokenChecksumAnnotation, ""),
+		"a lifetime of centuries":       set(v1alpha1.ExpiresAtAnnotation, "9999-12-31T23:59:59Z"),
 		"a time of a year out of reach": set(v1alpha1.ExpiresAtAnnotation, "99999-01-01T00:00:00Z"),
 	} {
 		t.Run(name, func(t *testing.T) {
