@@ -18,8 +18,18 @@ import (
 	"time"
 )
 
+// stopSignal is why a context is over that a signal has ended.
+type stopSignal syscall.Signal
+
+func (s stopSignal) Error() string { return syscall.Signal(s).String() + " signal received" }
+
 // interrupted is the exit code after a signal, as a shell tells it: the work is not done.
-const interrupted = 128 + int(syscall.SIGTERM)
+func interrupted(why error) int {
+	if by, ok := errors.AsType[stopSignal](why); ok {
+		return 128 + int(by)
+	}
+	return 128 + int(syscall.SIGTERM)
+}
 
 // startTimeout is how long Reactor may take to start the session.
 const startTimeout = 5 * time.Second
@@ -61,13 +71,24 @@ func main() {
 		}
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code, err := run(ctx, s)
-	stop()
+	code, err := run(untilSignalled(), s)
 	if err != nil {
 		slog.Error("the session has failed", "error", err)
 	}
 	os.Exit(code)
+}
+
+// untilSignalled returns a context that ends with the first SIGINT or SIGTERM, which is its cause.
+func untilSignalled() context.Context {
+	ctx, stop := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		if by, ok := (<-signals).(syscall.Signal); ok {
+			stop(stopSignal(by))
+		}
+	}()
+	return ctx
 }
 
 // send sends a signal by its name.
@@ -135,7 +156,7 @@ func (w *worker) hold(ctx context.Context, s settings, id string) (code int, err
 		select {
 		case <-stopped:
 			slog.Info("asked to stop", "why", context.Cause(ctx))
-			return interrupted, nil
+			return interrupted(context.Cause(ctx)), nil
 		case <-over.C:
 			return s.exit, nil
 		case <-look.C:

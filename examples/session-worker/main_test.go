@@ -149,6 +149,17 @@ func TestAnotherTokenInTheFileIsNoticedAndNotUsedForTheSession(t *testing.T) {
 	}
 }
 
+func TestTheExitCodeTellsTheSignal(t *testing.T) {
+	ctx := untilSignalled()
+	if err := send("INT", os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	<-ctx.Done()
+	if code := interrupted(context.Cause(ctx)); code != 130 {
+		t.Errorf("exit code %d after %v", code, context.Cause(ctx))
+	}
+}
+
 func TestASignalIsSentByItsName(t *testing.T) {
 	came := make(chan os.Signal, 1)
 	signal.Notify(came, syscall.SIGINT)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -77,20 +76,13 @@ type sightings struct {
 	err  error
 }
 
-// openLog opens what a pod has printed, or goes on printing.
-func (w *world) openLog(pod string, options *corev1.PodLogOptions) io.ReadCloser {
-	w.t.Helper()
-	log, err := cluster.clientset.CoreV1().Pods(w.namespace).GetLogs(pod, options).Stream(w.t.Context())
-	if err != nil {
-		w.t.Fatalf("logs of pod %s: %v", pod, err)
-	}
-	return log
-}
-
 // follow reads what the probe in a running pod prints, from its start to its end.
 func (w *world) follow(pod string) *sightings {
 	w.t.Helper()
-	stream := w.openLog(pod, &corev1.PodLogOptions{Follow: true})
+	stream, err := cluster.clientset.CoreV1().Pods(w.namespace).GetLogs(pod, &corev1.PodLogOptions{Follow: true}).Stream(w.t.Context())
+	if err != nil {
+		w.t.Fatalf("logs of pod %s: %v", pod, err)
+	}
 	s := &sightings{}
 	done := make(chan struct{})
 	go func() {

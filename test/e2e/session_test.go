@@ -73,24 +73,12 @@ func (w *world) wantEnd(session *v1alpha1.ReactorSession, class v1alpha1.Attempt
 // logOf reads what a pod has printed.
 func (w *world) logOf(pod string) string {
 	w.t.Helper()
-	return w.readLog(w.openLog(pod, &corev1.PodLogOptions{}))
-}
-
-// followLog returns a function that reads all that a pod prints until it ends. A kubelet removes the log of a pod that is deleted as soon
-// as its containers have ended: who wants to know what it said last has to listen before.
-func (w *world) followLog(pod string) (read func() string) {
-	w.t.Helper()
-	log := w.openLog(pod, &corev1.PodLogOptions{Follow: true})
-	return func() string {
-		w.t.Helper()
-		return w.readLog(log)
+	stream, err := cluster.clientset.CoreV1().Pods(w.namespace).GetLogs(pod, &corev1.PodLogOptions{}).Stream(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
 	}
-}
-
-func (w *world) readLog(log io.ReadCloser) string {
-	w.t.Helper()
-	defer func() { _ = log.Close() }()
-	text, err := io.ReadAll(log)
+	defer func() { _ = stream.Close() }()
+	text, err := io.ReadAll(stream)
 	if err != nil {
 		w.t.Fatal(err)
 	}

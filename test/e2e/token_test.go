@@ -78,9 +78,23 @@ func TestARenewedTokenReachesTheFileInARunningPod(t *testing.T) {
 			if after.UID != before.UID || restarts(after) != 0 {
 				t.Errorf("the pod is another one, or its container was started again %d times", restarts(after))
 			}
-			if told := after.Annotations[v1alpha1.TokenIDAnnotation] != ""; told != (prompt != nil) {
-				t.Errorf("the pod was told of the token: %t, want %t", told, prompt != nil)
+			if prompt == nil {
+				if told := after.Annotations[v1alpha1.TokenIDAnnotation]; told != "" {
+					t.Errorf("the pod was told of token %s", told)
+				}
+				return
 			}
+			secret := &corev1.Secret{}
+			if err := w.get("token", secret); err != nil {
+				t.Fatal(err)
+			}
+			w.eventually("the pod to be told of the token", func() error { // the kubelet may have looked by itself before
+				told, want := w.runningPod("worker").Annotations[v1alpha1.TokenIDAnnotation], secret.Annotations[v1alpha1.TokenIDAnnotation]
+				if told != want || want == "" {
+					return fmt.Errorf("it was told of %q, and not yet of %q", told, want)
+				}
+				return nil
+			})
 		})
 	}
 }

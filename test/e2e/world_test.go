@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
@@ -43,7 +45,8 @@ type world struct {
 	namespace string
 	key       string
 	reactor   *emulator.Emulator
-	url       string // where pods and the operator reach Reactor
+	clock     *movedClock // Reactor's
+	url       string      // where pods and the operator reach Reactor
 	operator  *process.Process
 	args      []string // of the operator
 	account   string   // the kubeconfig that it has
@@ -82,10 +85,23 @@ func (w *world) makeNamespace() {
 	})
 }
 
+// movedClock is the real clock, moved ahead by what no test can wait for.
+type movedClock struct {
+	clock.RealClock
+	ahead atomic.Int64 // nanoseconds
+}
+
+// Now implements clock.PassiveClock.
+func (c *movedClock) Now() time.Time { return c.RealClock.Now().Add(time.Duration(c.ahead.Load())) }
+
+// Since implements clock.PassiveClock.
+func (c *movedClock) Since(then time.Time) time.Duration { return c.Now().Sub(then) }
+
 // startReactor serves an emulator where pods reach it.
 func (w *world) startReactor() {
 	w.t.Helper()
-	w.reactor = emulator.New(emulator.Options{Keys: []string{w.key}})
+	w.clock = &movedClock{}
+	w.reactor = emulator.New(emulator.Options{Keys: []string{w.key}, Clock: w.clock})
 	listener, err := net.Listen("tcp", net.JoinHostPort(node.HostAddress, "0"))
 	if err != nil {
 		w.t.Fatal(err)
