@@ -18,14 +18,14 @@ import (
 	"time"
 )
 
-// stopSignal is why a context is over that a signal has ended.
-type stopSignal syscall.Signal
+// signalError is why a context is over that a signal has ended.
+type signalError syscall.Signal
 
-func (s stopSignal) Error() string { return syscall.Signal(s).String() + " signal received" }
+func (s signalError) Error() string { return syscall.Signal(s).String() + " signal received" }
 
 // interrupted is the exit code after a signal, as a shell tells it: the work is not done.
 func interrupted(why error) int {
-	if by, ok := errors.AsType[stopSignal](why); ok {
+	if by, ok := errors.AsType[signalError](why); ok {
 		return 128 + int(by)
 	}
 	return 128 + int(syscall.SIGTERM)
@@ -85,7 +85,7 @@ func untilSignalled() context.Context {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		if by, ok := (<-signals).(syscall.Signal); ok {
-			stop(stopSignal(by))
+			stop(signalError(by))
 		}
 	}()
 	return ctx

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,7 +48,8 @@ func (r *Reconciler) cleanUp(
 	defer cancel()
 	tried := mem.cleanupOf(seen.status.CurrentAttempt.Number, how, seen.now)
 	unverified, again := false, time.Duration(0)
-	for _, id := range how.sessions { // each of them, whatever becomes of the others
+	// Each of them, whatever becomes of the others; the one that was told last first, since that one may be open.
+	for _, id := range slices.Backward(how.sessions) {
 		became, err := r.endSession(ctx, session, seen, id)
 		switch {
 		case errors.Is(err, errNoCredential):
