@@ -38,18 +38,19 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 	r.keepCapacity(session, seen, planned)
 	var done outcome
 	switch planned.do {
-	case doBegin:
-		done = r.protect(ctx, session, mem)
-	case doStop, doFinish:
+	case doBegin, doStop, doFinish:
 		done = outcome{done: true, wake: atOnce} // they are but written into status
 	case doRelease:
 		done = r.release(ctx, session, mem, seen)
 	case doCreateToken:
 		done = r.createToken(ctx, session, seen)
 	case doRenewToken:
-		done = r.renewToken(ctx, seen.token)
+		done = r.renewToken(ctx, session, mem, seen)
 	case doHoldToken:
 		_, err := r.patch(ctx, seen.token, map[string]any{"spec": map[string]any{"suspend": true}})
+		done = from(err)
+	case doMarkPod:
+		_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMarks(session, seen.status.CurrentAttempt, seen.pod)})
 		done = from(err)
 	case doCreatePod:
 		done = r.createPod(ctx, session, mem, seen)
@@ -79,7 +80,7 @@ func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, seen *observ
 	switch {
 	case seen.pod != nil && !hasEnded(seen.pod):
 		r.capacity.hold(session, capacityKey(session, seen))
-	case planned.do != doCreatePod && planned.do != doEnd && planned.do != doRelease:
+	case !slices.Contains([]action{doCreatePod, doRenewToken, doEnd, doRelease}, planned.do):
 		r.capacity.leave(session.UID)
 	}
 }
@@ -176,12 +177,25 @@ func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorS
 	return outcome{done: true} // its becoming ready wakes the next pass
 }
 
-// renewToken asks for a new token in the place of one that became too old.
-func (r *Reconciler) renewToken(ctx context.Context, token *v1alpha1.ReactorToken) outcome {
-	wanted := renewRequest(token)
+// renewToken asks for a new token in the place of one that became too old while the session waited. It does so when it is the session's
+// turn, and not sooner: the new one would become too old as well.
+func (r *Reconciler) renewToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+	if waiting := r.admit(ctx, session, seen); waiting != nil {
+		return *waiting
+	}
+	token, wanted := seen.token, renewRequest(seen.token)
 	if token.Annotations[v1alpha1.RenewRequestedAtAnnotation] == wanted {
+		if mem.renewal != wanted { // an earlier operator has asked
+			mem.renewal, mem.renewalAsked = wanted, seen.now
+		}
+		if left := mem.renewalAsked.Add(retryCap).Sub(seen.now); left > 0 {
+			return outcome{done: true, wake: left}
+		}
+		mem.renewalAsked = seen.now
+		r.capacity.refused(session.UID) // it gives way to those that have a token
 		return outcome{done: true, wake: retryCap}
 	}
+	mem.renewal, mem.renewalAsked = wanted, seen.now
 	_, err := r.patch(ctx, token, map[string]any{"metadata": map[string]any{"annotations": map[string]string{v1alpha1.RenewRequestedAtAnnotation: wanted}}})
 	return from(err)
 }
@@ -189,37 +203,57 @@ func (r *Reconciler) renewToken(ctx context.Context, token *v1alpha1.ReactorToke
 // createPod creates the pod of the current attempt, once there is capacity. Whatever the cache shows, the attempt must stand in status
 // as it was seen, without a pod: this read, and the write of the attempt before it, are what keeps a second pod from being made.
 func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
-	attempt, key := seen.status.CurrentAttempt, capacityKey(session, seen)
-	others, err := r.holders(ctx, key)
-	if err != nil {
-		return outcome{retry: err}
-	}
-	if admitted, again := r.capacity.admit(session, key, others, seen.now); !admitted {
-		waiting := outcome{waiting: true}
-		if !again.IsZero() {
-			waiting.wake = again.Sub(seen.now)
-		}
-		return waiting
+	attempt := seen.status.CurrentAttempt
+	if waiting := r.admit(ctx, session, seen); waiting != nil {
+		return *waiting
 	}
 	live := &v1alpha1.ReactorSession{}
 	if err := r.live.Get(ctx, client.ObjectKeyFromObject(session), live); err != nil {
+		r.capacity.refused(session.UID)
 		return from(err)
 	}
 	if !stillWanted(live, session.UID, attempt) {
 		return outcome{wake: retryBase}
 	}
+	if !hasFinalizer(session, CleanupFinalizer) { // it must not go while a pod of it runs
+		if err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), CleanupFinalizer)); err != nil {
+			r.capacity.refused(session.UID)
+			return from(err)
+		}
+	}
 	pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)
-	err = r.client.Create(ctx, pod, client.FieldOwner(FieldOwner))
+	err := r.client.Create(ctx, pod, client.FieldOwner(FieldOwner))
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return outcome{wake: retryBase} // it is found by a live read
 	case err != nil:
-		r.capacity.leave(session.UID)
+		r.capacity.refused(session.UID)
 		mem.refusals++
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
+			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
+		}
 		return outcome{failed: podRefused(err), wake: min(retryBase<<min(mem.refusals, 8), retryCap)}
 	}
 	mem.refusals = 0
 	return outcome{done: true, pod: pod}
+}
+
+// admit takes one of the slots of the API key. It returns nil when the session has one, and how the pass ends when it has to wait.
+func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) *outcome {
+	key := capacityKey(session, seen)
+	others, err := r.holders(ctx, key)
+	if err != nil {
+		return &outcome{retry: err}
+	}
+	admitted, again := r.capacity.admit(session, key, others, seen.now)
+	if admitted {
+		return nil
+	}
+	waiting := &outcome{waiting: true}
+	if !again.IsZero() {
+		waiting.wake = again.Sub(seen.now)
+	}
+	return waiting
 }
 
 // stillWanted reports whether an attempt that has no pod yet is to get one.
@@ -291,15 +325,6 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 		left.done, left.retry = freed.done, freed.retry
 	}
 	return left
-}
-
-// protect puts our finalizer onto the session before an attempt is begun: it must not go while a pod of it runs.
-func (r *Reconciler) protect(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered) outcome {
-	if hasFinalizer(session, CleanupFinalizer) {
-		return outcome{done: true, wake: atOnce}
-	}
-	err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), CleanupFinalizer))
-	return outcome{done: err == nil, retry: err, wake: atOnce}
 }
 
 // setFinalizers replaces those of the session, and remembers them until the cache shows them.

@@ -38,6 +38,8 @@ type apiServer struct {
 
 	// cacheLag is how long a change takes to the operator's cache: its passes meet stale caches, as they do in a cluster.
 	cacheLag time.Duration
+	// sessionLag is that of the watch of ReactorSessions, when it is another.
+	sessionLag time.Duration
 
 	mu     sync.Mutex
 	calls  []call

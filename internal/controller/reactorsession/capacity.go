@@ -23,12 +23,22 @@ type capacity struct {
 	mu   sync.Mutex
 	keys map[string]*keyCapacity // by the key's fingerprint
 	of   map[types.UID]string    // the key of each session that holds a slot or waits for one
+
+	// passed are the sessions that this process has passed over: of them it knows better than the cache who holds a slot.
+	passed map[types.UID]bool
 }
 
 type keyCapacity struct {
 	holding map[types.UID]bool
 	waiting map[types.UID]waiter
 	starts  *rate.Limiter // nil without a limit
+	started map[types.UID]start
+}
+
+// start is what a session took of the starts when it was admitted.
+type start struct {
+	*rate.Reservation
+	at time.Time
 }
 
 // waiter is a session that waits for a slot.
@@ -38,7 +48,10 @@ type waiter struct {
 }
 
 func newCapacity(sessions, perMinute int, wake func(...types.NamespacedName)) *capacity {
-	return &capacity{sessions: sessions, perMinute: perMinute, wake: wake, keys: map[string]*keyCapacity{}, of: map[types.UID]string{}}
+	return &capacity{
+		sessions: sessions, perMinute: perMinute, wake: wake,
+		keys: map[string]*keyCapacity{}, of: map[types.UID]string{}, passed: map[types.UID]bool{},
+	}
 }
 
 // hold takes note that a session has a pod: it holds a slot, whether it was admitted by this process or by an earlier one.
@@ -50,7 +63,8 @@ func (c *capacity) hold(session *v1alpha1.ReactorSession, key string) {
 	}
 	k := c.key(key)
 	delete(k.waiting, session.UID)
-	k.holding[session.UID], c.of[session.UID] = true, key
+	delete(k.started, session.UID)
+	k.holding[session.UID], c.of[session.UID], c.passed[session.UID] = true, key, true
 }
 
 // admit gives the session a slot, or puts it into the line. others are the sessions with the same key that have a pod, as the cache
@@ -63,7 +77,7 @@ func (c *capacity) admit(session *v1alpha1.ReactorSession, key string, others []
 	}
 	k := c.key(key)
 	for _, other := range others {
-		if other != session.UID && c.of[other] == "" { // not passed over yet since the operator started
+		if other != session.UID && c.of[other] == "" && !c.passed[other] {
 			k.holding[other], c.of[other] = true, key
 		}
 	}
@@ -75,9 +89,13 @@ func (c *capacity) admit(session *v1alpha1.ReactorSession, key string, others []
 	if c.sessions > 0 && len(k.holding) >= c.sessions || k.isBehind(session.UID) {
 		return false, time.Time{}
 	}
-	if k.starts != nil && !k.starts.AllowN(now, 1) {
-		missing := 1 - k.starts.TokensAt(now)
-		return false, now.Add(time.Duration(missing / float64(k.starts.Limit()) * float64(time.Second))).Add(time.Second)
+	if k.starts != nil {
+		reserved := k.starts.ReserveN(now, 1)
+		if wait := reserved.DelayFrom(now); wait > 0 {
+			reserved.CancelAt(now)
+			return false, now.Add(wait).Add(time.Second)
+		}
+		k.started[session.UID] = start{reserved, now}
 	}
 	delete(k.waiting, session.UID)
 	k.holding[session.UID] = true
@@ -89,6 +107,7 @@ func (c *capacity) admit(session *v1alpha1.ReactorSession, key string, others []
 func (c *capacity) leave(session types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.passed[session] = true
 	c.leaveLocked(session)
 }
 
@@ -100,8 +119,37 @@ func (c *capacity) leaveLocked(session types.UID) {
 	k := c.key(key)
 	delete(k.holding, session)
 	delete(k.waiting, session)
+	delete(k.started, session)
 	delete(c.of, session)
 	c.wakeNext(k)
+}
+
+// refused gives back all that an admitted session took: no pod of it came to be.
+func (c *capacity) refused(session types.UID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if took, ok := c.key(c.of[session]).started[session]; ok {
+		took.CancelAt(took.at)
+	}
+	c.passed[session] = true
+	c.leaveLocked(session)
+}
+
+// giveWay takes a session out of the line that cannot be passed over: the others must not wait for it. A slot that it holds it keeps.
+func (c *capacity) giveWay(session types.UID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if key, known := c.of[session]; known && !c.key(key).holding[session] {
+		c.leaveLocked(session)
+	}
+}
+
+// forget is for a session that is gone.
+func (c *capacity) forget(session types.UID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaveLocked(session)
+	delete(c.passed, session)
 }
 
 // wakeNext wakes the oldest one that waits.
@@ -127,7 +175,7 @@ func (k *keyCapacity) isBehind(session types.UID) bool {
 func (c *capacity) key(fingerprint string) *keyCapacity {
 	k, ok := c.keys[fingerprint]
 	if !ok {
-		k = &keyCapacity{holding: map[types.UID]bool{}, waiting: map[types.UID]waiter{}}
+		k = &keyCapacity{holding: map[types.UID]bool{}, waiting: map[types.UID]waiter{}, started: map[types.UID]start{}}
 		if c.perMinute > 0 {
 			k.starts = rate.NewLimiter(rate.Limit(float64(c.perMinute)/60), min(startBurst, c.perMinute))
 		}

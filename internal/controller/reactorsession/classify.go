@@ -3,6 +3,7 @@ package reactorsession
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -99,6 +100,9 @@ func (e *ending) readContainer(status *corev1.ContainerStatus) {
 	if began := done.StartedAt; !began.IsZero() && began.Unix() > 0 {
 		e.started, e.began = true, began.Time
 	}
+	if done.Reason == statusUnknown { // it ran, also where nobody saw when
+		e.started = true
+	}
 	if e.started && done.FinishedAt.After(e.began) {
 		e.ran = done.FinishedAt.Sub(e.began)
 	}
@@ -122,6 +126,8 @@ func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.Sessio
 		return v1alpha1.ClassUncounted, neverStarted
 	case pod.DeletionTimestamp != nil && stopReason == "": // whatever the program made of the signal
 		return v1alpha1.ClassUncounted, "PodDeleted"
+	case lostSightOf(pod):
+		return v1alpha1.ClassUncounted, statusUnknown
 	case end.succeeded():
 		return v1alpha1.ClassSucceeded, v1alpha1.ReasonCompleted
 	case outOfMemory(pod):
@@ -155,6 +161,15 @@ func classOfError(code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1
 }
 
 func (e *ending) succeeded() bool { return e.started && e.exitCode != nil && *e.exitCode == 0 }
+
+// statusUnknown is what the kubelet gives as the reason of a container that it does not find any more: its node was started anew, or its
+// runtime. The exit code beside it is the kubelet's invention.
+const statusUnknown = "ContainerStatusUnknown"
+
+func lostSightOf(pod *corev1.Pod) bool {
+	program := programOf(pod)
+	return program != nil && program.State.Terminated != nil && program.State.Terminated.Reason == statusUnknown
+}
 
 // outOfMemory reports whether the session's container was killed for want of memory.
 func outOfMemory(pod *corev1.Pod) bool {
@@ -214,8 +229,8 @@ func describePending(pod *corev1.Pod) string {
 	}
 	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range statuses {
-			if waiting := statuses[i].State.Waiting; waiting != nil && waiting.Reason != "" && waiting.Reason != "PodInitializing" {
-				return fmt.Sprintf("container %q waits: %s: %s", statuses[i].Name, waiting.Reason, waiting.Message)
+			if waiting := statuses[i].State.Waiting; waiting != nil && !slices.Contains([]string{"", "PodInitializing", "ContainerCreating"}, waiting.Reason) {
+				return strings.TrimSuffix(fmt.Sprintf("container %q waits: %s: %s", statuses[i].Name, waiting.Reason, waiting.Message), ": ")
 			}
 		}
 	}

@@ -47,10 +47,11 @@ func (r *Reconciler) cleanUp(
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
 	tried := mem.cleanupOf(seen.status.CurrentAttempt.Number, how, seen.now)
+	tried.unscoped.err = nil
 	unverified, again := false, time.Duration(0)
 	// Each of them, whatever becomes of the others; the one that was told last first, since that one may be open.
 	for _, id := range slices.Backward(how.sessions) {
-		became, err := r.endSession(ctx, session, seen, id)
+		became, err := r.endSession(ctx, session, seen, tried, id)
 		switch {
 		case errors.Is(err, errNoCredential):
 			unverified = true
@@ -76,9 +77,14 @@ func (r *Reconciler) cleanUp(
 }
 
 // endSession ends one session, with the token of its attempt, or, when that may not, with one without a scope.
-func (r *Reconciler) endSession(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation, id string) (v1alpha1.CleanupResult, error) {
-	for _, credential := range []func(context.Context, *v1alpha1.ReactorSession, *observation) (reactor.Secret, error){r.attemptsToken, r.unscopedToken} {
-		token, err := credential(ctx, session, seen)
+func (r *Reconciler) endSession(
+	ctx context.Context, session *v1alpha1.ReactorSession, seen *observation, tried *cleanup, id string,
+) (v1alpha1.CleanupResult, error) {
+	for _, credential := range []func() (reactor.Secret, error){
+		func() (reactor.Secret, error) { return r.attemptsToken(ctx, session, seen) },
+		func() (reactor.Secret, error) { return r.unscopedToken(ctx, session, tried, seen.now) },
+	} {
+		token, err := credential()
 		if errors.Is(err, errNoCredential) {
 			continue
 		}
@@ -134,8 +140,22 @@ func (r *Reconciler) attemptsToken(ctx context.Context, session *v1alpha1.Reacto
 	return reactor.Secret(secret.Data["jwt"]), err
 }
 
-// unscopedToken exchanges the API key for a token that may act on all sessions of the account.
-func (r *Reconciler) unscopedToken(ctx context.Context, session *v1alpha1.ReactorSession, _ *observation) (reactor.Secret, error) {
+// unscopedToken is one that may act on all sessions of the account. A clean-up takes one as long as that lives, and asks once in each
+// try: how many sessions there are to see to is the program's word.
+func (r *Reconciler) unscopedToken(ctx context.Context, session *v1alpha1.ReactorSession, tried *cleanup, now time.Time) (reactor.Secret, error) {
+	has := &tried.unscoped
+	if has.err == nil && !now.Before(has.until) {
+		has.token, has.err = r.mintUnscoped(ctx, session)
+		has.until = now.Add(cleanupLifetime - cleanupTimeout)
+		if has.err != nil {
+			has.until = time.Time{}
+		}
+	}
+	return has.token, has.err
+}
+
+// mintUnscoped exchanges the API key for a token without a scope.
+func (r *Reconciler) mintUnscoped(ctx context.Context, session *v1alpha1.ReactorSession) (reactor.Secret, error) {
 	key, known, err := r.keys.Read(ctx, session.Namespace, session.Spec.APIKeySecretRef)
 	if err != nil {
 		return "", err

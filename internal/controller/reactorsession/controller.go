@@ -107,17 +107,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 	session := &v1alpha1.ReactorSession{}
 	if err := r.cache.Get(ctx, request.NamespacedName, session); apierrors.IsNotFound(err) {
-		r.capacity.leave(r.memory.forget(request.NamespacedName))
+		r.capacity.forget(r.memory.forget(request.NamespacedName))
 		return ctrl.Result{}, r.releaseOrphansOf(ctx, request.NamespacedName)
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("reading ReactorSession %s: %w", request, err)
 	}
 
 	mem, replaced := r.memory.of(session)
-	r.capacity.leave(replaced)
+	r.capacity.forget(replaced)
 	mem.bringUpToDate(session)
 	seen, err := r.observe(ctx, session, mem)
 	if err != nil {
+		r.capacity.giveWay(session.UID)
 		return ctrl.Result{}, err
 	}
 	planned := decide(session, seen)

@@ -23,6 +23,7 @@ const (
 	doCreateToken  action = "CreateToken"  // of the attempt
 	doRenewToken   action = "RenewToken"   // it became too old while the session waited
 	doHoldToken    action = "HoldToken"    // no renewals while the attempt runs
+	doMarkPod      action = "MarkPod"      // so that it is found again, and what is known of it is not forgotten
 	doCreatePod    action = "CreatePod"    // once there is capacity
 	doStop         action = "Stop"         // write into status why the attempt is stopped, before its pod is deleted
 	doDeletePod    action = "DeletePod"    // gracefully
@@ -106,7 +107,7 @@ func strayPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	for i := range seen.others {
 		pod := &seen.others[i]
 		show := waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
-		bound := releaseBound(session)
+		bound := releaseBound(session, pod)
 		switch {
 		case hasEnded(pod):
 			continue
@@ -119,14 +120,6 @@ func strayPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		}
 	}
 	return nil
-}
-
-// releaseBound is when a session that is being deleted is let go of, whatever has become of its pods; zero when it is not being deleted.
-func releaseBound(session *v1alpha1.ReactorSession) time.Time {
-	if session.DeletionTimestamp == nil {
-		return time.Time{}
-	}
-	return session.DeletionTimestamp.Add(deletionBound + graceOf(&session.Spec.Template))
 }
 
 func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -155,13 +148,16 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if token := stateOfToken(seen.token, seen.now); token.exists && !token.suspended && outlives(token.granted, attemptNeeds(&session.Spec, &seen.status)) {
 		do = doHoldToken
 	}
+	if missingMarks(session, attempt, pod) != nil {
+		do = doMarkPod
+	}
 	return &plan{do: do, show: viewOfPod(pod), until: at}
 }
 
 // terminating waits for a pod that is to end. One whose node is lost does not, and is never deleted by force: its program may live.
 func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	overdue := seen.pod.DeletionTimestamp.Add(unreachableAfter) // a deletion timestamp includes the grace period
-	bound := releaseBound(session)
+	bound := releaseBound(session, seen.pod)
 	switch {
 	case !bound.IsZero() && !seen.now.Before(bound):
 		return &plan{do: doLetGo}
@@ -230,7 +226,7 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 	}
 	end := &ending{class: v1alpha1.ClassStopped}
 	switch {
-	case isLetGo(session): // its pod was let go of, and this has been told
+	case isLetGo(session) && attempt.PodUID != "": // its pod was let go of, and this has been told
 		return &plan{}
 	case attempt.PodUID != "":
 		*end = ending{class: v1alpha1.ClassUncounted, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended", started: true}
@@ -267,6 +263,10 @@ func isOutdated(session *v1alpha1.ReactorSession, seen *observation) bool {
 func gates(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if found := templateProblem(session, seen); found != nil {
 		return found
+	}
+	if seen.foreign {
+		return &plan{until: seen.now.Add(retryCap), show: stalledFor(v1alpha1.ReasonPodsConflict,
+			"pod %q has the name of the next pod of this session, and is not its pod: delete it", seen.status.CurrentAttempt.PodName)}
 	}
 	create := &plan{do: doCreatePod, show: waitFor(v1alpha1.ReasonStarting, podStarts)}
 	if !session.Spec.UsesTokenFile() {

@@ -29,7 +29,7 @@ func TestAPodIsStoppedForTheEndOfItsProgramOnlyWhileOthersRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			session := newSession("night")
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "night-1", UID: "1", Annotations: map[string]string{ContainerAnnotation: "stream"}}}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "night-1", UID: "1", Labels: attemptLabels(session, 1), Annotations: map[string]string{ContainerAnnotation: "stream"}}}
 			pod.Status.Phase = corev1.PodRunning
 			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "stream", State: done}}
 			for _, state := range test.others {

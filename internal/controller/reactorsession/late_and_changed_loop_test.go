@@ -374,7 +374,7 @@ func TestASlotIsGivenBackWhenASessionIsCreatedAgain(t *testing.T) {
 	known.of(old)
 	slots.hold(old, "key")
 	_, replaced := known.of(again) // the pass that finds both, its deletion and its creation
-	slots.leave(replaced)
+	slots.forget(replaced)
 	if admitted, _ := slots.admit(again, "key", nil, noon); !admitted {
 		t.Error("the slot of the session that is gone is held for ever")
 	}

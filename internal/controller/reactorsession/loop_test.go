@@ -117,6 +117,9 @@ func listerWatcher(api *apiServer, of runtime.Object) toolscache.ListerWatcher {
 		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
 			api.mu.Lock()
 			lag := api.cacheLag
+			if _, sessions := of.(*v1alpha1.ReactorSession); sessions && api.sessionLag > 0 {
+				lag = api.sessionLag
+			}
 			api.mu.Unlock()
 			lagging := &laggingWatch{from: opened, by: lag, to: make(chan watch.Event), arrived: make(chan struct{}, 1), stopped: make(chan struct{})}
 			go lagging.take()

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
 // memory is what the operator knows of each ReactorSession beside what stands in it. Losing it costs reads.
@@ -30,13 +31,17 @@ type remembered struct {
 	conflicts int
 	// cleanup is how the tries to see to the Reactor sessions of an attempt go.
 	cleanup cleanup
-	// gated is when the pod of that name was last seen with scheduling gates.
+	// gated says until when the pod of that name was held back by scheduling gates, or that it is.
 	gated struct {
-		pod string
-		at  time.Time
+		pod   string
+		is    bool
+		until time.Time
 	}
 	// released are the pods that our finalizer was taken off last: the cache may not show that yet.
 	released []types.UID
+	// renewal is the request to renew the token of a session whose turn has come, and renewalAsked when it was made.
+	renewal      string
+	renewalAsked time.Time
 	// refusals counts in a row how often the API server refused the pod.
 	refusals int
 }
@@ -48,6 +53,15 @@ type cleanup struct {
 	since   time.Time // the first try
 	times   int
 	ended   bool // a session that was open has been ended
+
+	unscoped unscoped
+}
+
+// unscoped is the token of a clean-up that may act on all sessions of the account.
+type unscoped struct {
+	token reactor.Secret
+	until time.Time // it is used so long
+	err   error     // why there is none, in this try
 }
 
 // cleanupOf returns how the clean-up of an attempt goes that ended in this way. It begins now if it has not begun.
@@ -86,16 +100,16 @@ func (m *memory) of(session *v1alpha1.ReactorSession) (known *remembered, replac
 	return known, replaced
 }
 
-// observeGates returns when the pod was last seen with scheduling gates: the time that it may take to start counts from there. Of a pod
-// that had some and has none now, an operator that was just started knows no more than that.
+// observeGates returns until when the pod was held back by scheduling gates, which is now while it is: the time that it may take to start
+// counts from there. Of a pod that had some and has none now, an operator that was just started knows no more than that. Zero: it never was.
 func (r *remembered) observeGates(pod *corev1.Pod, now time.Time) time.Time {
-	if pod == nil || pod.Annotations[GatedAnnotation] == "" {
+	if pod == nil || !isGated(pod) && pod.Annotations[GatedAnnotation] == "" && r.gated.pod != pod.Name {
 		return time.Time{}
 	}
-	if isGated(pod) || r.gated.pod != pod.Name {
-		r.gated.pod, r.gated.at = pod.Name, now
+	if isGated(pod) || r.gated.is || r.gated.pod != pod.Name {
+		r.gated.pod, r.gated.is, r.gated.until = pod.Name, isGated(pod), now
 	}
-	return r.gated.at
+	return r.gated.until
 }
 
 // forget drops the memory of an object that is gone, and returns the UID that it had.

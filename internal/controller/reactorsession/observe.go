@@ -23,6 +23,7 @@ type observation struct {
 
 	pod     *corev1.Pod            // of the current attempt
 	others  []corev1.Pod           // of this session, and not of the current attempt
+	foreign bool                   // a pod of somebody else has the name of the current attempt's
 	orphans []corev1.Pod           // of an earlier session of this name, kept by our finalizer and by nothing else
 	token   *v1alpha1.ReactorToken // of the current attempt
 	stale   []string               // the ReactorTokens of attempts that have ended
@@ -87,10 +88,11 @@ func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorS
 		return nil
 	case err != nil:
 		return fmt.Errorf("reading the pod of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
-	case live.Labels[SessionUIDLabel] != string(session.UID):
-		return fmt.Errorf("pod %s/%s has the name of an attempt of ReactorSession %q and is not its pod: delete that pod", live.Namespace, live.Name, session.Name)
+	case metav1.IsControlledBy(live, session): // whatever became of its labels
+		seen.pod = live
+	default:
+		seen.foreign = true
 	}
-	seen.pod = live
 	return nil
 }
 

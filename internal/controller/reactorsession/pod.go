@@ -36,6 +36,9 @@ func checkTemplate(spec *v1alpha1.ReactorSessionSpec) string {
 		return fmt.Sprintf("spec.container is %q, and spec.template has no container of that name", spec.Container)
 	case pod.RestartPolicy != "":
 		return "spec.template.spec.restartPolicy must be left out: each attempt is a new pod, and spec.restartPolicy says when another one follows"
+	case slices.ContainsFunc(pod.Containers, restartsInPlace), slices.ContainsFunc(pod.InitContainers, hasRestartRules):
+		return "restartPolicy of a container, and restartPolicyRules, must be left out of spec.template: a program that is restarted in its pod would start " +
+			"another Reactor session. Each attempt is a new pod; an init container may have restartPolicy Always, which makes it a sidecar"
 	case slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == tokenVolume }):
 		return fmt.Sprintf("the volume %q of spec.template has a name that the operator uses: choose another", tokenVolume)
 	}
@@ -50,6 +53,17 @@ func checkTemplate(spec *v1alpha1.ReactorSessionSpec) string {
 		}
 	}
 	return checkMetadata(&spec.Template.ObjectMeta)
+}
+
+// restartsInPlace reports whether the kubelet may start a container again whose pod is never restarted (ContainerShouldRestart in
+// k8s.io/kubernetes/pkg/kubelet/container asks the container first).
+func restartsInPlace(container corev1.Container) bool {
+	return container.RestartPolicy != nil || hasRestartRules(container)
+}
+
+// hasRestartRules reports whether the end of a container may restart it, or all containers of its pod.
+func hasRestartRules(container corev1.Container) bool {
+	return len(container.RestartPolicyRules) > 0
 }
 
 // checkMetadata refuses labels, annotations and finalizers of our own domain.
@@ -101,6 +115,24 @@ func buildPod(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionS
 		}
 	}
 	return pod
+}
+
+// missingMarks are what the pod of an attempt should carry and does not: the labels by which it is found, if somebody took them off, and
+// the annotation of a pod that a webhook, such as Kueue's, gave a gate. Nil when it has them all.
+func missingMarks(session *v1alpha1.ReactorSession, attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) map[string]any {
+	missing := map[string]any{}
+	for name, value := range attemptLabels(session, attempt.Number) {
+		if pod.Labels[name] != value {
+			missing["labels"] = attemptLabels(session, attempt.Number)
+		}
+	}
+	if isGated(pod) && pod.Annotations[GatedAnnotation] == "" {
+		missing["annotations"] = map[string]string{GatedAnnotation: "true"}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return missing
 }
 
 // backstopOf is how long the kubelet lets the pod live while the operator is away, in seconds; nil when the session has no limit, or the

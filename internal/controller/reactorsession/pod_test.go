@@ -106,10 +106,22 @@ func TestTemplatesThatCannotBeRun(t *testing.T) {
 		change func(*v1alpha1.ReactorSession)
 		says   string
 	}{
-		"one that can":           {func(*v1alpha1.ReactorSession) {}, ""},
-		"no containers":          {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.Containers = nil }, "has no containers"},
-		"another container":      {func(s *v1alpha1.ReactorSession) { s.Spec.Container = "other" }, `spec.container is "other"`},
-		"a restart policy":       {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.RestartPolicy = "Always" }, "restartPolicy must be left out"},
+		"one that can":      {func(*v1alpha1.ReactorSession) {}, ""},
+		"no containers":     {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.Containers = nil }, "has no containers"},
+		"another container": {func(s *v1alpha1.ReactorSession) { s.Spec.Container = "other" }, `spec.container is "other"`},
+		"a restart policy":  {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.RestartPolicy = "Always" }, "restartPolicy must be left out"},
+		"a container that restarts in place": {func(s *v1alpha1.ReactorSession) {
+			container(s).RestartPolicy = new(corev1.ContainerRestartPolicyOnFailure)
+		}, "must be left out"},
+		"a container with restart rules": {func(s *v1alpha1.ReactorSession) {
+			container(s).RestartPolicyRules = []corev1.ContainerRestartRule{{}}
+		}, "must be left out"},
+		"a sidecar that restarts all": {func(s *v1alpha1.ReactorSession) {
+			s.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "sidecar", RestartPolicyRules: []corev1.ContainerRestartRule{{}}}}
+		}, "must be left out"},
+		"a sidecar": {func(s *v1alpha1.ReactorSession) {
+			s.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "sidecar", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
+		}, ""},
 		"our volume":             {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: tokenVolume}} }, "choose another"},
 		"our variable":           {func(s *v1alpha1.ReactorSession) { container(s).Env = []corev1.EnvVar{{Name: "REACTOR_MODEL"}} }, "REACTOR_MODEL is set by the operator"},
 		"a variable beside ours": {func(s *v1alpha1.ReactorSession) { container(s).Env = []corev1.EnvVar{{Name: "REACTOR_MODE"}} }, ""},

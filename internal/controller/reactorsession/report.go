@@ -165,7 +165,7 @@ func setConditions(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.Reac
 		return
 	}
 	set(v1alpha1.ConditionReady, show.ready, show.reason, show.message)
-	set(v1alpha1.ConditionSuspended, show.reason == v1alpha1.ReasonSuspended, suspendedReason(show), suspendedMessage(show))
+	set(v1alpha1.ConditionSuspended, show.reason == v1alpha1.ReasonSuspended, suspendedReason(show), suspendedMessage(status, show))
 	setTokenReady(status, session, seen, set)
 	if show.stalled && !show.ready {
 		set(v1alpha1.ConditionStalled, true, show.reason, show.message)
@@ -181,8 +181,12 @@ func suspendedReason(show *view) string {
 	return "NotSuspended"
 }
 
-func suspendedMessage(show *view) string {
-	if show.reason == v1alpha1.ReasonSuspended {
+func suspendedMessage(status *v1alpha1.ReactorSessionStatus, show *view) string {
+	switch last := status.RecentAttempts; {
+	case show.reason != v1alpha1.ReasonSuspended:
+	case len(last) > 0 && last[0].Cleanup == v1alpha1.CleanupUnverified:
+		return fmt.Sprintf("nothing runs; whether attempt %d left a Reactor session open is not known", last[0].Number)
+	default:
 		return "nothing runs, and nothing is billed"
 	}
 	return "spec.suspend is false, or the session has not stopped yet"
@@ -199,6 +203,8 @@ func setTokenReady(
 		set(v1alpha1.ConditionTokenReady, false, seen.key.Problem.Reason, seen.key.Problem.Message)
 	case !session.Spec.UsesTokenFile():
 		set(v1alpha1.ConditionTokenReady, true, "APIKeyFound", "the program gets the API key itself")
+	case seen.token == nil && seen.pod != nil:
+		set(v1alpha1.ConditionTokenReady, false, "TokenDeleted", "the ReactorToken of the attempt is gone: the program has what it has read")
 	default:
 		state := stateOfToken(seen.token, seen.now)
 		set(v1alpha1.ConditionTokenReady, state.ready, state.reason, state.message)

@@ -2,7 +2,6 @@ package reactorsession
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -335,39 +334,6 @@ func TestRotationLeavesARunningSessionAlone(t *testing.T) {
 		w.want("night", "Ready=True/Running")
 		if sessions := len(w.reactor.Ledger().Sessions); sessions != 1 {
 			t.Errorf("%d Reactor sessions", sessions)
-		}
-	})
-}
-
-func TestSessionsOfOneKeyShareItsCapacity(t *testing.T) {
-	inWorld(t, func(w *world) {
-		const many = 20
-		w.node.runNow(runs(time.Minute))
-		for i := range many {
-			w.create(newSession(fmt.Sprintf("night-%02d", i)))
-		}
-		w.start()
-		waiting := 0
-		for i := range many {
-			if w.condition(fmt.Sprintf("night-%02d", i)) == "False/WaitingForCapacity" {
-				waiting++
-			}
-		}
-		if waiting < many-5 {
-			t.Errorf("%d of %d wait", waiting, many)
-		}
-		w.pass(20 * time.Minute)
-		for i := range many {
-			w.want(fmt.Sprintf("night-%02d", i), "Complete=True/Completed")
-		}
-		ledger := w.reactor.Ledger()
-		for _, call := range ledger.SessionCalls {
-			if call.Status == http.StatusTooManyRequests {
-				t.Errorf("a pod was burnt on a 429 at %s", call.Time)
-			}
-		}
-		if got := ledger.MostOpen(""); got > 5 || len(ledger.Sessions) != many {
-			t.Errorf("%d open at once, %d in all", got, len(ledger.Sessions))
 		}
 	})
 }

@@ -96,6 +96,20 @@ func backoff(failures int32, clean bool) time.Duration {
 	return wait
 }
 
+// releaseBound is when a session that is being deleted is let go of, whatever has become of its pod; zero when it is not being deleted. It
+// counts from the pod's deletion too: the operator may have been away when the session's was asked for. A pod's deletion timestamp includes
+// its grace period.
+func releaseBound(session *v1alpha1.ReactorSession, pod *corev1.Pod) time.Time {
+	if session.DeletionTimestamp == nil {
+		return time.Time{}
+	}
+	bound := session.DeletionTimestamp.Add(deletionBound + graceOf(&session.Spec.Template))
+	if pod.DeletionTimestamp != nil {
+		bound = later(bound, pod.DeletionTimestamp.Add(deletionBound))
+	}
+	return bound
+}
+
 // expiry is when a session that has finished is to be deleted; zero for never.
 func expiry(spec *v1alpha1.ReactorSessionSpec, status *v1alpha1.ReactorSessionStatus) time.Time {
 	if spec.TTLAfterFinished == "" || status.FinishedTime == nil {
