@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -36,7 +37,22 @@ type outcome struct {
 // act does what was planned. These are the only writes, the status apart.
 func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) outcome {
 	r.keepCapacity(session, seen, planned)
-	var done outcome
+	marked := r.markPod(ctx, session, seen, planned)
+	if marked != nil && planned.do == doEnd { // nobody would find the pod afterwards, to let it go
+		return outcome{retry: marked}
+	}
+	done := r.do(ctx, session, mem, seen, planned)
+	if marked != nil && done.wake == 0 { // nothing else must wait for this, and no watch shows a pod without its labels
+		ctrl.LoggerFrom(ctx).Info("the pod cannot be given its labels and annotations back", "pod", seen.pod.Name, "error", marked.Error())
+		done.wake = retryCap
+	}
+	if conflicts(done.retry) {
+		done.retry, done.wake = nil, retryBase // the world changed under the pass: look again
+	}
+	return done
+}
+
+func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) (done outcome) {
 	switch planned.do {
 	case doBegin, doStop, doFinish:
 		done = outcome{done: true, wake: atOnce} // they are but written into status
@@ -48,9 +64,6 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 		done = r.renewToken(ctx, session, mem, seen)
 	case doHoldToken:
 		_, err := r.patch(ctx, seen.token, map[string]any{"spec": map[string]any{"suspend": true}})
-		done = from(err)
-	case doMarkPod:
-		_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMarks(session, seen.status.CurrentAttempt, seen.pod)})
 		done = from(err)
 	case doCreatePod:
 		done = r.createPod(ctx, session, mem, seen)
@@ -64,10 +77,17 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 		done = r.letGo(ctx, session, mem, seen)
 	case doNothing:
 	}
-	if conflicts(done.retry) {
-		done.retry, done.wake = nil, retryBase // the world changed under the pass: look again
-	}
 	return done
+}
+
+// markPod gives the pod of the current attempt what it should carry, where that was planned. The watch shows it then, and wakes the next
+// pass.
+func (r *Reconciler) markPod(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation, planned plan) error {
+	if !planned.mark {
+		return nil
+	}
+	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMarks(session, seen.status.CurrentAttempt, seen.pod)})
+	return client.IgnoreNotFound(err)
 }
 
 // from is the outcome of a write that either worked or did not.
@@ -298,7 +318,7 @@ func outerBound(session *v1alpha1.ReactorSession) string {
 	return "; Reactor ends it when the time of the attempt's token is over"
 }
 
-// letGo takes our finalizers off, the session's last.
+// letGo takes our finalizers off, the session's last. When there is none, others keep what is left, and a watch tells when it goes.
 func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
 	left := outcome{}
 	for _, pod := range seen.allPods() {
@@ -313,14 +333,16 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 			left.retry = err
 			return left
 		}
+		left.wake = retryBase
 		if !hasEnded(pod) {
 			left.abandoned++
 			left.notices = append(left.notices, notice.Warning("CleanupUnverified", "CleanUp",
 				"pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s", pod.Name, deletionBound, outerBound(session)))
 		}
 	}
-	left.done, left.wake = true, retryBase
+	left.done = true
 	if hasFinalizer(session, CleanupFinalizer) {
+		left.wake = retryBase
 		freed := from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
 		left.done, left.retry = freed.done, freed.retry
 	}

@@ -23,7 +23,6 @@ const (
 	doCreateToken  action = "CreateToken"  // of the attempt
 	doRenewToken   action = "RenewToken"   // it became too old while the session waited
 	doHoldToken    action = "HoldToken"    // no renewals while the attempt runs
-	doMarkPod      action = "MarkPod"      // so that it is found again, and what is known of it is not forgotten
 	doCreatePod    action = "CreatePod"    // once there is capacity
 	doStop         action = "Stop"         // write into status why the attempt is stopped, before its pod is deleted
 	doDeletePod    action = "DeletePod"    // gracefully
@@ -40,6 +39,7 @@ type plan struct {
 	stop   string    // why the attempt is stopped
 	end    *ending   // how the attempt ended
 	delete string    // the pod to be deleted
+	mark   bool      // beside it, give the pod of the attempt what it should carry: see missingMarks
 	until  time.Time // when something changes by itself; zero: a watch wakes the next pass
 }
 
@@ -67,6 +67,7 @@ var checks = []check{
 func decide(session *v1alpha1.ReactorSession, seen *observation) plan {
 	for _, look := range checks {
 		if found := look(session, seen); found != nil {
+			found.mark = found.do != doLetGo && missingMarks(session, seen.status.CurrentAttempt, seen.pod) != nil
 			return *found
 		}
 	}
@@ -147,9 +148,6 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	do := doNothing
 	if token := stateOfToken(seen.token, seen.now); token.exists && !token.suspended && outlives(token.granted, attemptNeeds(&session.Spec, &seen.status)) {
 		do = doHoldToken
-	}
-	if missingMarks(session, attempt, pod) != nil {
-		do = doMarkPod
 	}
 	return &plan{do: do, show: viewOfPod(pod), until: at}
 }

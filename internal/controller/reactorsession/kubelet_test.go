@@ -26,8 +26,9 @@ type kubelet struct {
 
 	mu      sync.Mutex
 	running map[types.UID]*machine
-	lost    bool // the node does not answer any more: nothing is written, and the programs go on
-	stuck   bool // no pod starts
+	lost    bool          // the node does not answer any more: nothing is written, and the programs go on
+	behind  time.Duration // how far the node's clock is behind the operator's
+	stuck   bool          // no pod starts
 }
 
 // machine is what a program sees of the container that it runs in.
@@ -154,7 +155,7 @@ func (k *kubelet) start(ctx context.Context, pod *corev1.Pod) {
 	}
 	pod.Status.Phase = corev1.PodRunning
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: pod.Spec.Containers[0].Name,
-		State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}}}
+		State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(m.started.Add(-k.behind))}}}}
 	if err := k.api.Status().Update(ctx, pod); err != nil {
 		return
 	}
@@ -193,7 +194,7 @@ func (k *kubelet) finish(ctx context.Context, pod *corev1.Pod, m *machine) {
 		return
 	}
 	pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-		ExitCode: m.exit, Reason: m.killed, Message: m.said, StartedAt: metav1.NewTime(m.started), FinishedAt: metav1.Now(),
+		ExitCode: m.exit, Reason: m.killed, Message: m.said, StartedAt: metav1.NewTime(m.started.Add(-k.behind)), FinishedAt: metav1.NewTime(time.Now().Add(-k.behind)),
 	}}
 	_ = k.api.Status().Update(ctx, pod) // the pod may be gone
 }

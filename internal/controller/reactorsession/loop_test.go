@@ -112,7 +112,7 @@ func listerWatcher(api *apiServer, of runtime.Object) toolscache.ListerWatcher {
 				return nil, err
 			}
 			found := list.DeepCopyObject().(client.ObjectList)
-			return found, api.List(ctx, found)
+			return found, api.List(ctx, found, listed(of)...)
 		},
 		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
 			api.mu.Lock()
@@ -127,6 +127,14 @@ func listerWatcher(api *apiServer, of runtime.Object) toolscache.ListerWatcher {
 			return lagging, nil
 		},
 	}}
+}
+
+// listed are the options with which the production's cache lists: see PodCache.
+func listed(of runtime.Object) []client.ListOption {
+	if _, pods := of.(*corev1.Pod); pods {
+		return []client.ListOption{client.HasLabels{SessionUIDLabel}}
+	}
+	return nil
 }
 
 // withoutWatchList makes the informer list first: the fake client knows no other way.
@@ -208,6 +216,9 @@ func (w *laggingWatch) send(late lateEvent) bool {
 		metadata := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}}
 		secret.ObjectMeta.DeepCopyInto(&metadata.ObjectMeta)
 		late.Object = metadata
+	}
+	if pod, ok := late.Object.(*corev1.Pod); ok && pod.Labels[SessionUIDLabel] == "" { // a selector makes it look deleted
+		late.Type = watch.Deleted
 	}
 	select {
 	case <-time.After(time.Until(late.due)):

@@ -107,6 +107,7 @@ func followPod(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) {
 
 // end writes the outcome of the current attempt down, and says what follows.
 func end(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, ended *v1alpha1.EndedAttempt) (show *view, finish string) {
+	usedUp := stoppedInTime(session, status, seen.now)
 	status.CurrentAttempt = nil
 	status.RunningSeconds += ended.RunningSeconds
 	status.RecentAttempts = slices.Insert(status.RecentAttempts, 0, *ended)
@@ -130,7 +131,7 @@ func end(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession
 	if session.DeletionTimestamp != nil {
 		return waitFor(v1alpha1.ReasonStopping, "the session is being deleted"), ""
 	}
-	show, finish, wait := verdict(session, status, ended)
+	show, finish, wait := verdict(session, status, ended, usedUp)
 	if finish == "" && wait > 0 {
 		next := seen.now.Add(wait).Truncate(time.Second).Add(time.Second)
 		status.NextAttemptTime = &metav1.Time{Time: next.UTC()}

@@ -6,16 +6,17 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// verdict is what follows an attempt that has ended, from the status that already counts it.
+// verdict is what follows an attempt that has ended, from the status that already counts it. usedUp tells that it was stopped because the
+// session's time was.
 func verdict(
-	session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt,
+	session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt, usedUp bool,
 ) (show *view, condition string, wait time.Duration) {
 	clean := ended.Cleanup != v1alpha1.CleanupUnverified && ended.Class != v1alpha1.ClassCounted
 	policy := session.Spec.RestartPolicy
 	switch {
 	case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:
 		return &view{ready: true, reason: v1alpha1.ReasonCompleted, message: "the program has ended with exit code 0"}, v1alpha1.ConditionComplete, 0
-	case durationReached(&session.Spec, status), stoppedForDuration(session, status, ended):
+	case usedUp, durationReached(&session.Spec, status), stoppedForDuration(session, status, ended):
 		return durationDone(session), v1alpha1.ConditionComplete, 0
 	case ended.Class == v1alpha1.ClassSucceeded:
 		return nil, "", backoff(1, clean)
@@ -37,4 +38,12 @@ func stoppedForDuration(session *v1alpha1.ReactorSession, status *v1alpha1.React
 	const rounding = 5 * time.Second
 	return ended.Class == v1alpha1.ClassStopped && ended.Reason == stopDuration &&
 		session.Spec.MaxDuration.Std() > 0 && remaining(&session.Spec, status) <= rounding
+}
+
+// stoppedInTime reports whether the operator has stopped the current attempt for the session's time, and by the operator's clock that is
+// used up. What the attempt ran is told by its node's clock: by one that is behind there would be time left, and it would be spent in
+// attempts that are stopped as they begin. Where time was added meanwhile, it is not used up.
+func stoppedInTime(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, now time.Time) bool {
+	attempt, left := status.CurrentAttempt, remaining(&session.Spec, status)
+	return attempt.StopReason == stopDuration && attempt.StartTime != nil && left > 0 && !now.Before(attempt.StartTime.Add(left))
 }

@@ -1,0 +1,112 @@
+package reactorsession
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// The labels are what the pod is watched by. Taken off while it ends, they must not keep it, or its session, for ever.
+func TestAPodThatLosesItsLabelsWhileItEndsIsSeenToAndLetGo(t *testing.T) {
+	for name, change := range map[string]func(*v1alpha1.ReactorSession){"suspended": suspend(true), "deleted": nil} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.node.runNow(func(m *machine) { // it takes its time, and leaves its session open
+					m.begin()
+					<-m.Done()
+					time.Sleep(20 * time.Second)
+				})
+				w.create(newSession("night", ofModel("only/night")))
+				w.start()
+				if change != nil {
+					w.edit("night", change)
+				} else {
+					w.remove(w.session("night"))
+				}
+				w.pass(5 * time.Second)
+				if w.pods()[0].DeletionTimestamp == nil {
+					t.Fatal("the pod is not being deleted")
+				}
+				w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
+				w.pass(time.Minute)
+				if pods := w.pods(); len(pods) > 0 {
+					t.Errorf("pod %s is kept by %v", pods[0].Name, pods[0].Finalizers)
+				}
+				if change == nil && !w.gone("night") {
+					t.Error("the session is kept")
+				}
+				w.wantOpen(0)
+			})
+		})
+	}
+}
+
+// Whoever takes the labels off may keep them from coming back. That must not keep a session that is being deleted beyond its bound.
+func TestAPodWhoseLabelsCannotBePutBackDoesNotKeepItsSession(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newSession("night"))
+		w.start()
+		w.node.be(func(k *kubelet) { k.lost = true })
+		w.remove(w.session("night"))
+		w.settle()
+		w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
+		w.api.meddleWith(func(made call, do func() error) error {
+			if pods := w.pods(); made.verb == "patch" && made.kind == "Pod" && len(pods) > 0 && hasFinalizer(&pods[0], TrackingFinalizer) && !w.pastBound() {
+				return errors.New("a policy refuses the labels")
+			}
+			return do()
+		})
+		w.pass(deletionBound + 2*time.Minute)
+		if !w.gone("night") {
+			t.Error("the session is kept")
+		}
+	})
+}
+
+// pastBound reports whether the session is so late that it is let go of.
+func (w *world) pastBound() bool {
+	pod := w.pods()[0]
+	return pod.DeletionTimestamp != nil && time.Since(pod.DeletionTimestamp.Time) >= deletionBound
+}
+
+func TestASessionThatWasLetGoOfCostsNothingWhileOthersKeepIt(t *testing.T) {
+	inWorld(t, func(w *world) {
+		counted := &countingClock{}
+		w.tune = func(o *Options) { o.Clock = counted }
+		w.create(newSession("night"))
+		w.start()
+		w.edit("night", func(s *v1alpha1.ReactorSession) { s.Finalizers = append(s.Finalizers, "example.com/theirs") })
+		w.changePod(func(pod *corev1.Pod) { pod.Finalizers = append(pod.Finalizers, "example.com/theirs") })
+		w.node.be(func(k *kubelet) { k.lost = true })
+		w.remove(w.session("night"))
+		w.pass(deletionBound + 5*time.Minute)
+		for _, kept := range append(w.session("night").Finalizers, w.pods()[0].Finalizers...) {
+			if kept != "example.com/theirs" {
+				t.Errorf("our finalizer %s is still there", kept)
+			}
+		}
+		before := counted.looks.Load()
+		w.pass(time.Hour)
+		if passes := counted.looks.Load() - before; passes > 10 {
+			t.Errorf("%d passes were made in an hour in which nothing happened", passes)
+		}
+	})
+}
+
+// countingClock counts how often it is looked at, which a pass does at least once.
+type countingClock struct {
+	clock.RealClock
+
+	looks atomic.Int64
+}
+
+func (c *countingClock) Now() time.Time {
+	c.looks.Add(1)
+	return c.RealClock.Now()
+}
