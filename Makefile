@@ -32,8 +32,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # What programs are built with, so that the same source gives the same program in any folder; the Dockerfile has the same.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
-# The name of the operator's image.
-IMAGE     ?= ghcr.io/reactor-operator/reactor-operator:$(VERSION)
+# The name of the operator's image, and that of the token server's.
+IMAGE              ?= ghcr.io/reactor-operator/reactor-operator:$(VERSION)
+TOKEN_SERVER_IMAGE ?= $(if $(findstring reactor-operator:,$(IMAGE)),$(subst reactor-operator:,reactor-token-server:,$(IMAGE)),$(IMAGE)-token-server)
 # Its architectures; more than one make an index.
 PLATFORMS ?= amd64 arm64
 # The commit, and its time, which is that of everything in the image.
@@ -48,9 +49,10 @@ ARGS    ?=
 # Set it, and make e2e is content with a machine that cannot run a node.
 E2E_OPTIONAL ?=
 
-# Packs programs into an image. It runs on this machine, whatever the programs are for.
-PACK_IMAGE = go run -C hack/image . --name '$(IMAGE)' --output $(CURDIR)/bin/reactor-operator.tar --sbom --title reactor-operator \
-  --version '$(VERSION)' --revision '$(REVISION)' --created '$(SOURCE_DATE_EPOCH)'
+# Packs a program for each platform into an image: its name, its title, the program. It runs on this machine, whatever the program is for.
+PACK_IMAGE = go run -C hack/image . --name '$(1)' --output $(CURDIR)/bin/$(2).tar --sbom --title $(2) \
+  --version '$(VERSION)' --revision '$(REVISION)' --created '$(SOURCE_DATE_EPOCH)' $(PUSH) $(foreach platform,$(PLATFORMS),$(CURDIR)/bin/linux-$(platform)/$(3))
+PUSH       =
 
 # Bold and cyan in the help, on a terminal.
 ifneq ($(MAKE_TERMOUT),)
@@ -114,7 +116,7 @@ sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 
 ##@ Develop
 
 .PHONY: build
-build: ## Build bin/manager and bin/reactor-emulator, static, with the version of git describe.
+build: ## Build bin/manager, bin/token-server and bin/reactor-emulator, static, with the version of git describe.
 	$(GO_BUILD) -o bin/ ./cmd/...
 
 .PHONY: chart
@@ -229,26 +231,29 @@ ci: ## All that a change must pass: verify, lint, test, test-alerts, sdk, e2e, i
 ##@ Release
 
 .PHONY: image
-image: ## Write the operator's image into bin/reactor-operator.tar, with SBOMs; no container engine (IMAGE, PLATFORMS).
+image: ## Write the images of operator and token server into bin/*.tar, with SBOMs; no container engine (IMAGE, PLATFORMS).
 # The settings of a processor are named, because one's own environment may have others.
 	@for platform in $(PLATFORMS); do \
 	  echo "build linux/$$platform"; \
 	  GOOS=linux GOARCH=$$platform GOAMD64=v1 GOARM64=v8.0 GOFLAGS= GOEXPERIMENT= \
-	    $(GO_BUILD) -o bin/linux-$$platform/manager ./cmd/manager; \
+	    $(GO_BUILD) -o bin/linux-$$platform/ ./cmd/manager ./cmd/token-server; \
 	done; \
-	$(PACK_IMAGE) $(foreach platform,$(PLATFORMS),$(CURDIR)/bin/linux-$(platform)/manager)
+	$(call PACK_IMAGE,$(IMAGE),reactor-operator,manager); \
+	$(call PACK_IMAGE,$(TOKEN_SERVER_IMAGE),reactor-token-server,token-server)
 
 .PHONY: image-twice
 image-twice: image ## The same in a clone elsewhere once more, and fail if the digests differ. What is not committed is not cloned.
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	git clone --quiet . "$$folder"; \
-	$(MAKE) -C "$$folder" image IMAGE='$(IMAGE)' VERSION='$(VERSION)' >/dev/null; \
-	printf 'here       %s\nelsewhere  %s\n' "$$(cat bin/reactor-operator.digest)" "$$(cat "$$folder/bin/reactor-operator.digest")"; \
-	cmp bin/reactor-operator.digest "$$folder/bin/reactor-operator.digest"
+	$(MAKE) -C "$$folder" image IMAGE='$(IMAGE)' TOKEN_SERVER_IMAGE='$(TOKEN_SERVER_IMAGE)' VERSION='$(VERSION)' >/dev/null; \
+	for image in reactor-operator reactor-token-server; do \
+	  printf 'here       %s\nelsewhere  %s\n' "$$(cat bin/$$image.digest)" "$$(cat "$$folder/bin/$$image.digest")"; \
+	  cmp bin/$$image.digest "$$folder/bin/$$image.digest"; \
+	done
 
 .PHONY: image-push
-image-push: PACK_IMAGE += --push
-image-push: image ## The same, and push it as IMAGE, with the credentials of docker login.
+image-push: PUSH = --push
+image-push: image ## The same, and push them as IMAGE and TOKEN_SERVER_IMAGE, with the credentials of docker login.
 
 .PHONY: chart-push
 chart-push: chart ## Pack the Helm chart and push it to CHARTS, with the credentials of docker login.

@@ -126,13 +126,18 @@ func TestTheDockerfileBuildsAsTheMakefileDoes(t *testing.T) {
 	build := submatch(t, makefile, `(?m)^GO_BUILD := (.*)$`)
 	settings := submatch(t, makefile, `GOOS=linux GOARCH=\$\$platform (.*) \\\n`)
 	want := "RUN GOOS=$TARGETOS GOARCH=$TARGETARCH " + settings + " \\\n    " +
-		strings.Replace(build, "$(VERSION)'", "'\"$VERSION\"", 1) + " -o /manager ./cmd/manager\n"
+		strings.Replace(build, "$(VERSION)'", "'\"$VERSION\"", 1) + " -o / ./cmd/manager ./cmd/token-server\n"
 	if !strings.Contains(dockerfile, want) {
 		t.Errorf("the Dockerfile has no\n%s", want)
 	}
 	user := submatch(t, read(t, "hack", "image", "pack.go"), `nobody = "(.*)"`)
-	if got := submatch(t, dockerfile, `(?m)^USER (.*)$`); got != user {
-		t.Errorf("the Dockerfile has the user %s, make image %s", got, user)
+	for _, got := range regexp.MustCompile(`(?m)^USER (.*)$`).FindAllStringSubmatch(dockerfile, -1) {
+		if got[1] != user {
+			t.Errorf("the Dockerfile has the user %s, make image %s", got[1], user)
+		}
+	}
+	if stages, users := strings.Count(dockerfile, "FROM scratch"), strings.Count(dockerfile, "\nUSER "); stages != users {
+		t.Errorf("%d images of the Dockerfile have a user, of %d", users, stages)
 	}
 }
 
@@ -148,7 +153,7 @@ func TestEverythingIsBuiltByOneGo(t *testing.T) {
 }
 
 func TestDockerIsGivenEveryPackageOfTheOperator(t *testing.T) {
-	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", "./cmd/manager")
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", "./cmd/manager", "./cmd/token-server")
 	cmd.Dir = root
 	output, err := cmd.Output()
 	if err != nil {

@@ -102,7 +102,7 @@ func defaults() Config {
 // and returns pflag.ErrHelp.
 func Parse(args []string, out io.Writer) (Config, error) {
 	config := defaults()
-	if err := parse(managerHelp, config.flagGroups(), args, out); err != nil {
+	if err := parse(managerHelp+clusterHelp, config.flagGroups(), args, out); err != nil {
 		return Config{}, err
 	}
 	return config, config.Validate()

@@ -32,7 +32,7 @@ namespaces can be deleted without it. ReactorTokens and their Secrets stay as th
 // out and returns pflag.ErrHelp.
 func ParseDrain(args []string, out io.Writer) (Drain, error) {
 	drain := Drain{Config: defaults(), Timeout: defaultDrainTimeout}
-	if err := parse(drainHelp, drain.flagGroups(), args, out); err != nil {
+	if err := parse(drainHelp+clusterHelp, drain.flagGroups(), args, out); err != nil {
 		return Drain{}, err
 	}
 	var wrong error

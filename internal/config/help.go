@@ -33,7 +33,7 @@ const (
 // writeHelp writes each flag on a line of its own, with its description below.
 func writeHelp(out io.Writer, head string, groups []flagGroup) {
 	text := strings.Builder{}
-	text.WriteString(head + clusterHelp)
+	text.WriteString(head)
 	for _, group := range groups {
 		fmt.Fprintf(&text, "\n%s:\n", group.title)
 		group.flags.VisitAll(func(flag *pflag.Flag) { writeFlag(&text, flag) })

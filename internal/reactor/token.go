@@ -187,3 +187,11 @@ func parseUnixSeconds(raw json.RawMessage) (time.Time, error) {
 	}
 	return time.Unix(int64(seconds), 0).UTC(), nil
 }
+
+// Left is how long the token still lives by the server's clock. It trusts neither of our clocks alone: the wall clock may jump, and the
+// monotonic one stands still while a machine is suspended. It is negative once the token has expired.
+func (t Token) Left(now time.Time) time.Duration {
+	byWall := t.ExpiresAt.Sub(now.Round(0).Add(t.Skew))
+	byMonotonic := t.Lifetime() - now.Sub(t.ReceivedAt)
+	return min(byWall, byMonotonic)
+}

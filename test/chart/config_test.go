@@ -3,6 +3,7 @@ package chart
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,10 @@ func TestTheOperatorAndItsDrainUnderstandTheArgumentsOfEachRelease(t *testing.T)
 				case "Deployment":
 					deployment := appsv1.Deployment{}
 					convert(t, object, &deployment)
+					if deployment.Spec.Template.Labels["app.kubernetes.io/component"] == "token-server" {
+						tokenServerSettings(t, &deployment.Spec.Template.Spec)
+						continue
+					}
 					settings(t, &deployment.Spec.Template.Spec)
 				case "Job":
 					job := batchv1.Job{}
@@ -240,6 +245,51 @@ func settings(t *testing.T, pod *corev1.PodSpec) config.Config {
 		t.Fatal("the operator refuses its arguments:", err)
 	}
 	return parsed
+}
+
+// tokenServerSettings returns what the token server makes of its arguments.
+func tokenServerSettings(t *testing.T, pod *corev1.PodSpec) config.TokenServer {
+	t.Helper()
+	parsed, err := config.ParseTokenServer(arguments(pod), io.Discard)
+	if err != nil {
+		t.Fatal("the token server refuses its arguments:", err)
+	}
+	return parsed
+}
+
+// The settings of a release are those of values.yaml, and these are the token server's own.
+func TestTheTokenServerIsToldItsOwnDefaults(t *testing.T) {
+	objects := decode(t, mustHelm(t, append([]string{"template", "--set", "tokenServer.enabled=true,tokenServer.apiKeySecretRef.name=reactor-api-key",
+		"--set", "tokenServer.models={reactor/helios},tokenServer.allowAnonymous=true"}, told("cluster")...)...))
+	deployment := appsv1.Deployment{}
+	convert(t, only(t, objects, "Deployment", operatorName+"-token-server"), &deployment)
+	got := tokenServerSettings(t, &deployment.Spec.Template.Spec)
+	want, err := config.ParseTokenServer([]string{"--api-key-file=/var/run/secrets/reactor/api-key", "--models=reactor/helios", "--allow-anonymous"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("values.yaml and the flags have other defaults (-flags +chart):\n%s", diff)
+	}
+}
+
+func TestTheChartStartsTheTokenServerAsConfigDoes(t *testing.T) {
+	want, got := appsv1.Deployment{}, appsv1.Deployment{}
+	convert(t, only(t, decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"token-server"}))), "Deployment", operatorName+"-token-server"), &want)
+	convert(t, only(t, decode(t, mustHelm(t, append([]string{"template", "--set", "tokenServer.enabled=true,tokenServer.apiKeySecretRef.name=reactor-api-key",
+		"--set", "tokenServer.models={reactor/helios},tokenServer.allowAnonymous=true"}, told("cluster")...)...)), "Deployment", operatorName+"-token-server"), &got)
+	if _, err := config.ParseTokenServer(arguments(&want.Spec.Template.Spec), io.Discard); err == nil || !strings.Contains(err.Error(), "say who may ask") {
+		t.Errorf("the component must leave it to its user who may ask: %v", err)
+	}
+	for _, deployment := range []*appsv1.Deployment{&want, &got} {
+		pod := &deployment.Spec.Template.Spec
+		pod.Containers[0].Args, pod.Containers[0].Image, pod.Containers[0].ImagePullPolicy = nil, "", ""
+		// The chart tells its release from others.
+		delete(pod.TopologySpreadConstraints[0].LabelSelector.MatchLabels, "app.kubernetes.io/instance")
+	}
+	if diff := cmp.Diff(want.Spec.Template.Spec, got.Spec.Template.Spec); diff != "" {
+		t.Errorf("the pods differ (-config +chart):\n%s", diff)
+	}
 }
 
 // arguments returns those of a pod's container, as kubelet writes them in the namespace studio.

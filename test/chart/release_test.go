@@ -21,6 +21,7 @@ var releases = map[string]string{ // to the namespace
 	"namespaces":           systemNamespace,
 	"own-namespace":        "studio",
 	"own-namespace-tokens": "studio",
+	"token-server":         systemNamespace,
 	"everything":           systemNamespace,
 	"least":                systemNamespace,
 }

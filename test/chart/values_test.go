@@ -65,6 +65,22 @@ func TestAWrongValueIsRefusedAndTheMessageSaysWhy(t *testing.T) {
 			[]string{"metrics.port=8081"}, "metrics.port is 8081, which serves the probes: take another"},
 		"exceptions of no proxy": {
 			[]string{"proxy.noProxy=.example.com"}, "proxy.noProxy has no meaning without proxy.httpProxy or proxy.httpsProxy"},
+		"a token server without tokens": {
+			[]string{"tokenServer.enabled=true", "tokenServer.allowAnonymous=true"}, "tokenServer: say where tokens come from"},
+		"a token server with both sources": {
+			[]string{"tokenServer.enabled=true", "tokenServer.allowAnonymous=true", "tokenServer.tokenSecretName=a", "tokenServer.apiKeySecretRef.name=b"},
+			"tokenServer: say where tokens come from"},
+		"a token server for all models": {
+			[]string{"tokenServer.enabled=true", "tokenServer.allowAnonymous=true", "tokenServer.apiKeySecretRef.name=b"}, "tokenServer.models: name the models"},
+		"a token server that nobody guards": {
+			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a"}, "tokenServer: say who may ask"},
+		"a token server with two guards": {
+			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.allowAnonymous=true", "tokenServer.oidc.issuer=https://a.example"},
+			"tokenServer: say who may ask"},
+		"a header that everybody may write": {
+			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.proxy.header=X-User"}, "tokenServer.proxy.networks: name the networks"},
+		"an issuer without an audience": {
+			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.oidc.issuer=https://a.example"}, "tokenServer.oidc.audience: name the audience"},
 		"a test without tokens": {
 			[]string{"controllers.tokens=false", "tests.apiKeySecretRef.name=key"}, "helm test mints through a ReactorToken, and controllers.tokens is false"},
 		"a test where nothing is watched": {

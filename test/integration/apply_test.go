@@ -1,16 +1,20 @@
 package integration
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/config"
 )
 
 // samples and examples are the folders of what people copy. Each manifest in them must be accepted as it stands.
@@ -62,6 +66,26 @@ func TestTheSamplesPassPodSecurityRestricted(t *testing.T) {
 	_, warnings, ok := kubectl(t, "", "--namespace", namespace, "apply", "--kustomize", samples)
 	if !ok || warnings != "" {
 		t.Errorf("the samples must be accepted without a warning, but kubectl said: %s", warnings)
+	}
+}
+
+func TestTheTokenServerOfTheExampleIsRestrictedAndUnderstandsItsArguments(t *testing.T) {
+	namespace := newNamespace(t, map[string]string{"pod-security.kubernetes.io/warn": "restricted"})
+	file := examples + "/web-sidecar/web.yaml"
+	_, warnings, ok := kubectl(t, "", "--namespace", namespace, "apply", "--validate=strict", "--filename", file)
+	if !ok || warnings != "" {
+		t.Errorf("the example must be accepted without a warning, but kubectl said: %s", warnings)
+	}
+	deployment := &appsv1.Deployment{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(objectsIn(t, file)[0].Object, deployment); err != nil {
+		t.Fatal(err)
+	}
+	settings, err := config.ParseTokenServer(deployment.Spec.Template.Spec.InitContainers[0].Args, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(settings.Listen, "127.0.0.1:") || settings.AllowAnonymous || cmp.Diff([]string{"127.0.0.1/32"}, settings.ProxyNetworks) != "" {
+		t.Errorf("somebody outside of the pod could reach it: %+v", settings)
 	}
 }
 
@@ -133,7 +157,7 @@ func exampleFiles(t *testing.T) []string {
 // sessionFiles are all manifests of ReactorSessions that people copy.
 func sessionFiles(t *testing.T) []string {
 	t.Helper()
-	return append(matching(t, samples+"/reactorsession-*.yaml"), exampleFiles(t)...)
+	return append(matching(t, samples+"/reactorsession-*.yaml"), matching(t, examples+"/*/reactorsession*.yaml")...)
 }
 
 func matching(t *testing.T, pattern string) []string {

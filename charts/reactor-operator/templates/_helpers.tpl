@@ -18,6 +18,16 @@
 {{- default (include "reactor-operator.fullname" .) .Values.serviceAccount.name }}
 {{- end }}
 
+{{- define "reactor-operator.tokenServerImage" -}}
+{{- $image := .Values.tokenServer.image }}
+{{- $repository := printf "%s/%s" .Values.image.registry $image.repository }}
+{{- if $image.digest }}
+{{- printf "%s@%s" $repository $image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
 {{- define "reactor-operator.image" -}}
 {{- $repository := printf "%s/%s" .Values.image.registry .Values.image.repository }}
 {{- if .Values.image.digest }}

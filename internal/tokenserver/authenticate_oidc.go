@@ -1,0 +1,123 @@
+package tokenserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"k8s.io/utils/clock"
+)
+
+// issuerTimeout bounds a question to the issuer, for its keys or for where they are.
+const issuerTimeout = 10 * time.Second
+
+// oidcTokens accepts the ID tokens of one OpenID Connect issuer that are meant for one audience.
+type oidcTokens struct {
+	issuer, audience string
+	required         map[string]string // claims and their values
+	client           *http.Client
+	clock            clock.PassiveClock
+
+	mu       sync.Mutex
+	verifier *oidc.IDTokenVerifier // nil until the issuer has told where its keys are
+	retry    time.Time
+	failure  error
+}
+
+// authenticate implements authenticator. A caller is an issuer's subject.
+func (o *oidcTokens) authenticate(request *http.Request) (string, error) {
+	raw, err := bearerOf(request)
+	if err != nil {
+		return "", err
+	}
+	verifier, err := o.ready() //nolint:contextcheck // what the issuer tells outlives the request
+	if err != nil {
+		return "", &cannotTellError{err}
+	}
+	keys := &keysFetched{}
+	token, err := verifier.Verify(context.WithValue(request.Context(), keysFetchedKey{}, keys), raw)
+	switch {
+	case keys.failure != nil:
+		return "", &cannotTellError{keys.failure}
+	case err != nil:
+		return "", &refusedError{err}
+	case token.Subject == "":
+		return "", &refusedError{errors.New("the token names no subject")}
+	}
+	claims := map[string]any{}
+	if err := token.Claims(&claims); err != nil {
+		return "", &refusedError{err}
+	}
+	for name, want := range o.required {
+		if !claimHolds(claims[name], want) {
+			return "", &refusedError{fmt.Errorf("the claim %q is not %q", name, want)}
+		}
+	}
+	return token.Issuer + "#" + token.Subject, nil
+}
+
+// claimHolds reports whether a claim is the wanted text, or a list with it.
+func claimHolds(claim any, want string) bool {
+	if list, ok := claim.([]any); ok {
+		return slices.ContainsFunc(list, func(one any) bool { return claimHolds(one, want) })
+	}
+	return claim != nil && fmt.Sprint(claim) == want
+}
+
+// ready asks the issuer where its keys are, once. An issuer that is away when the server starts must not keep it from starting.
+func (o *oidcTokens) ready() (*oidc.IDTokenVerifier, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.verifier != nil {
+		return o.verifier, nil
+	}
+	now := o.clock.Now()
+	if now.Before(o.retry) {
+		return nil, o.failure
+	}
+	ctx := oidc.ClientContext(context.Background(), o.client)
+	provider, err := oidc.NewProvider(ctx, o.issuer)
+	if err != nil {
+		o.retry, o.failure = now.Add(issuerTimeout), fmt.Errorf("asking the issuer %s: %w", o.issuer, err)
+		return nil, o.failure
+	}
+	var told struct {
+		KeysURL    string   `json:"jwks_uri"`
+		Algorithms []string `json:"id_token_signing_alg_values_supported"`
+	}
+	if err := provider.Claims(&told); err != nil {
+		return nil, fmt.Errorf("asking the issuer %s: %w", o.issuer, err)
+	}
+	o.verifier = oidc.NewVerifier(o.issuer, fetchedKeys{oidc.NewRemoteKeySet(ctx, told.KeysURL)}, &oidc.Config{
+		ClientID: o.audience, SupportedSigningAlgs: asymmetric(told.Algorithms), Now: o.clock.Now,
+	})
+	return o.verifier, nil
+}
+
+// asymmetric are the algorithms of those that the issuer names by which anybody can check and only the issuer can sign.
+func asymmetric(named []string) []string {
+	known := []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA}
+	return slices.DeleteFunc(known, func(algorithm string) bool { return !slices.Contains(named, algorithm) })
+}
+
+// keysFetched tells a token that is wrong from keys that could not be had: the library makes one error of both.
+type (
+	keysFetched    struct{ failure error }
+	keysFetchedKey struct{}
+	fetchedKeys    struct{ oidc.KeySet }
+)
+
+// VerifySignature implements oidc.KeySet.
+func (k fetchedKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	payload, err := k.KeySet.VerifySignature(ctx, jwt)
+	if keys, ok := ctx.Value(keysFetchedKey{}).(*keysFetched); ok && err != nil && strings.HasPrefix(err.Error(), "fetching keys ") {
+		keys.failure = err
+	}
+	return payload, err
+}

@@ -1,0 +1,194 @@
+package tokenserver
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+const audience = "web-app"
+
+// issuer is an OpenID Connect issuer.
+type issuer struct {
+	*httptest.Server
+	key     *ecdsa.PrivateKey
+	away    atomic.Bool
+	fetched atomic.Int32
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &issuer{key: key}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"issuer": i.URL, "jwks_uri": i.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256", "HS256", "none"},
+		})
+	})
+	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
+		i.fetched.Add(1)
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "one", Algorithm: "ES256", Use: "sig"}}})
+	})
+	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if i.away.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(i.Close)
+	return i
+}
+
+// sign makes an ID token of good claims, with changes.
+func (i *issuer) sign(t *testing.T, method jwt.SigningMethod, key any, changes jwt.MapClaims) string {
+	t.Helper()
+	claims := jwt.MapClaims{"iss": i.URL, "sub": "ada", "aud": audience, "exp": time.Now().Add(time.Hour).Unix(), "groups": []string{"staff", "web"}, "email_verified": true}
+	maps.Copy(claims, changes)
+	token := jwt.NewWithClaims(method, claims)
+	token.Header["kid"] = "one"
+	text, err := token.SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func (i *issuer) authenticator(now clock.PassiveClock) *oidcTokens {
+	return &oidcTokens{
+		issuer: i.URL, audience: audience, required: map[string]string{"groups": "web", "email_verified": "true"},
+		client: &http.Client{Timeout: issuerTimeout}, clock: now,
+	}
+}
+
+func bearer(t *testing.T, token string) *http.Request {
+	t.Helper()
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/token", http.NoBody)
+	request.Header.Set("Authorization", "Bearer "+token)
+	return request
+}
+
+func TestAnIDTokenSaysWhoAsks(t *testing.T) {
+	i := newIssuer(t)
+	who := i.authenticator(clock.RealClock{})
+	for subject, audiences := range map[string]any{"ada": audience, "grace": []string{"other", audience}} {
+		caller, err := who.authenticate(bearer(t, i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"sub": subject, "aud": audiences})))
+		if err != nil || caller != i.URL+"#"+subject {
+			t.Errorf("%q, %v", caller, err)
+		}
+	}
+}
+
+func TestIDTokensThatAreNotGoodAreRefused(t *testing.T) {
+	i := newIssuer(t)
+	who := i.authenticator(clock.RealClock{})
+	foreign, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := i.sign(t, jwt.SigningMethodES256, i.key, nil)
+	for name, token := range map[string]string{
+		"of another audience":            i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"aud": "other-app"}),
+		"expired":                        i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"exp": time.Now().Add(-time.Minute).Unix()}),
+		"not valid yet":                  i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"nbf": time.Now().Add(time.Hour).Unix()}),
+		"of another issuer":              i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"iss": "https://evil.example"}),
+		"without a subject":              i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"sub": ""}),
+		"without a required claim":       i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"groups": []string{"staff"}}),
+		"with another value of it":       i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"email_verified": false}),
+		"signed by somebody else":        i.sign(t, jwt.SigningMethodES256, foreign, nil),
+		"alg: none":                      i.sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
+		"HS256 with the public key":      i.sign(t, jwt.SigningMethodHS256, i.key.X.Bytes(), nil),
+		"with a signature that was cut":  good[:len(good)-4],
+		"with a signature that was lost": good[:strings.LastIndex(good, ".")+1],
+		"no token":                       "hello",
+		"endless":                        strings.Repeat("a", longestBearer+1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			caller, err := who.authenticate(bearer(t, token))
+			if _, refused := errors.AsType[*refusedError](err); !refused || caller != "" {
+				t.Errorf("%q, %v", caller, err)
+			}
+			if err != nil && len(token) > 20 && strings.Contains(err.Error(), token) {
+				t.Errorf("the error tells the token: %v", err)
+			}
+		})
+	}
+}
+
+// By a symmetric algorithm, whoever can check could sign.
+func TestOnlyAlgorithmsWithAPublicKeyAreTaken(t *testing.T) {
+	got := asymmetric([]string{"none", "HS256", "ES256", "HS512", "RS256", "made-up"})
+	if diff := cmp.Diff([]string{"RS256", "ES256"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOneOfTwoAuthorizationHeadersIsNotChosen(t *testing.T) {
+	i := newIssuer(t)
+	request := bearer(t, i.sign(t, jwt.SigningMethodES256, i.key, nil))
+	request.Header.Add("Authorization", "Bearer other")
+	if caller, err := i.authenticator(clock.RealClock{}).authenticate(request); err == nil {
+		t.Errorf("got %q", caller)
+	}
+}
+
+// Nobody is refused because the issuer is away, and nobody gets in.
+func TestAnIssuerThatIsAwayIsToldAndAskedAgain(t *testing.T) {
+	i := newIssuer(t)
+	i.away.Store(true)
+	now := clocktesting.NewFakePassiveClock(time.Now())
+	who := i.authenticator(now)
+	token := i.sign(t, jwt.SigningMethodES256, i.key, nil)
+	for range 2 {
+		if _, err := who.authenticate(bearer(t, token)); !isCannotTell(err) {
+			t.Errorf("got %v", err)
+		}
+	}
+	i.away.Store(false)
+	if _, err := who.authenticate(bearer(t, token)); !isCannotTell(err) {
+		t.Errorf("it was asked again at once: %v", err)
+	}
+	now.SetTime(now.Now().Add(issuerTimeout))
+	if _, err := who.authenticate(bearer(t, token)); err != nil {
+		t.Error(err)
+	}
+	i.away.Store(true) // its keys are known by now
+	if _, err := who.authenticate(bearer(t, token)); err != nil {
+		t.Error(err)
+	}
+	unknown := strings.Replace(token, ".", "x.", 1)
+	if _, err := who.authenticate(bearer(t, unknown)); err == nil {
+		t.Error("a garbled token is accepted")
+	}
+	foreign, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := who.authenticate(bearer(t, i.sign(t, jwt.SigningMethodES256, foreign, nil))); !isCannotTell(err) {
+		t.Errorf("a key that may be a new one of the issuer: %v", err)
+	}
+}
+
+func isCannotTell(err error) bool {
+	_, ok := errors.AsType[*cannotTellError](err)
+	return ok
+}

@@ -1,0 +1,214 @@
+package tokenserver
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+	"k8s.io/utils/clock"
+
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+const (
+	// mostBody bounds the body of a request, in bytes. Nothing of it is used.
+	mostBody = 1 << 10
+	// browserSkew is how much sooner than it expires a browser asks for another token, as in Reactor's own examples.
+	browserSkew = time.Minute
+)
+
+// handler answers the route.
+type handler struct {
+	origins *origins
+	inAll   *rate.Limiter
+	callers *callerLimits
+	who     authenticator
+	proxies []netip.Prefix
+	source  source
+	clock   clock.PassiveClock
+	log     *slog.Logger
+	counted func(outcome string)
+}
+
+// refusal is an answer without a token.
+type refusal struct {
+	status     int
+	code       string // for programs
+	message    string // for the person in front of the page
+	retryAfter time.Duration
+	cause      error // for the log
+}
+
+// Those that need no details.
+var (
+	refusedOrigin   = refusal{status: http.StatusForbidden, code: "origin", message: "This page may not ask for a token here."}
+	tooLarge        = refusal{status: http.StatusRequestEntityTooLarge, code: "too_large", message: "The request is too large: it needs no body."}
+	unauthenticated = refusal{status: http.StatusUnauthorized, code: "unauthenticated", message: "Sign in to get a token."}
+)
+
+// ServeHTTP answers with a token, or says why there is none.
+func (h *handler) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
+	token, refused := h.answer(writer, request)
+	if refused != nil {
+		h.refuse(writer, request, refused)
+		return
+	}
+	header := writer.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if request.Method == http.MethodPost {
+		header.Set("Cache-Control", "no-store")
+	} else {
+		header.Set("Cache-Control", "private, max-age="+strconv.FormatInt(max(0, int64((token.Left-browserSkew)/time.Second)), 10))
+		header.Add("Vary", "Authorization")
+	}
+	body := struct {
+		JWT       string `json:"jwt"`
+		ExpiresAt int64  `json:"expires_at,omitempty"`
+	}{JWT: token.JWT.Reveal()}
+	if asked, _ := strconv.ParseBool(request.URL.Query().Get("expires_at")); asked {
+		body.ExpiresAt = token.ExpiresAt.Unix()
+	}
+	h.counted("token")
+	h.send(writer, request, body)
+}
+
+// answer checks, in this order, and then takes a token from the source. What costs little stands first: who floods the route must not
+// make the server, the issuer or the cluster work.
+func (h *handler) answer(writer http.ResponseWriter, request *http.Request) (issued, *refusal) {
+	now := h.clock.Now()
+	if !h.origins.allows(request) {
+		return issued{}, &refusedOrigin
+	}
+	if !h.inAll.AllowN(now, 1) {
+		return issued{}, tooMany(time.Second)
+	}
+	if !isSmall(writer, request) {
+		return issued{}, &tooLarge
+	}
+	caller, refused := h.identify(request)
+	if refused != nil {
+		return issued{}, refused
+	}
+	limited := caller
+	if caller == "" {
+		limited = addressOf(request, h.proxies)
+	}
+	if wait := h.callers.wait(limited, now); wait > 0 {
+		return issued{}, tooMany(wait)
+	}
+	token, err := h.source.token(request.Context(), caller)
+	if err != nil {
+		return issued{}, withoutToken(err)
+	}
+	return token, nil
+}
+
+// isSmall reports whether the request has no more body than a page would send.
+func isSmall(writer http.ResponseWriter, request *http.Request) bool {
+	if request.ContentLength > mostBody {
+		return false
+	}
+	if request.ContentLength == 0 {
+		return true
+	}
+	_, err := io.Copy(io.Discard, http.MaxBytesReader(writer, request.Body, mostBody))
+	_, large := errors.AsType[*http.MaxBytesError](err)
+	return !large
+}
+
+// identify asks who it is.
+func (h *handler) identify(request *http.Request) (string, *refusal) {
+	caller, err := h.who.authenticate(request)
+	if err == nil {
+		return caller, nil
+	}
+	if _, ok := errors.AsType[*cannotTellError](err); ok {
+		return "", &refusal{http.StatusServiceUnavailable, "authentication_unavailable",
+			"Who you are cannot be checked just now. Try again in a moment.", 5 * time.Second, err}
+	}
+	refused := unauthenticated
+	refused.cause = err
+	return "", &refused
+}
+
+func tooMany(wait time.Duration) *refusal {
+	return &refusal{http.StatusTooManyRequests, "too_many_requests", "Too many requests for a token. Try again in a moment.", wait, nil}
+}
+
+// messages say to a person what the reasons mean.
+var messages = map[string]string{
+	reasonBusy:        "Many visitors are asking for a token just now. Try again in a moment.",
+	reasonRateLimited: "Reactor takes no more requests just now. Try again in a moment.",
+	reasonKeyRefused:  "This site's access to Reactor does not work just now. Its operators can see why in the token server's log.",
+	reasonRefused:     "This site's access to Reactor is not set up rightly. Its operators can see why in the token server's log.",
+	reasonReactorAway: "Reactor cannot be reached just now. Try again in a moment.",
+	reasonTooShort:    "There is no token just now that lives long enough for a session. Try again in a moment.",
+	reasonNoToken:     "There is no token just now. Try again in a moment.",
+}
+
+// withoutToken is the answer when the source has none.
+func withoutToken(err error) *refusal {
+	why, ok := errors.AsType[*unavailableError](err)
+	if !ok { // the caller has gone
+		return &refusal{http.StatusServiceUnavailable, "gone", "The request was given up.", time.Second, err}
+	}
+	return &refusal{http.StatusServiceUnavailable, why.reason, messages[why.reason], why.retryAfter, err}
+}
+
+// refuse writes a refusal.
+func (h *handler) refuse(writer http.ResponseWriter, request *http.Request, why *refusal) {
+	h.counted(why.code)
+	if why.cause != nil {
+		level := slog.LevelWarn
+		if why.status == http.StatusUnauthorized { // anybody can cause these lines
+			level = slog.LevelDebug
+		}
+		h.log.Log(request.Context(), level, "no token was handed out", "status", why.status, "code", why.code, "error", reactor.Redact(why.cause.Error()))
+	}
+	header := writer.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if why.retryAfter > 0 {
+		header.Set("Retry-After", strconv.FormatInt(wholeSeconds(why.retryAfter), 10))
+	}
+	if why.status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", "Bearer")
+	}
+	writer.WriteHeader(why.status)
+	h.send(writer, request, struct {
+		Error   string `json:"error"`
+		Message string `json:"message"`
+	}{why.code, why.message})
+}
+
+func (h *handler) send(writer http.ResponseWriter, request *http.Request, body any) {
+	if err := json.NewEncoder(writer).Encode(body); err != nil {
+		h.log.DebugContext(request.Context(), "nobody took the answer", "error", err)
+	}
+}
+
+// routes serves the route at its path, and nothing else.
+func (h *handler) routes(path string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(path, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		if request.Method != http.MethodGet && request.Method != http.MethodPost {
+			writer.Header().Set("Allow", strings.Join([]string{http.MethodGet, http.MethodPost}, ", "))
+			h.refuse(writer, request, &refusal{status: http.StatusMethodNotAllowed, code: "method", message: "Ask with GET or POST."})
+			return
+		}
+		h.ServeHTTP(writer, request)
+	}))
+	mux.Handle("/", http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		h.refuse(writer, request, &refusal{status: http.StatusNotFound, code: "not_found", message: "There is nothing here."})
+	}))
+	return mux
+}

@@ -1,0 +1,201 @@
+package tokenserver
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reactor-operator/reactor-operator/internal/config"
+)
+
+func givesUpAfter(t *testing.T, d time.Duration) func(*http.Request) {
+	t.Helper()
+	return func(request *http.Request) {
+		ctx, cancel := context.WithTimeout(request.Context(), d)
+		t.Cleanup(cancel)
+		*request = *request.WithContext(ctx)
+	}
+}
+
+func TestABrowserKeepsTheAnswerToAGetUntilAMinuteBeforeItExpires(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		got := w.ask(http.MethodGet, "ada")
+		if cache := got.header.Get("Cache-Control"); cache != "private, max-age=3540" && cache != "private, max-age=3539" {
+			t.Errorf("Cache-Control: %s", cache)
+		}
+		if vary := got.header.Values("Vary"); !strings.Contains(strings.Join(vary, ","), "Authorization") {
+			t.Errorf("Vary: %v", vary)
+		}
+		w.pass(30 * time.Minute)
+		if cache := w.ask(http.MethodGet, "ada").header.Get("Cache-Control"); cache != "private, max-age=1740" && cache != "private, max-age=1739" {
+			t.Errorf("half an hour later, Cache-Control: %s", cache)
+		}
+		if cache := w.ask(http.MethodPost, "ada").header.Get("Cache-Control"); cache != "no-store" {
+			t.Errorf("of a POST, Cache-Control: %s", cache)
+		}
+	})
+}
+
+func TestTheExpiryIsToldWhenItIsAskedFor(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		got := w.ask(http.MethodPost, "ada", func(r *http.Request) { r.URL.RawQuery = "expires_at=true" })
+		claims, err := w.reactor.Verify(got.JWT)
+		if err != nil || claims.ExpiresAt.Unix() != got.Expires {
+			t.Errorf("expires_at is %d, the token's is %v (%v)", got.Expires, claims.ExpiresAt, err)
+		}
+	})
+}
+
+// The attacks, and what comes of each. None may cost a mint.
+func TestAttacksAreRefused(t *testing.T) {
+	outside := func(r *http.Request) { r.RemoteAddr = "203.0.113.9:1234" }
+	for name, test := range map[string]struct {
+		method, caller string
+		changes        []func(*http.Request)
+		status         int
+		code           string
+	}{
+		"no credentials":                     {method: http.MethodPost, status: 401, code: "unauthenticated"},
+		"a header from outside the networks": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){outside}, status: 401, code: "unauthenticated"},
+		"such a header, and a forwarded address inside": {
+			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){outside, header("X-Forwarded-For", "10.1.2.3")}, status: 401, code: "unauthenticated"},
+		"a second header beside the proxy's": {
+			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("X-User", "mallory")}, status: 401, code: "unauthenticated"},
+		"an endless name": {method: http.MethodPost, caller: strings.Repeat("a", longestName+1), status: 401, code: "unauthenticated"},
+		"a page from elsewhere": {
+			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("Origin", "https://evil.example")}, status: 403, code: "origin"},
+		"a page from elsewhere that asks with GET": {
+			method: http.MethodGet, caller: "ada", changes: []func(*http.Request){header("Origin", "https://evil.example")}, status: 403, code: "origin"},
+		"a page without an origin": {
+			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("Origin", "null")}, status: 403, code: "origin"},
+		"a link from elsewhere": {
+			method: http.MethodGet, caller: "ada", changes: []func(*http.Request){header("Sec-Fetch-Site", "cross-site")}, status: 403, code: "origin"},
+		"an origin that begins as an allowed one": {
+			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("Origin", "https://partner.example.evil.example")}, status: 403, code: "origin"},
+		"a huge body": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){body(1<<30, false)}, status: 413, code: "too_large"},
+		"a huge body that does not tell its length": {
+			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){body(1<<20, true)}, status: 413, code: "too_large"},
+		"another method": {method: http.MethodDelete, caller: "ada", status: 405, code: "method"},
+		"another path": {
+			method: http.MethodGet, caller: "ada", changes: []func(*http.Request){func(r *http.Request) { r.URL.Path = "/etc/passwd" }}, status: 404, code: "not_found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(s *config.TokenServer) { s.AllowedOrigins = []string{"https://partner.example"} }, func(w *world) {
+				w.want(w.ask(test.method, test.caller, test.changes...), test.status, test.code)
+				w.wantMints(0)
+			})
+		})
+	}
+}
+
+// body is one of so many bytes.
+func body(size int64, chunked bool) func(*http.Request) {
+	return func(request *http.Request) {
+		request.Body = io.NopCloser(io.LimitReader(endless{}, size))
+		request.ContentLength = size
+		if chunked {
+			request.ContentLength = -1
+		}
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(into []byte) (int, error) {
+	for i := range into {
+		into[i] = ' '
+	}
+	return len(into), nil
+}
+
+func TestPagesOfTheServersOwnOriginAndOfTheListMayAsk(t *testing.T) {
+	inWorld(t, func(s *config.TokenServer) { s.AllowedOrigins = []string{"https://partner.example"} }, func(w *world) {
+		own := w.ask(http.MethodPost, "ada", header("Origin", "https://app.example"), header("Sec-Fetch-Site", "same-origin"))
+		w.want(own, http.StatusOK, "")
+		if allowed := own.header.Get("Access-Control-Allow-Origin"); allowed != "" {
+			t.Errorf("another origin may read an answer to the own one: %s", allowed)
+		}
+		partner := w.ask(http.MethodPost, "ada", header("Origin", "https://partner.example"), header("Sec-Fetch-Site", "cross-site"))
+		w.want(partner, http.StatusOK, "")
+		if allowed := partner.header.Get("Access-Control-Allow-Origin"); allowed != "https://partner.example" {
+			t.Errorf("Access-Control-Allow-Origin: %s", allowed)
+		}
+		preflight := w.ask(http.MethodOptions, "", header("Origin", "https://partner.example"),
+			header("Access-Control-Request-Method", "POST"), header("Access-Control-Request-Headers", "authorization"))
+		if got := preflight.header.Get("Access-Control-Allow-Headers"); preflight.status != http.StatusNoContent || !strings.EqualFold(got, "authorization") {
+			t.Errorf("a preflight gets %d, %q", preflight.status, got)
+		}
+		evil := w.ask(http.MethodOptions, "", header("Origin", "https://evil.example"), header("Access-Control-Request-Method", "POST"))
+		if got := evil.header.Get("Access-Control-Allow-Origin"); got != "" {
+			t.Errorf("a preflight from elsewhere is allowed for %q", got)
+		}
+	})
+}
+
+func TestOneCallerCannotUseUpWhatOthersNeed(t *testing.T) {
+	inWorld(t, func(s *config.TokenServer) { s.CallerRequestsPerMinute = 5 }, func(w *world) {
+		for range 5 {
+			w.want(w.ask(http.MethodPost, "ada"), http.StatusOK, "")
+		}
+		limited := w.ask(http.MethodPost, "ada")
+		w.want(limited, http.StatusTooManyRequests, "too_many_requests")
+		if got := limited.header.Get("Retry-After"); got != "12" {
+			t.Errorf("Retry-After: %s, want 12: five a minute", got)
+		}
+		w.want(w.ask(http.MethodPost, "grace"), http.StatusOK, "")
+		w.pass(12 * time.Second)
+		w.want(w.ask(http.MethodPost, "ada"), http.StatusOK, "")
+	})
+}
+
+func TestAllRequestsTogetherAreLimitedBeforeAnybodyIsAskedWhoItIs(t *testing.T) {
+	inWorld(t, func(s *config.TokenServer) { s.RequestsPerSecond = 3 }, func(w *world) {
+		for range 3 {
+			w.want(w.ask(http.MethodPost, ""), http.StatusUnauthorized, "unauthenticated")
+		}
+		w.want(w.ask(http.MethodPost, "ada"), http.StatusTooManyRequests, "too_many_requests")
+		w.pass(time.Second)
+		w.want(w.ask(http.MethodPost, "ada"), http.StatusOK, "")
+	})
+}
+
+func TestAnonymousVisitorsAreLimitedByTheirAddress(t *testing.T) {
+	anonymous := func(s *config.TokenServer) { s.ProxyHeader, s.AllowAnonymous, s.CallerRequestsPerMinute = "", true, 1 }
+	from := func(address string, forwarded ...string) []func(*http.Request) {
+		changes := []func(*http.Request){func(r *http.Request) { r.RemoteAddr = address }}
+		for _, entry := range forwarded {
+			changes = append(changes, header("X-Forwarded-For", entry))
+		}
+		return changes
+	}
+	for name, test := range map[string]struct {
+		second []func(*http.Request) // after 192.0.2.1 behind the proxy
+		status int
+	}{
+		"the same address":                               {from(proxy, "192.0.2.1"), 429},
+		"the same, which claims another before it":       {from(proxy, "198.51.100.7, 192.0.2.1"), 429},
+		"the same, which claims another in a header":     {from(proxy, "198.51.100.7", "192.0.2.1"), 429},
+		"the same, behind two proxies":                   {from(proxy, "192.0.2.1, 10.9.9.9"), 429},
+		"another address":                                {from(proxy, "192.0.2.2"), 200},
+		"from outside, what it says of itself is nought": {from("203.0.113.9:1", "192.0.2.1"), 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, anonymous, func(w *world) {
+				w.want(w.ask(http.MethodPost, "", from(proxy, "192.0.2.1")...), http.StatusOK, "")
+				if got := w.ask(http.MethodPost, "", test.second...); got.status != test.status {
+					t.Errorf("got %d, want %d", got.status, test.status)
+				}
+			})
+		})
+	}
+	t.Run("one IPv6 network is one visitor", func(t *testing.T) {
+		inWorld(t, anonymous, func(w *world) {
+			w.want(w.ask(http.MethodPost, "", from("[2001:db8::1]:1")...), http.StatusOK, "")
+			w.want(w.ask(http.MethodPost, "", from("[2001:db8::2]:1")...), http.StatusTooManyRequests, "too_many_requests")
+			w.want(w.ask(http.MethodPost, "", from("[2001:db8:0:1::1]:1")...), http.StatusOK, "")
+		})
+	})
+}

@@ -1,0 +1,158 @@
+package tokenserver
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	utilcache "k8s.io/apimachinery/pkg/util/cache"
+	authenticationv1client "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/metrics"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+// newRoute puts the route together as the settings say.
+func newRoute(settings config.TokenServer, version string, registry *prometheus.Registry, log *slog.Logger) (http.Handler, error) {
+	tokens, err := newSource(settings, version, registry, log)
+	if err != nil {
+		return nil, err
+	}
+	who, err := newAuthenticator(settings)
+	if err != nil {
+		return nil, err
+	}
+	allowed, err := newOrigins(settings.AllowedOrigins)
+	if err != nil {
+		return nil, fmt.Errorf("--allowed-origins: %w", err)
+	}
+	proxies, err := prefixes(settings.ProxyNetworks)
+	if err != nil {
+		return nil, err
+	}
+	route := &handler{
+		origins: allowed,
+		inAll:   rate.NewLimiter(rate.Limit(settings.RequestsPerSecond), max(1, int(settings.RequestsPerSecond))),
+		callers: newCallerLimits(settings.CallerRequestsPerMinute, settings.MaxCallers),
+		who:     who, proxies: proxies, source: tokens, clock: clock.RealClock{}, log: log, counted: countRequests(registry),
+	}
+	return shared(settings.AllowedOrigins, route.routes(settings.Path)), nil
+}
+
+func newSource(settings config.TokenServer, version string, registry *prometheus.Registry, log *slog.Logger) (source, error) {
+	if settings.OneTokenForAll != "" {
+		one := &mounted{folder: settings.OneTokenForAll, leastLife: settings.LeastLife, clock: clock.RealClock{}}
+		return one, exportExpiry(registry, one)
+	}
+	options := reactor.Options{BaseURL: settings.APIURL, UserAgent: fmt.Sprintf("reactor-token-server/%s (%s/%s)", version, runtime.GOOS, runtime.GOARCH)}
+	if settings.CABundle != "" {
+		bundle, err := os.ReadFile(settings.CABundle)
+		if err != nil {
+			return nil, fmt.Errorf("--ca-bundle: %w", err)
+		}
+		options.CABundle = bundle
+	}
+	api, err := reactor.NewClient(options)
+	if err != nil {
+		return nil, fmt.Errorf("--api-url or --ca-bundle: %w", err)
+	}
+	counted, err := metrics.InstrumentMinter(api, clock.RealClock{}, registry)
+	if err != nil {
+		return nil, fmt.Errorf("registering the metrics of mints: %w", err)
+	}
+	return newMinted(settings, counted, clock.RealClock{}, log), nil
+}
+
+func newMinted(settings config.TokenServer, api minter, now clock.PassiveClock, log *slog.Logger) *minted {
+	return &minted{
+		reactor: api, keyFile: settings.APIKeyFile, leastLife: settings.LeastLife, clock: now, log: log,
+		request: reactor.MintRequest{Lifetime: settings.Lifetime, Scope: &reactor.Scope{
+			Models: settings.Models, MaxSessions: settings.MaxSessions, MaxSessionDuration: settings.MaxSessionDuration,
+		}},
+		bucket: rate.NewLimiter(rate.Limit(settings.MintQPS), settings.MintBurst),
+		tokens: lru.New(settings.MaxCallers),
+	}
+}
+
+// newAuthenticator is the one that the settings choose; that there is just one has been checked.
+func newAuthenticator(settings config.TokenServer) (authenticator, error) {
+	switch {
+	case settings.OIDCIssuer != "":
+		return newOIDC(settings)
+	case len(settings.ServiceAccounts) > 0:
+		kube, err := ctrl.GetConfig()
+		if err != nil {
+			return nil, fmt.Errorf("--service-accounts: %w", err)
+		}
+		client, err := authenticationv1client.NewForConfig(kube)
+		if err != nil {
+			return nil, fmt.Errorf("--service-accounts: %w", err)
+		}
+		return newServiceAccounts(settings, client.TokenReviews(), clock.RealClock{}), nil
+	case settings.ProxyHeader != "":
+		networks, err := prefixes(settings.ProxyNetworks)
+		return &proxyHeader{header: settings.ProxyHeader, networks: networks}, err
+	case settings.AllowAnonymous:
+		return anybody{}, nil
+	}
+	return nil, errors.New("nobody may ask")
+}
+
+func newOIDC(settings config.TokenServer) (*oidcTokens, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // the standard library's own
+	if settings.OIDCCABundle != "" {
+		bundle, err := os.ReadFile(settings.OIDCCABundle)
+		if err != nil {
+			return nil, fmt.Errorf("--oidc-ca-bundle: %w", err)
+		}
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, fmt.Errorf("--oidc-ca-bundle: %w", err)
+		}
+		if !roots.AppendCertsFromPEM(bundle) {
+			return nil, fmt.Errorf("--oidc-ca-bundle: %s holds no certificate", settings.OIDCCABundle)
+		}
+		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	}
+	required := map[string]string{}
+	for _, claim := range settings.OIDCRequiredClaims {
+		name, value, _ := strings.Cut(claim, "=")
+		required[name] = value
+	}
+	return &oidcTokens{
+		issuer: settings.OIDCIssuer, audience: settings.OIDCAudience, required: required,
+		client: &http.Client{Transport: transport, Timeout: issuerTimeout}, clock: clock.RealClock{},
+	}, nil
+}
+
+func newServiceAccounts(settings config.TokenServer, reviews tokenReviews, now utilcache.Clock) *serviceAccounts {
+	return &serviceAccounts{
+		audience: settings.ServiceAccountAudience, named: settings.ServiceAccounts, reviews: reviews,
+		known: utilcache.NewLRUExpireCacheWithClock(mostReviews, now),
+	}
+}
+
+func prefixes(networks []string) ([]netip.Prefix, error) {
+	var parsed []netip.Prefix
+	for _, network := range networks {
+		prefix, err := netip.ParsePrefix(network)
+		if err != nil {
+			return nil, fmt.Errorf("--proxy-networks: %w", err)
+		}
+		parsed = append(parsed, prefix)
+	}
+	return parsed, nil
+}
