@@ -89,6 +89,16 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	go test -C test/cluster -race $(ARGS) ./...; \
 	go test -C hack/image -race $(ARGS) ./...
 
+# How long each target of make fuzz runs, or so many times, such as 100000x.
+FUZZTIME ?= 1m
+.PHONY: fuzz
+fuzz: ## Fuzz what reads answers, headers, messages, annotations and specs, one target after the other (FUZZTIME for each).
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' "$$file"); do \
+	    (set -x; go test -run=NONE -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")"); \
+	  done; \
+	done
+
 .PHONY: test-alerts
 test-alerts: ## Run the tests of alerts and dashboard, with a real Prometheus (built from source; takes minutes).
 # With flags and versions that the control plane was built with, so that half of it is in Go's build cache by then.
