@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +41,9 @@ type apiServer struct {
 	cacheLag time.Duration
 	// sessionLag is that of the watch of ReactorSessions, when it is another.
 	sessionLag time.Duration
+
+	// writes counts them, whosever they are: who looks at everything every few seconds need not look again when nothing was written.
+	writes *atomic.Uint64
 
 	mu     sync.Mutex
 	calls  []call
@@ -76,7 +80,38 @@ func newAPIServer(t *testing.T) *apiServer {
 		WithReturnManagedFields().
 		WithGlobalResourceVersionCounter().
 		Build()
-	return &apiServer{WithWatch: interceptor.NewClient(base, whatTheFakeLeavesOut()), cacheLag: 20 * time.Millisecond}
+	writes := &atomic.Uint64{}
+	return &apiServer{WithWatch: interceptor.NewClient(interceptor.NewClient(base, whatTheFakeLeavesOut()), counted(writes)), cacheLag: 20 * time.Millisecond, writes: writes}
+}
+
+// counted counts writes once they are done.
+func counted(writes *atomic.Uint64) interceptor.Funcs {
+	return interceptor.Funcs{
+		Create: func(ctx context.Context, base client.WithWatch, object client.Object, options ...client.CreateOption) error {
+			defer writes.Add(1)
+			return base.Create(ctx, object, options...)
+		},
+		Update: func(ctx context.Context, base client.WithWatch, object client.Object, options ...client.UpdateOption) error {
+			defer writes.Add(1)
+			return base.Update(ctx, object, options...)
+		},
+		Patch: func(ctx context.Context, base client.WithWatch, object client.Object, patch client.Patch, options ...client.PatchOption) error {
+			defer writes.Add(1)
+			return base.Patch(ctx, object, patch, options...)
+		},
+		Apply: func(ctx context.Context, base client.WithWatch, wanted runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+			defer writes.Add(1)
+			return base.Apply(ctx, wanted, options...)
+		},
+		Delete: func(ctx context.Context, base client.WithWatch, object client.Object, options ...client.DeleteOption) error {
+			defer writes.Add(1)
+			return base.Delete(ctx, object, options...)
+		},
+		SubResourceUpdate: func(ctx context.Context, base client.Client, of string, object client.Object, options ...client.SubResourceUpdateOption) error {
+			defer writes.Add(1)
+			return base.SubResource(of).Update(ctx, object, options...)
+		},
+	}
 }
 
 func whatTheFakeLeavesOut() interceptor.Funcs {

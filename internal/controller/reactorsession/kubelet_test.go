@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,12 +21,15 @@ import (
 // grace period, and writes down how they ended.
 type kubelet struct {
 	api     client.Client
+	writes  *atomic.Uint64 // to the API, by anybody
 	reactor http.RoundTripper
 	program func(*machine) // what each session's container does; see runNow
 	power   chan struct{}  // closed when the world ends
 
 	mu      sync.Mutex
 	running map[types.UID]*machine
+	pods    corev1.PodList // when seen was written
+	seen    uint64
 	lost    bool          // the node does not answer any more: nothing is written, and the programs go on
 	behind  time.Duration // how far the node's clock is behind the operator's
 	stuck   bool          // no pod starts
@@ -84,12 +88,14 @@ func (k *kubelet) sync(ctx context.Context) {
 	if k.lost {
 		return
 	}
-	pods := &corev1.PodList{}
-	if err := k.api.List(ctx, pods); err != nil {
-		return
+	if written := k.writes.Load() + 1; k.seen != written {
+		if err := k.api.List(ctx, &k.pods); err != nil {
+			return
+		}
+		k.seen = written
 	}
-	for i := range pods.Items {
-		k.syncPod(ctx, &pods.Items[i])
+	for i := range k.pods.Items {
+		k.syncPod(ctx, k.pods.Items[i].DeepCopy())
 	}
 }
 

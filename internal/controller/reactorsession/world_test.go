@@ -53,7 +53,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, passes: 2, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
-		w.node = &kubelet{api: w.api, reactor: w.reactor.Transport(), program: runs(time.Hour), power: make(chan struct{}), running: map[types.UID]*machine{}}
+		w.node = &kubelet{api: w.api, writes: w.api.writes, reactor: w.reactor.Transport(), program: runs(time.Hour), power: make(chan struct{}), running: map[types.UID]*machine{}}
 		ctx, stop := context.WithCancel(context.Background())
 		go w.node.work(ctx)
 		go w.collect(ctx)
@@ -75,12 +75,18 @@ func inWorld(t *testing.T, test func(w *world)) {
 
 // collect does what the garbage collector does for the Secrets, tokens and pods of owners that are gone.
 func (w *world) collect(ctx context.Context) {
+	looked := uint64(0)
 	for ctx.Err() == nil {
+		written := w.api.writes.Load() + 1
 		for _, list := range []client.ObjectList{&v1alpha1.ReactorTokenList{}, &corev1.PodList{}, &corev1.SecretList{}} {
+			if written == looked {
+				break
+			}
 			if w.api.List(ctx, list) == nil {
 				_ = meta.EachListItem(list, func(item runtime.Object) error { w.collectOne(ctx, item.(client.Object)); return nil })
 			}
 		}
+		looked = written
 		select {
 		case <-ctx.Done():
 		case <-time.After(10 * time.Second):
