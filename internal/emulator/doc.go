@@ -25,8 +25,10 @@
 // max_session_duration_seconds are over, or when its connection dropped and nobody came back; until then it is billed, idle or
 // not. Beyond the account's quotas, POST /sessions answers 429 with Retry-After.
 //
-// Connections are negotiated up to the point where media would start, in the form of the JavaScript SDK up to 2.11 and in that
-// of later ones and of Python: an offer is taken with 202, and polls for the answer get 202 for ever.
+// Connections are negotiated in the form of the JavaScript SDK up to 2.11 and in that of later ones and of Python: an offer is taken
+// with 202, and polls for the answer get 202 until there is one. Without Media (see Options) there never is; test/media has some.
+//
+// Pages of every site may use the session API (CORS), and nothing else of it.
 //
 // # The control endpoint
 //

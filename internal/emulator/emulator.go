@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/rs/cors"
 	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 )
@@ -37,6 +39,9 @@ type Options struct {
 	// Quotas limit the account's sessions; DefaultQuotas when nil.
 	Quotas *Quotas
 
+	// Media answers clients' offers of media; when nil, nobody does, and clients poll until they give up.
+	Media Media
+
 	// Random is where token ids and the signing key come from; crypto/rand when nil.
 	Random io.Reader
 
@@ -49,6 +54,7 @@ type Emulator struct {
 	clock   clock.PassiveClock
 	account string
 	log     *slog.Logger
+	media   Media
 	handler http.Handler
 	signer  signer
 
@@ -76,6 +82,7 @@ func New(options Options) *Emulator {
 		clock:   options.Clock,
 		account: options.Account,
 		log:     options.Logger,
+		media:   options.Media,
 		keys:    map[string]bool{},
 
 		mintedWith: map[string]string{},
@@ -125,7 +132,23 @@ func (e *Emulator) routes() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		e.writeReply(w, notFound("there is nothing here").reply(), Fault{})
 	})
-	return mux
+	return acrossOrigins(mux)
+}
+
+// acrossOrigins lets pages of every site use the session API, as Reactor does: they have tokens. The other routes are for servers and tests.
+func acrossOrigins(handler http.Handler) http.Handler {
+	open := cors.New(cors.Options{
+		AllowedOrigins: []string{"*"},
+		AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "Reactor-API-Version", "Reactor-API-Accept-Version", "Reactor-WebRTC-Version"},
+	}).Handler(handler)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/sessions" || strings.HasPrefix(r.URL.Path, "/sessions/") {
+			open.ServeHTTP(w, r)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // Fingerprint returns the first 16 hexadecimal digits of the key's SHA-256, which is how keys appear in the ledger, in

@@ -35,6 +35,8 @@ type session struct {
 
 	connections int       // how many were made
 	dropped     time.Time // when the last one did; zero while it stands, or before the first
+	dial        dialer    // connects media; nil when there are none
+	line        *line     // the media of the last connection; nil when there are none
 
 	ended time.Time
 	why   string
@@ -58,7 +60,13 @@ func (s *session) endAt(instant, now time.Time, why string) {
 	if instant.After(now) || (!s.ended.IsZero() && !instant.Before(s.ended)) {
 		return
 	}
+	s.end(instant, why)
+}
+
+// end ends the session, whatever its client does.
+func (s *session) end(instant time.Time, why string) {
 	s.ended, s.why = instant, why
+	s.hangUp()
 }
 
 // state is how the session stands, after settle.

@@ -36,6 +36,7 @@ func (e *Emulator) Drop(id string) bool {
 		if s.connections == 0 || !s.dropped.IsZero() {
 			return false
 		}
+		s.hangUp()
 		s.dropped = now
 		return true
 	})
@@ -44,7 +45,7 @@ func (e *Emulator) Drop(id string) bool {
 // EndSession ends a session from Reactor's side, as for moderation or maintenance. It reports whether it was open.
 func (e *Emulator) EndSession(id string) bool {
 	return e.change(id, func(s *session, now time.Time) bool {
-		s.ended, s.why = now, EndByReactor
+		s.end(now, EndByReactor)
 		return true
 	})
 }
@@ -84,12 +85,12 @@ var sessionAnswers = map[string]func(*sessionCall, *session) reply{
 	"GET /sessions/{id}/transport/webrtc/ice_servers":                       running(iceServers),
 	"POST /sessions/{id}/transport/webrtc/sdp_params":                       running(offer),
 	"PUT /sessions/{id}/transport/webrtc/sdp_params":                        running(offerAgain),
-	"GET /sessions/{id}/transport/webrtc/sdp_params":                        running(noAnswerYet),
+	"GET /sessions/{id}/transport/webrtc/sdp_params":                        running(showAnswer),
 	"POST /sessions/{id}/transport/webrtc/ice_candidates":                   running(candidates),
 	"POST /sessions/{id}/transport/webrtc/connections":                      running(openConnection),
 	"POST /sessions/{id}/transport/webrtc/connections/{cid}/sdp_params":     running(numbered(offerAgain)),
 	"PUT /sessions/{id}/transport/webrtc/connections/{cid}/sdp_params":      running(numbered(offerAgain)),
-	"GET /sessions/{id}/transport/webrtc/connections/{cid}/sdp_params":      running(numbered(noAnswerYet)),
+	"GET /sessions/{id}/transport/webrtc/connections/{cid}/sdp_params":      running(numbered(showAnswer)),
 	"POST /sessions/{id}/transport/webrtc/connections/{cid}/ice_candidates": running(numbered(candidates)),
 }
 
@@ -202,6 +203,9 @@ func (e *Emulator) startSession(call *sessionCall, _ *http.Request) reply {
 		id: e.signer.newUUID(), key: call.grant.key, jti: call.grant.jti, model: name,
 		created: call.now, ready: call.now.Add(e.readyAfter), longest: longest, window: e.reconnectWindow,
 	}
+	if e.media != nil {
+		s.dial = e.dialer(s)
+	}
 	e.sessions[s.id] = s
 	call.made.Session = s.id
 	return reply{status: http.StatusCreated, body: encode(describe(s, StateCreated))}
@@ -275,6 +279,6 @@ func deleteSession(call *sessionCall, s *session) reply {
 	if !s.open() {
 		return notFound("the session is over").reply()
 	}
-	s.ended, s.why = call.now, EndDeleted
+	s.end(call.now, EndDeleted)
 	return done
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// This file is the negotiation of a connection, up to the point where media would start: offers are taken, and no answer to them
+// This file is the negotiation of a connection, up to the point where media start: offers are taken, and without Media no answer to them
 // ever comes, so that a client polls for it until it gives up.
 
 // running answers only for a session that can be connected to.
@@ -41,7 +41,9 @@ func offer(call *sessionCall, s *session) reply {
 	if found := checkOffer(call.body); found != (problem{}) {
 		return found.reply()
 	}
-	return accepted(s.connect())
+	number := s.connect()
+	s.negotiate(call.body)
+	return accepted(number)
 }
 
 // offerAgain takes an offer for a connection that was made: the first one, when it has a number, or that of a client that comes
@@ -54,17 +56,34 @@ func offerAgain(call *sessionCall, s *session) reply {
 		return badRequest("there is no connection to take up").reply()
 	}
 	s.dropped = time.Time{}
+	s.negotiate(call.body)
 	return accepted(firstConnected + s.connections - 1)
 }
 
 func checkOffer(body []byte) problem {
-	var request struct {
-		Offer string `json:"sdp_offer"`
-	}
-	if err := json.Unmarshal(body, &request); err != nil || request.Offer == "" {
+	if offerOf(body) == "" {
 		return badRequest("the body must be a JSON object with an SDP offer in sdp_offer")
 	}
 	return problem{}
+}
+
+// offerOf reads a client's offer; it is empty when there is none.
+func offerOf(body []byte) string {
+	var request struct {
+		Offer string `json:"sdp_offer"`
+	}
+	if json.Unmarshal(body, &request) != nil {
+		return ""
+	}
+	return request.Offer
+}
+
+// negotiate has the offer in a body answered, in place of any that came before.
+func (s *session) negotiate(body []byte) {
+	s.hangUp()
+	if s.dial != nil {
+		s.line = s.dial(offerOf(body))
+	}
 }
 
 // accepted is exactly 202, which the JavaScript SDK insists on.
@@ -72,8 +91,13 @@ func accepted(connection int) reply {
 	return reply{status: http.StatusAccepted, body: encode(map[string]int{"connection_id": connection})}
 }
 
-// noAnswerYet asks the client to poll again.
-func noAnswerYet(*sessionCall, *session) reply {
+// showAnswer hands out the answer to the last offer, once there is one. Until then it asks the client to poll again.
+func showAnswer(_ *sessionCall, s *session) reply {
+	if s.line != nil {
+		if sdp := s.line.answer.Load(); sdp != nil {
+			return ok(map[string]any{"sdp_answer": *sdp, "connection_id": firstConnected + s.connections - 1})
+		}
+	}
 	return reply{status: http.StatusAccepted, body: []byte("{}")}
 }
 

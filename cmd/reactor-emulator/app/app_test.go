@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bufio"
@@ -61,7 +61,7 @@ func started(t *testing.T, ctx context.Context) (string, <-chan error, *bufio.Re
 	read, write := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, []string{"--listen=127.0.0.1:0", "--key=rk_test_flag"}, "rk_test_variable", write)
+		err := run(ctx, []string{"--listen=127.0.0.1:0", "--key=rk_test_flag"}, "rk_test_variable", write, nil)
 		_ = write.Close()
 		ended <- err
 	}()
@@ -160,10 +160,10 @@ func countCalls(t *testing.T, address string) int {
 }
 
 func TestWhatCannotStartSaysWhy(t *testing.T) {
-	if err := run(t.Context(), []string{"--listen=127.0.0.1:no-port"}, "", io.Discard); err == nil || !strings.Contains(err.Error(), "no-port") {
+	if err := run(t.Context(), []string{"--listen=127.0.0.1:no-port"}, "", io.Discard, nil); err == nil || !strings.Contains(err.Error(), "no-port") {
 		t.Errorf("a bad address: %v", err)
 	}
-	if err := run(t.Context(), []string{"--help"}, "", io.Discard); !errors.Is(err, pflag.ErrHelp) {
+	if err := run(t.Context(), []string{"--help"}, "", io.Discard, nil); !errors.Is(err, pflag.ErrHelp) {
 		t.Errorf("help: %v", err)
 	}
 }

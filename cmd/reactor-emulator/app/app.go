@@ -1,0 +1,108 @@
+// Package app is what the commands of the emulator have in common: their flags, and how they serve. There are two: cmd/reactor-emulator, and
+// test/media, which carries video too and needs a module of its own for that.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+)
+
+// keysVariable holds more keys, separated by commas.
+const keysVariable = "REACTOR_EMULATOR_KEYS"
+
+// settings are what the flags say.
+type settings struct {
+	listen          string
+	keys            []string
+	defaultLifetime time.Duration
+	ceiling         time.Duration
+	quotas          emulator.Quotas
+	logLevel        slog.Level
+}
+
+// parse reads the flags, and the keys of the environment.
+func parse(args []string, moreKeys string) (settings, error) {
+	s := settings{quotas: emulator.DefaultQuotas}
+	flags := pflag.NewFlagSet("reactor-emulator", pflag.ContinueOnError)
+	flags.StringVar(&s.listen, "listen", "127.0.0.1:8090", "The `address` to listen on. Whoever reaches it can add API keys.")
+	flags.StringArrayVar(&s.keys, "key", nil, "An API `key` that is known; repeat it for more. Also "+keysVariable+", separated by commas.")
+	flags.DurationVar(&s.defaultLifetime, "default-lifetime", emulator.DefaultCeiling, "The lifetime of a token when none is asked for.")
+	flags.DurationVar(&s.ceiling, "ceiling", emulator.DefaultCeiling, "The longest lifetime of a token; longer wishes are shortened.")
+	flags.IntVar(&s.quotas.Concurrent, "concurrent-sessions", s.quotas.Concurrent, "How many sessions may be open at once; 0 sets no limit.")
+	flags.IntVar(&s.quotas.StartsPerMinute, "session-starts-per-minute", s.quotas.StartsPerMinute,
+		"How many sessions may be started in a minute; 0 sets no limit.")
+	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "The lowest `level` that is logged: DEBUG, INFO, WARN or ERROR.")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	if flags.NArg() > 0 {
+		return s, errors.New("there are only flags, no arguments")
+	}
+	if min(s.defaultLifetime, s.ceiling) < time.Second {
+		return s, errors.New("--default-lifetime and --ceiling must be at least 1s")
+	}
+	if min(s.quotas.Concurrent, s.quotas.StartsPerMinute) < 0 {
+		return s, errors.New("--concurrent-sessions and --session-starts-per-minute must not be negative")
+	}
+	s.keys = append(s.keys, strings.FieldsFunc(moreKeys, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })...)
+	return s, nil
+}
+
+// Main runs the emulator until the process is told to end, and returns its exit code.
+func Main(media emulator.Media) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv(keysVariable), os.Stdout, media); err != nil && !errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "reactor-emulator:", err)
+		return 1
+	}
+	return 0
+}
+
+// run serves until ctx ends, and then lets answers finish for a few seconds.
+func run(ctx context.Context, args []string, moreKeys string, out io.Writer, media emulator.Media) error {
+	s, err := parse(args, moreKeys)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.logLevel}))
+	handler := emulator.New(emulator.Options{
+		Keys: s.keys, DefaultLifetime: s.defaultLifetime, Ceiling: s.ceiling, Quotas: &s.quotas, Media: media, Logger: log,
+	})
+	listener, err := net.Listen("tcp", s.listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // so that calls that hang end too
+	}
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		stopped <- server.Shutdown(grace)
+	})
+	log.Info("listening", "address", listener.Addr().String(), "keys", len(s.keys))
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-stopped
+}
