@@ -10,7 +10,7 @@ MAKEFLAGS     += --no-print-directory
 export GOWORK := off
 
 # The modules of the tree: those with code, and one that is only a list of versions.
-CODE_MODULES := . test/cluster hack/image
+CODE_MODULES := . test/cluster test/media hack/image
 MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd test/prometheus tools tools/helm
 
 TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
@@ -87,6 +87,7 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	set -x; \
 	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
 	go test -C test/cluster -race $(ARGS) ./...; \
+	go test -C test/media -race $(ARGS) ./...; \
 	go test -C hack/image -race $(ARGS) ./...
 
 # How long each target of make fuzz runs, or so many times, such as 100000x.
