@@ -1,0 +1,59 @@
+import { useCallback, useState } from "react";
+import { clock } from "./ending";
+import { useNow } from "./now";
+import type { Settings } from "./settings";
+import { Stage } from "./Stage";
+import { fetchToken, NoToken, type Token } from "./token";
+
+/** A visit, from the first click to the end of its session. */
+type Visit =
+  | { readonly state: "idle"; readonly why?: string | undefined; readonly again?: number }
+  | { readonly state: "asking" }
+  | { readonly state: "live"; readonly token: Token };
+
+export function App({ settings }: { readonly settings: Settings }) {
+  const [visit, setVisit] = useState<Visit>({ state: "idle" });
+  const over = useCallback((why?: string) => setVisit({ state: "idle", why }), []);
+
+  // Each visit asks for its own token: the one of the last visit may have expired, or be spent.
+  async function start() {
+    setVisit({ state: "asking" });
+    try {
+      setVisit({ state: "live", token: await fetchToken() });
+    } catch (error) {
+      const { message, again } = error instanceof NoToken ? error : new NoToken("Something went wrong. Load the page again.", 0);
+      setVisit({ state: "idle", why: message, again });
+    }
+  }
+
+  return (
+    <main>
+      <h1>{settings.model}</h1>
+      {visit.state === "live" ? (
+        <Stage settings={settings} token={visit.token} onOver={over} />
+      ) : (
+        <Curtain asking={visit.state === "asking"} {...(visit.state === "idle" ? { why: visit.why, again: visit.again } : {})} onStart={start} />
+      )}
+    </main>
+  );
+}
+
+type CurtainProps = { readonly asking: boolean; readonly why?: string | undefined; readonly again?: number | undefined; readonly onStart: () => void };
+
+/** What is there while there is no video: why not, and a button. */
+function Curtain({ asking, why, again = 0, onStart }: CurtainProps) {
+  const wait = again - useNow();
+  return (
+    <section aria-label="Video" className="curtain">
+      {why && (
+        <p role="alert" className="why">
+          {why}
+        </p>
+      )}
+      <button type="button" onClick={onStart} disabled={asking || wait > 0}>
+        {asking ? "Starting" : why ? "Start again" : "Start"}
+        {wait > 0 && ` in ${clock(wait)}`}
+      </button>
+    </section>
+  );
+}

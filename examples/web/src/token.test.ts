@@ -1,0 +1,56 @@
+import { afterEach, expect, test, vi } from "vitest";
+import { fetchToken, NoToken } from "./token";
+
+const now = () => 1_800_000_000_000;
+
+afterEach(() => vi.unstubAllGlobals());
+
+function answer(status: number, body: string, headers: Record<string, string> = {}) {
+  const fetch = vi.fn(async (_: string, __: RequestInit) => new Response(body, { status, headers }));
+  vi.stubGlobal("fetch", fetch);
+  return fetch;
+}
+
+async function refusal(): Promise<NoToken> {
+  try {
+    await fetchToken(now);
+  } catch (error) {
+    expect(error).toBeInstanceOf(NoToken);
+    return error as NoToken;
+  }
+  throw new Error("there was a token");
+}
+
+test("a token is asked for in a way that no browser keeps", async () => {
+  const fetch = answer(200, '{"jwt":"eyJ","expires_at":1800000600}');
+  expect(await fetchToken(now)).toEqual({ jwt: "eyJ", expiresAt: 1_800_000_600_000 });
+  expect(fetch.mock.calls[0]![0]).toBe("/api/token?expires_at=true");
+  expect(fetch.mock.calls[0]![1].method).toBe("POST");
+});
+
+test("the route's own sentence is shown, and its Retry-After kept", async () => {
+  answer(503, '{"error":"busy","message":"Too many people ask for a token."}', { "Retry-After": "7" });
+  expect(await refusal()).toMatchObject({ message: "Too many people ask for a token.", again: now() + 7000 });
+  answer(503, '{"error":"busy","message":"Wait."}', { "Retry-After": new Date(now() + 9000).toUTCString() });
+  expect((await refusal()).again).toBe(now() + 9000);
+});
+
+test.each([
+  [401, "<html>", "Sign in"],
+  [403, "", "Sign in"],
+  [502, "Bad Gateway", "no token at the moment"],
+  [200, "<html>", "not with a token"],
+  [200, '{"jwt":""}', "not with a token"],
+  [200, '{"jwt":"eyJ","expires_at":1800000000}', "not with a token"],
+  [200, "null", "not with a token"],
+])("%i %s is told to a person", async (status, body, told) => {
+  answer(status, body);
+  expect(await refusal()).toMatchObject({ message: expect.stringContaining(told), again: now() });
+});
+
+test("a server that cannot be reached is told to a person", async () => {
+  vi.stubGlobal("fetch", async () => {
+    throw new TypeError("Failed to fetch");
+  });
+  expect((await refusal()).message).toContain("cannot be reached");
+});

@@ -1,0 +1,57 @@
+// What the token route answers, and what a person is told when it has no token. See docs/token-route.md.
+
+/** A token, and when it expires, in milliseconds since 1970. */
+export type Token = { readonly jwt: string; readonly expiresAt: number };
+
+/** Why there is no token: a sentence for a person, and from when asking again may help, in milliseconds since 1970. */
+export class NoToken extends Error {
+  override readonly name = "NoToken";
+  readonly again: number;
+
+  constructor(sentence: string, again: number) {
+    super(sentence);
+    this.again = again;
+  }
+}
+
+// Longer than this nobody looks at a page that does nothing.
+const patience = 30_000;
+
+/**
+ * Asks the route for a token. It posts, so that no browser keeps the answer: each visit gets the token that is there now.
+ * @throws NoToken
+ */
+export async function fetchToken(now: () => number = Date.now): Promise<Token> {
+  let answer: Response;
+  let body: unknown;
+  try {
+    answer = await fetch("/api/token?expires_at=true", { method: "POST", signal: AbortSignal.timeout(patience) });
+    body = await answer.json().catch(() => undefined);
+  } catch {
+    throw new NoToken("The server cannot be reached. Check your connection, then try again.", now());
+  }
+  if (!answer.ok) {
+    throw new NoToken(sentence(answer.status, body), now() + retryAfter(answer, now()));
+  }
+  const { jwt, expires_at: seconds } = (body ?? {}) as { jwt?: unknown; expires_at?: unknown };
+  if (typeof jwt !== "string" || jwt === "" || typeof seconds !== "number" || seconds * 1000 <= now()) {
+    throw new NoToken("The server answered, but not with a token that can be used. Try again later, or tell those who run this site.", now());
+  }
+  return { jwt, expiresAt: seconds * 1000 };
+}
+
+// The route's own sentence is for the visitor; it is there unless something in between answered.
+function sentence(status: number, body: unknown): string {
+  const message = (body as { message?: unknown } | undefined)?.message;
+  if (typeof message === "string" && message !== "") {
+    return message;
+  }
+  return status === 401 || status === 403 ? "You may not start a session here. Sign in, then try again." : "The server has no token at the moment. Try again later.";
+}
+
+// Retry-After is in seconds, or a date.
+function retryAfter(answer: Response, now: number): number {
+  const value = answer.headers.get("Retry-After") ?? "";
+  const wait = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
+  return wait > 0 ? wait : 0;
+}
