@@ -124,6 +124,23 @@ sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 
 	npm --prefix test/sdk ci
 	REACTOR_EMULATOR=$(CURDIR)/bin/reactor-emulator npm --prefix test/sdk test
 
+.PHONY: web
+web: ## Build the page of examples/web, and test it (needs Node.js 20 and npm).
+	npm --prefix examples/web ci
+	npm --prefix examples/web test
+	npm --prefix examples/web run build
+
+.PHONY: browser-test
+browser-test: build web ## Run the page of examples/web in Chromium, on a node of this machine, with video; screenshots in bin/browser-test/.
+	npm --prefix test/browser ci
+	go build -C test/media -o $(CURDIR)/bin/reactor-emulator-media .
+	@go build -o bin/node ./test/node/cmd/node; \
+	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make browser-test: nothing is tested' && exit 0; exit 1; }; \
+	command -v "$${CHROMIUM:-/usr/bin/chromium}" >/dev/null || { echo 'make browser-test: there is no Chromium. Run: apt-get install --no-install-recommends chromium' >&2; exit 1; }; \
+	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
+	set -x; \
+	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go run ./test/browser
+
 ##@ Develop
 
 .PHONY: build
@@ -236,7 +253,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, test-alerts, sdk, e2e, image-twice.
+ci: ## All that a change must pass: verify, lint, test, test-alerts, sdk, e2e, browser-test, image-twice.
 	@.ci/run
 
 ##@ Release

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -118,24 +116,10 @@ func (s *stage) startReactor(ctx context.Context) error {
 		return err
 	}
 	return s.awaitStart(ctx, s.emulator, func(context.Context) bool {
-		address := listeningAddress(s.emulator.Log)
+		address := s.emulator.ListeningAddress()
 		s.reactor.url = "http://" + address
 		return address != ""
 	})
-}
-
-// listeningAddress finds in the log of the emulator where it listens.
-func listeningAddress(log string) string {
-	content, err := os.ReadFile(log)
-	if err != nil {
-		return ""
-	}
-	line, _, complete := bytes.Cut(content, []byte("\n"))
-	var said struct{ Address string }
-	if !complete || json.Unmarshal(line, &said) != nil {
-		return ""
-	}
-	return said.Address
 }
 
 // startOperator starts the operator with a kubeconfig of its own, and waits until it is ready.

@@ -3,6 +3,8 @@
 package process
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -85,6 +87,18 @@ func (p *Process) Kill() {
 
 // PID is the process's number.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// ListeningAddress is the address, host:port, in the first line of the log, where a program says in JSON where it listens. It is empty as long
+// as there is none.
+func (p *Process) ListeningAddress() string {
+	content, err := os.ReadFile(p.Log)
+	line, _, complete := bytes.Cut(content, []byte("\n"))
+	var said struct{ Address string }
+	if err != nil || !complete || json.Unmarshal(line, &said) != nil {
+		return ""
+	}
+	return said.Address
+}
 
 // Tail returns the last lines of the log.
 func (p *Process) Tail(most int) string {

@@ -46,7 +46,7 @@ function Live({ expiresAt, onOver }: { readonly expiresAt: number; readonly onOv
       <ReactorView className="view" videoObjectFit="cover" />
       <p className="line" role="status">
         <span className={status === "ready" ? "dot live" : "dot"} aria-hidden="true" />
-        {words[status]}
+        <span>{words[status]}</span>
         {left < warning && <span className="soon">Ends in {clock(left)}</span>}
         <button type="button" className="quiet" onClick={() => onOver()}>
           End

@@ -96,6 +96,8 @@ func (p *Player) Connect(ctx context.Context, offer string, lost func()) (answer
 	if err != nil {
 		return "", err
 	}
+	// The model takes every command and does nothing about it. A channel of which nobody wants to know is closed.
+	connection.OnDataChannel(func(*webrtc.DataChannel) {})
 	connected := make(chan struct{}, 1)
 	connection.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
 		switch state {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,8 @@ type visitor struct {
 	t     *testing.T
 	api   string
 	token string
+
+	hungUp atomic.Bool // the channel of commands was closed
 }
 
 func newVisitor(t *testing.T) (*visitor, *emulator.Emulator) {
@@ -97,9 +100,13 @@ func (v *visitor) watch(session string) (*webrtc.PeerConnection, *webrtc.TrackRe
 	v.t.Cleanup(func() { _ = connection.Close() })
 	tracks := make(chan *webrtc.TrackRemote, 1)
 	connection.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { tracks <- track })
-	if _, err := connection.CreateDataChannel("data", nil); err != nil {
+	channel, err := connection.CreateDataChannel("data", nil)
+	if err != nil {
 		v.t.Fatal(err)
 	}
+	opened := make(chan struct{})
+	channel.OnOpen(func() { close(opened) })
+	channel.OnClose(func() { v.hungUp.Store(true) })
 	receives := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}
 	if _, err := connection.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, receives); err != nil {
 		v.t.Fatal(err)
@@ -123,13 +130,8 @@ func (v *visitor) watch(session string) (*webrtc.PeerConnection, *webrtc.TrackRe
 	if err := connection.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.SDP}); err != nil {
 		v.t.Fatal(err)
 	}
-	select {
-	case track := <-tracks:
-		return connection, track
-	case <-v.t.Context().Done():
-		v.t.Fatal("no video came")
-		return nil, nil
-	}
+	<-opened
+	return connection, <-tracks
 }
 
 func TestAClientSeesThePictureMove(t *testing.T) {
@@ -147,6 +149,9 @@ func TestAClientSeesThePictureMove(t *testing.T) {
 		}
 		stamps[packet.Timestamp] = true
 		size += len(packet.Payload)
+	}
+	if v.hungUp.Load() {
+		t.Error("the channel of commands was closed while the video plays")
 	}
 	if size < 20*100 {
 		t.Errorf("20 frames have %d bytes: that is no picture", size)
