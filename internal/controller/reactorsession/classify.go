@@ -191,8 +191,21 @@ func podFailure(pod *corev1.Pod) string {
 // longestMessage is how much of a termination message is kept, in bytes.
 const longestMessage = 256
 
-// shown is a termination message as status may show it: without secrets, and cut short.
+// cutFrom is from how many bytes on a message may have lost its begin. The kubelet keeps the last 4096 bytes of the file, and the last 2048 of the log
+// that stands in for it; of these a pod of up to twelve containers may tell the first 1024 each (k8s.io/kubernetes/pkg/kubelet/container/runtime.go,
+// status/status_manager.go).
+const cutFrom = 1024
+
+// shown is a termination message as status may show it: without secrets, and cut short. Nobody knows the end of a secret by its form, so the
+// first word goes where the kubelet may have cut it.
 func shown(message string) string {
+	if len(message) >= cutFrom {
+		word := strings.IndexAny(message, " \t\r\n\"'<>(){}[],;")
+		if word < 0 {
+			word = len(message)
+		}
+		message = "…" + message[word:]
+	}
 	return notice.Bounded(reactor.Redact(message), longestMessage)
 }
 

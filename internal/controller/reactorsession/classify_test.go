@@ -195,6 +195,27 @@ func TestAMessageIsKeptWithoutSecretsAndCutShort(t *testing.T) {
 	}
 }
 
+// The kubelet keeps the end of a long message. What is left of a secret whose begin it cut off has no form by which it is known.
+func TestAMessageThatBeginsInTheMiddleOfASecretDoesNotShowTheRestOfIt(t *testing.T) {
+	const rest = "c2lnbmF0dXJlIG9mIGEgdG9rZW4.YW5vdGhlciBwYXJ0"
+	for _, length := range []int{1024, 2048, 3072, 4096} {
+		for _, after := range []string{" the model went away\n", "\nthe model went away\n", `","error":"the model went away"}`} {
+			message := rest + after
+			message += strings.Repeat(".", length-len(message))
+			got := shown(message)
+			if strings.Contains(got, rest[:8]) || !strings.Contains(got, "the model went away") {
+				t.Errorf("of %d bytes, %q after the rest of a token: shown is %s", length, after, got)
+			}
+		}
+		if got := shown(strings.Repeat("x", length)); strings.Contains(got, "x") {
+			t.Errorf("of %d bytes without an end of the first word: shown is %s", length, got)
+		}
+	}
+	if got := shown("died " + rest); !strings.Contains(got, "died") {
+		t.Errorf("a message that was not cut begins with %s", got)
+	}
+}
+
 func TestWhetherAPodHasEnded(t *testing.T) {
 	ended := "containerStatuses: [{name: stream, state: {terminated: {exitCode: 0}}}, {name: sidecar, state: {%s}}]"
 	for name, test := range map[string]struct {
