@@ -102,6 +102,15 @@ step("the key is rotated and the old one revoked, and the session goes on", asyn
   assert.equal((await sessionOf(session)).end_reason, "deleted");
 });
 
+step("a person understands what it means that Reactor starts no session", async () => {
+  for (const [status, told] of [[403, /may not start another session/], [429, /All places are taken/], [500, /could not be started/]]) {
+    await control("PUT", "faults", { faults: [{ route: "POST /sessions", status, times: 1 }] });
+    await visitor.getByRole("button", { name: /^Start/ }).click();
+    await visitor.getByText(told).waitFor();
+  }
+  await control("DELETE", "faults");
+});
+
 // Reactor grants 12 s, and then nothing more: the Secret holds an expired token, and nobody could do anything about it.
 step("a person understands what an expired Secret means, and can go on when there is a token again", async () => {
   const before = tokenInSecret();
@@ -125,6 +134,11 @@ step("a person understands what an expired Secret means, and can go on when ther
   await visitor.getByRole("button", { name: "Start again", disabled: false }).click();
   await live(visitor);
   assert.ok(await moves(visitor));
+});
+
+step("who closes the page ends the session", async () => {
+  await visitor.close({ runBeforeUnload: true });
+  await eventually("the end of the last session", async () => (await ledger()).sessions.every(({ state }) => state === "CLOSED"));
 });
 
 step("no key and no token is told to the console", async () => {
