@@ -147,8 +147,11 @@ func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Resul
 	if done.retry != nil {
 		return ctrl.Result{}, done.retry
 	}
+	if writeAgain > 0 { // what was to follow was decided from an older version, and is decided anew
+		return ctrl.Result{RequeueAfter: writeAgain}, nil
+	}
 	soonest := time.Duration(0)
-	for _, wait := range []time.Duration{told.wake, done.wake, writeAgain} {
+	for _, wait := range []time.Duration{told.wake, done.wake} {
 		if wait > 0 && (soonest == 0 || wait < soonest) {
 			soonest = wait
 		}

@@ -1,0 +1,25 @@
+package reactorsession
+
+import (
+	"testing"
+	"time"
+)
+
+func TestScheduleOfAPassWhoseStatusWasNotWritten(t *testing.T) {
+	for name, test := range map[string]struct {
+		wake, at, again, want time.Duration
+	}{
+		"what was to follow at once waits for the conflict to be over":      {wake: atOnce, again: 4 * time.Second, want: 4 * time.Second},
+		"an instant that is near does not come before that either":          {at: time.Second, again: 4 * time.Second, want: 4 * time.Second},
+		"a status that was written lets the next step follow at once":       {wake: atOnce, at: time.Minute, want: atOnce},
+		"without either the next pass comes at the instant that was stated": {at: time.Minute, want: time.Minute},
+		"a far instant is cut into pieces":                                  {at: 5 * time.Hour, want: longestWait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := schedule(reported{wake: test.at}, outcome{wake: test.wake}, test.again)
+			if err != nil || got.RequeueAfter != test.want {
+				t.Errorf("the next pass comes after %s (%v), want %s", got.RequeueAfter, err, test.want)
+			}
+		})
+	}
+}
