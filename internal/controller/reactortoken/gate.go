@@ -128,9 +128,20 @@ func (g *gate) release(most int) []types.NamespacedName {
 // again has its answer: the conditions of those who wait for it must not flap.
 func (g *gate) view(now time.Time) gateView {
 	if g.state == gateOpen || now.Before(g.until) {
-		return gateView{state: g.state, until: g.until}
+		return gateView{state: g.state, until: onWallClock(g.until, now, g.until.Sub(now))}
 	}
 	return gateView{state: g.state}
+}
+
+// onWallClock is the instant until which so much time is left, as the wall clock tells it now. The gate itself waits by the monotonic
+// clock; after the wall clock has jumped, or the host was suspended, the instant that was stored may have passed on the wall clock, and who
+// waits for it would ask again and again.
+func onWallClock(stored, now time.Time, left time.Duration) time.Time {
+	const tolerance = time.Second // between the two clocks; told to the second, the instant must not flap
+	if wall := stored.Round(0).Sub(now.Round(0)); (wall - left).Abs() <= tolerance {
+		return stored
+	}
+	return now.Round(0).Add(left)
 }
 
 // lateAnswer takes the answer of a call that was on its way when the gate closed. It says nothing that the answer which closed

@@ -124,3 +124,23 @@ func TestTheViewOfAGateIsWhatAConditionShows(t *testing.T) {
 		})
 	}
 }
+
+func TestAWaitIsToldByTheWallClockOfNow(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	for name, test := range map[string]struct {
+		stored time.Time
+		left   time.Duration // by the monotonic clock
+		want   time.Time
+	}{
+		"clocks that agree leave it as it was stored":                      {now.Add(10 * time.Minute), 10 * time.Minute, now.Add(10 * time.Minute)},
+		"a small difference does not make it flap":                         {now.Add(10 * time.Minute), 10*time.Minute - 900*time.Millisecond, now.Add(10 * time.Minute)},
+		"on a host that was suspended it has passed, and the wait has not": {now.Add(-time.Hour), 10 * time.Minute, now.Add(10 * time.Minute)},
+		"after a jump back it is far away, and the wait is not":            {now.Add(24 * time.Hour), 10 * time.Minute, now.Add(10 * time.Minute)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := onWallClock(test.stored, now, test.left); !got.Equal(test.want) {
+				t.Errorf("it is told as %s, want %s", got, test.want)
+			}
+		})
+	}
+}
