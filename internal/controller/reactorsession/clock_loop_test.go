@@ -31,3 +31,73 @@ func TestASessionWhoseTimeIsUsedUpDoesNotBeginAgainWhereTheNodesClockDiffers(t *
 		}
 	}
 }
+
+// aheadClock is the clock of an operator's host that is ahead of all others, or behind.
+type aheadClock time.Duration
+
+func (c aheadClock) Now() time.Time                     { return time.Now().Add(time.Duration(c)) }
+func (c aheadClock) Since(then time.Time) time.Duration { return c.Now().Sub(then) }
+
+// Pods tell the time by the clocks of the API server and of their node. Where the operator's is another, its sessions start, run for the time
+// that they have, and end cleanly all the same.
+func TestSessionsRunAsAskedWhereTheOperatorsClockDiffers(t *testing.T) {
+	for _, ahead := range []time.Duration{90 * time.Minute, 3 * time.Minute, -3 * time.Minute, -90 * time.Minute} {
+		inWorldWithClock := func(t *testing.T, test func(*world)) {
+			t.Helper()
+			inWorld(t, func(w *world) {
+				w.tune = func(o *Options) { o.Clock = aheadClock(ahead) }
+				w.node.runNow(runs(10 * time.Hour))
+				test(w)
+			})
+		}
+		t.Run(ahead.String()+" ahead, a session has its whole time", func(t *testing.T) {
+			inWorldWithClock(t, func(w *world) {
+				w.create(newSession("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "20m" }))
+				w.start()
+				w.pass(19 * time.Minute)
+				w.want("night", "Ready=True/Running")
+				w.pass(3 * time.Minute)
+				w.want("night", "Ready=True/DurationReached", "Complete=True/DurationReached")
+				if attempts := w.session("night").Status.Attempts; attempts != 1 {
+					t.Errorf("%d attempts were made", attempts)
+				}
+				w.wantOpen(0)
+			})
+		})
+		t.Run(ahead.String()+" ahead, a session that is deleted is seen to before it is let go of", func(t *testing.T) {
+			inWorldWithClock(t, func(w *world) {
+				w.create(newSession("night"))
+				w.start()
+				w.pass(time.Minute)
+				w.remove(w.session("night"))
+				w.pass(2 * time.Minute)
+				if !w.gone("night") {
+					w.Error("the session is still there")
+				}
+				if told := w.count("night", "CleanupUnverified"); told > 0 {
+					w.Errorf("it was let go of %d times without a look", told)
+				}
+				w.wantOpen(0)
+			})
+		})
+	}
+}
+
+func TestAPodThatDoesNotStartIsGivenUpAtItsDeadlineWhereTheOperatorsClockDiffers(t *testing.T) {
+	for _, ahead := range []time.Duration{90 * time.Minute, -90 * time.Minute} {
+		t.Run(ahead.String()+" ahead", func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.tune = func(o *Options) { o.Clock = aheadClock(ahead) }
+				w.node.be(func(k *kubelet) { k.stuck = true })
+				w.create(newSession("night"))
+				w.start()
+				w.pass(9 * time.Minute)
+				w.want("night", "Ready=False/Starting")
+				w.pass(2 * time.Minute)
+				if ended := w.ended("night"); ended != "1 Uncounted NeverStarted NotNeeded" {
+					w.Errorf("the attempts that ended: %q", ended)
+				}
+			})
+		})
+	}
+}

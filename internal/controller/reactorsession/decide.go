@@ -108,7 +108,7 @@ func strayPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	for i := range seen.others {
 		pod := &seen.others[i]
 		show := waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
-		bound := releaseBound(session, pod)
+		bound := seen.sightings[pod.UID].endsBy(session, pod)
 		switch {
 		case hasEnded(pod):
 			continue
@@ -155,7 +155,7 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 // terminating waits for a pod that is to end. One whose node is lost does not, and is never deleted by force: its program may live.
 func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	overdue := seen.pod.DeletionTimestamp.Add(unreachableAfter) // a deletion timestamp includes the grace period
-	bound := releaseBound(session, seen.pod)
+	bound := seen.sightings[seen.pod.UID].endsBy(session, seen.pod)
 	switch {
 	case !bound.IsZero() && !seen.now.Before(bound):
 		return &plan{do: doLetGo}
@@ -169,7 +169,7 @@ func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
 
 // stopWanted says why the attempt must not go on; or, when it may, when that changes by itself.
 func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason string, at time.Time) {
-	status := programOf(seen.pod)
+	status, sighted := programOf(seen.pod), seen.sightings[seen.pod.UID]
 	switch {
 	case status != nil && status.State.Terminated != nil:
 		return stopOfRest(session, seen.pod), time.Time{}
@@ -182,11 +182,11 @@ func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason str
 		if left == 0 {
 			return "", time.Time{}
 		}
-		reason, at = stopDuration, status.State.Running.StartedAt.Add(left)
+		reason, at = stopDuration, seen.now.Add(left-sighted.ranFor(status.State.Running.StartedAt.Time, seen.now))
 	case isGated(seen.pod):
 		return "", time.Time{}
 	default:
-		reason, at = stopStartDeadline, later(seen.pod.CreationTimestamp.Time, seen.gatedUntil).Add(session.Spec.EffectiveStartDeadline())
+		reason, at = stopStartDeadline, sighted.waitsSince(seen.pod, seen.gatedUntil).Add(session.Spec.EffectiveStartDeadline())
 	}
 	if seen.now.Before(at) {
 		return "", at

@@ -37,6 +37,8 @@ type remembered struct {
 		is    bool
 		until time.Time
 	}
+	// sightings are what was seen of the session's pods; nil before the first look.
+	sightings sightings
 	// released are the pods that our finalizer was taken off last: the cache may not show that yet.
 	released []types.UID
 	// renewal is the request to renew the token of a session whose turn has come, and renewalAsked when it was made.

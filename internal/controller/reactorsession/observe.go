@@ -34,6 +34,7 @@ type observation struct {
 
 	released []types.UID // the pods that our finalizer was taken off last
 
+	sightings  sightings // what this process has seen of the pods
 	gatedUntil time.Time // when the pod was last seen held back from the scheduler; zero: it never was
 }
 
@@ -43,6 +44,8 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 	if err := r.observePods(ctx, session, seen); err != nil {
 		return nil, err
 	}
+	mem.sightings = mem.sightings.see(seen.allPods(), seen.now)
+	seen.sightings = mem.sightings
 	seen.gatedUntil = mem.observeGates(seen.pod, seen.now)
 	seen.released = mem.released
 	seen.ending = mem.endingOf(seen.status.CurrentAttempt)

@@ -132,15 +132,16 @@ func (w *world) count(name, reason string) int {
 func (w *world) start() {
 	w.Helper()
 	w.stop()
-	api, err := reactor.NewClient(reactor.Options{BaseURL: "https://reactor.test", Transport: w.reactor.Transport()})
-	if err != nil {
-		w.Fatal(err)
-	}
-	options := Options{Reactor: api, APIURL: "https://reactor.test", Recorder: w, Clock: clock.RealClock{}, SessionsPerKey: 5, SessionStartsPerMinute: 10}
+	options := Options{APIURL: "https://reactor.test", Recorder: w, Clock: clock.RealClock{}, SessionsPerKey: 5, SessionStartsPerMinute: 10}
 	if w.tune != nil {
 		w.tune(&options)
 	}
-	tokens := reactortoken.Options{Minter: api, Recorder: w, Clock: clock.RealClock{}, MintQPS: 20, MintBurst: 40}
+	api, err := reactor.NewClient(reactor.Options{BaseURL: "https://reactor.test", Transport: w.reactor.Transport(), Clock: options.Clock})
+	if err != nil {
+		w.Fatal(err)
+	}
+	options.Reactor = api
+	tokens := reactortoken.Options{Minter: api, Recorder: w, Clock: options.Clock, MintQPS: 20, MintBurst: 40}
 	w.run = newRun()
 	if err := w.run.start(w.api, logr.Discard(), w.passes, options, tokens); err != nil {
 		w.Fatal(err)
