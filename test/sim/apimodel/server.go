@@ -1,0 +1,110 @@
+package apimodel
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+)
+
+// Options are what a Server needs.
+type Options struct {
+	// Scheme knows the kinds. Of those that it knows, the ones of kinds.go are served.
+	Scheme *runtime.Scheme
+	// UID makes the UIDs of new objects, and what completes generated names.
+	UID func() types.UID
+	// Clock tells creation and deletion times. How late events come is counted in the time of package time, which a synctest bubble replaces.
+	Clock clock.PassiveClock
+}
+
+// Server is the model. Its methods may be called from several goroutines.
+type Server struct {
+	scheme *runtime.Scheme
+	uid    func() types.UID
+	clock  clock.PassiveClock
+	kinds  map[string]*kind // by name
+	mapper meta.RESTMapper
+
+	mu      sync.Mutex
+	version uint64 // the resourceVersion of the last change
+	hook    Hook
+}
+
+// New makes a server that holds nothing.
+func New(options Options) *Server {
+	s := &Server{scheme: options.Scheme, uid: options.UID, clock: options.Clock, kinds: map[string]*kind{}}
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for _, k := range servedKinds(options.Scheme) {
+		s.kinds[k.gvk.Kind] = k
+		mapper.AddSpecific(k.gvk, k.gvk.GroupVersion().WithResource(k.resource.Resource), k.gvk.GroupVersion().WithResource(k.resource.Resource), meta.RESTScopeNamespace)
+	}
+	s.mapper = mapper
+	return s
+}
+
+// The verbs of requests: those of RBAC, but that an apply is told from other patches.
+const (
+	VerbGet    = "get"
+	VerbList   = "list"
+	VerbWatch  = "watch"
+	VerbCreate = "create"
+	VerbUpdate = "update"
+	VerbPatch  = "patch"
+	VerbApply  = "apply"
+	VerbDelete = "delete"
+)
+
+// Request is what a client asks.
+type Request struct {
+	User        string
+	Verb        string
+	Kind        string
+	Subresource string
+	Namespace   string
+	Name        string // empty for lists, watches and objects whose name is generated
+}
+
+// Writes reports whether the request is to change something.
+func (r Request) Writes() bool {
+	return r.Verb != VerbGet && r.Verb != VerbList && r.Verb != VerbWatch
+}
+
+// Hook is called for every request in the place of the server. It has the request served by calling do, at most once, and its answer is
+// what the client gets. It may wait, and may ask the server itself; it is called from as many goroutines as there are requests.
+type Hook func(ctx context.Context, asked Request, do func() error) error
+
+// SetHook sets what is called for every request from now on; nil: nothing is.
+func (s *Server) SetHook(hook func(ctx context.Context, asked Request, do func() error) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hook = hook
+}
+
+// ask has a request served, by way of the hook. A request of a caller that is gone is not served.
+func (s *Server) ask(ctx context.Context, asked Request, serve func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	hook := s.hook
+	s.mu.Unlock()
+	locked := func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return serve()
+	}
+	if hook == nil {
+		return locked()
+	}
+	return hook(ctx, asked, locked)
+}
+
+// now is the time as it is written into objects: in whole seconds.
+func (s *Server) now() metav1.Time {
+	return metav1.NewTime(s.clock.Now().Round(0).UTC().Truncate(time.Second))
+}
