@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,7 +13,12 @@ import (
 )
 
 // startControllerManager must come after the API server is ready: before, the roles that it needs are not there.
-func (cp *ControlPlane) startControllerManager(ctx context.Context) error {
+func (cp *ControlPlane) startControllerManager(ctx context.Context, controllers []string) error {
+	if len(controllers) > 0 {
+		controllers = append([]string{"serviceaccount-controller", "serviceaccount-token-controller"}, controllers...)
+	} else {
+		controllers = []string{"*"}
+	}
 	certificates := cp.servers.APIServer.CertDir
 	authority := filepath.Join(cp.data(), "ca.crt")
 	if err := os.WriteFile(authority, cp.Config.CAData, 0o600); err != nil {
@@ -22,6 +28,7 @@ func (cp *ControlPlane) startControllerManager(ctx context.Context) error {
 		"--use-service-account-credentials",
 		"--service-account-private-key-file="+filepath.Join(certificates, "sa-signer.key"),
 		"--root-ca-file="+authority,
+		"--controllers="+strings.Join(controllers, ","),
 		// By default it makes a folder below /usr/libexec.
 		"--flex-volume-plugin-dir="+filepath.Join(cp.data(), "volume-plugins"),
 		"--kube-api-qps=1000", "--kube-api-burst=2000")

@@ -33,6 +33,9 @@ type Options struct {
 	// CRDPaths are files or folders of CustomResourceDefinitions. They are installed before the controller manager starts:
 	// later ones are seen by its garbage collector only after half a minute.
 	CRDPaths []string
+	// Controllers are those that kube-controller-manager runs, by the names that its --controllers knows, beside the ones that make the
+	// default service accounts. Empty: all that it runs by default.
+	Controllers []string
 	// Scheduler starts kube-scheduler too.
 	Scheduler bool
 	// Address is the IP address that kube-apiserver listens on. Empty: loopback, where no node reaches it.
@@ -102,7 +105,7 @@ func (cp *ControlPlane) start(ctx context.Context, options Options) error {
 	if err := cp.installCRDs(options.CRDPaths); err != nil {
 		return err
 	}
-	if err := cp.startControllerManager(ctx); err != nil {
+	if err := cp.startControllerManager(ctx, options.Controllers); err != nil {
 		return err
 	}
 	fmt.Fprintln(log, "kube-controller-manager works")

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,15 +28,9 @@ import (
 
 func newServer(t *testing.T) *Server {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
 	var made atomic.Int64
 	uid := func() types.UID { return types.UID(strconv.FormatInt(100000+made.Add(1), 10)) }
-	return New(Options{Scheme: scheme, UID: uid, Clock: clock.RealClock{}})
+	return New(Options{Scheme: newTestScheme(t), UID: uid, Clock: clock.RealClock{}})
 }
 
 const testLag = 700 * time.Millisecond
@@ -65,12 +58,13 @@ func newTestManager(t *testing.T, s *Server, user string) ctrl.Manager {
 	return mgr
 }
 
-// run runs a manager until the test ends.
+// run runs a manager until the test ends, and waits until it is up.
 func run(t *testing.T, mgr ctrl.Manager) {
 	t.Helper()
 	ctx, end := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
+	synctest.Wait()
 	t.Cleanup(func() {
 		end()
 		if err := <-ended; err != nil {

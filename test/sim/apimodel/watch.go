@@ -87,7 +87,7 @@ func (w *watcher) pass(what watch.EventType, object client.Object, due time.Time
 func (w *watcher) deliver() {
 	defer close(w.result)
 	for {
-		next, ok := w.next()
+		next, ok := w.first()
 		if !ok {
 			select {
 			case <-w.arrived:
@@ -105,21 +105,26 @@ func (w *watcher) deliver() {
 		}
 		select {
 		case w.result <- next.Event:
+			w.delivered()
 		case <-w.stopped:
 			return
 		}
 	}
 }
 
-func (w *watcher) next() (lateEvent, bool) {
+func (w *watcher) first() (lateEvent, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.late) == 0 {
 		return lateEvent{}, false
 	}
-	next := w.late[0]
+	return w.late[0], true
+}
+
+func (w *watcher) delivered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.late = w.late[1:]
-	return next, true
 }
 
 // ResultChan is where the events come. It is closed when the watch ends.

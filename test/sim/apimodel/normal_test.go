@@ -1,0 +1,157 @@
+package apimodel
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+func newTestScheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	return scheme
+}
+
+func asStatus(err error, status *apierrors.APIStatus) bool { return errors.As(err, status) }
+
+// labeler gives what each server chooses for itself, UIDs and resourceVersions, names that are the same on both: those of the object, and
+// a number in the order of their appearance.
+type labeler struct {
+	labels map[string]string
+	counts map[string]int
+}
+
+func newLabeler() labeler { return labeler{labels: map[string]string{}, counts: map[string]int{}} }
+
+func (l labeler) label(what, value string) string {
+	if value == "" || value == "0" {
+		return value
+	}
+	key := what[:strings.Index(what, " ")] + " " + value
+	if l.labels[key] == "" {
+		l.counts[what]++
+		l.labels[key] = fmt.Sprintf("%s #%d", what, l.counts[what])
+	}
+	return l.labels[key]
+}
+
+// known is the label of a UID that something refers to.
+func (l labeler) known(uid string) string {
+	if label := l.labels["uid "+uid]; label != "" {
+		return label
+	}
+	return uid
+}
+
+// normal is an object, or a list, as it can be compared.
+func (l labeler) normal(kind string, object runtime.Object) map[string]any {
+	text, err := json.Marshal(object)
+	if err != nil {
+		panic(err)
+	}
+	content := map[string]any{}
+	if err := json.Unmarshal(text, &content); err != nil {
+		panic(err)
+	}
+	delete(content, "apiVersion")
+	delete(content, "kind")
+	items, isList := content["items"].([]any)
+	if isList {
+		for _, item := range items {
+			l.object(kind, item.(map[string]any))
+		}
+		delete(content["metadata"].(map[string]any), "resourceVersion")
+		if next, _ := content["metadata"].(map[string]any)["continue"].(string); next != "" {
+			content["metadata"].(map[string]any)["continue"] = "more"
+		}
+		return content
+	}
+	l.object(kind, content)
+	return content
+}
+
+var (
+	timestamp     = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
+	generatedText = regexp.MustCompile(`^generated-[a-z0-9]{5}$`)
+)
+
+func (l labeler) object(kind string, content map[string]any) {
+	delete(content, "apiVersion")
+	delete(content, "kind")
+	metadata, _ := content["metadata"].(map[string]any)
+	name, _ := metadata["name"].(string)
+	if generatedText.MatchString(name) {
+		name = "generated-"
+		metadata["name"] = name
+	}
+	for member, what := range map[string]string{"uid": "uid", "resourceVersion": "version"} {
+		if value, ok := metadata[member].(string); ok {
+			metadata[member] = l.label(what+" "+kind+"/"+name, value)
+		}
+	}
+	if owners, ok := metadata["ownerReferences"].([]any); ok {
+		for _, owner := range owners {
+			reference := owner.(map[string]any)
+			reference["uid"] = l.known(reference["uid"].(string))
+		}
+	}
+	if entries, ok := metadata["managedFields"].([]any); ok {
+		for _, entry := range entries {
+			fields := entry.(map[string]any)["fieldsV1"]
+			l.ownerKeys(fields)
+		}
+		slices.SortFunc(entries, func(a, b any) int { return strings.Compare(entryName(a), entryName(b)) })
+	}
+	withoutTimes(content)
+}
+
+func entryName(entry any) string {
+	content := entry.(map[string]any)
+	return fmt.Sprint(content["manager"], content["operation"], content["subresource"])
+}
+
+// ownerKeys labels the UIDs in the names of managed fields.
+func (l labeler) ownerKeys(fields any) {
+	content, ok := fields.(map[string]any)
+	if !ok {
+		return
+	}
+	for key, value := range content {
+		l.ownerKeys(value)
+		if uid, found := strings.CutPrefix(key, `k:{"uid":"`); found {
+			delete(content, key)
+			content[`k:{"uid":"`+l.known(strings.TrimSuffix(uid, `"}`))] = value
+		}
+	}
+}
+
+func withoutTimes(value any) {
+	switch content := value.(type) {
+	case map[string]any:
+		for key, member := range content {
+			if text, ok := member.(string); ok && timestamp.MatchString(text) {
+				content[key] = "a time"
+			} else {
+				withoutTimes(member)
+			}
+		}
+	case []any:
+		for _, member := range content {
+			withoutTimes(member)
+		}
+	}
+}
