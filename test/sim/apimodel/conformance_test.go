@@ -42,22 +42,22 @@ func TestTheModelDoesWhatTheRealAPIServerDoes(t *testing.T) {
 		}
 	}()
 	scheme := newTestScheme(t)
-	real, err := client.NewWithWatch(plane.Config, client.Options{Scheme: scheme})
+	actual, err := client.NewWithWatch(plane.Config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for seed := range uint64(conformanceSeeds) {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { compareBoth(t, real, seed) })
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { compareBoth(t, actual, seed) })
 	}
 }
 
 // compareBoth plays the operations of a seed, up to the first difference.
-func compareBoth(t *testing.T, real client.WithWatch, seed uint64) {
+func compareBoth(t *testing.T, actual client.WithWatch, seed uint64) {
 	t.Helper()
 	namespace := fmt.Sprintf("seed-%d", seed)
-	makeNamespace(t, real, namespace)
+	makeNamespace(t, actual, namespace)
 	server := newServer(t)
-	sides := []*side{newSide(t, "the model", server.Client("test"), namespace), newSide(t, "the real one", real, namespace)}
+	sides := []*side{newSide(t, "the model", server.Client("test"), namespace), newSide(t, "the real one", actual, namespace)}
 	dice := rand.New(rand.NewPCG(seed, 7))
 	var played []string
 	for number := range conformanceOperations {
@@ -74,14 +74,14 @@ func compareBoth(t *testing.T, real client.WithWatch, seed uint64) {
 	}
 }
 
-func makeNamespace(t *testing.T, real client.Client, name string) {
+func makeNamespace(t *testing.T, actual client.Client, name string) {
 	t.Helper()
-	if err := real.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+	if err := actual.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 		t.Fatal(err)
 	}
 	account := &corev1.ServiceAccount{} // without it, no pod is admitted
 	await(t, "the default service account", func() bool {
-		return real.Get(t.Context(), client.ObjectKey{Namespace: name, Name: "default"}, account) == nil
+		return actual.Get(t.Context(), client.ObjectKey{Namespace: name, Name: "default"}, account) == nil
 	})
 }
 
@@ -116,8 +116,8 @@ func playOnce(t *testing.T, server *Server, sides []*side, op operation) string 
 		await(t, "the events of "+w.name, func() bool { return other.count() >= w.count() })
 	}
 	for i := range sides[0].watches {
-		model, real := sides[0].events(i), sides[1].events(i)
-		if difference := cmp.Diff(model, real); difference != "" {
+		model, actual := sides[0].events(i), sides[1].events(i)
+		if difference := cmp.Diff(model, actual); difference != "" {
 			return sides[0].watches[i].name + ":\n" + difference
 		}
 	}
@@ -174,8 +174,8 @@ func (s *side) play(op operation) map[string]any {
 func (s *side) hold(kind string, object client.Object) {
 	const most = 4
 	key := kind + "/" + object.GetName()
-	held := append(s.held[key], object.DeepCopyObject().(client.Object))
-	s.held[key] = held[max(0, len(held)-most):]
+	s.held[key] = append(s.held[key], object.DeepCopyObject().(client.Object))
+	s.held[key] = s.held[key][max(0, len(s.held[key])-most):]
 }
 
 // recorder records the events of a watch.

@@ -11,8 +11,8 @@ import (
 // deploymentRules are those of kubernetes/pkg/registry/apps/deployment.
 func deploymentRules() rules {
 	return rules{
-		status:   true,
-		defaults: defaultDeployment,
+		hasStatus: true,
+		defaults:  defaultDeployment,
 		prepareCreate: func(created client.Object, _ metav1.Time) {
 			clearMember(created, "Status")
 			created.SetGeneration(1)

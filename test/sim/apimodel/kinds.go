@@ -37,8 +37,8 @@ type kind struct {
 
 // rules are how a kind differs from others. The functions that are nil do nothing. Those that prepare come before those that check.
 type rules struct {
-	custom bool // a CRD: no strategic merge patch, and no update without a resourceVersion
-	status bool // has the subresource
+	custom    bool // a CRD: no strategic merge patch, and no update without a resourceVersion
+	hasStatus bool // the subresource
 
 	defaults      func(object client.Object)  // as part of decoding: whoever writes owns them
 	admit         func(created client.Object) // admission plugins: nobody owns what they set
@@ -76,7 +76,7 @@ func newKind(scheme *runtime.Scheme, of client.Object, resource string, converte
 		shelf: shelf{objects: map[types.NamespacedName]client.Object{}, watchers: map[*watcher]struct{}{}},
 	}
 	k.managers = map[string]*managedfields.FieldManager{"": k.newManager(scheme, converter, "", r.resetByUpdate)}
-	if r.status {
+	if r.hasStatus {
 		k.managers[statusSubresource] = k.newManager(scheme, converter, statusSubresource, r.resetByStatus)
 	}
 	return k

@@ -14,7 +14,9 @@ import (
 
 // newManager makes what keeps account of who owns which field of the objects of a kind, and merges applies. It is the code of the real
 // API server, with the schemas of the generated apply configurations.
-func (k *kind) newManager(scheme *runtime.Scheme, converter managedfields.TypeConverter, subresource string, reset []fieldpath.Path) *managedfields.FieldManager {
+func (k *kind) newManager(
+	scheme *runtime.Scheme, converter managedfields.TypeConverter, subresource string, reset []fieldpath.Path,
+) *managedfields.FieldManager {
 	sets := map[fieldpath.APIVersion]*fieldpath.Set{fieldpath.APIVersion(k.gvk.GroupVersion().String()): fieldpath.NewSet(reset...)}
 	filters := maps.Clone(fieldpath.NewExcludeFilterSetMap(sets))
 	manager, err := managedfields.NewDefaultFieldManager(converter, scheme, defaulter(k.defaults), scheme, k.gvk, k.gvk.GroupVersion(), subresource, filters)
@@ -39,7 +41,7 @@ func (s *Server) ownTimes(changed, live client.Object) {
 	entries := changed.GetManagedFields()
 	for i := range entries {
 		if entries[i].Time != nil {
-			entries[i].Time = new(metav1.NewTime(entries[i].Time.Truncate(wholeSeconds)))
+			entries[i].Time = new(metav1.NewTime(entries[i].Time.Truncate(precision)))
 		}
 	}
 	changed.SetManagedFields(entries)

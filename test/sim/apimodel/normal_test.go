@@ -41,7 +41,8 @@ func (l labeler) label(what, value string) string {
 	if value == "" || value == "0" {
 		return value
 	}
-	key := what[:strings.Index(what, " ")] + " " + value
+	begin, _, _ := strings.Cut(what, " ")
+	key := begin + " " + value
 	if l.labels[key] == "" {
 		l.counts[what]++
 		l.labels[key] = fmt.Sprintf("%s #%d", what, l.counts[what])

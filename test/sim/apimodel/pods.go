@@ -20,7 +20,7 @@ import (
 // podRules are those of kubernetes/pkg/registry/core/pod.
 func podRules() rules {
 	return rules{
-		status:        true,
+		hasStatus:     true,
 		defaults:      defaultPod,
 		admit:         admitPod,
 		prepareCreate: preparePod,
@@ -210,8 +210,12 @@ func (s *Server) bind(k *kind, key client.ObjectKey, binding *corev1.Binding) er
 	}
 	pod.Spec.NodeName = binding.Target.Name
 	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: s.now()}
-	conditions := slices.DeleteFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
-	pod.Status.Conditions = append(conditions, scheduled)
+	of := func(c corev1.PodCondition) bool { return c.Type == scheduled.Type }
+	if at := slices.IndexFunc(pod.Status.Conditions, of); at >= 0 {
+		pod.Status.Conditions[at] = scheduled
+	} else {
+		pod.Status.Conditions = append(pod.Status.Conditions, scheduled)
+	}
 	s.put(k, pod)
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 // customRules are those of CRDs with the status subresource (apiextensions-apiserver/pkg/registry/customresource).
 func customRules() rules {
 	return rules{
-		custom: true, status: true,
+		custom: true, hasStatus: true,
 		prepareCreate: func(created client.Object, _ metav1.Time) {
 			clearMember(created, "Status")
 			created.SetGeneration(1)

@@ -3,7 +3,6 @@ package apimodel
 import (
 	"context"
 	"sync"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +40,8 @@ func New(options Options) *Server {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	for _, k := range servedKinds(options.Scheme) {
 		s.kinds[k.gvk.Kind] = k
-		mapper.AddSpecific(k.gvk, k.gvk.GroupVersion().WithResource(k.resource.Resource), k.gvk.GroupVersion().WithResource(k.resource.Resource), meta.RESTScopeNamespace)
+		resource := k.gvk.GroupVersion().WithResource(k.resource.Resource)
+		mapper.AddSpecific(k.gvk, resource, resource, meta.RESTScopeNamespace)
 	}
 	s.mapper = mapper
 	return s
@@ -106,5 +106,5 @@ func (s *Server) ask(ctx context.Context, asked Request, serve func() error) err
 
 // now is the time as it is written into objects: in whole seconds.
 func (s *Server) now() metav1.Time {
-	return metav1.NewTime(s.clock.Now().Round(0).UTC().Truncate(time.Second))
+	return metav1.NewTime(s.clock.Now().Round(0).UTC().Truncate(precision))
 }

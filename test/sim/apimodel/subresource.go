@@ -24,7 +24,7 @@ func (r *subresource) status(object runtime.Object) error {
 		return fmt.Errorf("%w: the subresource %s", errUnsupported, r.name)
 	}
 	k, err := r.access.server.kindOf(object)
-	if err == nil && !k.rules.status {
+	if err == nil && !k.hasStatus {
 		return apierrors.NewNotFound(k.resource, "status")
 	}
 	return err

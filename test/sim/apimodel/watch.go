@@ -31,7 +31,7 @@ type lateEvent struct {
 	due time.Time
 }
 
-// watchFrom begins a watch after a version; "" and "0" mean that all there is is told first.
+// watchFrom begins a watch after a version; "" and "0" mean that what exists is told first.
 func (s *Server) watchFrom(w *watcher, from string) error {
 	if err := w.kind.check(w.wanted); err != nil {
 		return err

@@ -14,7 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-const wholeSeconds = time.Second
+// precision is that of the times in objects.
+const precision = time.Second
 
 // decode reads an object from what was sent: a copy that has only what the wire carries, with defaults.
 func (s *Server) decode(k *kind, text []byte) (client.Object, error) {
@@ -57,7 +58,8 @@ func (s *Server) create(k *kind, sent client.Object, manager string) (client.Obj
 	}
 	wipe(object)
 	if object.GetName() == "" && object.GetGenerateName() == "" {
-		return nil, apierrors.NewInvalid(k.gvk.GroupKind(), "", field.ErrorList{field.Required(field.NewPath("metadata", "name"), "name or generateName is required")})
+		missing := field.Required(field.NewPath("metadata", "name"), "name or generateName is required")
+		return nil, apierrors.NewInvalid(k.gvk.GroupKind(), "", field.ErrorList{missing})
 	}
 	none, err := s.newObject(k)
 	if err != nil {
