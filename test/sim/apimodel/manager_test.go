@@ -26,7 +26,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-func newServer(t *testing.T) *Server {
+func newServer(t testing.TB) *Server {
 	t.Helper()
 	var made atomic.Int64
 	uid := func() types.UID { return types.UID(strconv.FormatInt(100000+made.Add(1), 10)) }
