@@ -43,6 +43,11 @@ func (s *Server) collect(k *kind, object client.Object) {
 		}
 		s.take(k, object, metav1.FinalizerOrphanDependents)
 	case dying && has(object, metav1.FinalizerDeleteDependents):
+		for _, of := range s.dependents(object) {
+			if of.object.GetDeletionTimestamp() == nil {
+				s.judge(of.kind, of.object)
+			}
+		}
 		if !slices.ContainsFunc(s.dependents(object), func(of dependent) bool { return of.blocks }) {
 			s.take(k, object, metav1.FinalizerDeleteDependents)
 		}

@@ -3,12 +3,11 @@ package apimodel
 import (
 	"context"
 	"net/http"
-	"strconv"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,11 +25,10 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-func newServer(t testing.TB) *Server {
-	t.Helper()
-	var made atomic.Int64
-	uid := func() types.UID { return types.UID(strconv.FormatInt(100000+made.Add(1), 10)) }
-	return New(Options{Scheme: newTestScheme(t), UID: uid, Clock: clock.RealClock{}})
+func newServer(tb testing.TB) *Server {
+	tb.Helper()
+	uid := func() types.UID { return types.UID(uuid.NewString()) }
+	return New(Options{Scheme: newTestScheme(tb), UID: uid, Clock: clock.RealClock{}})
 }
 
 const testLag = 700 * time.Millisecond

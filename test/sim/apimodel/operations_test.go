@@ -481,7 +481,6 @@ func configuration(s *side, kind, name string, v *int) *unstructured.Unstructure
 		wanted.SetAnnotations(map[string]string{"note": pick(v, "x", "y", "z")})
 	}
 	if pick(v, 0, 0, 0, 1) == 1 {
-		delete(wanted.Object, "spec")
 		delete(wanted.Object, "data")
 	}
 	return wanted
@@ -501,7 +500,8 @@ func setMetadata(s *side, object client.Object, v *int) {
 }
 
 // owners are owners for an object, of the kinds that come before its own, so that there are no circles: one or two that were seen, which
-// may be gone.
+// may be gone. They all block the deletion of their owner: with others it is a race between the workers of the real collector whether such a
+// dependent is deleted while its owner is, or only after it.
 func owners(s *side, of client.Object, v *int) []metav1.OwnerReference {
 	order := []string{"ReactorSession", "ReactorToken", "Secret", "Pod"}
 	rank := len(order)
@@ -521,7 +521,7 @@ func owners(s *side, of client.Object, v *int) []metav1.OwnerReference {
 			continue
 		}
 		gvk := gvkOf(kind)
-		all = append(all, metav1.OwnerReference{APIVersion: gvk.GroupVersion().String(), Kind: kind, Name: name, UID: held[len(held)-1].GetUID(), BlockOwnerDeletion: pick(v, nil, new(true))})
+		all = append(all, metav1.OwnerReference{APIVersion: gvk.GroupVersion().String(), Kind: kind, Name: name, UID: held[len(held)-1].GetUID(), BlockOwnerDeletion: new(true)})
 	}
 	return all
 }
@@ -568,14 +568,14 @@ func fill(object client.Object, v *int) {
 		o.Spec.APIKeySecretRef.Name = pick(v, "key", "other-key")
 		o.Spec.Lifetime = pick(v, v1alpha1.Duration(""), "1h")
 		o.Spec.Secret.Labels = pick(v, nil, map[string]v1alpha1.LabelValue{"a": "b"})
-		o.Spec.Secret.AdditionalKeys = pick(v, nil, []v1alpha1.AdditionalKey{{Name: "env"}})
+		o.Spec.Secret.AdditionalKeys = pick(v, nil, []v1alpha1.AdditionalKey{{Name: "env", Format: v1alpha1.FormatEnv}})
 		o.Spec.Suspend = pick(v, nil, new(true), new(false))
 	case *v1alpha1.ReactorSession:
 		o.Spec.Model = "reactor/helios"
 		o.Spec.APIKeySecretRef.Name = "key"
 		o.Spec.MaxDuration = pick(v, v1alpha1.Duration(""), "1h")
 		o.Spec.Suspend = pick(v, nil, new(true), new(false))
-		o.Spec.Template.Labels = pick(v, nil, map[string]string{"a": "b"})
+		o.Spec.Template.Labels = map[string]string{"a": pick(v, "b", "c")}
 		o.Spec.Template.Spec.Containers = []corev1.Container{{Name: "main", Image: "example.com/session:1"}}
 	}
 }

@@ -29,6 +29,9 @@ func (s *Server) patch(k *kind, key client.ObjectKey, e edit) (client.Object, er
 	if e.how == types.ApplyPatchType {
 		return s.apply(k, key, e)
 	}
+	if k.custom && e.how == types.StrategicMergePatchType {
+		return nil, unsupportedPatch(e.how)
+	}
 	return s.update(k, key, e.subresource, func(live client.Object) (client.Object, error) {
 		before, err := json.Marshal(live)
 		if err != nil {
@@ -69,9 +72,6 @@ func (s *Server) patched(k *kind, before []byte, e edit) ([]byte, error) {
 		}
 		return after, nil
 	case types.StrategicMergePatchType:
-		if k.custom {
-			return nil, unsupportedPatch(e.how)
-		}
 		of, err := s.newObject(k)
 		if err != nil {
 			return nil, err
@@ -82,12 +82,12 @@ func (s *Server) patched(k *kind, before []byte, e edit) ([]byte, error) {
 		}
 		return after, nil
 	default:
-		return nil, unsupportedPatch(e.how)
+		return nil, fmt.Errorf("%w: a patch of the type %s", errUnsupported, e.how)
 	}
 }
 
 func unsupportedPatch(how types.PatchType) error {
-	return apierrors.NewGenericServerResponse(415, "patch", schema.GroupResource{}, "", fmt.Sprintf("patches of the type %s are not served here", how), 0, true)
+	return apierrors.NewGenericServerResponse(415, "patch", schema.GroupResource{}, "", fmt.Sprintf("the body of the request was in an unknown format: %s", how), 0, false)
 }
 
 // apply is a server-side apply.

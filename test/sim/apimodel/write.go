@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -54,7 +55,8 @@ func (s *Server) create(k *kind, sent client.Object, manager string) (client.Obj
 		return nil, err
 	}
 	if object.GetResourceVersion() != "" {
-		return nil, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
+		text := "resourceVersion should not be set on objects to be created"
+		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: text}}
 	}
 	wipe(object)
 	if object.GetName() == "" && object.GetGenerateName() == "" {
