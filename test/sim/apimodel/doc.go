@@ -24,5 +24,8 @@
 //   - A watch sends no bookmarks, and does not end by itself after some minutes. Its history is forgotten by the number of events.
 //   - The end of a generated name is the begin of the UID, not a draw of its own.
 //   - The times of managed fields are those of package time.
-//   - The garbage collector works when it is told to, in one order, and does not resolve circles of owners.
+//   - A custom resource is kept as its Go type. An apply that takes the last member out of a struct leaves null there for a moment, which the
+//     schema of a CRD refuses; the model takes it for an empty struct.
+//   - The garbage collector works when it is told to, in one order, and does not resolve circles of owners. The real one has workers that
+//     race: whether a dependent that does not block its owner's deletion is deleted before the owner or after it is chance there.
 package apimodel
