@@ -90,6 +90,20 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	go test -C test/media -race $(ARGS) ./...; \
 	go test -C hack/image -race $(ARGS) ./...
 
+# The schedules that make sim plays: how many, from which seed on; FILE plays one that was kept or printed.
+SEEDS ?= 500
+FROM  ?= 0
+FILE  ?=
+.PHONY: sim
+sim: ## Play seeded schedules of faults with the whole operator in virtual time (SEEDS, FROM, or FILE for one), and the kept ones.
+# Without the race detector, which takes five times as long: make test plays a few with it.
+	go test -count=1 -timeout 40m -v -run '^(TestSchedules|TestKeptSchedules)$$' ./test/sim -seeds $(SEEDS) -from $(FROM) $(if $(FILE),-schedule $(abspath $(FILE))) $(ARGS) \
+	  | grep -v -E '^ *(=== |--- PASS)'
+
+.PHONY: sim-mutants
+sim-mutants: ## Break the operator in many ways, and want the rules of make sim to notice each of them (takes half an hour).
+	go test -count=1 -timeout 2h -v -run '^TestTheRulesNotice$$' ./test/sim -mutants $(ARGS)
+
 # How long each target of make fuzz runs, or so many times, such as 100000x.
 FUZZTIME ?= 1m
 .PHONY: fuzz
@@ -253,7 +267,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, test-alerts, sdk, e2e, browser-test, image-twice.
+ci: ## All that a change must pass: verify, lint, test, sim, test-alerts, sdk, e2e, browser-test, image-twice.
 	@.ci/run
 
 ##@ Release

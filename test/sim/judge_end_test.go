@@ -1,0 +1,119 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// clearUp takes back all that was out of order: from now on the operator has so long to put everything right.
+func (j *judge) clearUp(settled time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := time.Now()
+	for i := range j.weather.spells {
+		s := &j.weather.spells[i]
+		if s.settled.IsZero() {
+			s.over = now
+		}
+		if s.settled.IsZero() || s.settled.After(now) {
+			s.settled = now.Add(settled)
+		}
+	}
+	j.weather.strike(now, everything, "what there was", settled)
+}
+
+// patienceWithSessions is how long ago a session that may run has begun its last attempt at the most.
+const patienceWithSessions = 30 * time.Minute
+
+// wantProgress wants every session that may run to run, or to have run a short while ago.
+func (j *judge) wantProgress() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, name := range sessionNames {
+		session := j.world.session(name)
+		if session == nil || session.DeletionTimestamp != nil || j.ranLately(session) {
+			continue
+		}
+		conditions := session.Status.Conditions
+		ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+		over := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionComplete) || meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionFailed)
+		if over || ready != nil && ready.Reason == v1alpha1.ReasonWaitingForCapacity {
+			continue
+		}
+		text := "it has no status"
+		if ready != nil {
+			text = ready.Reason + ": " + ready.Message
+		}
+		j.broken(ruleRest, "session %s does not come to run: %s", name, text)
+	}
+}
+
+func (j *judge) ranLately(session *v1alpha1.ReactorSession) bool {
+	return slices.ContainsFunc(j.book.programs, func(p *program) bool {
+		return p.uid == session.UID && (p.lives() || time.Since(p.began) < patienceWithSessions)
+	})
+}
+
+// wantNoPrograms wants all programs to have ended, and the Reactor sessions of those that told their ids.
+func (j *judge) wantNoPrograms() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, p := range j.book.programs {
+		if p.lives() {
+			j.broken(ruleEnded, "pod %s runs a quarter of an hour after its session was suspended", p.pod)
+		}
+	}
+	for _, s := range j.world.reactor.Ledger().Open() {
+		if p := j.book.byID[s.ID]; p != nil && j.couldSeeTo(p) {
+			j.broken(ruleEnded, "the Reactor session of pod %s is left open", p.pod)
+		}
+	}
+}
+
+func (j *judge) countsNow() counts {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.counts
+}
+
+// wantNothingDone judges a restart. Where a renewal was due, it may write.
+func (j *judge) wantNothingDone(mints, writes int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if mints == 0 && writes > 0 {
+		j.broken(ruleDone, "a restart costs %d writes", writes)
+	}
+}
+
+func (j *judge) wantNone(kind string, names []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(names) > 0 {
+		j.broken(ruleRest, "everything was deleted, and of kind %s there is %v", kind, names)
+	}
+}
+
+// wantNoToken wants no token in a Secret of people's after all ReactorTokens are gone.
+func (j *judge) wantNoToken(secret *corev1.Secret) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, has := secret.Data["jwt"]; has {
+		j.broken(ruleRest, "everything was deleted, and Secret %s holds a token", secret.Name)
+	}
+}
+
+func namesOf(list client.ObjectList) map[string]bool {
+	names := map[string]bool{}
+	_ = meta.EachListItem(list, func(item runtime.Object) error {
+		names[item.(client.Object).GetName()] = true
+		return nil
+	})
+	return names
+}

@@ -1,0 +1,246 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+)
+
+// accounts are what the judge knows of the mints.
+type accounts struct {
+	tokens map[string]*account
+	keys   map[string]string // fingerprints, by the id of the token that was minted with the key
+	holds  map[hold]time.Time
+	no     map[string]time.Time // when a key was refused last
+}
+
+// hold is a key that Reactor has limited, as one run of the operator knows.
+type hold struct {
+	run int
+	key string
+}
+
+// account is that of one ReactorToken.
+type account struct {
+	causes         int // for mints that are no renewals, not used yet
+	issued, expiry time.Time
+	run            int           // that minted it
+	skew, ahead    time.Duration // of Reactor's clock, and of the operator's, when it was minted
+	slept          time.Duration // how long hosts had been suspended by then
+	ownRenewBefore bool          // its renewals are due by spec.renewBefore
+	refused        bool          // Reactor refused what it asks for: people have to change something
+	edited         bool          // somebody edited the token, or what is recorded of it
+	due            []time.Time   // its renewals
+	undue          []time.Time   // its other mints, in the last hour
+	asked          []time.Time   // when it was given causes, in the last hour
+}
+
+func newAccounts() accounts {
+	return accounts{tokens: map[string]*account{}, keys: map[string]string{}, holds: map[hold]time.Time{}, no: map[string]time.Time{}}
+}
+
+func (a *accounts) of(name string) *account {
+	if a.tokens[name] == nil {
+		a.tokens[name] = &account{}
+	}
+	return a.tokens[name]
+}
+
+// begin opens the account of a ReactorToken that was created.
+func (j *judge) begin(name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.accounts.tokens[name] = &account{causes: j.accounts.of(name).causes} // what may cost all tokens one counts for a new one too
+}
+
+// cause notes that these tokens may be minted once more, beyond their renewals.
+func (j *judge) cause(why string, names ...string) { j.causeFor(why, true, names) }
+
+// causeWithout notes causes that change nothing of what is asked for.
+func (j *judge) causeWithout(why string, names ...string) { j.causeFor(why, false, names) }
+
+// causeFor notes causes. changes tells that something else is asked for than before, which ends the time of what Reactor refused.
+func (j *judge) causeFor(why string, changes bool, names []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := time.Now()
+	for _, name := range names {
+		a := j.accounts.of(name)
+		a.causes++
+		a.refused = a.refused && !changes
+		grace := afterChange
+		if a.asked = append(since(a.asked, now.Add(-40*time.Minute)), now); len(a.asked) > mintBudget-2 { // it may be spent
+			grace += 40 * time.Minute
+		}
+		j.weather.strike(now, ofToken(name), why, grace)
+	}
+}
+
+// since are the times that are not before another.
+func since(times []time.Time, begin time.Time) []time.Time {
+	for len(times) > 0 && times[0].Before(begin) {
+		times = times[1:]
+	}
+	return times
+}
+
+// causeForAll notes something that may cost every token one mint.
+func (j *judge) causeForAll(why string) {
+	j.causeFor(why, false, slices.Concat(tokenNames, crowdNames))
+}
+
+// asks judges a request for a token.
+func (j *judge) asks(m *mint) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if until := j.accounts.holds[hold{m.run.number, m.key}]; m.asked.Before(until) && !m.unscoped() {
+		j.broken(ruleLimits, "the key %s is used %s before Reactor allows it again", m.key, until.Sub(m.asked))
+	}
+	if name, ours := nameOfMint(m); ours && j.world.isSuspended(name) && j.weather.isFine(time.Now(), everything, ofToken(name)) {
+		j.broken(ruleMints, "a token of %s is asked for, which is suspended", name)
+	}
+}
+
+// nameOfMint is the ReactorToken that a token was asked for, among those that people made.
+func nameOfMint(m *mint) (string, bool) {
+	if len(m.models) != 1 {
+		return "", false
+	}
+	name, ok := nameOf(m.models[0])
+	return name, ok && isToken(name)
+}
+
+// unscoped reports whether the request is for the clean-up after a session: those are no ReactorToken's, and few.
+func (m *mint) unscoped() bool { return len(m.models) == 0 }
+
+// answered judges an answer.
+func (j *judge) answered(m *mint) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if m.status == 429 && m.retryAfter > 0 && !m.unscoped() {
+		j.accounts.holds[hold{m.run.number, m.key}] = m.answered.Add(m.retryAfter - time.Second)
+	}
+	if m.status == 401 {
+		j.accounts.no[m.key] = time.Now()
+	}
+	name, ours := nameOfMint(m)
+	if !ours {
+		return
+	}
+	if m.status >= 300 && m.status < 500 && m.status != 401 && m.status != 408 && m.status != 429 {
+		j.accounts.of(name).refused = true
+	}
+	claims, err := j.world.reactor.Verify(m.jwt)
+	if !m.usable || err != nil || claims.ExpiresAt.Sub(j.world.reactor.Now()) < leastLife {
+		return
+	}
+	j.counts.Mints++
+	j.accounts.keys[claims.ID] = m.key
+	j.minted(name, m.run.number, claims)
+}
+
+// leastLife is what a token must have left on arrival, or it is none.
+const leastLife = 12 * time.Second
+
+// wasRefused reports whether the operator may still wait with the key in a Secret, since it was refused a while ago.
+func (j *judge) wasRefused(keySecret string) bool {
+	at := j.accounts.no[emulator.Fingerprint(j.world.keyIn(keySecret))]
+	return !at.IsZero() && time.Since(at) < afterRefusal
+}
+
+// minted judges a mint: it is a renewal that is due, or it has a cause.
+func (j *judge) minted(name string, run int, claims emulator.Claims) {
+	a := j.accounts.of(name)
+	before := *a
+	a.issued, a.expiry, a.run, a.edited = claims.IssuedAt.Time, claims.ExpiresAt.Time, run, false
+	a.skew, a.ahead, a.slept = j.world.skewNow(), j.world.clocks.aheadNow(), j.world.clocks.suspendedFor()
+	// What the operator's clock was set forward since then, or Reactor's back, makes a renewal due earlier.
+	early := max(a.ahead-before.ahead, 0) + max(before.skew-a.skew, 0)
+	if before.isDue(a.issued.Add(early)) {
+		a.due = append(a.due, time.Now())
+		j.checkSpread(name)
+		return
+	}
+	if a.causes--; a.causes < 0 {
+		a.causes = 0
+		j.broken(ruleMints, "a token of %s was minted %s after the one before, which has %s to live", name, a.issued.Sub(before.issued), before.expiry.Sub(a.issued))
+	}
+	j.checkBudget(name, a)
+}
+
+// isDue reports whether the time of a renewal has come: the last third of the token's life, and a tenth of it before for the jitter; with
+// a renewBefore of its own any time from a quarter of its life on.
+func (a *account) isDue(now time.Time) bool {
+	if a.expiry.IsZero() {
+		return false
+	}
+	granted := a.expiry.Sub(a.issued)
+	earliest := a.issued.Add(max(granted/4, 5*time.Second) - 2*time.Second)
+	if !a.ownRenewBefore {
+		earliest = a.expiry.Add(-granted/3 - granted/10 - 2*time.Second)
+	}
+	return !now.Before(earliest)
+}
+
+// Beyond renewals, an object may be minted so often at once, and once more every mintRefill, in each run of the operator.
+const (
+	mintBudget = 10
+	mintRefill = 3 * time.Minute
+)
+
+// checkBudget judges how many mints that are no renewals fall into an hour.
+func (j *judge) checkBudget(name string, a *account) {
+	now := time.Now()
+	a.undue = append(since(a.undue, now.Add(-time.Hour)), now)
+	if most := (mintBudget + int(time.Hour/mintRefill) + 1) * max(j.world.runs, 1); len(a.undue) > most {
+		j.broken(ruleMints, "%d tokens of %s were minted in an hour, besides renewals", len(a.undue), name)
+	}
+}
+
+// checkSpread judges a crowd that was created together: its renewals do not stay together.
+func (j *judge) checkSpread(name string) {
+	const cycles = 2
+	mine := j.accounts.of(name).due
+	if !isCrowd(name) || len(mine) != cycles {
+		return
+	}
+	together := 0
+	for _, other := range crowdNames {
+		if due := j.accounts.of(other).due; len(due) >= cycles && mine[cycles-1].Sub(due[cycles-1]).Abs() < 2*time.Second {
+			together++
+		}
+	}
+	if together > len(crowdNames)/2 && j.weather.wasFine(mine[0].Add(-time.Hour), time.Now(), everything, atReactor, ofKey(keySecrets[0])) {
+		j.broken(ruleSpread, "%d of %d tokens are renewed at the same time", together, len(crowdNames))
+	}
+}
+
+// settle takes the causes away that turned out to need no mint.
+func (a *account) settle() { a.causes = 0 }
+
+// isBlind reports whether the operator cannot know how long the token is valid: Reactor's clock was changed since it was issued, or the
+// operator's was set back, and the monotonic clock is of no use: the run has ended in which the token was received, or the host was suspended.
+func (j *judge) isBlind(a *account) bool {
+	if a.expiry.IsZero() {
+		return false
+	}
+	setBack := j.world.clocks.aheadNow() < a.ahead-2*time.Second
+	ended := j.world.leader == nil || j.world.leader.number != a.run
+	slept := j.world.clocks.suspendedFor() > a.slept
+	return j.world.skewNow() != a.skew || setBack && (ended || slept)
+}
+
+// ownRenewal notes that the renewals of a ReactorToken are due by its own renewBefore from now on.
+func (j *judge) ownRenewal(name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.accounts.of(name).ownRenewBefore = true
+}
+
+// edited notes that somebody edited the token of a ReactorToken, or what is recorded of it: it counts as none.
+func (j *judge) edited(name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.accounts.of(name).edited = true
+}

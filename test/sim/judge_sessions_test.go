@@ -1,0 +1,251 @@
+package sim
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+)
+
+// sessionBook is what the judge knows of the programs and of their Reactor sessions.
+type sessionBook struct {
+	programs []*program
+	byID     map[string]*program         // that started a Reactor session, by its id
+	longest  map[types.UID]time.Duration // that people ever allowed a ReactorSession to run; 0: for ever
+	endless  map[types.UID]bool
+	rekeyed  time.Time // when the API key of the sessions was changed last: each key has a capacity of its own
+}
+
+func newSessionBook() sessionBook {
+	return sessionBook{byID: map[string]*program{}, longest: map[types.UID]time.Duration{}, endless: map[types.UID]bool{}}
+}
+
+// program is one run of a session's container.
+type program struct {
+	uid          types.UID // of the ReactorSession
+	session, pod string
+	began, ended time.Time     // in the bubble's time; ended is zero while it lives
+	slept        time.Duration // how long the host was suspended meanwhile, or, while it lives, had been before
+	byItself     bool          // it exited 0, and nobody had told it to
+	keyFile      bool          // it has a token, and not the API key
+	behind       time.Duration
+}
+
+func (p *program) lives() bool { return p.ended.IsZero() }
+
+// ran is how long it ran until now, by a clock that goes on while the host is suspended.
+func (p *program) ran(now time.Time, suspended time.Duration) time.Duration {
+	if p.lives() {
+		return now.Sub(p.began) + suspended - p.slept
+	}
+	return p.ended.Sub(p.began) + p.slept
+}
+
+// programBegins judges the begin of a program.
+func (j *judge) programBegins(m *machine) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p := &program{uid: types.UID(m.pod.Labels[reactorsession.SessionUIDLabel]), session: sessionNameOf(&m.pod), pod: m.pod.Name, began: time.Now(),
+		keyFile: m.env["REACTOR_API_KEY"] == "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
+	m.program = p
+	j.counts.Programs++
+	sameKey := 1
+	for _, other := range j.book.programs {
+		switch {
+		case other.uid == p.uid && other.lives():
+			j.broken(ruleSingle, "pod %s begins while pod %s runs", p.pod, other.pod)
+		case other.uid == p.uid && other.pod == p.pod:
+			j.broken(ruleSingle, "pod %s begins for the second time", p.pod)
+		case other.uid == p.uid && other.byItself && !j.book.endless[p.uid]:
+			j.broken(ruleDone, "pod %s begins, and pod %s had done what the session was for", p.pod, other.pod)
+		}
+		if other.lives() && other.began.After(j.book.rekeyed) {
+			sameKey++
+		}
+	}
+	const attemptsWait = 2 * time.Hour // an attempt has the key of its begin
+	if sameKey > sessionsPerKey && time.Since(j.book.rekeyed) > attemptsWait && j.weather.isFine(time.Now(), everything, nodes, ofKey(keySecrets[0])) {
+		j.broken(ruleCapacity, "%d programs run with one API key", sameKey)
+	}
+	j.book.programs = append(j.book.programs, p)
+}
+
+// sessionStarts notes the id of a Reactor session that a program has started and knows of.
+func (j *judge) sessionStarts(m *machine, id string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.book.byID[id] = m.program
+	j.counts.Sessions++
+}
+
+// programEnds takes note of the end of a program.
+func (j *judge) programEnds(m *machine) {
+	exit, told := m.exitOf(), m.Err() != nil
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m.program.ended, m.program.byItself = time.Now(), exit == 0 && !told
+	m.program.slept = j.world.clocks.suspendedFor() - m.program.slept
+}
+
+// allow notes how long people let a ReactorSession run, and whether it begins again after success.
+func (j *judge) allow(session *v1alpha1.ReactorSession) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	limit, known := j.book.longest[session.UID]
+	wanted := session.Spec.MaxDuration.Std()
+	if !known || wanted == 0 || limit != 0 && wanted > limit {
+		j.book.longest[session.UID] = wanted
+	}
+	if session.Spec.RestartPolicy == v1alpha1.RestartAlways {
+		j.book.endless[session.UID] = true
+	}
+}
+
+// endedBound is how long after its program's end a Reactor session is open at the most: the operator sees to it for 5 minutes. What was
+// out of order then may have kept it from that.
+const endedBound = 6 * time.Minute
+
+// checkSessions judges the Reactor sessions.
+func (j *judge) checkSessions() {
+	open := map[types.UID]string{}
+	for _, s := range j.world.reactor.Ledger().Open() {
+		p := j.book.byID[s.ID]
+		if p == nil { // its program was never told its id: only Reactor can end it
+			continue
+		}
+		if other := open[p.uid]; other != "" && j.couldSeeTo(p) && j.couldSeeTo(j.book.byID[other]) {
+			j.broken(ruleSingle, "two Reactor sessions of %s are open: of pod %s and of pod %s", p.session, j.book.byID[other].pod, p.pod)
+		}
+		open[p.uid] = s.ID
+		if !p.lives() && time.Since(p.ended) > endedBound && j.couldSeeTo(p) {
+			j.broken(ruleEnded, "the Reactor session of pod %s is open %s after its end", p.pod, time.Since(p.ended))
+		}
+		j.checkBill(p, s)
+	}
+	j.checkRunning()
+	j.checkSessionTruth()
+}
+
+// couldSeeTo reports whether nothing kept the operator from seeing to a program's Reactor session.
+func (j *judge) couldSeeTo(p *program) bool {
+	until := time.Now()
+	if !p.lives() {
+		until = p.ended.Add(endedBound)
+	}
+	return j.weather.wasFine(p.began, until, everything, atReactor, ofKey(keySecrets[0]), nodes)
+}
+
+// checkBill judges what a Reactor session costs that has an outer bound.
+func (j *judge) checkBill(p *program, s emulator.Session) {
+	const margin = 7 * time.Minute
+	if limit := j.book.longest[p.uid]; limit > 0 && p.keyFile && s.Billed > limit+margin {
+		j.broken(ruleBounded, "the Reactor session of pod %s is open for %s, and %s may run for %s", p.pod, s.Billed, p.session, limit)
+	}
+}
+
+// checkRunning judges how long the programs of each session ran, all in all.
+func (j *judge) checkRunning() {
+	now, ran := time.Now(), map[types.UID]time.Duration{}
+	slack := map[types.UID]time.Duration{}
+	for _, p := range j.book.programs { // by the bubble's time: nobody can stop what is suspended
+		until := now
+		if !p.lives() {
+			until = p.ended
+		}
+		ran[p.uid] += until.Sub(p.began)
+		slack[p.uid] += 2*tick + 2*time.Second + p.behind
+		if !j.weather.wasFine(p.began, now, everything, nodes) { // then the kubelet ends it
+			slack[p.uid] += 12 * time.Minute
+		}
+	}
+	for uid, total := range ran {
+		if limit := j.book.longest[uid]; limit > 0 && total > limit+defaultGrace+slack[uid] {
+			j.broken(ruleBounded, "a session that may run for %s has run for %s", limit, total)
+		}
+	}
+}
+
+// checkSessionTruth compares what status tells with what runs.
+func (j *judge) checkSessionTruth() {
+	if !j.weather.isFine(time.Now(), everything, nodes) {
+		return
+	}
+	sessions := &v1alpha1.ReactorSessionList{}
+	if err := j.world.people.List(context.Background(), sessions, client.InNamespace(namespace)); err != nil {
+		return
+	}
+	for i := range sessions.Items {
+		session := &sessions.Items[i]
+		ready := meta.FindStatusCondition(session.Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || !j.weather.isFine(time.Now(), ofSession(session.Name)) {
+			continue
+		}
+		running := ready.Reason == v1alpha1.ReasonRunning
+		if lives := j.livesFor(session.UID, 30*time.Second); running && lives == 0 {
+			j.broken(ruleTruth, "session %s is Running, and no program of it is", session.Name)
+		} else if !running && lives == 1 && ready.Reason != v1alpha1.ReasonStopping {
+			j.broken(ruleTruth, "session %s is %s, and a program of it runs", session.Name, ready.Reason)
+		}
+	}
+}
+
+// livesFor is 1 when a program of the session lives for so long, 0 when none has for so long, and -1 when that has just changed.
+func (j *judge) livesFor(uid types.UID, d time.Duration) int {
+	state := 0
+	for _, p := range j.book.programs {
+		switch {
+		case p.uid != uid:
+		case time.Since(p.began) < d, !p.lives() && time.Since(p.ended) < d:
+			return -1
+		case p.lives():
+			state = 1
+		}
+	}
+	return state
+}
+
+// checkPodDeletion judges that the operator deletes a pod. One whose program runs is deleted when people stop the session, or its time is
+// over, or it is a second one.
+func (j *judge) checkPodDeletion(pod *corev1.Pod) {
+	runs := false
+	for _, p := range j.book.programs {
+		runs = runs || p.pod == pod.Name && p.lives() && time.Since(p.began) > 2*tick
+	}
+	if !runs || pod.DeletionTimestamp != nil {
+		return
+	}
+	session := &v1alpha1.ReactorSession{}
+	err := j.world.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: sessionNameOf(pod)}, session)
+	uid := types.UID(pod.Labels[reactorsession.SessionUIDLabel])
+	if err != nil || session.UID != uid || session.DeletionTimestamp != nil || session.Spec.Suspended() {
+		return
+	}
+	var total, behind time.Duration
+	for _, p := range j.book.programs {
+		if p.uid == uid {
+			total += p.ran(time.Now(), j.world.clocks.suspendedFor())
+			behind += p.behind + 2*tick
+		}
+	}
+	stray := session.Status.CurrentAttempt == nil || session.Status.CurrentAttempt.PodName != pod.Name
+	used := session.Spec.MaxDuration.Std() > 0 && total+behind+5*time.Second >= session.Spec.MaxDuration.Std()
+	if !stray && !used && j.weather.isFine(time.Now(), everything, ofSession(session.Name)) {
+		j.broken(rulePods, "pod %s is deleted, and nobody asked for it", pod.Name)
+	}
+}
+
+func ofSession(name string) string { return "session " + name }
+
+// rekey notes that the API key of the sessions was changed.
+func (j *judge) rekey() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.book.rekeyed = time.Now()
+}

@@ -1,0 +1,96 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/sim/apimodel"
+)
+
+// writes are what the judge knows of the Secrets.
+type writes struct {
+	ours map[types.UID]bool // those that the operator created
+}
+
+func newWrites() writes { return writes{ours: map[types.UID]bool{}} }
+
+// theirs is a key, a label and an annotation that people put onto Secrets. Nobody else may touch them.
+const theirs = "example.com-theirs"
+
+// beforeWrite is what a write of the operator is going to change; nil when there is none.
+func (j *judge) beforeWrite(asked apimodel.Request) client.Object {
+	switch asked.Kind {
+	case "Secret":
+		if secret := j.world.secret(asked.Name); secret != nil {
+			return secret
+		}
+	case "Pod":
+		pod := &corev1.Pod{}
+		if j.world.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: asked.Name}, pod) == nil {
+			return pod
+		}
+	}
+	return nil
+}
+
+// afterWrite judges what a write of the operator changed.
+func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
+	if asked.Kind == "Secret" {
+		after := j.world.secret(asked.Name)
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.checkSecretWrite(asked, before, after)
+		return
+	}
+	text := j.world.textOf(asked)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.checkSecrecy(asked.Kind+" "+asked.Name, text)
+	if pod, ok := before.(*corev1.Pod); ok && asked.Verb == "delete" {
+		j.checkPodDeletion(pod)
+	}
+}
+
+// checkSecretWrite judges a write of a Secret. before is nil when there was none.
+func (j *judge) checkSecretWrite(asked apimodel.Request, before client.Object, after *corev1.Secret) {
+	was, existed := before.(*corev1.Secret)
+	switch {
+	case !existed && after != nil:
+		j.writes.ours[after.UID] = true
+		return
+	case !existed:
+		return
+	case !j.writes.ours[was.UID] && was.Annotations[v1alpha1.AllowAdoptionByAnnotation] == "" && (after == nil || after.ResourceVersion != was.ResourceVersion):
+		j.broken(ruleForeign, "%s of Secret %s, which is somebody else's", asked.Verb, was.Name)
+	case !j.writes.ours[was.UID] && after == nil:
+		j.broken(ruleForeign, "Secret %s is deleted, which was only lent", was.Name)
+	case after != nil && (!bytes.Equal(after.Data[theirs], was.Data[theirs]) || after.Labels[theirs] != was.Labels[theirs] || after.Annotations[theirs] != was.Annotations[theirs]):
+		j.broken(ruleForeign, "%s of Secret %s changes what is not the operator's in it", asked.Verb, was.Name)
+	}
+}
+
+// textOf is an object as anybody may read it who may not read Secrets; empty when it is gone.
+func (w *world) textOf(asked apimodel.Request) string {
+	object := kindOf(asked.Kind)
+	if object == nil || w.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: asked.Name}, object) != nil {
+		return ""
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+// isOurs reports whether the operator created a Secret.
+func (j *judge) isOurs(uid types.UID) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.writes.ours[uid]
+}

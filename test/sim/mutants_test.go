@@ -1,0 +1,131 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var (
+	withMutants = flag.Bool("mutants", false, "break the operator on purpose, and want the rules to notice")
+	mutantSeeds = flag.Int("mutant-seeds", 60, "how many schedules each mutant is played with at the most")
+)
+
+// mutant is a change of the operator's source that breaks it. rules are those that have to notice; any of them will do.
+type mutant struct {
+	name, file, rule, instead string
+	rules                     []string
+}
+
+// mutants are what the rules have to notice. None of them is looked for by a test that was written for it.
+var mutants = []mutant{
+	{"renewals without jitter", "reactortoken/renewal.go", "jitter := spread(uid, terms.granted/jitterShare)", "jitter := spread(uid, 0)", []string{ruleSpread}},
+	{"a key that changes is not noticed", "reactortoken/decide.go",
+		`case seen.key.Fingerprint != "" && seen.key.Fingerprint != held.KeyFingerprint:`, "case false:", []string{ruleCurrent}},
+	{"a token of another run counts as none", "reactortoken/decide.go",
+		"case seen.target.edited:", "case seen.target.edited || seen.clocks.elapsed == 0:", []string{ruleMints}},
+	{"Retry-After is ignored", "reactortoken/gate.go", "	if retryAfter <= 0 {", "	if retryAfter = 0; retryAfter <= 0 {", []string{ruleLimits}},
+	{"our own clock is trusted", "reactortoken/renewal.go", "c.now.Round(0).Add(written.Skew)", "c.now.Round(0)", []string{ruleMints, ruleTruth, ruleValid}},
+	{"the monotonic clock is ignored", "reactortoken/renewal.go", "	return min(byWall, byMonotonic)", "	_ = byMonotonic\n	return byWall", []string{ruleValid, ruleTruth}},
+	{"the wall clock is ignored", "reactortoken/renewal.go", "	return min(byWall, byMonotonic)", "	return byMonotonic", []string{ruleValid, ruleTruth}},
+	{"a failed renewal makes a token not ready", "reactortoken/report.go", "	case v.valid:\n", "	case v.valid && v.obstacle == nil:\n", []string{ruleTruth}},
+	{"the backoff does not know the expiry", "reactortoken/renewal.go",
+		"	return min(max(lifetime/mintBackoffShare, mintBackoffBase), mintBackoffCap)", "	return 3 * time.Hour", []string{ruleValid}},
+	{"a token whose write is refused is thrown away", "reactortoken/act.go",
+		"		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)\n", "		mem.held = nil\n		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)\n", []string{ruleMints}},
+	{"other people's Secrets are taken over", "reactortoken/decide.go", "	notOurs,          // ", "	// ", []string{ruleForeign}},
+	{"no budget for mints", "reactortoken/memory.go", "budgetBurst  = 10", "budgetBurst  = 100000", []string{ruleMints}},
+	{"three quick edits of a key are not awaited", "reactortoken/watches.go", "keyDebounce = time.Second", "keyDebounce = 0", []string{ruleMints}},
+	{"nothing is redacted", "../reactor/redact.go", "func Redact(s string, known ...Secret) string {", "func Redact(s string, known ...Secret) string {\n	if s != \"\" {\n		return s\n	}", []string{ruleSecrecy}},
+	{"a pod is made before its attempt stands in status", "reactorsession/act.go",
+		"pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)",
+		`pod := buildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + rand.String(5)}, r.settings)`,
+		[]string{ruleSingle}},
+	{"a pod is let go without a clean-up", "reactorsession/cleanup.go",
+		"	tried := mem.cleanupOf(", "	if true {\n		return v1alpha1.CleanupAlreadyOver, 0\n	}\n	tried := mem.cleanupOf(", []string{ruleEnded, ruleSingle}},
+	{"what has succeeded begins again", "reactorsession/verdict.go",
+		"case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:", "case ended.Class == v1alpha1.ClassSucceeded && policy == v1alpha1.RestartNever:", []string{ruleDone}},
+	{"maxDuration is left to the kubelet", "reactorsession/decide.go", "	if seen.now.Before(at) {\n		return \"\", at", "	if reason == stopDuration || seen.now.Before(at) {\n		return \"\", at", []string{ruleBounded}},
+	{"a rotated key stops the pods that had the old one", "reactorsession/decide.go",
+		"	reason, at := stopWanted(session, seen)\n", "	reason, at := stopWanted(session, seen)\n	if seen.key.Fingerprint != attempt.KeyFingerprint {\n		reason = stopSpecChanged\n	}\n", []string{rulePods}},
+	{"a conflict is retried at once", "reactorsession/controller.go", "	if writeAgain > 0 {", "	if writeAgain > time.Hour {", []string{ruleRest}},
+	{"capacity is not kept", "reactorsession/act.go", "	if admitted {\n", "	if admitted || true {\n", []string{ruleCapacity}},
+}
+
+// TestTheRulesNotice breaks the operator in many ways, each by a patch of its source, and plays schedules until a rule is broken that speaks
+// of it. A mutant that survives shows that a rule, or the schedules, cannot see.
+func TestTheRulesNotice(t *testing.T) {
+	if !*withMutants {
+		t.Skip("make sim-mutants compiles the operator once for each mutant, and takes minutes")
+	}
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			program := m.compile(t)
+			const batch = 20
+			for seed := 0; seed < *mutantSeeds; seed += batch {
+				if rule, how := m.noticed(t, program, seed, batch); rule != "" {
+					t.Logf("noticed by %q within %d schedules: %s", rule, seed+batch, how)
+					return
+				}
+			}
+			t.Errorf("nobody noticed in %d schedules", *mutantSeeds)
+		})
+	}
+}
+
+// compile builds the simulator with the mutant in it.
+func (m mutant) compile(t *testing.T) string {
+	t.Helper()
+	original, err := filepath.Abs(filepath.Join("../../internal/controller", m.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(original)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(source), m.rule) != 1 {
+		t.Fatalf("%s does not hold once what is to be changed: %q", m.file, m.rule)
+	}
+	changed := strings.Replace(string(source), m.rule, m.instead, 1)
+	if strings.Contains(m.instead, "rand.String") {
+		changed = strings.Replace(changed, "import (\n", "import (\n\t\"k8s.io/apimachinery/pkg/util/rand\"\n", 1)
+	}
+	folder := t.TempDir()
+	patched, overlay, program := filepath.Join(folder, "mutant.go"), filepath.Join(folder, "overlay.json"), filepath.Join(folder, "sim.test")
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: patched}})
+	if err := errors.Join(err, os.WriteFile(patched, []byte(changed), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", program, "-overlay", overlay, ".").CombinedOutput(); err != nil {
+		t.Fatalf("the mutant does not compile: %v\n%s", err, said)
+	}
+	return program
+}
+
+// noticed plays schedules with the mutant, and returns the first of its rules that was broken, and how that was told.
+func (m mutant) noticed(t *testing.T, program string, from, count int) (rule, how string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	command := exec.CommandContext(ctx, program, "-test.run", "^TestSchedules$", "-from", strconv.Itoa(from), "-seeds", strconv.Itoa(count), "-shrink", "0s", "-test.timeout", "10m")
+	said, err := command.CombinedOutput()
+	if err == nil {
+		return "", ""
+	}
+	for line := range strings.Lines(string(said)) {
+		if at := slices.IndexFunc(m.rules, func(rule string) bool { return strings.Contains(line, ": "+rule+": ") }); at >= 0 {
+			return m.rules[at], strings.TrimSpace(line[:min(len(line), 300)])
+		}
+	}
+	t.Logf("broken in another way:\n%s", said[:min(len(said), 2000)])
+	return "", ""
+}

@@ -1,0 +1,274 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/uuid"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/test/sim/apimodel"
+)
+
+const namespace = "studio"
+
+// world is a cluster with the operator and a node in it, and Reactor beside it, inside a synctest bubble.
+type world struct {
+	plan      schedule
+	clocks    clocks
+	scheme    *runtime.Scheme
+	api       *apimodel.Server
+	people    client.WithWatch // the access of everybody but the operator
+	reactor   *emulator.Emulator
+	transport http.RoundTripper
+	node      *node
+	faults    *faults
+	judge     *judge
+	told      told
+	power     context.Context // ends with the world
+	peace     atomic.Bool     // nobody fights any more
+	wrote     atomic.Uint64   // whoever looks at everything every few seconds need not look again when nothing was written
+
+	leader *run // nil: no operator runs
+	former *run // goes on for a while beside the leader
+	down   bool // nobody starts the operator when it has ended
+
+	mu     sync.Mutex
+	runs   int
+	byUser map[string]*run
+	skew   time.Duration            // of Reactor's clock
+	lags   map[string]time.Duration // of the caches, by kind, beyond the usual
+	edits  int                      // makes values that never were
+	wrong  []wrongAnswers           // of Reactor
+}
+
+// newScheme knows the kinds that the model serves.
+func newScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		panic(err)
+	}
+	return scheme
+}
+
+// newUIDs makes UIDs that a seed decides.
+func newUIDs(seed uint64) func() types.UID {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	source := rand.NewChaCha8(key)
+	var mu sync.Mutex
+	return func() types.UID {
+		mu.Lock()
+		defer mu.Unlock()
+		made, err := uuid.NewRandomFromReader(source)
+		if err != nil {
+			panic(err)
+		}
+		return types.UID(made.String())
+	}
+}
+
+// newWorld makes a world with API keys, a node and no operator. It works until ctx ends.
+func newWorld(ctx context.Context, plan schedule) *world {
+	w := &world{plan: plan, scheme: newScheme(), power: ctx, lags: map[string]time.Duration{}, byUser: map[string]*run{}}
+	w.api = apimodel.New(apimodel.Options{Scheme: w.scheme, UID: newUIDs(plan.Seed), Clock: worldClock{&w.clocks}})
+	w.people = w.api.Client("people")
+	w.reactor = emulator.New(emulator.Options{Keys: goodKeys, Clock: worldClock{&w.clocks}, Quotas: &emulator.Quotas{}})
+	w.transport = w.reactor.Transport()
+	w.judge = newJudge(w)
+	w.faults = &faults{world: w}
+	w.api.SetHook(w.faults.meet)
+	w.node = newNode(w)
+	for _, name := range keySecrets {
+		w.create(keySecretWith(name, goodKeys[0]))
+	}
+	w.create(newWorkload())
+	go w.node.work(ctx)
+	go w.collect(ctx)
+	return w
+}
+
+// collect is the garbage collector.
+func (w *world) collect(ctx context.Context) {
+	for seen := uint64(0); ctx.Err() == nil; {
+		if now := w.wrote.Load(); now != seen {
+			seen = now
+			w.api.CollectGarbage()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
+	}
+}
+
+// restartAfter is how long a crashed operator is away at the least.
+const restartAfter = 10 * time.Second
+
+// pass lets time pass, has the judge look every now and then, and starts an operator that has crashed.
+func (w *world) pass(d time.Duration) {
+	const most = 20 * time.Second
+	for d > 0 {
+		part := min(d, most)
+		time.Sleep(part)
+		synctest.Wait()
+		w.reap()
+		if w.leader == nil && !w.down {
+			time.Sleep(restartAfter)
+			w.start()
+		}
+		w.judge.look()
+		d -= part
+	}
+}
+
+// start starts the operator, if none runs.
+func (w *world) start() {
+	w.reap()
+	if w.leader == nil {
+		w.leader = w.startRun()
+		w.judge.calm(everything, noOperator, operatorStarts)
+	}
+}
+
+const noOperator = "no operator"
+
+// stop stops the operator the way a signal does.
+func (w *world) stop() {
+	w.reap()
+	if w.leader != nil {
+		w.leader.stop()
+		w.leader = nil
+	}
+	w.judge.hinder(everything, noOperator)
+}
+
+// reap takes note of an operator that has crashed. What it had minted and not written is lost with it.
+func (w *world) reap() {
+	if w.leader != nil && w.leader.crashed.Load() {
+		w.leader = nil
+		w.judge.causeForAll("a crash")
+		w.judge.hinder(everything, noOperator)
+		w.judge.count(func(c *counts) { c.Crashes++ })
+	}
+}
+
+// crash ends the operator at once.
+func (w *world) crash() {
+	if w.leader != nil {
+		w.leader.crash()
+	}
+	w.reap()
+}
+
+// crashAll ends whatever runs, when something in it has gone wild.
+func (w *world) crashAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.byUser {
+		r.crash()
+	}
+}
+
+// lagOf is how late an event of a kind comes to the operator's caches.
+func (w *world) lagOf(kind string) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.plan.Lag + w.lags[kind]
+}
+
+func (w *world) setLag(kind string, lag time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lags[kind] = lag
+}
+
+// skewNow is how far Reactor's clock is ahead of the true time.
+func (w *world) skewNow() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.skew
+}
+
+func (w *world) setSkew(skew time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.skew = skew
+	w.reactor.SetDateSkew(skew)
+}
+
+// next is a number that was not there before.
+func (w *world) next() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.edits++
+	return w.edits
+}
+
+// later does something once some time has passed, unless the world ends before.
+func (w *world) later(d time.Duration, do func()) {
+	go func() {
+		select {
+		case <-w.power.Done():
+		case <-time.After(d):
+			do()
+		}
+	}()
+}
+
+// told is all that the operator tells: events and the log.
+type told struct {
+	mu     sync.Mutex
+	events []string
+	log    bytes.Buffer
+	whole  bytes.Buffer // for a person, when asked for
+}
+
+// Eventf makes told a recorder of events.
+func (o *told) Eventf(regarding, _ runtime.Object, _, reason, action, note string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, fmt.Sprintf("%s %s %s %s", regarding.(client.Object).GetName(), reason, action, fmt.Sprintf(note, args...)))
+}
+
+// Write makes told the log's end.
+func (o *told) Write(line []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.log.Write(line)
+}
+
+func (o *told) logger() logr.Logger {
+	return logr.FromSlogHandler(slog.NewJSONHandler(o, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// takeAll returns what was told since the last time.
+func (o *told) takeAll() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	text := fmt.Sprint(o.events) + o.log.String()
+	for _, event := range o.events {
+		fmt.Fprintf(&o.whole, "%s event %s\n", time.Since(bubbleBegin), event)
+	}
+	o.whole.Write(o.log.Bytes())
+	o.events = nil
+	o.log.Reset()
+	return text
+}
