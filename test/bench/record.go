@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Record is what one run of one part has measured. It is kept as JSON, a file for each part.
+type Record struct {
+	Part    string
+	Command string
+	Commit  string
+	Date    string // of the day
+	Took    string
+	Machine Machine
+	Rows    []Row
+	Series  []Series
+}
+
+// Machine is what it was measured on.
+type Machine struct {
+	CPU        string
+	Cores      int
+	Memory     string
+	Kernel     string
+	Go         string
+	Kubernetes string
+	Load       string // of the last minute, before the run: others may have worked too
+}
+
+// Row is a figure beside its floor.
+type Row struct {
+	Figure   string
+	Operator string
+	Floor    string `json:",omitempty"`
+	Ratio    string `json:",omitempty"`
+	Goal     string `json:",omitempty"`
+	Verdict  Verdict
+}
+
+// Verdict is whether a goal was met.
+type Verdict string
+
+// The verdicts. A count that is wrong fails the run, whatever its size; a time never does.
+const (
+	NoGoal Verdict = ""
+	Met    Verdict = "met"
+	NotMet Verdict = "not met"
+	Wrong  Verdict = "wrong"
+)
+
+// Series are raw samples, or the quantiles by whole percents that stand for many of them.
+type Series struct {
+	Name   string
+	Unit   string
+	Values []float64
+}
+
+// goal judges a figure that may be missed.
+func goal(met bool) Verdict {
+	if met {
+		return Met
+	}
+	return NotMet
+}
+
+// count judges a figure that must be right in each run.
+func count(right bool) Verdict {
+	if right {
+		return Met
+	}
+	return Wrong
+}
+
+// wrongCounts are the rows that fail a run.
+func (r *Record) wrongCounts() error {
+	var failed []error
+	for _, row := range r.Rows {
+		if row.Verdict == Wrong {
+			failed = append(failed, fmt.Errorf("%s: %s: got %s, want %s", r.Part, row.Figure, row.Operator, row.Goal))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// one returns the series of this name.
+func (r *Record) one(name string) []float64 {
+	for _, series := range r.Series {
+		if series.Name == name {
+			return series.Values
+		}
+	}
+	return nil
+}
+
+// save writes the record in place of an earlier one of its part.
+func (r *Record) save(folder string) (string, error) {
+	text, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", err
+	}
+	path := filepath.Join(folder, r.Part+".json")
+	return path, os.WriteFile(path, append(compact(text), '\n'), 0o644)
+}
+
+// compact puts arrays of numbers onto one line each.
+func compact(text []byte) []byte {
+	var out strings.Builder
+	for line := range strings.Lines(string(text)) {
+		trimmed := strings.TrimSpace(line)
+		number := trimmed != "" && strings.Trim(trimmed, "-+.,0123456789e") == ""
+		switch {
+		case number:
+			out.WriteString(trimmed)
+		case trimmed == "]" && strings.HasSuffix(out.String(), "\n"):
+			out.WriteString(line)
+		case strings.HasSuffix(trimmed, "["):
+			out.WriteString(strings.TrimRight(line, "\n"))
+		case trimmed == "]" || trimmed == "],":
+			out.WriteString(strings.TrimRight(trimmed, "\n") + "\n")
+		default:
+			if out.Len() > 0 && !strings.HasSuffix(out.String(), "\n") {
+				out.WriteString("\n")
+			}
+			out.WriteString(line)
+		}
+	}
+	return []byte(strings.TrimRight(out.String(), "\n"))
+}
+
+// load reads the records of a folder, in the order of the parts. Those that are not there are left out.
+func load(folder string) ([]Record, error) {
+	var records []Record
+	for _, part := range partNames() {
+		text, err := os.ReadFile(filepath.Join(folder, part+".json"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		record := Record{}
+		if err := json.Unmarshal(text, &record); err != nil {
+			return nil, fmt.Errorf("%s.json: %w", part, err)
+		}
+		records = append(records, record)
+	}
+	return records, nil
+}
+
+// machine describes this one.
+func machine(ctx context.Context, binaries string) (Machine, error) {
+	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version()}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return m, err
+	}
+	m.Kernel = unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:])
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return m, err
+	}
+	m.Memory = fmt.Sprintf("%d GiB", (uint64(info.Totalram)*uint64(info.Unit)+1<<29)>>30)
+	m.Load = fmt.Sprintf("%.1f", float64(info.Loads[0])/(1<<16))
+	var err error
+	if m.CPU, err = cpuModel("/proc/cpuinfo"); err != nil {
+		return m, err
+	}
+	said, err := exec.CommandContext(ctx, filepath.Join(binaries, "kube-apiserver"), "--version").Output()
+	m.Kubernetes = strings.TrimPrefix(strings.TrimSpace(string(said)), "Kubernetes ")
+	return m, err
+}
+
+func cpuModel(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = file.Close() }()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		if name, value, found := strings.Cut(lines.Text(), ":"); found && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return runtime.GOARCH, lines.Err()
+}
+
+// commit is what was measured, and whether something of it was not committed.
+func commit(ctx context.Context) string {
+	said, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(said))
+}
+
+// today is the day of a time.
+func today(now time.Time) string { return now.UTC().Format(time.DateOnly) }
