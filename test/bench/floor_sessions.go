@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -224,10 +225,11 @@ func (f *sessionFloor) createPod(ctx context.Context, session *v1alpha1.ReactorS
 			secret.SecretName = attemptName(session.Name)
 		}
 	}
-	if err := f.kube.Create(ctx, pod); err != nil {
+	// The operator writes the status after the pod, and so may a watch come first; the requests are the same.
+	if err := f.writeStatus(ctx, session, false); err != nil {
 		return err
 	}
-	return f.writeStatus(ctx, session, false)
+	return f.kube.Create(ctx, pod)
 }
 
 // running writes down that the attempt runs.
@@ -298,7 +300,7 @@ func (f *sessionFloor) setFinalizers(ctx context.Context, object client.Object, 
 	if err != nil {
 		return err
 	}
-	if err := f.kube.Patch(ctx, object, client.RawPatch("application/merge-patch+json", patch)); err != nil {
+	if err := f.kube.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		return err
 	}
 	if session, ok := object.(*v1alpha1.ReactorSession); ok {

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -91,7 +92,7 @@ func (k *kubelet) play(ctx context.Context, pod *corev1.Pod) {
 }
 
 func (k *kubelet) run(ctx context.Context, pod *corev1.Pod, node string) error {
-	binding := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: node}}
+	binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}, Target: corev1.ObjectReference{Kind: "Node", Name: node}}
 	if err := k.stage.Kube.SubResource("binding").Create(ctx, pod, binding); err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func setPodStatus(ctx context.Context, s *stage.Stage, pod *corev1.Pod, phase co
 		return err
 	}
 	at := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
-	return s.Kube.Status().Patch(ctx, at, client.RawPatch("application/merge-patch+json", patch))
+	return s.Kube.Status().Patch(ctx, at, client.RawPatch(types.MergePatchType, patch))
 }
 
 // mountedToken is the token that a pod finds in its file.

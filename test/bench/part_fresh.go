@@ -113,7 +113,7 @@ func (b *bench) turns(ctx context.Context, n int) (operators, floors []burst, er
 					return nil, nil, err
 				}
 				operators = append(operators, run)
-				if err := b.takeOver(made, n); err != nil {
+				if err := b.takeOver(made); err != nil {
 					return nil, nil, err
 				}
 				continue
@@ -129,8 +129,8 @@ func (b *bench) turns(ctx context.Context, n int) (operators, floors []burst, er
 }
 
 // takeOver keeps a system for the parts that need one, in place of an earlier one, or ends it.
-func (b *bench) takeOver(made *system, n int) error {
-	if n != b.n || !b.systemIsNeeded(0) || b.record.Part == partGrowth {
+func (b *bench) takeOver(made *system) error {
+	if !b.systemIsNeeded(0) {
 		return made.end()
 	}
 	earlier := b.system

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -86,7 +87,7 @@ func (b *bench) steady(ctx context.Context) (err error) {
 		return err
 	}
 	meter := &cpuMeter{}
-	without, err := b.cycle(ctx, s, meter, b.cycles)
+	without, err := b.cycle(ctx, s, meter, b.cycles, "steady")
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (b *bench) steady(ctx context.Context) (err error) {
 	if s.operator, err = s.StartOperator(append(flags, "--allow-prompt-delivery")...); err != nil {
 		return err
 	}
-	with, err := b.cycle(ctx, s, meter, 1+b.promptCycles) // the first one is of those that catch up
+	with, err := b.cycle(ctx, s, meter, 1+b.promptCycles, "steady-prompt") // the first one is of those that catch up
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (b *bench) period() time.Duration { return b.granted*2/3 - b.granted/20 }
 type span struct{ from, to time.Time }
 
 // cycle waits for so many renewals of each token, and returns the time of the last one, or of the last two when there are enough.
-func (b *bench) cycle(ctx context.Context, s *system, meter *cpuMeter, cycles int) (span, error) {
+func (b *bench) cycle(ctx context.Context, s *system, meter *cpuMeter, cycles int, name string) (span, error) {
 	begin := time.Now()
 	end := begin.Add(time.Duration(cycles) * b.period())
 	profiled := noFailure
@@ -131,10 +132,9 @@ func (b *bench) cycle(ctx context.Context, s *system, meter *cpuMeter, cycles in
 		if passed > told {
 			told = passed
 			b.say("%d of %d cycles", told, cycles)
-		}
-		if told == cycles-1 && cycles > 1 && b.profile != "" {
-			profiled = b.profiles(ctx, s.operator, fmt.Sprintf("steady-after-%d", cycles))
-			b.profile = "" // once
+			if told == cycles-1 {
+				profiled = b.profiles(ctx, s.operator, name)
+			}
 		}
 		select {
 		case <-tick.C:
@@ -160,7 +160,7 @@ func (b *bench) deliverPromptly(ctx context.Context, s *system) ([]string, error
 	}
 	return tokens, forEach(ctx, creators, tokens, func(ctx context.Context, name string) error {
 		patch := fmt.Sprintf(`{"spec":{"promptDelivery":{"podSelector":{"matchLabels":{%q:%q}}}}}`, promptLabel, name)
-		return s.Kube.Patch(ctx, newToken(name), client.RawPatch("application/merge-patch+json", []byte(patch)))
+		return s.Kube.Patch(ctx, newToken(name), client.RawPatch(types.MergePatchType, []byte(patch)))
 	})
 }
 

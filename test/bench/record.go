@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/prometheus/procfs"
 )
 
 // Record is what one run of one part has measured. It is kept as JSON, a file for each part.
@@ -165,40 +164,27 @@ func load(folder string) ([]Record, error) {
 
 // machine describes this one.
 func machine(ctx context.Context, binaries string) (Machine, error) {
-	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version()}
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		return m, err
-	}
-	m.Kernel = unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:])
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return m, err
-	}
-	m.Memory = fmt.Sprintf("%d GiB", (uint64(info.Totalram)*uint64(info.Unit)+1<<29)>>30)
-	m.Load = fmt.Sprintf("%.1f", float64(info.Loads[0])/(1<<16))
-	var err error
-	if m.CPU, err = cpuModel("/proc/cpuinfo"); err != nil {
-		return m, err
-	}
-	said, err := exec.CommandContext(ctx, filepath.Join(binaries, "kube-apiserver"), "--version").Output()
-	m.Kubernetes = strings.TrimPrefix(strings.TrimSpace(string(said)), "Kubernetes ")
-	return m, err
-}
-
-func cpuModel(path string) (string, error) {
-	file, err := os.Open(path)
+	m := Machine{CPU: runtime.GOARCH, Cores: runtime.NumCPU(), Go: runtime.Version()}
+	proc, err := procfs.NewDefaultFS()
 	if err != nil {
-		return "", err
+		return m, err
 	}
-	defer func() { _ = file.Close() }()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		if name, value, found := strings.Cut(lines.Text(), ":"); found && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value), nil
-		}
+	memory, memoryErr := proc.Meminfo()
+	load, loadErr := proc.LoadAvg()
+	processors, processorsErr := proc.CPUInfo()
+	kernel, kernelErr := os.ReadFile("/proc/sys/kernel/osrelease")
+	said, saidErr := exec.CommandContext(ctx, filepath.Join(binaries, "kube-apiserver"), "--version").Output()
+	if err := errors.Join(memoryErr, loadErr, processorsErr, kernelErr, saidErr); err != nil {
+		return m, err
 	}
-	return runtime.GOARCH, lines.Err()
+	if len(processors) > 0 && processors[0].ModelName != "" {
+		m.CPU = processors[0].ModelName
+	}
+	m.Memory = fmt.Sprintf("%.0f GiB", float64(*memory.MemTotalBytes)/(1<<30))
+	m.Load = fmt.Sprintf("%.1f", load.Load1)
+	m.Kernel = "Linux " + strings.TrimSpace(string(kernel))
+	m.Kubernetes = strings.TrimPrefix(strings.TrimSpace(string(said)), "Kubernetes ")
+	return m, nil
 }
 
 // commit is what was measured, and whether something of it was not committed.
