@@ -277,7 +277,8 @@ func (f *sessionFloor) writeStatus(ctx context.Context, session *v1alpha1.Reacto
 	session.Status = *f.like.status.DeepCopy()
 	if !complete {
 		session.Status.Conditions = slices.DeleteFunc(session.Status.Conditions, func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionComplete })
-		meta.SetStatusCondition(&session.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonStarting})
+		meta.SetStatusCondition(&session.Status.Conditions,
+			metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonStarting})
 		session.Status.FinishedTime = nil
 	}
 	if err := f.kube.Status().Update(ctx, session); err != nil {

@@ -126,13 +126,13 @@ func (b *bench) say(format string, args ...any) {
 // row adds a figure.
 func (b *bench) row(row Row) {
 	b.record.Rows = append(b.record.Rows, row)
-	line := fmt.Sprintf("%s: %s", row.Figure, row.Operator)
-	for _, more := range []struct{ name, text string }{{"floor", row.Floor}, {"ratio", row.Ratio}, {"goal", row.Goal}, {"", string(row.Verdict)}} {
+	line := []string{row.Figure + ": " + row.Operator}
+	for _, more := range []struct{ name, text string }{{"floor ", row.Floor}, {"ratio ", row.Ratio}, {"goal ", row.Goal}, {"", string(row.Verdict)}} {
 		if more.text != "" {
-			line += strings.TrimRight(" | "+more.name+" "+more.text, " ")
+			line = append(line, more.name+more.text)
 		}
 	}
-	fmt.Fprintln(b.out, line)
+	fmt.Fprintln(b.out, strings.Join(line, " | "))
 }
 
 // samples adds raw samples as they are.
@@ -167,15 +167,8 @@ func (b *bench) run(ctx context.Context) (err error) {
 		if !slices.Contains(b.only, part.name) {
 			continue
 		}
-		if usesSystem(part.name) {
-			if err := b.needSystem(ctx); err != nil {
-				return err
-			}
-		} else if b.system != nil && !b.systemIsNeeded(i) {
-			if err := b.system.end(); err != nil {
-				return err
-			}
-			b.system = nil
+		if err := b.provideSystem(ctx, i); err != nil {
+			return err
 		}
 		begin := time.Now()
 		b.record = &Record{Part: part.name, Command: b.command, Commit: at, Date: today(begin), Machine: on}
@@ -190,6 +183,19 @@ func (b *bench) run(ctx context.Context) (err error) {
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// provideSystem makes the system of n tokens before a part that uses it, and ends it before one from which on nobody does.
+func (b *bench) provideSystem(ctx context.Context, at int) error {
+	if usesSystem(parts[at].name) {
+		return b.needSystem(ctx)
+	}
+	if b.systemIsNeeded(at) {
+		return nil
+	}
+	unused := b.system
+	b.system = nil
+	return unused.end()
 }
 
 // usesSystem tells whether a part measures a system of n tokens that is there.
@@ -218,6 +224,12 @@ func (b *bench) keep(part string) error {
 	b.say("%s is done: %s", part, path)
 	return render(b.results, b.docs)
 }
+
+// Who is measured.
+const (
+	byOperator = "operator"
+	byFloor    = "floor"
+)
 
 // smallFolder takes the results that do not fill the table.
 const smallFolder = "bin/bench"

@@ -103,8 +103,19 @@ func (b *bench) latencyOfFloor(ctx context.Context, s *system, names []string) (
 	if err != nil {
 		return nil, err
 	}
-	var workers errgroup.Group
-	failed := make(chan error, f.config.Concurrency)
+	workers, failed := f.passEach(ctx, arrived)
+	took, err := b.latencyOf(ctx, s, names, failed)
+	stop()
+	_ = workers.Wait() // whose error has been told
+	if err != nil {
+		return nil, err
+	}
+	return took, removeTokens(context.WithoutCancel(ctx), s.Stage, names)
+}
+
+// passEach has workers make the pass of each ReactorToken that arrives, until the context ends. The function tells of one that failed.
+func (f *floor) passEach(ctx context.Context, arrived <-chan *v1alpha1.ReactorToken) (*errgroup.Group, func() error) {
+	workers, failed := &errgroup.Group{}, make(chan error, f.config.Concurrency)
 	for range f.config.Concurrency {
 		workers.Go(func() error {
 			for {
@@ -120,20 +131,14 @@ func (b *bench) latencyOfFloor(ctx context.Context, s *system, names []string) (
 			}
 		})
 	}
-	took, err := b.latencyOf(ctx, s, names, func() error {
+	return workers, func() error {
 		select {
 		case err := <-failed:
 			return err
 		default:
 			return nil
 		}
-	})
-	stop()
-	_ = workers.Wait() // whose error has been told
-	if err != nil {
-		return nil, err
 	}
-	return took, removeTokens(context.WithoutCancel(ctx), s.Stage, names)
 }
 
 // latencyOf creates ReactorTokens one after the other, and returns how many milliseconds each waited for its Secret.

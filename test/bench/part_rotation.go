@@ -159,8 +159,8 @@ func tokensWithKey(ctx context.Context, s *stage.Stage, secret string) (int, err
 func (b *bench) rowsOfRotation(seen *ledger, begin, deleted time.Time, burst, sharing, others int) {
 	all := seen.instants(begin, every)
 	rotated, urgent, young := seen.instants(begin, ofModel(model)), seen.instants(begin, ofModel(urgentModel)), seen.instants(begin, ofModel(newModel))
-	b.row(Row{Figure: fmt.Sprintf("a rotated key of %d tokens, mints", sharing), Operator: fmt.Sprintf("%d", len(all)), Goal: fmt.Sprintf("%d: one for each token", sharing+others),
-		Verdict: count(len(rotated) == sharing && len(all) == sharing+others)})
+	b.row(Row{Figure: fmt.Sprintf("a rotated key of %d tokens, mints", sharing), Operator: fmt.Sprint(len(all)),
+		Goal: fmt.Sprintf("%d: one for each token", sharing+others), Verdict: count(len(rotated) == sharing && len(all) == sharing+others)})
 	rate := float64(b.mintQPS)
 	used := rateUsed(all, rate, burst)
 	b.row(Row{Figure: fmt.Sprintf("share of --mint-qps=%d that was used", b.mintQPS), Operator: fmt.Sprintf("%.1f %%", used*100), Floor: "100 %",

@@ -72,9 +72,9 @@ func (b *bench) runSessions(ctx context.Context, isOperator bool, like *sessionE
 	if err != nil {
 		return run, nil, err
 	}
-	begin, who := b.operatorOfSessions, "operator"
+	begin, who := b.operatorOfSessions, byOperator
 	if !isOperator {
-		begin, who = func(ctx context.Context, s *system) (*sessionWorker, error) { return b.floorOfSessions(ctx, s, like) }, "floor"
+		begin, who = func(ctx context.Context, s *system) (*sessionWorker, error) { return b.floorOfSessions(ctx, s, like) }, byFloor
 	}
 	worker, err := begin(ctx, s)
 	if err != nil {

@@ -29,10 +29,10 @@ func plotOf(record *Record) string {
 		curves []curve
 	}{
 		{"time a token, ms", []curve{
-			{"operator", "#1f5fb4", record.one("time a token, operator")}, {"floor", "#999999", record.one("time a token, floor")},
+			{byOperator, "#1f5fb4", record.one("time a token, operator")}, {byFloor, "#999999", record.one("time a token, floor")},
 		}},
-		{"CPU time a token, ms", []curve{{"operator", "#1f5fb4", record.one("CPU time a token, operator")}}},
-		{"memory a token, kB", []curve{{"operator", "#1f5fb4", record.one("memory a token, operator")}}},
+		{"CPU time a token, ms", []curve{{byOperator, "#1f5fb4", record.one("CPU time a token, operator")}}},
+		{"memory a token, kB", []curve{{byOperator, "#1f5fb4", record.one("memory a token, operator")}}},
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="11">`+"\n",

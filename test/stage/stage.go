@@ -23,9 +23,10 @@ import (
 )
 
 const (
-	// OperatorNamespace and OperatorAccount are those of config/.
+	// OperatorNamespace is the one of config/.
 	OperatorNamespace = "reactor-operator-system"
-	OperatorAccount   = "reactor-operator"
+	// OperatorAccount is the service account of config/.
+	OperatorAccount = "reactor-operator"
 	// OperatorUser is the service account's name as a user.
 	OperatorUser = "system:serviceaccount:" + OperatorNamespace + ":" + OperatorAccount
 
