@@ -208,8 +208,8 @@ bench-nightly: build ## All of it: N tokens, the ten cycles, and growth (more th
 
 .PHONY: bench-small
 bench-small: build ## All of it but growth with 200 tokens, and fail if a count is wrong; no time is judged, and no table filled.
-	@$(BENCH) --n=200 --rounds=1 --sessions=40 --cycles=1 --prompt-cycles=1 --lifetime=1m --granted=15s --pods=20 --rest=1s --secrets=5 \
-	  --latency-time=4s --mint-qps=50 --only=fresh,requests,memory,restart,latency,rotation,sessions,steady $(ARGS)
+	@$(BENCH) --n=200 --rounds=1 --sessions=40 --cycles=1 --prompt-cycles=1 --lifetime=1m --granted=13s --pods=20 --rest=1s --secrets=5 \
+	  --latency-time=3s --mint-qps=50 --only=fresh,requests,memory,restart,latency,rotation,sessions,steady $(ARGS)
 
 .PHONY: bench-docs
 bench-docs: ## Write the tables of docs/performance.md, and the plot, from docs/performance/*.json.

@@ -104,8 +104,11 @@ func (c requestCounts) sum(matches func(name string) bool) int {
 	return total
 }
 
-// withoutEvents are the others.
-func withoutEvents(name string) bool { return !isEvent(name) }
+// isWatch tells watches apart, which are opened anew every few minutes, whatever happens.
+func isWatch(name string) bool { return strings.HasPrefix(name, "watch ") }
+
+// forObjects are the requests that are made for objects.
+func forObjects(name string) bool { return !isEvent(name) && !isWatch(name) }
 
 // writesWithoutEvents are those of them that change something.
 func writesWithoutEvents(name string) bool { return isWrite(name) && !isEvent(name) }

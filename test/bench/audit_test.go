@@ -26,8 +26,8 @@ func TestRequestsAreCountedByVerbAndResource(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if all, writes := got.sum(withoutEvents), got.sum(writesWithoutEvents); all != 4 || writes != 2 {
-		t.Errorf("%d requests and %d writes beside the events, want 4 and 2", all, writes)
+	if all, writes := got.sum(forObjects), got.sum(writesWithoutEvents); all != 3 || writes != 2 {
+		t.Errorf("%d requests and %d writes beside events and watches, want 3 and 2", all, writes)
 	}
 	if got := (requestCounts{"get secrets": 3, "create pods": 1}).per(2); got != "create pods 0.50, get secrets 1.50" {
 		t.Errorf("to one object: %s", got)

@@ -76,7 +76,7 @@ func (b *bench) countMints(ctx context.Context, s *system, what string, cause fu
 	if err != nil {
 		return err
 	}
-	all, writes := counts.sum(withoutEvents), counts.sum(writesWithoutEvents)
+	all, writes := counts.sum(forObjects), counts.sum(writesWithoutEvents)
 	lists := counts.sum(func(name string) bool { return strings.HasPrefix(name, "list ") })
 	right := all == n*requestsOfMint && writes == n*writesOfMint && lists == 0 && after.Mints == before.Mints+n
 	b.row(Row{
