@@ -55,7 +55,8 @@ func bounded(ctx context.Context, tokens int) (context.Context, context.CancelFu
 }
 
 // fresh measures how long a fresh system takes from nothing to n Ready tokens. Operator and floor take turns, and whoever goes
-// first in one round goes last in the next; each has a control plane of its own in which the same objects are, so that etcd is as large and as old for both.
+// first in one round goes last in the next; each has a control plane of its own in which the same objects are, so that etcd is as large
+// and as old for both.
 //
 // All ReactorTokens are there before the clock starts. The operator's starts when it has its lease, and so includes the filling of its
 // caches; the floor's when its watches have been filled.
