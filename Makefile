@@ -91,7 +91,7 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	go test -C hack/image -race $(ARGS) ./...
 
 # The schedules that make sim plays: how many, from which seed on; FILE plays one that was kept or printed.
-SEEDS ?= 500
+SEEDS ?= 150
 FROM  ?= 0
 FILE  ?=
 .PHONY: sim
@@ -198,6 +198,36 @@ node-binaries: ## Build kubelet and containerd for tests into a cache, if they a
 measure: build ## Print what memory and processor time the operator takes, as the table in docs/resources.md (Linux; takes a quarter of an hour).
 	@assets=$$($(CLUSTER_BINARIES)); \
 	KUBEBUILDER_ASSETS=$$assets go run ./test/measure $(ARGS)
+
+# How many ReactorTokens make bench has, which parts it measures (all short ones by default), and what it is told beside (ARGS).
+N    ?= 10000
+ONLY ?=
+BENCH = assets=$$($(CLUSTER_BINARIES)); KUBEBUILDER_ASSETS=$$assets go run ./test/bench
+
+.PHONY: bench
+bench: build ## Measure the operator beside its floor, for docs/performance.md (N, ONLY=part,…, ARGS; Linux; 40 minutes).
+	@$(BENCH) --n=$(N) $(if $(ONLY),--only=$(ONLY)) $(ARGS)
+
+.PHONY: bench-steady
+bench-steady: build ## The same for the steady state after ten cycles of six-minute tokens, with and without prompt delivery (an hour).
+	@$(BENCH) --n=$(N) --only=steady $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: build ## The same in systems of 1,000, 10,000 and 50,000 tokens, with a plot (half an hour).
+	@$(BENCH) --only=growth $(ARGS)
+
+.PHONY: bench-nightly
+bench-nightly: build ## All of it: N tokens, the ten cycles, and growth (more than two hours).
+	@$(BENCH) --n=$(N) --only=fresh,requests,memory,restart,latency,rotation,sessions,steady,growth $(ARGS)
+
+.PHONY: bench-small
+bench-small: build ## All of it but growth with 200 tokens, and fail if a count is wrong; no time is judged, and no table filled.
+	@$(BENCH) --n=200 --rounds=1 --sessions=40 --cycles=1 --prompt-cycles=1 --lifetime=1m --granted=13s --pods=20 --rest=1s --secrets=5 \
+	  --latency-time=3s --mint-qps=50 --only=fresh,requests,memory,restart,latency,rotation,sessions,steady $(ARGS)
+
+.PHONY: bench-docs
+bench-docs: ## Write the tables of docs/performance.md, and the plot, from docs/performance/*.json.
+	go run ./test/bench --render
 
 .PHONY: fmt
 fmt: ## Format all Go code, imports included.

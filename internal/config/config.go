@@ -67,6 +67,8 @@ type Config struct {
 	MetricsPerObject bool
 	// HealthProbeBindAddress is host:port, or Off.
 	HealthProbeBindAddress string
+	// PprofBindAddress is host:port on loopback, or Off.
+	PprofBindAddress string
 
 	// LogLevel is one of logging.Levels, LogFormat one of logging.Formats.
 	LogLevel  string
@@ -93,6 +95,7 @@ func defaults() Config {
 		MetricsAuth:            true,
 		MetricsPerObject:       true,
 		HealthProbeBindAddress: ":8081",
+		PprofBindAddress:       Off,
 		LogLevel:               logging.LevelInfo,
 		LogFormat:              logging.FormatJSON,
 	}

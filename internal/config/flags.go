@@ -81,6 +81,8 @@ func (c *Config) servingFlags() *pflag.FlagSet {
 		"Export series for each ReactorToken, and for each ReactorSession that waits for a person. Turn it off if those are too many for your Prometheus; totals remain, and alerts cannot name the object.")
 	flags.StringVar(&c.HealthProbeBindAddress, "health-probe-bind-address", c.HealthProbeBindAddress,
 		"The `host:port` that serves /healthz and /readyz; 0 turns it off.")
+	flags.StringVar(&c.PprofBindAddress, "pprof-bind-address", c.PprofBindAddress,
+		"The `host:port` that serves /debug/pprof, such as 127.0.0.1:6060, to find out what takes time and memory; 0 turns it off. Profiles show the arguments of the process and are not authenticated, so only a loopback address is accepted.")
 	return flags
 }
 

@@ -31,6 +31,7 @@ func (c *Config) Validate() error {
 		checkAtLeastOne("kube-api-burst", c.KubeAPIBurst),
 		checkBindAddress("metrics-bind-address", c.MetricsBindAddress, ":8443"),
 		checkBindAddress("health-probe-bind-address", c.HealthProbeBindAddress, ":8081"),
+		checkLoopbackAddress("pprof-bind-address", c.PprofBindAddress, "127.0.0.1:6060"),
 		checkDistinctPorts(c.MetricsBindAddress, c.HealthProbeBindAddress),
 		checkOneOf("log-level", c.LogLevel, logging.Levels()),
 		checkOneOf("log-format", c.LogFormat, logging.Formats()),
@@ -125,6 +126,21 @@ func checkBindAddress(flag, address, example string) error {
 	}
 	if err != nil {
 		return problem(flag, address, "host:port, such as "+example+" for all addresses of the machine, or 0 to turn it off")
+	}
+	return nil
+}
+
+// checkLoopbackAddress wants an IP address: a name could be made to mean another one.
+func checkLoopbackAddress(flag, address, example string) error {
+	if address == Off {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || !net.ParseIP(host).IsLoopback() {
+		return problem(flag, address, "a loopback address and a port, such as "+example+", or 0 to turn it off")
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func managerOptions(settings config.Config) manager.Options {
 		LeaderElectionReleaseOnCancel: true,
 
 		HealthProbeBindAddress:  settings.HealthProbeBindAddress,
-		PprofBindAddress:        config.Off,
+		PprofBindAddress:        settings.PprofBindAddress,
 		GracefulShutdownTimeout: new(shutdownTimeout),
 	}
 }

@@ -193,6 +193,9 @@ func TestServersThatNobodyAskedForAreOff(t *testing.T) {
 	if options.PprofBindAddress != "0" || options.HealthProbeBindAddress != "0" || options.WebhookServer != nil {
 		t.Errorf("profiling on %q, probes on %q, webhooks %v", options.PprofBindAddress, options.HealthProbeBindAddress, options.WebhookServer)
 	}
+	if got := managerOptions(settingsOf(t, "--pprof-bind-address=127.0.0.1:6060")).PprofBindAddress; got != "127.0.0.1:6060" {
+		t.Errorf("profiling on %q, and was asked for", got)
+	}
 }
 
 func TestRequestsToKubernetesHaveOurNameAndLimits(t *testing.T) {

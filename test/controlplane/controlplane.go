@@ -40,6 +40,8 @@ type Options struct {
 	Scheduler bool
 	// Address is the IP address that kube-apiserver listens on. Empty: loopback, where no node reaches it.
 	Address string
+	// AuditUser is somebody whose requests kube-apiserver writes down, into the file AuditLogPath. Empty: nobody's.
+	AuditUser string
 	// Dir is where the logs stay after Stop; one control plane at a time may use it. Empty: a temporary folder, which goes.
 	Dir string
 	// Log gets a line for each step of the start. Nil: nobody does.
@@ -95,7 +97,7 @@ func (cp *ControlPlane) start(ctx context.Context, options Options) error {
 	if err := cp.makeFolders(options.Dir); err != nil {
 		return err
 	}
-	if err := cp.startServers(ctx, options.Address); err != nil {
+	if err := cp.startServers(ctx, options); err != nil {
 		return err
 	}
 	fmt.Fprintf(log, "etcd and kube-apiserver serve at %s\n", cp.Config.Host)

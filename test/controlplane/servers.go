@@ -15,7 +15,7 @@ import (
 
 // startServers starts etcd and kube-apiserver. It takes the parts of envtest.Environment, which would also write certificates for
 // webhooks that we do not have, in a folder that a killed test leaves behind.
-func (cp *ControlPlane) startServers(ctx context.Context, address string) error {
+func (cp *ControlPlane) startServers(ctx context.Context, options Options) error {
 	etcdLog, err := cp.openLog("etcd")
 	if err != nil {
 		return err
@@ -35,8 +35,13 @@ func (cp *ControlPlane) startServers(ctx context.Context, address string) error 
 	server.Configure().Disable("disable-admission-plugins")
 	// Some distributions, OpenShift among them, turn this one on: who sets an owner reference needs rights for it.
 	server.Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
-	if address != "" {
-		if err := listenForNodes(server, address); err != nil {
+	if options.Address != "" {
+		if err := listenForNodes(server, options.Address); err != nil {
+			return err
+		}
+	}
+	if options.AuditUser != "" {
+		if err := cp.audit(server, options.AuditUser); err != nil {
 			return err
 		}
 	}
@@ -63,6 +68,33 @@ func listenForNodes(server *envtest.APIServer, address string) error {
 		Set("authorization-mode", "Node", "RBAC").
 		Append("enable-admission-plugins", "NodeRestriction").
 		Set("kubelet-preferred-address-types", "InternalIP")
+	return nil
+}
+
+// AuditLogPath is the file of what Options.AuditUser asked for: a line of JSON for each request that is done, and for each watch as it
+// begins. It stays as long as the other logs.
+func (cp *ControlPlane) AuditLogPath() string {
+	return filepath.Join(cp.Dir, "audit.log")
+}
+
+// auditPolicy has the metadata of a user's requests written down, and nothing of anybody else's.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, users: [%q]}
+- {level: None}
+`
+
+func (cp *ControlPlane) audit(server *envtest.APIServer, user string) error {
+	policy := filepath.Join(cp.data(), "audit-policy.yaml")
+	if err := os.WriteFile(policy, fmt.Appendf(nil, auditPolicy, user), 0o600); err != nil {
+		return err
+	}
+	server.Configure().
+		Set("audit-policy-file", policy).
+		Set("audit-log-path", cp.AuditLogPath()).
+		Set("audit-log-maxsize", "10000") // megabytes: it must not begin another file
 	return nil
 }
 
