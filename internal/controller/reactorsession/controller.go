@@ -76,6 +76,7 @@ type Reconciler struct {
 	tally    Tally
 
 	settings settings
+	indexed  bool // the cache has the indexes of SetupWithManager; a drain has none
 	memory   *memory
 	keys     *apikey.Keyring
 	capacity *capacity
