@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -54,6 +55,23 @@ func (c *collector[List]) Collect(metrics chan<- prometheus.Metric) {
 		return
 	}
 	c.export(metrics, list)
+}
+
+// sample is a value of a gauge. The samples of one object share its labels, which client_golang's own constant metric makes anew for each:
+// a scrape holds all that it exports at once, and of 10,000 objects that is more than the objects themselves.
+type sample struct {
+	desc   *prometheus.Desc
+	labels []*dto.LabelPair
+	value  float64
+}
+
+// Desc implements prometheus.Metric.
+func (s *sample) Desc() *prometheus.Desc { return s.desc }
+
+// Write implements prometheus.Metric.
+func (s *sample) Write(out *dto.Metric) error {
+	out.Label, out.Gauge = s.labels, &dto.Gauge{Value: &s.value}
+	return nil
 }
 
 // standing is the condition Ready, as labels.

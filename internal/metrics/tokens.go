@@ -58,9 +58,9 @@ func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perObject 
 
 // exportToken exports what status says about one token. What status does not say has no series.
 func exportToken(metrics chan<- prometheus.Metric, token *v1alpha1.ReactorToken) {
-	gauge := func(desc *prometheus.Desc, value float64, more ...string) {
-		labels := append([]string{token.Namespace, token.Name}, more...)
-		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	labels := prometheus.MakeLabelPairs(readyDesc, []string{token.Namespace, token.Name})
+	gauge := func(desc *prometheus.Desc, value float64) {
+		metrics <- &sample{desc: desc, labels: labels, value: value}
 	}
 	instant := func(desc *prometheus.Desc, at *metav1.Time) {
 		if at != nil {
@@ -77,7 +77,7 @@ func exportToken(metrics chan<- prometheus.Metric, token *v1alpha1.ReactorToken)
 		gauge(suspendedDesc, 1)
 	}
 	if reason := notRenewed(token); reason != "" {
-		gauge(notRenewedDesc, 1, token.Spec.APIKeySecretRef.Name, reason)
+		metrics <- prometheus.MustNewConstMetric(notRenewedDesc, prometheus.GaugeValue, 1, token.Namespace, token.Name, token.Spec.APIKeySecretRef.Name, reason)
 	}
 }
 
