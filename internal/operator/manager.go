@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -112,7 +111,7 @@ func newScheme() *runtime.Scheme {
 func cacheOptions(settings config.Config) cache.Options {
 	options := cache.Options{
 		DefaultNamespaces: watched(settings.Namespaces),
-		DefaultTransform:  dropUnread,
+		DefaultTransform:  keepNeeded,
 		ByObject:          map[client.Object]cache.ByObject{&corev1.Secret{}: reactortoken.SecretCache()},
 		// A read must not start a watch: of Secrets, that would fetch all their payloads.
 		ReaderFailOnMissingInformer: true,
@@ -121,22 +120,6 @@ func cacheOptions(settings config.Config) cache.Options {
 		options.ByObject[&corev1.Pod{}] = reactorsession.PodCache()
 	}
 	return options
-}
-
-// dropUnread drops metadata that no decision looks at, and that may be larger than all the rest: who owns which field, and kubectl's copy
-// of the whole manifest. It is not lost: what the operator writes are patches, and statuses, with which the API server takes no metadata.
-func dropUnread(object any) (any, error) {
-	accessor, err := meta.Accessor(object)
-	if err != nil {
-		return object, nil //nolint:nilerr // a tombstone, which is on its way out
-	}
-	if accessor.GetManagedFields() != nil {
-		accessor.SetManagedFields(nil)
-	}
-	if _, ok := accessor.GetAnnotations()[corev1.LastAppliedConfigAnnotation]; ok { // else it may be in the cache, where it is read
-		delete(accessor.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
-	}
-	return object, nil
 }
 
 // watched returns nil, which is the whole cluster, for no namespaces.
