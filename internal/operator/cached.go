@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"slices"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,6 +38,7 @@ func shareTexts(token *v1alpha1.ReactorToken) {
 			share(&token.Spec.Scope.Models[i])
 		}
 	}
+	token.Status.Conditions = slices.Clone(token.Status.Conditions) // a decoder leaves room for more of them
 	for i := range token.Status.Conditions {
 		condition := &token.Status.Conditions[i]
 		share(&condition.Type)
