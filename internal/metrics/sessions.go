@@ -24,24 +24,24 @@ func NewSessionCollector(reader client.Reader, elected <-chan struct{}, perObjec
 		reader: reader, elected: elected, kind: "ReactorSessions",
 		descs:   []*prometheus.Desc{sessionsDesc, stalledDesc},
 		newList: func() *v1alpha1.ReactorSessionList { return &v1alpha1.ReactorSessionList{} },
-		export: func(metrics chan<- prometheus.Metric, list *v1alpha1.ReactorSessionList) {
+		export: func(out *series, list *v1alpha1.ReactorSessionList) {
 			counts := standings{}
 			for i := range list.Items {
 				counts.add(list.Items[i].Status.Conditions)
 				if perObject {
-					exportStalled(metrics, &list.Items[i])
+					exportStalled(out, &list.Items[i])
 				}
 			}
-			counts.export(metrics, sessionsDesc)
+			counts.export(out, sessionsDesc)
 		},
 	}
 }
 
 // exportStalled names a session that waits for a person. There are few of those, so that the others need no series.
-func exportStalled(metrics chan<- prometheus.Metric, session *v1alpha1.ReactorSession) {
+func exportStalled(out *series, session *v1alpha1.ReactorSession) {
 	if stalled := meta.FindStatusCondition(session.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil &&
 		meta.IsStatusConditionTrue(session.Status.Conditions, v1alpha1.ConditionStalled) {
-		metrics <- prometheus.MustNewConstMetric(stalledDesc, prometheus.GaugeValue, 1, session.Namespace, session.Name, stalled.Reason)
+		out.gauge(stalledDesc, 1, session.Namespace, session.Name, stalled.Reason)
 	}
 }
 

@@ -45,11 +45,11 @@ func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perObject 
 			issuedDesc, expirationDesc, renewalDesc, readyDesc, failuresDesc, suspendedDesc, notRenewedDesc,
 		},
 		newList: func() *v1alpha1.ReactorTokenList { return &v1alpha1.ReactorTokenList{} },
-		export: func(metrics chan<- prometheus.Metric, list *v1alpha1.ReactorTokenList) {
-			exportTokenTotals(metrics, list.Items)
+		export: func(out *series, list *v1alpha1.ReactorTokenList) {
+			exportTokenTotals(out, list.Items)
 			if perObject {
 				for i := range list.Items {
-					exportToken(metrics, &list.Items[i])
+					exportToken(out, &list.Items[i])
 				}
 			}
 		},
@@ -57,10 +57,10 @@ func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perObject 
 }
 
 // exportToken exports what status says about one token. What status does not say has no series.
-func exportToken(metrics chan<- prometheus.Metric, token *v1alpha1.ReactorToken) {
-	gauge := func(desc *prometheus.Desc, value float64, more ...string) {
-		labels := append([]string{token.Namespace, token.Name}, more...)
-		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+func exportToken(out *series, token *v1alpha1.ReactorToken) {
+	labels := prometheus.MakeLabelPairs(readyDesc, []string{token.Namespace, token.Name})
+	gauge := func(desc *prometheus.Desc, value float64) {
+		*out = append(*out, &sample{desc: desc, labels: labels, value: value})
 	}
 	instant := func(desc *prometheus.Desc, at *metav1.Time) {
 		if at != nil {
@@ -77,7 +77,7 @@ func exportToken(metrics chan<- prometheus.Metric, token *v1alpha1.ReactorToken)
 		gauge(suspendedDesc, 1)
 	}
 	if reason := notRenewed(token); reason != "" {
-		gauge(notRenewedDesc, 1, token.Spec.APIKeySecretRef.Name, reason)
+		out.gauge(notRenewedDesc, 1, token.Namespace, token.Name, token.Spec.APIKeySecretRef.Name, reason)
 	}
 }
 
@@ -90,7 +90,7 @@ func notRenewed(token *v1alpha1.ReactorToken) string {
 	return renewed.Reason
 }
 
-func exportTokenTotals(metrics chan<- prometheus.Metric, tokens []v1alpha1.ReactorToken) {
+func exportTokenTotals(out *series, tokens []v1alpha1.ReactorToken) {
 	counts, failing := standings{}, map[string]int{}
 	var earliest *metav1.Time
 	for i := range tokens {
@@ -104,11 +104,11 @@ func exportTokenTotals(metrics chan<- prometheus.Metric, tokens []v1alpha1.React
 			earliest = token.Status.ExpirationTime
 		}
 	}
-	counts.export(metrics, tokensDesc)
+	counts.export(out, tokensDesc)
 	for reason, count := range failing {
-		metrics <- prometheus.MustNewConstMetric(tokensNotRenewedDesc, prometheus.GaugeValue, float64(count), reason)
+		out.gauge(tokensNotRenewedDesc, float64(count), reason)
 	}
 	if earliest != nil {
-		metrics <- prometheus.MustNewConstMetric(earliestDesc, prometheus.GaugeValue, float64(earliest.Unix()))
+		out.gauge(earliestDesc, float64(earliest.Unix()))
 	}
 }

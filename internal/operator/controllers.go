@@ -4,15 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime"
+	typedeventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 	"github.com/reactor-operator/reactor-operator/internal/metrics"
@@ -23,7 +30,13 @@ import (
 const reporter = "reactor-operator"
 
 // adder adds one controller, with its metrics, to a manager.
-type adder func(manager.Manager, config.Config, countedAPI, prometheus.Registerer) error
+type adder func(manager.Manager, config.Config, outside, prometheus.Registerer) error
+
+// outside is what the controllers have to do with beside the objects of Kubernetes.
+type outside struct {
+	reactor countedAPI
+	events  events.EventRecorder
+}
 
 // countedAPI is Reactor's API. Whoever asks it for a token, the request is counted.
 type countedAPI struct {
@@ -58,15 +71,30 @@ func AddControllers(mgr manager.Manager, settings config.Config, version string,
 	if err != nil {
 		return fmt.Errorf("registering the metrics of mints: %w", err)
 	}
+	recorder, err := newRecorder(mgr.GetConfig(), mgr.GetHTTPClient(), mgr.GetScheme(), mgr.GetLogger())
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(recorder); err != nil {
+		return fmt.Errorf("adding the recorder of events to the manager: %w", err)
+	}
 	for _, name := range config.KnownControllers() {
 		if !slices.Contains(settings.Controllers, name) {
 			continue
 		}
-		if err := adders[name](mgr, settings, countedAPI{Client: api, minter: minter}, registry); err != nil {
+		if err := adders[name](mgr, settings, outside{countedAPI{Client: api, minter: minter}, recorder}, registry); err != nil {
 			return fmt.Errorf("adding the controller %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+func newRecorder(kube *rest.Config, http *http.Client, scheme *runtime.Scheme, logger logr.Logger) (*notice.Recorder, error) {
+	client, err := typedeventsv1.NewForConfigAndClient(kube, http)
+	if err != nil {
+		return nil, fmt.Errorf("making the client of events: %w", err)
+	}
+	return notice.NewRecorder(client, scheme, clock.RealClock{}, reporter, logger), nil
 }
 
 // newReactorClient reads the file of --ca-bundle, which is why its errors name the flags.
@@ -90,7 +118,7 @@ func newReactorClient(settings config.Config, version string) (*reactor.Client, 
 }
 
 // addSessions adds the controller of ReactorSessions.
-func addSessions(mgr manager.Manager, settings config.Config, api countedAPI, registry prometheus.Registerer) error {
+func addSessions(mgr manager.Manager, settings config.Config, with outside, registry prometheus.Registerer) error {
 	attempts, err := metrics.NewAttempts(registry)
 	if err != nil {
 		return fmt.Errorf("registering the metrics of attempts: %w", err)
@@ -100,9 +128,9 @@ func addSessions(mgr manager.Manager, settings config.Config, api countedAPI, re
 		Client:                 mgr.GetClient(),
 		Cache:                  mgr.GetCache(),
 		APIReader:              mgr.GetAPIReader(),
-		Reactor:                api,
+		Reactor:                with.reactor,
 		APIURL:                 settings.APIURL,
-		Recorder:               mgr.GetEventRecorder(reporter),
+		Recorder:               with.events,
 		Clock:                  clock.RealClock{},
 		Tally:                  attempts,
 		SessionsPerKey:         settings.SessionsPerKey,
@@ -113,15 +141,15 @@ func addSessions(mgr manager.Manager, settings config.Config, api countedAPI, re
 }
 
 // addTokens adds the controller of ReactorTokens.
-func addTokens(mgr manager.Manager, settings config.Config, api countedAPI, registry prometheus.Registerer) error {
+func addTokens(mgr manager.Manager, settings config.Config, with outside, registry prometheus.Registerer) error {
 	collector := metrics.NewTokenCollector(mgr.GetCache(), mgr.Elected(), settings.MetricsPerObject)
 	tokens := reactortoken.New(reactortoken.Options{
 		Client:              mgr.GetClient(),
 		Cache:               mgr.GetCache(),
 		APIReader:           mgr.GetAPIReader(),
-		Minter:              api,
+		Minter:              with.reactor,
 		APIURL:              settings.APIURL,
-		Recorder:            mgr.GetEventRecorder(reporter),
+		Recorder:            with.events,
 		Clock:               clock.RealClock{},
 		MintQPS:             settings.MintQPS,
 		MintBurst:           settings.MintBurst,

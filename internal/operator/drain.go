@@ -3,15 +3,15 @@ package operator
 import (
 	"context"
 	"fmt"
+	"sync"
 
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 )
 
@@ -27,16 +27,15 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 	if err != nil {
 		return fmt.Errorf("making the client of the cluster: %w", err)
 	}
-	clientset, err := kubernetes.NewForConfig(kube)
+	access, err := rest.HTTPClientFor(kube)
 	if err != nil {
 		return fmt.Errorf("making the client of events: %w", err)
 	}
-	// What an event tells stands in the log too: those that are on their way when the process ends may be lost.
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: clientset.EventsV1()})
-	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
-		return fmt.Errorf("starting to record events: %w", err)
+	recorder, err := newRecorder(kube, access, options.Scheme, logger)
+	if err != nil {
+		return err
 	}
-	defer broadcaster.Shutdown()
+	defer record(ctx, recorder)()
 	api, err := newReactorClient(settings.Config, version)
 	if err != nil {
 		return err
@@ -47,7 +46,7 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 		APIReader: live,
 		Reactor:   api,
 		APIURL:    settings.APIURL,
-		Recorder:  broadcaster.NewRecorder(options.Scheme, reporter),
+		Recorder:  recorder,
 		Clock:     clock.RealClock{},
 	})
 	if err := drainer.Drain(ctx, settings.Namespaces, settings.Timeout); err != nil {
@@ -55,4 +54,15 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 	}
 	logger.Info("nothing is kept by the operator any more: it can be uninstalled")
 	return nil
+}
+
+// record starts a recorder. What is returned stops it, once it has written what is on its way.
+func record(ctx context.Context, recorder *notice.Recorder) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	recording := sync.WaitGroup{}
+	recording.Go(func() { _ = recorder.Start(ctx) }) // it has no error to return
+	return func() {
+		cancel()
+		recording.Wait()
+	}
 }

@@ -7,17 +7,16 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	runtimeconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -99,10 +98,10 @@ func managerOptions(settings config.Config) manager.Options {
 	}
 }
 
+// newScheme knows the kinds that are read and written, and no others: a kind that is registered takes memory.
 func newScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	utilruntime.Must(errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
 	return scheme
 }
 
@@ -111,7 +110,7 @@ func newScheme() *runtime.Scheme {
 func cacheOptions(settings config.Config) cache.Options {
 	options := cache.Options{
 		DefaultNamespaces: watched(settings.Namespaces),
-		DefaultTransform:  cache.TransformStripManagedFields(),
+		DefaultTransform:  keepNeeded,
 		ByObject:          map[client.Object]cache.ByObject{&corev1.Secret{}: reactortoken.SecretCache()},
 		// A read must not start a watch: of Secrets, that would fetch all their payloads.
 		ReaderFailOnMissingInformer: true,
@@ -148,7 +147,7 @@ func clientOptions() client.Options {
 func metricsOptions(settings config.Config) metricsserver.Options {
 	options := metricsserver.Options{BindAddress: settings.MetricsBindAddress, SecureServing: true}
 	if settings.MetricsAuth {
-		options.FilterProvider = filters.WithAuthenticationAndAuthorization
+		options.FilterProvider = guardScrapes
 	}
 	return options
 }

@@ -84,17 +84,6 @@ func TestSecretsAreCachedWithoutWhatTheyHold(t *testing.T) {
 	}
 }
 
-func TestManagedFieldsAreNotCached(t *testing.T) {
-	token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}}}
-	kept, err := managerOptions(settingsOf(t)).Cache.DefaultTransform(token)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(&v1alpha1.ReactorToken{}, kept); diff != "" {
-		t.Errorf("kept (-want +got):\n%s", diff)
-	}
-}
-
 func TestClientReadsSecretsAndPodsLiveAndValidatesStrictly(t *testing.T) {
 	options := managerOptions(settingsOf(t)).Client
 	want := client.Options{

@@ -34,7 +34,7 @@ const (
 // operatorRules are all that the operator may do with the objects of users. A rule more is a decision, not a detail.
 var operatorRules = []rbacv1.PolicyRule{
 	{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create", "delete", "get", "list", "patch", "watch"}},
-	{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+	{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create"}},
 	{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens"}, Verbs: []string{"get", "list", "watch"}},
 	{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens/status"}, Verbs: []string{"update"}},
 }
@@ -43,7 +43,7 @@ var (
 	sessionsRules = []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"create", "delete", "get", "list", "patch", "watch"}},
 		{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "list", "watch"}},
-		{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+		{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create"}},
 		{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactorsessions"}, Verbs: []string{"delete", "get", "list", "patch", "watch"}},
 		{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactorsessions/status"}, Verbs: []string{"update"}},
 		{APIGroups: []string{"reactor.inc"}, Resources: []string{"reactortokens"}, Verbs: []string{"create", "delete", "get", "list", "patch", "watch"}},

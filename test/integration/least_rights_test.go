@@ -67,9 +67,8 @@ func verbOf(seen request) string {
 
 // withoutATest are rights that the API server asks for in cases that no test makes happen.
 var withoutATest = map[right]string{
-	"list secrets":               "client-go lists where the API server does not stream lists",
-	"patch events":               "client-go makes a series of an event of the election that is repeated",
-	"patch events.k8s.io/events": "client-go makes a series of an event that is repeated",
+	"list secrets": "client-go lists where the API server does not stream lists",
+	"patch events": "client-go makes a series of an event of the election that is repeated",
 }
 
 // check objects to each right that the roles grant and no test needed.

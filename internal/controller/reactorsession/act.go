@@ -261,9 +261,12 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 // admit takes one of the slots of the API key. It returns nil when the session has one, and how the pass ends when it has to wait.
 func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) *outcome {
 	key := capacityKey(session, seen)
-	others, err := r.holders(ctx, key)
-	if err != nil {
-		return &outcome{retry: err}
+	var others []types.UID
+	if r.capacity.sessions > 0 { // without a limit nobody counts them, and they may be thousands
+		var err error
+		if others, err = r.holders(ctx, key); err != nil {
+			return &outcome{retry: err}
+		}
 	}
 	admitted, again := r.capacity.admit(session, key, others, seen.now)
 	if admitted {

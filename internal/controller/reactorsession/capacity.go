@@ -86,7 +86,7 @@ func (c *capacity) admit(session *v1alpha1.ReactorSession, key string, others []
 	}
 	me := waiter{types.NamespacedName{Namespace: session.Namespace, Name: session.Name}, session.CreationTimestamp.Time}
 	k.waiting[session.UID], c.of[session.UID] = me, key
-	if c.sessions > 0 && len(k.holding) >= c.sessions || k.isBehind(session.UID) {
+	if c.sessions > 0 && len(k.holding) >= c.sessions || k.oldest() != session.UID {
 		return false, time.Time{}
 	}
 	if k.starts != nil {
@@ -154,22 +154,20 @@ func (c *capacity) forget(session types.UID) {
 
 // wakeNext wakes the oldest one that waits.
 func (c *capacity) wakeNext(k *keyCapacity) {
-	for uid, next := range k.waiting {
-		if !k.isBehind(uid) {
-			c.wake(next.name)
-		}
+	if len(k.waiting) > 0 {
+		c.wake(k.waiting[k.oldest()].name)
 	}
 }
 
-// isBehind reports whether an older one waits.
-func (k *keyCapacity) isBehind(session types.UID) bool {
-	me := k.waiting[session]
+// oldest is the session whose turn it is; empty when none waits.
+func (k *keyCapacity) oldest() (oldest types.UID) {
+	var since time.Time
 	for uid, other := range k.waiting {
-		if uid != session && (other.created.Before(me.created) || other.created.Equal(me.created) && uid < session) {
-			return true
+		if oldest == "" || other.created.Before(since) || other.created.Equal(since) && uid < oldest {
+			oldest, since = uid, other.created
 		}
 	}
-	return false
+	return oldest
 }
 
 func (c *capacity) key(fingerprint string) *keyCapacity {

@@ -28,7 +28,7 @@ import (
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
 // PassTimeout bounds one pass: two calls to Reactor and the writes after them. What is in flight when the operator is stopped is given
 // as much.
@@ -76,6 +76,7 @@ type Reconciler struct {
 	tally    Tally
 
 	settings settings
+	indexed  bool // the cache has the indexes of SetupWithManager; a drain has none
 	memory   *memory
 	keys     *apikey.Keyring
 	capacity *capacity

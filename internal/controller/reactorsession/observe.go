@@ -64,21 +64,24 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 // must not make a second one.
 func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
 	pods := &corev1.PodList{}
-	err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), client.HasLabels{SessionUIDLabel}, client.UnsafeDisableDeepCopy)
-	if err != nil {
+	if err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), r.ofSession(session.UID)); err != nil {
 		return fmt.Errorf("listing the pods of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	current := seen.status.CurrentAttempt
 	for i := range pods.Items {
-		pod := &pods.Items[i]
-		ours := pod.Labels[SessionUIDLabel] == string(session.UID)
-		switch {
-		case ours && current != nil && pod.Name == current.PodName:
-			seen.pod = pod.DeepCopy()
-		case ours:
-			seen.others = append(seen.others, *pod.DeepCopy())
-		case isOrphan(pod, session.Name):
-			seen.orphans = append(seen.orphans, *pod.DeepCopy())
+		if pod := &pods.Items[i]; current != nil && pod.Name == current.PodName {
+			seen.pod = pod
+		} else {
+			seen.others = append(seen.others, *pod)
+		}
+	}
+	orphans, err := r.orphansOf(ctx, client.ObjectKeyFromObject(session))
+	if err != nil {
+		return err
+	}
+	for i := range orphans {
+		if orphans[i].Labels[SessionUIDLabel] != string(session.UID) {
+			seen.orphans = append(seen.orphans, orphans[i])
 		}
 	}
 	if current == nil || seen.pod != nil {
@@ -99,11 +102,18 @@ func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorS
 	return nil
 }
 
+// ofSession selects what belongs to a session. The cache has an index for it. The API server, which a drain reads from, knows the label.
+func (r *Reconciler) ofSession(uid types.UID) client.ListOption {
+	if r.indexed {
+		return client.MatchingFields{indexSession: string(uid)}
+	}
+	return client.MatchingLabels{SessionUIDLabel: string(uid)}
+}
+
 // observeTokens finds the ReactorTokens of the session's attempts.
 func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
 	tokens := &v1alpha1.ReactorTokenList{}
-	err := r.cache.List(ctx, tokens, client.InNamespace(session.Namespace), client.MatchingLabels{SessionUIDLabel: string(session.UID)})
-	if err != nil {
+	if err := r.cache.List(ctx, tokens, client.InNamespace(session.Namespace), r.ofSession(session.UID)); err != nil {
 		return fmt.Errorf("listing the ReactorTokens of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	current := seen.status.CurrentAttempt

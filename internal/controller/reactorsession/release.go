@@ -71,17 +71,24 @@ func isOrphan(pod *corev1.Pod, name string) bool {
 // releaseOrphansOf lets the pods go that have ended after their session: somebody took its finalizer off by hand. Nobody else would ever
 // do it, and their namespace could not be deleted. Those that live yet are ended by the garbage collector.
 func (r *Reconciler) releaseOrphansOf(ctx context.Context, session types.NamespacedName) error {
-	pods := &corev1.PodList{}
-	if err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), client.HasLabels{SessionUIDLabel}); err != nil {
-		return fmt.Errorf("listing the pods that ReactorSession %s has left: %w", session, err)
-	}
-	var orphans []corev1.Pod
-	for i := range pods.Items {
-		if isOrphan(&pods.Items[i], session.Name) {
-			orphans = append(orphans, pods.Items[i])
-		}
+	orphans, err := r.orphansOf(ctx, session)
+	if err != nil {
+		return err
 	}
 	return r.releaseOrphans(ctx, session, orphans)
+}
+
+// orphansOf lists the pods of a session of this name that have ended and are kept by our finalizer, whether it is there yet or not.
+func (r *Reconciler) orphansOf(ctx context.Context, session types.NamespacedName) ([]corev1.Pod, error) {
+	kept := client.ListOption(client.HasLabels{SessionUIDLabel})
+	if r.indexed {
+		kept = client.MatchingFields{indexKept: session.Name}
+	}
+	pods := &corev1.PodList{}
+	if err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), kept); err != nil {
+		return nil, fmt.Errorf("listing the pods that ReactorSession %s has left: %w", session, err)
+	}
+	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return !isOrphan(&pod, session.Name) }), nil
 }
 
 // releaseOrphans takes our finalizer off pods, unless a live read shows that they belong to a session that the cache does not show yet.

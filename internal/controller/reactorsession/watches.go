@@ -26,6 +26,8 @@ import (
 const (
 	indexKeySecret  = "spec.apiKeySecretRef.name"            // ReactorSessions by the Secret of their API key
 	indexRunningKey = "status.currentAttempt.keyFingerprint" // ReactorSessions that have a pod, by the fingerprint of its key
+	indexSession    = "sessionUID"                           // pods and ReactorTokens, by the UID of their ReactorSession
+	indexKept       = "keptOfSession"                        // pods that have ended and are kept by our finalizer, by the name of their ReactorSession
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -33,11 +35,8 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 // SetupWithManager registers the controller, its indexes and its watches. It returns an error when the manager has a controller of
 // this name already, or its cache cannot be indexed.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	ctx := context.Background()
-	for field, extract := range map[string]client.IndexerFunc{indexKeySecret: keySecretOf, indexRunningKey: runningKeyOf} {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ReactorSession{}, field, extract); err != nil {
-			return fmt.Errorf("indexing ReactorSessions by %s: %w", field, err)
-		}
+	if err := r.index(context.Background(), mgr.GetFieldIndexer()); err != nil {
+		return err
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("reactorsession").
@@ -52,6 +51,42 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("setting up the ReactorSession controller: %w", err)
+	}
+	return nil
+}
+
+// index makes the cache find what a pass needs: to go through all pods and tokens of a namespace in each pass would be work that grows
+// with the square of the sessions.
+func (r *Reconciler) index(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, wanted := range []struct {
+		object  client.Object
+		field   string
+		extract client.IndexerFunc
+	}{
+		{&v1alpha1.ReactorSession{}, indexKeySecret, keySecretOf},
+		{&v1alpha1.ReactorSession{}, indexRunningKey, runningKeyOf},
+		{&v1alpha1.ReactorToken{}, indexSession, sessionOf},
+		{&corev1.Pod{}, indexSession, sessionOf},
+		{&corev1.Pod{}, indexKept, keptOfSession},
+	} {
+		if err := indexer.IndexField(ctx, wanted.object, wanted.field, wanted.extract); err != nil {
+			return fmt.Errorf("indexing %T by %s: %w", wanted.object, wanted.field, err)
+		}
+	}
+	r.indexed = true
+	return nil
+}
+
+func sessionOf(object client.Object) []string {
+	if uid := object.GetLabels()[SessionUIDLabel]; uid != "" {
+		return []string{uid}
+	}
+	return nil
+}
+
+func keptOfSession(object client.Object) []string {
+	if pod, ok := object.(*corev1.Pod); ok && isOrphan(pod, pod.Annotations[SessionAnnotation]) {
+		return []string{pod.Annotations[SessionAnnotation]}
 	}
 	return nil
 }

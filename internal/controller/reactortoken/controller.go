@@ -25,7 +25,7 @@ import (
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens,verbs=get;list;watch
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens/status,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
 // PassTimeout bounds one pass, with room for a call to Reactor (15 s), the writes after it and a part of a delivery. What is in
 // flight when the operator is stopped is given as much.

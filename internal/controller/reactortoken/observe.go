@@ -117,12 +117,11 @@ func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorT
 	if seen.exists && (seen.ownership == ownershipOurs || seen.ownership == ownershipConsenting) {
 		return "", nil
 	}
-	rivals := &v1alpha1.ReactorTokenList{}
-	err := r.cache.List(ctx, rivals, client.InNamespace(token.Namespace), client.MatchingFields{indexTarget: token.TargetSecretName()})
+	rivals, err := r.tokensWritingTo(ctx, types.NamespacedName{Namespace: token.Namespace, Name: token.TargetSecretName()})
 	if err != nil {
-		return "", fmt.Errorf("listing the ReactorTokens with the target Secret %q: %w", token.TargetSecretName(), err)
+		return "", err
 	}
-	return claimant(token, rivals.Items, seen.writer), nil
+	return claimant(token, rivals, seen.writer), nil
 }
 
 // claimant names the one of several ReactorTokens with one target Secret that has the right to it: the writer that the Secret
@@ -171,17 +170,6 @@ func (r *Reconciler) observeLeftovers(ctx context.Context, token *v1alpha1.React
 		}
 	}
 	return found, nil
-}
-
-// secretsWrittenFor lists, from the cache, the Secrets whose annotations name the ReactorToken.
-func (r *Reconciler) secretsWrittenFor(ctx context.Context, token types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
-	secrets := &metav1.PartialObjectMetadataList{}
-	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	err := r.cache.List(ctx, secrets, client.InNamespace(token.Namespace), client.MatchingFields{indexWriter: token.Name})
-	if err != nil {
-		return nil, fmt.Errorf("listing the Secrets that ReactorToken %s wrote: %w", token, err)
-	}
-	return secrets.Items, nil
 }
 
 func secretMetadata() *metav1.PartialObjectMetadata {

@@ -22,7 +22,8 @@ func (r *remembered) latestStatus(token *v1alpha1.ReactorToken) (status *v1alpha
 		return r.status, token.ResourceVersion
 	case olderThan(token.ResourceVersion, r.statusVersion):
 		return r.status, r.statusVersion
-	default:
+	default: // the cache shows it, and a copy beside that would be kept for nothing
+		r.status, r.statusVersion = nil, ""
 		return &token.Status, token.ResourceVersion
 	}
 }

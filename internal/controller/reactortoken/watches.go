@@ -3,9 +3,9 @@ package reactortoken
 import (
 	"context"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,8 +28,8 @@ import (
 
 const (
 	indexAPIKey = "spec.apiKeySecretRef.name" // ReactorTokens by the Secret of their API key
-	indexTarget = "targetSecretName"          // ReactorTokens by the Secret that they write
-	indexWriter = "tokenName"                 // Secrets by the ReactorToken that their annotations name
+	indexTarget = "targetSecretName"          // ReactorTokens by the Secret that they write, unless it has their own name
+	indexWriter = "tokenName"                 // Secrets by the ReactorToken that their annotations name, unless it has their own name
 )
 
 // keyDebounce is how long the pass waits after the Secret of an API key was edited, so that three quick edits cost one mint.
@@ -76,8 +76,8 @@ func (r *Reconciler) index(ctx context.Context, indexer client.FieldIndexer) err
 		extract client.IndexerFunc
 	}{
 		{&v1alpha1.ReactorToken{}, indexAPIKey, apiKeySecretOf},
-		{&v1alpha1.ReactorToken{}, indexTarget, targetSecretOf},
-		{secretMetadata(), indexWriter, writerOf},
+		{&v1alpha1.ReactorToken{}, indexTarget, unlessOwnName(targetSecretOf)},
+		{secretMetadata(), indexWriter, unlessOwnName(writerOf)},
 	} {
 		if err := indexer.IndexField(ctx, wanted.object, wanted.field, wanted.extract); err != nil {
 			return fmt.Errorf("indexing %T by %s: %w", wanted.object, wanted.field, err)
@@ -136,11 +136,21 @@ func keepNeeded(object any) (any, error) {
 	return meta, nil
 }
 
+// ours are the annotations of the operator. Their names, and the values that most Secrets share, are kept once for all Secrets.
 func ours(annotations map[string]string) map[string]string {
-	kept := maps.Clone(annotations)
-	maps.DeleteFunc(kept, func(name, _ string) bool { return !strings.HasPrefix(name, "reactor.inc/") })
-	if len(kept) == 0 {
-		return nil
+	var kept map[string]string
+	for name, value := range annotations {
+		if !strings.HasPrefix(name, "reactor.inc/") {
+			continue
+		}
+		if kept == nil {
+			kept = make(map[string]string, len(annotations))
+		}
+		switch name {
+		case v1alpha1.KeyFingerprintAnnotation, v1alpha1.RequestHashAnnotation, v1alpha1.ClockSkewAnnotation:
+			value = unique.Make(value).Value()
+		}
+		kept[unique.Make(name).Value()] = value
 	}
 	return kept
 }
@@ -163,12 +173,12 @@ func (r *Reconciler) rivalHandler() handler.EventHandler {
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := targetSecretOf(e.ObjectOld), targetSecretOf(e.ObjectNew)
 			if len(before) == 1 && len(after) == 1 && before[0] != after[0] {
-				r.enqueue(ctx, q, 0, e.ObjectOld.GetNamespace(), indexTarget, before[0])
+				r.enqueue(ctx, q, 0, r.tokensWritingTo, types.NamespacedName{Namespace: e.ObjectOld.GetNamespace(), Name: before[0]})
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			for _, name := range targetSecretOf(e.Object) {
-				r.enqueue(ctx, q, 0, e.Object.GetNamespace(), indexTarget, name)
+				r.enqueue(ctx, q, 0, r.tokensWritingTo, types.NamespacedName{Namespace: e.Object.GetNamespace(), Name: name})
 			}
 		},
 	}
@@ -196,8 +206,8 @@ func (r *Reconciler) secretHandler() handler.EventHandler {
 
 func (r *Reconciler) secretChanged(ctx context.Context, q queue, secret client.Object, debounce time.Duration) {
 	r.enqueueWriter(q, secret)
-	r.enqueue(ctx, q, 0, secret.GetNamespace(), indexTarget, secret.GetName())
-	r.enqueue(ctx, q, debounce, secret.GetNamespace(), indexAPIKey, secret.GetName())
+	r.enqueue(ctx, q, 0, r.tokensWritingTo, client.ObjectKeyFromObject(secret))
+	r.enqueue(ctx, q, debounce, r.tokensWithKeyIn, client.ObjectKeyFromObject(secret))
 }
 
 // enqueueWriter wakes the ReactorToken that the Secret's annotations name, which may be gone: then our keys leave an adopted
@@ -208,15 +218,18 @@ func (r *Reconciler) enqueueWriter(q queue, secret client.Object) {
 	}
 }
 
-func (r *Reconciler) enqueue(ctx context.Context, q queue, after time.Duration, namespace, index, value string) {
-	tokens := &v1alpha1.ReactorTokenList{}
-	err := r.cache.List(ctx, tokens, client.InNamespace(namespace), client.MatchingFields{index: value})
+// enqueue wakes the ReactorTokens that find finds for a Secret.
+func (r *Reconciler) enqueue(
+	ctx context.Context, q queue, after time.Duration,
+	find func(context.Context, types.NamespacedName) ([]v1alpha1.ReactorToken, error), secret types.NamespacedName,
+) {
+	tokens, err := find(ctx, secret)
 	if err != nil { // the cache fails only while it is being stopped
-		ctrl.LoggerFrom(ctx).Error(err, "finding the ReactorTokens of a Secret", "namespace", namespace, "secret", value)
+		ctrl.LoggerFrom(ctx).Error(err, "finding the ReactorTokens of a Secret", "namespace", secret.Namespace, "secret", secret.Name)
 		return
 	}
-	for i := range tokens.Items {
-		q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&tokens.Items[i])}, after)
+	for i := range tokens {
+		q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&tokens[i])}, after)
 	}
 }
 

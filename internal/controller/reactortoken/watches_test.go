@@ -99,7 +99,7 @@ func TestWhoIsWokenByASecret(t *testing.T) {
 	scheme := newScheme(t)
 	cached := fake.NewClientBuilder().WithScheme(scheme).
 		WithIndex(&v1alpha1.ReactorToken{}, indexAPIKey, apiKeySecretOf).
-		WithIndex(&v1alpha1.ReactorToken{}, indexTarget, targetSecretOf).
+		WithIndex(&v1alpha1.ReactorToken{}, indexTarget, unlessOwnName(targetSecretOf)).
 		WithObjects(newToken("web"), newToken("other", withOtherKey), newToken("third", writesTo("shared")), newToken("fourth", writesTo("shared"))).
 		Build()
 	r := &Reconciler{cache: cached}
@@ -124,6 +124,12 @@ func TestWhoIsWokenByASecret(t *testing.T) {
 		{"a target that was created", func(ctx context.Context, h handler.EventHandler, q queue) {
 			h.Create(ctx, event.CreateEvent{Object: written("shared", "")}, q)
 		}, []string{"fourth", "third"}},
+		{"a target that has the name of its object", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Create(ctx, event.CreateEvent{Object: written("web", "")}, q)
+		}, []string{"web"}},
+		{"a Secret with the name of an object that writes another", func(ctx context.Context, h handler.EventHandler, q queue) {
+			h.Create(ctx, event.CreateEvent{Object: written("third", "")}, q)
+		}, nil},
 		{"a target that was deleted", func(ctx context.Context, h handler.EventHandler, q queue) {
 			h.Delete(ctx, event.DeleteEvent{Object: written("shared", "")}, q)
 		}, []string{"fourth", "third"}},
@@ -207,5 +213,47 @@ func TestIndexesTakeOnlyTheirKind(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"web"}, targetSecretOf(newToken("web"))); diff != "" {
 		t.Errorf("target (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatHasTheNameOfItsObjectIsFoundWithoutAnIndex(t *testing.T) {
+	secret := func(name, writer string) client.Object {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{v1alpha1.TokenNameAnnotation: writer}}}
+	}
+	r := &Reconciler{cache: fake.NewClientBuilder().WithScheme(newScheme(t)).
+		WithIndex(&corev1.Secret{}, indexWriter, unlessOwnName(writerOf)).
+		WithObjects(secret("web", "web"), secret("web-earlier", "web"), secret("other", "web-earlier")).Build()}
+	for token, want := range map[string][]string{"web": {"web-earlier", "web"}, "web-earlier": {"other"}, "other": nil, "gone": nil} {
+		found, err := r.secretsWrittenFor(t.Context(), objectNamed(token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for i := range found {
+			names = append(names, found[i].Name)
+		}
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("written for %s (-want +got):\n%s", token, diff)
+		}
+	}
+	if own := unlessOwnName(targetSecretOf)(newToken("web")); len(own) != 0 {
+		t.Errorf("indexed under its own name: %v", own)
+	}
+}
+
+func TestACopyOfTheStatusIsKeptOnlyUntilTheCacheShowsIt(t *testing.T) {
+	known := &remembered{status: &v1alpha1.ReactorTokenStatus{SecretName: "written"}, statusVersion: "8"}
+	token := aToken()
+	token.ResourceVersion, token.Status.SecretName = "7", "cached"
+	if status, version := known.latestStatus(token); status.SecretName != "written" || version != "8" {
+		t.Errorf("a cache that lags: goes on from %s at version %s", status.SecretName, version)
+	}
+	token.ResourceVersion = "8"
+	if status, version := known.latestStatus(token); status.SecretName != "cached" || version != "8" || known.status != nil {
+		t.Errorf("a cache that shows it: goes on from %s at version %s, and keeps %v", status.SecretName, version, known.status)
+	}
+	known.status = &v1alpha1.ReactorTokenStatus{SecretName: "unwritten"} // for the API server did not take it
+	if status, _ := known.latestStatus(token); status.SecretName != "unwritten" || known.status == nil {
+		t.Errorf("a status that is not written yet: goes on from %s", status.SecretName)
 	}
 }

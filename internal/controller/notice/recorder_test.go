@@ -1,0 +1,201 @@
+package notice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	typedeventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
+	"k8s.io/utils/clock"
+)
+
+// sink is an API server that takes events.
+type sink struct {
+	typedeventsv1.EventInterface
+	answer func(note string, try int) error // nil: it takes all
+
+	mu    sync.Mutex
+	tries int
+	taken []*eventsv1.Event
+}
+
+func (s *sink) Events(string) typedeventsv1.EventInterface { return s }
+
+func (s *sink) Create(_ context.Context, event *eventsv1.Event, _ metav1.CreateOptions) (*eventsv1.Event, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tries++
+	if s.answer != nil {
+		if err := s.answer(event.Note, s.tries); err != nil {
+			return nil, err
+		}
+	}
+	s.taken = append(s.taken, event)
+	return event, nil
+}
+
+func (s *sink) notes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var notes []string
+	for _, event := range s.taken {
+		notes = append(notes, event.Note)
+	}
+	return notes
+}
+
+func newTestRecorder(t *testing.T, to *sink, logger logr.Logger) *Recorder {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	return NewRecorder(to, scheme, clock.RealClock{}, "reactor-operator", logger)
+}
+
+func pod(namespace, name string) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: "u", ResourceVersion: "7"}}
+}
+
+func TestAnEventSaysWhatHappenedToWhat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &sink{}
+		recorder := newTestRecorder(t, server, logr.Discard())
+		recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "it %s", "runs")
+		recorder.Eventf(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "one"}}, pod("studio", "web"), corev1.EventTypeWarning, "Lost", "Watch", "gone")
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if err := recorder.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		theWeb := corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: "studio", Name: "web", UID: "u", ResourceVersion: "7"}
+		want := []*eventsv1.Event{
+			{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "studio"}, EventTime: metav1.NewMicroTime(time.Now()), ReportingController: "reactor-operator",
+				Type: "Normal", Reason: "Started", Action: "Start", Note: "it runs", Regarding: theWeb,
+			},
+			{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default"}, EventTime: metav1.NewMicroTime(time.Now()), ReportingController: "reactor-operator",
+				Type: "Warning", Reason: "Lost", Action: "Watch", Note: "gone",
+				Regarding: corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: "one"}, Related: &theWeb,
+			},
+		}
+		ignored := cmp.Options{cmpopts.IgnoreFields(eventsv1.Event{}, "ObjectMeta.Name", "ReportingInstance")}
+		if diff := cmp.Diff(want, server.taken, ignored); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		for _, event := range server.taken {
+			if !strings.HasPrefix(event.Name, event.Regarding.Name+".") || !strings.HasPrefix(event.ReportingInstance, "reactor-operator-") {
+				t.Errorf("its name is %s, and it was reported by %s", event.Name, event.ReportingInstance)
+			}
+		}
+	})
+}
+
+func TestAnEventIsTriedAgainUntilItIsTakenOrRefusedForGood(t *testing.T) {
+	resource := schema.GroupResource{Resource: "events"}
+	for name, test := range map[string]struct {
+		answer    error
+		wantTries int
+	}{
+		"the network fails":        {errors.New("connection refused"), 3},
+		"too many requests":        {apierrors.NewTooManyRequests("later", 1), 3},
+		"the API server has erred": {apierrors.NewInternalError(errors.New("etcd")), 3},
+		"it is not valid":          {apierrors.NewInvalid(schema.GroupKind{Kind: "Event"}, "x", nil), 1},
+		"it is forbidden":          {apierrors.NewForbidden(resource, "x", errors.New("no right")), 1},
+		"it is there already":      {apierrors.NewAlreadyExists(resource, "x"), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &sink{answer: func(note string, try int) error {
+					if note == "first" && try < 3 {
+						return test.answer
+					}
+					return nil
+				}}
+				recorder := newTestRecorder(t, server, logr.Discard())
+				recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "first")
+				ctx, stop := context.WithCancel(t.Context())
+				running := sync.WaitGroup{}
+				running.Go(func() { _ = recorder.Start(ctx) })
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if server.tries != test.wantTries {
+					t.Errorf("tried %d times, want %d", server.tries, test.wantTries)
+				}
+				recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "second")
+				stop()
+				running.Wait()
+				if !slices.Contains(server.notes(), "second") {
+					t.Error("the next event is not written")
+				}
+			})
+		})
+	}
+}
+
+func TestARecorderThatIsStoppedWritesWhatIsOnItsWayForAFewSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &sink{answer: func(string, int) error { return errors.New("connection refused") }}
+		recorder := newTestRecorder(t, server, logr.Discard())
+		for i := range 3 {
+			recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "%d", i)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		began := time.Now()
+		if err := recorder.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != flushTimeout {
+			t.Errorf("it ends after %s, want %s", took, flushTimeout)
+		}
+	})
+}
+
+func TestEventsBeyondTheQueueAreDroppedAndNobodyWaits(t *testing.T) {
+	dropped := 0
+	logger := funcr.New(func(_, args string) {
+		if strings.Contains(args, "dropped") {
+			dropped++
+		}
+	}, funcr.Options{})
+	server := &sink{}
+	recorder := newTestRecorder(t, server, logger)
+	for i := range mostQueued + 3 {
+		recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "%d", i)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := recorder.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := server.notes(); len(got) != mostQueued || got[mostQueued-1] != fmt.Sprint(mostQueued-1) || dropped != 3 {
+		t.Errorf("%d are written, and %d dropped", len(got), dropped)
+	}
+}
+
+func TestAnEventOfAnUnknownKindIsLoggedAndNotQueued(t *testing.T) {
+	var log strings.Builder
+	recorder := newTestRecorder(t, &sink{}, funcr.New(func(_, args string) { log.WriteString(args) }, funcr.Options{}))
+	recorder.Eventf(&eventsv1.Event{}, nil, corev1.EventTypeNormal, "Started", "Start", "it runs")
+	if len(recorder.queue) != 0 || !strings.Contains(log.String(), "cannot be told") {
+		t.Errorf("%d are queued; the log: %s", len(recorder.queue), log.String())
+	}
+}
