@@ -2,13 +2,17 @@ package tokenserver
 
 import (
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
 )
@@ -95,6 +99,32 @@ func TestAttacksAreRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// failing is a source whose error tells more than it should.
+type failing struct{ told string }
+
+func (f failing) token(context.Context, string) (issued, error) {
+	return issued{}, &unavailableError{reasonReactorAway, time.Second, errors.New("an answer that cannot be read: " + f.told)}
+}
+
+func TestWhatAnErrorTellsOfASecretStandsNeitherInTheLogNorInTheAnswer(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		secret := w.ask(http.MethodPost, "ada").JWT
+		settings := parsed(t, "--one-token-for-all=/nowhere", "--allow-anonymous")
+		route, err := routeTo(settings, failing{secret + " " + firstKey}, prometheus.NewRegistry(), slog.New(slog.NewJSONHandler(w.logged, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := askOf(t, route, http.MethodPost, "")
+		w.want(got, http.StatusServiceUnavailable, reasonReactorAway)
+		if !strings.Contains(w.logged.String(), "an answer that cannot be read") || strings.Contains(w.logged.String(), secret) || strings.Contains(w.logged.String(), firstKey) {
+			t.Errorf("the log: %s", w.logged)
+		}
+		if strings.Contains(got.Message, "cannot be read") {
+			t.Errorf("the details are the operator's business: %s", got.Message)
+		}
+	})
 }
 
 // body is one of so many bytes.

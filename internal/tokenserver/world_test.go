@@ -143,6 +143,12 @@ func (w *world) want(got answer, status int, code string) {
 	if got.status != status || got.Error != code {
 		w.Errorf("got %d %q (%s), want %d %q", got.status, got.Error, got.Message, status, code)
 	}
+	if status != http.StatusOK && (got.header.Get("Cache-Control") != "no-store" || got.JWT != "") {
+		w.Errorf("a refusal with %d may be kept, or holds a token: %v", status, got.header)
+	}
+	if got.header.Get("X-Content-Type-Options") != "nosniff" || got.header.Get("Content-Type") != "application/json" {
+		w.Errorf("a browser may take the answer for something else: %v", got.header)
+	}
 	switch {
 	case got.JWT != "":
 		if _, err := w.reactor.Verify(got.JWT); err != nil {
