@@ -115,7 +115,10 @@ func (h *handler) answer(writer http.ResponseWriter, request *http.Request) (iss
 // readBody reads the request to its end, though nothing of it is used. It refuses more than a page would send, and what does not arrive: who
 // sends slowly has run out of time.
 func readBody(writer http.ResponseWriter, request *http.Request) *refusal {
-	if request.ContentLength > mostBody {
+	switch {
+	case request.ContentLength == 0:
+		return nil
+	case request.ContentLength > mostBody:
 		return &tooLarge
 	}
 	_, err := io.Copy(io.Discard, http.MaxBytesReader(writer, request.Body, mostBody))
