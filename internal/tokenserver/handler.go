@@ -51,7 +51,7 @@ var (
 	refusedOrigin   = refusal{status: http.StatusForbidden, code: "origin", message: "This page may not ask for a token here."}
 	incomplete      = refusal{status: http.StatusBadRequest, code: "incomplete", message: "The request did not arrive in full. Try again."}
 	tooLarge        = refusal{status: http.StatusRequestEntityTooLarge, code: "too_large", message: "The request is too large: it needs no body."}
-	unauthenticated = refusal{status: http.StatusUnauthorized, code: "unauthenticated", message: "Sign in to get a token."}
+	unauthenticated = refusal{status: http.StatusUnauthorized, code: "unauthenticated", message: "Sign in to start a session."}
 )
 
 // ServeHTTP answers with a token, or says why there is none.
@@ -147,18 +147,18 @@ func (h *handler) identify(request *http.Request) (string, *refusal) {
 }
 
 func tooMany(wait time.Duration) *refusal {
-	return &refusal{http.StatusTooManyRequests, "too_many_requests", "Too many requests for a token. Try again in a moment.", wait, nil}
+	return &refusal{http.StatusTooManyRequests, "too_many_requests", "You have tried too often. Try again in a moment.", wait, nil}
 }
 
-// messages say to a person what the reasons mean.
+// messages say to a person what the reasons mean: to a visitor, who wants a session and has never heard of tokens.
 var messages = map[string]string{
-	reasonBusy:        "Many visitors are asking for a token just now. Try again in a moment.",
+	reasonBusy:        "Many visitors are starting a session just now. Try again in a moment.",
 	reasonRateLimited: "Reactor takes no more requests just now. Try again in a moment.",
 	reasonKeyRefused:  "This site's access to Reactor does not work just now. Its operators can see why in the token server's log.",
 	reasonRefused:     "This site's access to Reactor is not set up rightly. Its operators can see why in the token server's log.",
 	reasonReactorAway: "Reactor cannot be reached just now. Try again in a moment.",
-	reasonTooShort:    "There is no token just now that lives long enough for a session. Try again in a moment.",
-	reasonNoToken:     "There is no token just now. Try again in a moment.",
+	reasonTooShort:    "A session cannot be started just now. Try again in a moment.",
+	reasonNoToken:     "A session cannot be started just now. Try again in a moment.",
 }
 
 // withoutToken is the answer when the source has none.

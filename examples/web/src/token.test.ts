@@ -52,11 +52,11 @@ test("the route's own sentence is shown, and its Retry-After kept", async () => 
 test.each([
   [401, "<html>", "Sign in"],
   [403, "", "Sign in"],
-  [502, "Bad Gateway", "no token at the moment"],
-  [200, "<html>", "not with a token"],
-  [200, '{"jwt":""}', "not with a token"],
-  [200, '{"jwt":"eyJ","expires_at":1800000000}', "not with a token"],
-  [200, "null", "not with a token"],
+  [502, "Bad Gateway", "cannot be started at the moment"],
+  [200, "<html>", "not set up rightly"],
+  [200, '{"jwt":""}', "not set up rightly"],
+  [200, '{"jwt":"eyJ","expires_at":1800000000}', "not set up rightly"],
+  [200, "null", "not set up rightly"],
 ])("%i %s is told to a person", async (status, body, told) => {
   answer(status, body);
   expect(await refusal()).toMatchObject({ message: expect.stringContaining(told), again: now() });

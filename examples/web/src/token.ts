@@ -36,7 +36,7 @@ export async function fetchToken(now: () => number = Date.now): Promise<Token> {
   const { jwt, expires_at: seconds } = (body ?? {}) as { jwt?: unknown; expires_at?: unknown };
   const expiresAt = Number(seconds) * 1000 - ahead(answer, now());
   if (typeof jwt !== "string" || jwt === "" || typeof seconds !== "number" || expiresAt <= now()) {
-    throw new NoToken("The server answered, but not with a token that can be used. Try again later, or tell those who run this site.", now());
+    throw new NoToken("A session cannot be started: this site is not set up rightly. Try again later, or tell those who run it.", now());
   }
   return { jwt, expiresAt };
 }
@@ -53,7 +53,7 @@ function sentence(status: number, body: unknown): string {
   if (typeof message === "string" && message !== "") {
     return message;
   }
-  return status === 401 || status === 403 ? "You may not start a session here. Sign in, then try again." : "The server has no token at the moment. Try again later.";
+  return status === 401 || status === 403 ? "You may not start a session here. Sign in, then try again." : "A session cannot be started at the moment. Try again later.";
 }
 
 // Retry-After is in seconds, or a date.
