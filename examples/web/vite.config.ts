@@ -9,5 +9,6 @@ export default defineConfig({
   // Into the Go program that serves the page. public/ holds the file that keeps the folder in git.
   build: { outDir: "server/page", emptyOutDir: true },
   server: { proxy: { "/api/token": server, "/settings.json": server } },
-  test: { environment: "jsdom" },
+  // The timeout is for a test that hangs. A machine that has much else to do is no failure.
+  test: { environment: "jsdom", testTimeout: 120_000 },
 });

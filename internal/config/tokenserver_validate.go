@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -16,10 +17,11 @@ func (s *TokenServer) Validate() error {
 	return errors.Join(
 		s.checkSource(),
 		s.checkCallers(),
+		checkNetworks(s.ProxyNetworks),
 		checkOrigins(s.AllowedOrigins),
 		checkRate("requests-per-second", s.RequestsPerSecond, "100"),
 		checkAtLeastOne("caller-requests-per-minute", s.CallerRequestsPerMinute),
-		checkBindAddress("listen", s.Listen, ":8080"),
+		s.checkListen(),
 		checkPath(s.Path),
 		s.checkTLS(),
 		checkBindAddress("metrics-bind-address", s.MetricsBindAddress, ":8082"),
@@ -97,13 +99,13 @@ func (s *TokenServer) checkCallers() error {
 	case s.ProxyHeader != "" && len(s.ProxyNetworks) == 0:
 		return errors.New("--proxy-networks: name the networks of the proxy, such as 127.0.0.1/32 for one in the same pod: anybody else can write the header too")
 	}
-	return checkNetworks(s.ProxyNetworks)
+	return nil
 }
 
 func (s *TokenServer) checkOIDC() error {
 	issuer, err := url.Parse(s.OIDCIssuer)
-	if err != nil || issuer.Host == "" || (issuer.Scheme != "https" && issuer.Scheme != "http") {
-		return problem("oidc-issuer", s.OIDCIssuer, "the URL of an issuer, such as https://accounts.example.com")
+	if err != nil || issuer.Host == "" || issuer.User != nil || (issuer.Scheme != "https" && (issuer.Scheme != "http" || !isThisMachine(issuer.Hostname()))) {
+		return errors.New("--oidc-issuer: write the URL of an issuer, such as https://accounts.example.com; with http:// anybody on the way could put keys of his own in the place of the issuer's, so that is only for one on this machine")
 	}
 	if s.OIDCAudience == "" {
 		return errors.New("--oidc-audience: name the audience, or tokens that were meant for any other application would do")
@@ -114,6 +116,11 @@ func (s *TokenServer) checkOIDC() error {
 		}
 	}
 	return nil
+}
+
+func isThisMachine(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && address.IsLoopback())
 }
 
 func (s *TokenServer) checkServiceAccounts() error {
@@ -131,8 +138,12 @@ func (s *TokenServer) checkServiceAccounts() error {
 
 func checkNetworks(networks []string) error {
 	for _, network := range networks {
-		if _, err := netip.ParsePrefix(network); err != nil {
+		parsed, err := netip.ParsePrefix(network)
+		if err != nil {
 			return problem("proxy-networks", network, "a network such as 10.0.0.0/8, or 127.0.0.1/32")
+		}
+		if parsed.Bits() == 0 {
+			return problem("proxy-networks", network, "the networks of your proxies: in this one is everybody")
 		}
 	}
 	return nil
@@ -148,11 +159,23 @@ func checkOrigins(origins []string) error {
 	return nil
 }
 
-func checkPath(path string) error {
-	if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "{} ?#") || path == "/" {
-		return problem("path", path, "a path such as /api/token")
+// checkPath takes a path as requests come with it: without a slash at its end, and with nothing that the way here would have taken out.
+func checkPath(route string) error {
+	if !strings.HasPrefix(route, "/") || strings.ContainsAny(route, "{} ?#%") || route == "/" || path.Clean(route) != route {
+		return problem("path", route, "a path such as /api/token")
 	}
 	return nil
+}
+
+// checkListen makes sure that the route is served, on a port of its own.
+func (s *TokenServer) checkListen() error {
+	switch {
+	case s.Listen == Off:
+		return problem("listen", s.Listen, "host:port, such as :8080: without it nothing is served")
+	case (s.Listen == s.MetricsBindAddress || s.Listen == s.HealthProbeBindAddress) && !strings.HasSuffix(s.Listen, ":0"):
+		return problem("listen", s.Listen, "another port than those of --metrics-bind-address and --health-probe-bind-address")
+	}
+	return checkBindAddress("listen", s.Listen, ":8080")
 }
 
 func (s *TokenServer) checkTLS() error {

@@ -1,7 +1,9 @@
 package tokenserver
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,16 +13,22 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 )
 
-// issuerTimeout bounds a question to the issuer, for its keys or for where they are.
-const issuerTimeout = 10 * time.Second
+const (
+	// issuerTimeout bounds a question to the issuer, for its keys or for where they are.
+	issuerTimeout = 10 * time.Second
+	// issuerBurst and issuerEvery bound how often the issuer is asked.
+	issuerBurst = 5
+	issuerEvery = time.Second
+)
 
 // oidcTokens accepts the ID tokens of one OpenID Connect issuer that are meant for one audience.
 type oidcTokens struct {
 	issuer, audience string
-	required         map[string]string // claims and their values
+	required         []requiredClaim
 	client           *http.Client
 	clock            clock.PassiveClock
 
@@ -29,6 +37,9 @@ type oidcTokens struct {
 	retry    time.Time
 	failure  error
 }
+
+// requiredClaim is what a claim must be, or have in it. One claim may have to hold several.
+type requiredClaim struct{ name, value string }
 
 // authenticate implements authenticator. A caller is an issuer's subject.
 func (o *oidcTokens) authenticate(request *http.Request) (string, error) {
@@ -50,16 +61,28 @@ func (o *oidcTokens) authenticate(request *http.Request) (string, error) {
 	case token.Subject == "":
 		return "", &refusedError{errors.New("the token names no subject")}
 	}
-	claims := map[string]any{}
-	if err := token.Claims(&claims); err != nil {
+	claims, err := claimsOf(token)
+	if err != nil {
 		return "", &refusedError{err}
 	}
-	for name, want := range o.required {
-		if !claimHolds(claims[name], want) {
-			return "", &refusedError{fmt.Errorf("the claim %q is not %q", name, want)}
+	for _, want := range o.required {
+		if !claimHolds(claims[want.name], want.value) {
+			return "", &refusedError{fmt.Errorf("the claim %q is not %q", want.name, want.value)}
 		}
 	}
 	return token.Issuer + "#" + token.Subject, nil
+}
+
+// claimsOf are all that the token says, numbers digit by digit: as floating-point numbers, two long ids may be the same.
+func claimsOf(token *oidc.IDToken) (map[string]any, error) {
+	var text json.RawMessage
+	if err := token.Claims(&text); err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	claims := map[string]any{}
+	return claims, decoder.Decode(&claims)
 }
 
 // claimHolds reports whether a claim is the wanted text, or a list with it.
@@ -120,4 +143,27 @@ func (k fetchedKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, e
 		keys.failure = err
 	}
 	return payload, err
+}
+
+// errAskedLately is why keys are not fetched once more.
+var errAskedLately = errors.New("the issuer was asked a moment ago")
+
+// seldom bounds what it costs the issuer when somebody makes tokens up: the library asks for the keys anew whenever a signature fits none
+// of those that it has. Who has a token by a key that is known is not held up; one by a new key works as soon as anybody has had it fetched.
+type seldom struct {
+	next    http.RoundTripper
+	limiter *rate.Limiter
+	clock   clock.PassiveClock
+}
+
+func newSeldom(next http.RoundTripper, now clock.PassiveClock) *seldom {
+	return &seldom{next: next, limiter: rate.NewLimiter(rate.Every(issuerEvery), issuerBurst), clock: now}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *seldom) RoundTrip(request *http.Request) (*http.Response, error) {
+	if !s.limiter.AllowN(s.clock.Now(), 1) {
+		return nil, errAskedLately
+	}
+	return s.next.RoundTrip(request)
 }

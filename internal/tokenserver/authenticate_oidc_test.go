@@ -1,11 +1,13 @@
 package tokenserver
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -17,8 +19,11 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/reactor-operator/reactor-operator/internal/config"
 )
 
 const audience = "web-app"
@@ -28,6 +33,7 @@ type issuer struct {
 	*httptest.Server
 	key  *ecdsa.PrivateKey
 	away atomic.Bool
+	told atomic.Int32 // how often it has told its keys
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -44,6 +50,7 @@ func newIssuer(t *testing.T) *issuer {
 		})
 	})
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
+		i.told.Add(1)
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "one", Algorithm: "ES256", Use: "sig"}}})
 	})
 	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -60,7 +67,7 @@ func newIssuer(t *testing.T) *issuer {
 // sign makes an ID token of good claims, with changes.
 func (i *issuer) sign(t *testing.T, method jwt.SigningMethod, key any, changes jwt.MapClaims) string {
 	t.Helper()
-	claims := jwt.MapClaims{"iss": i.URL, "sub": "ada", "aud": audience, "exp": time.Now().Add(time.Hour).Unix(), "groups": []string{"staff", "web"}, "email_verified": true}
+	claims := jwt.MapClaims{"iss": i.URL, "sub": "ada", "aud": audience, "exp": time.Now().Add(time.Hour).Unix(), "groups": []string{"staff", "web"}, "email_verified": true, "org": int64(9007199254740993)}
 	maps.Copy(claims, changes)
 	token := jwt.NewWithClaims(method, claims)
 	token.Header["kid"] = "one"
@@ -73,8 +80,8 @@ func (i *issuer) sign(t *testing.T, method jwt.SigningMethod, key any, changes j
 
 func (i *issuer) authenticator(now clock.PassiveClock) *oidcTokens {
 	return &oidcTokens{
-		issuer: i.URL, audience: audience, required: map[string]string{"groups": "web", "email_verified": "true"},
-		client: &http.Client{Timeout: issuerTimeout}, clock: now,
+		issuer: i.URL, audience: audience, required: requiredClaims([]string{"groups=web", "groups=staff", "email_verified=true", "org=9007199254740993"}),
+		client: &http.Client{Transport: newSeldom(http.DefaultTransport, now), Timeout: issuerTimeout}, clock: now,
 	}
 }
 
@@ -111,6 +118,8 @@ func TestIDTokensThatAreNotGoodAreRefused(t *testing.T) {
 		"of another issuer":              i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"iss": "https://evil.example"}),
 		"without a subject":              i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"sub": ""}),
 		"without a required claim":       i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"groups": []string{"staff"}}),
+		"without one of two values":      i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"groups": []string{"web"}}),
+		"with a number beside it":        i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"org": int64(9007199254740992)}),
 		"with another value of it":       i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"email_verified": false}),
 		"signed by somebody else":        i.sign(t, jwt.SigningMethodES256, foreign, nil),
 		"alg: none":                      i.sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
@@ -179,10 +188,73 @@ func TestAnIssuerThatIsAwayIsToldAndAskedAgain(t *testing.T) {
 	}
 }
 
+// Who makes tokens up must not make the issuer work, nor keep others out, nor fill the log.
+func TestTokensThatAreMadeUpDoNotMakeTheIssuerWork(t *testing.T) {
+	i := newIssuer(t)
+	foreign, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := clocktesting.NewFakePassiveClock(time.Now())
+	who := i.authenticator(now)
+	good, bad := i.sign(t, jwt.SigningMethodES256, i.key, nil), i.sign(t, jwt.SigningMethodES256, foreign, nil)
+	for range 100 {
+		if _, err := who.authenticate(bearer(t, bad)); err == nil {
+			t.Fatal("it is accepted")
+		}
+	}
+	if told := i.told.Load(); told > issuerBurst {
+		t.Errorf("the issuer was asked %d times for its keys", told)
+	}
+	if _, err := who.authenticate(bearer(t, bad)); !isCannotTell(err) || !errors.Is(err, errAskedLately) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := who.authenticate(bearer(t, good)); err != nil {
+		t.Errorf("a good token beside them: %v", err)
+	}
+	before := i.told.Load()
+	now.SetTime(now.Now().Add(issuerEvery))
+	if _, err := who.authenticate(bearer(t, bad)); isCannotTell(err) || i.told.Load() != before+1 {
+		t.Errorf("the issuer was not asked again when it was time: %v", err)
+	}
+}
+
+func TestNoBearerTokenStandsInTheLog(t *testing.T) {
+	i := newIssuer(t)
+	tokens := map[string]string{
+		"good": i.sign(t, jwt.SigningMethodES256, i.key, nil), "expired": i.sign(t, jwt.SigningMethodES256, i.key, jwt.MapClaims{"exp": 1}),
+		"none": i.sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil), "cut": i.sign(t, jwt.SigningMethodES256, i.key, nil)[:100],
+	}
+	now := clocktesting.NewFakePassiveClock(time.Now())
+	cluster := newServiceAccounts(config.TokenServer{ServiceAccounts: []string{"studio/web"}, ServiceAccountAudience: audience}, &cluster{answer: knows(nil)}, now)
+	away := i.authenticator(now)
+	away.issuer = "http://127.0.0.1:1"
+	for kind, who := range map[string]authenticator{"OIDC": i.authenticator(now), "an issuer that is away": away, "the cluster": cluster} {
+		var logged bytes.Buffer
+		route := &handler{
+			origins: &origins{http.NewCrossOriginProtection()}, inAll: rate.NewLimiter(rate.Inf, 1), callers: newCallerLimits(1000, 1000), who: who,
+			source: &mounted{folder: t.TempDir(), clock: now}, clock: now, log: slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			counted: func(string) {},
+		}
+		for name, token := range tokens {
+			askOf(t, route.routes("/api/token"), http.MethodPost, "", header("Authorization", "Bearer "+token))
+			for part := range strings.SplitSeq(token, ".") {
+				if len(part) > 8 && strings.Contains(logged.String(), part) {
+					t.Errorf("%s: a part of the token that is %s stands in the log: %s", kind, name, &logged)
+				}
+			}
+		}
+		if logged.Len() == 0 {
+			t.Errorf("%s: nothing was logged", kind)
+		}
+	}
+}
+
 // Whoever comes with a key that is not known may come with a new one of the issuer.
 func TestAnIssuerThatTellsNoKeysIsToldAndAskedAgain(t *testing.T) {
 	i := newIssuer(t)
-	who := i.authenticator(clock.RealClock{})
+	now := clocktesting.NewFakePassiveClock(time.Now())
+	who := i.authenticator(now)
 	if _, err := who.ready(); err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +266,7 @@ func TestAnIssuerThatTellsNoKeysIsToldAndAskedAgain(t *testing.T) {
 	i.away.Store(false)
 	// The library gives its answer to those who ask while it forgets the question, so a caller may be told of it once more.
 	for {
+		now.SetTime(now.Now().Add(issuerEvery))
 		_, err := who.authenticate(bearer(t, token))
 		if err == nil {
 			break

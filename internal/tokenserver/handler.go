@@ -49,8 +49,9 @@ type refusal struct {
 // Those that need no details.
 var (
 	refusedOrigin   = refusal{status: http.StatusForbidden, code: "origin", message: "This page may not ask for a token here."}
+	incomplete      = refusal{status: http.StatusBadRequest, code: "incomplete", message: "The request did not arrive in full. Try again."}
 	tooLarge        = refusal{status: http.StatusRequestEntityTooLarge, code: "too_large", message: "The request is too large: it needs no body."}
-	unauthenticated = refusal{status: http.StatusUnauthorized, code: "unauthenticated", message: "Sign in to get a token."}
+	unauthenticated = refusal{status: http.StatusUnauthorized, code: "unauthenticated", message: "Sign in to start a session."}
 )
 
 // ServeHTTP answers with a token, or says why there is none.
@@ -67,7 +68,7 @@ func (h *handler) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
 		header.Set("Cache-Control", "no-store")
 	} else {
 		header.Set("Cache-Control", "private, max-age="+strconv.FormatInt(max(0, int64((token.Left-browserSkew)/time.Second)), 10))
-		header.Add("Vary", "Authorization")
+		header.Add("Vary", "Authorization, Cookie") // who signs in anew in the same browser is somebody else
 	}
 	body := struct {
 		JWT       string `json:"jwt"`
@@ -90,8 +91,8 @@ func (h *handler) answer(writer http.ResponseWriter, request *http.Request) (iss
 	if !h.inAll.AllowN(now, 1) {
 		return issued{}, tooMany(time.Second)
 	}
-	if !isSmall(writer, request) {
-		return issued{}, &tooLarge
+	if refused := readBody(writer, request); refused != nil {
+		return issued{}, refused
 	}
 	caller, refused := h.identify(request)
 	if refused != nil {
@@ -111,17 +112,23 @@ func (h *handler) answer(writer http.ResponseWriter, request *http.Request) (iss
 	return token, nil
 }
 
-// isSmall reports whether the request has no more body than a page would send.
-func isSmall(writer http.ResponseWriter, request *http.Request) bool {
-	if request.ContentLength > mostBody {
-		return false
-	}
-	if request.ContentLength == 0 {
-		return true
+// readBody reads the request to its end, though nothing of it is used. It refuses more than a page would send, and what does not arrive: who
+// sends slowly has run out of time.
+func readBody(writer http.ResponseWriter, request *http.Request) *refusal {
+	switch {
+	case request.ContentLength == 0:
+		return nil
+	case request.ContentLength > mostBody:
+		return &tooLarge
 	}
 	_, err := io.Copy(io.Discard, http.MaxBytesReader(writer, request.Body, mostBody))
-	_, large := errors.AsType[*http.MaxBytesError](err)
-	return !large
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return &tooLarge
+	}
+	if err != nil {
+		return &incomplete
+	}
+	return nil
 }
 
 // identify asks who it is.
@@ -140,18 +147,18 @@ func (h *handler) identify(request *http.Request) (string, *refusal) {
 }
 
 func tooMany(wait time.Duration) *refusal {
-	return &refusal{http.StatusTooManyRequests, "too_many_requests", "Too many requests for a token. Try again in a moment.", wait, nil}
+	return &refusal{http.StatusTooManyRequests, "too_many_requests", "You have tried too often. Try again in a moment.", wait, nil}
 }
 
-// messages say to a person what the reasons mean.
+// messages say to a person what the reasons mean: to a visitor, who wants a session and has never heard of tokens.
 var messages = map[string]string{
-	reasonBusy:        "Many visitors are asking for a token just now. Try again in a moment.",
+	reasonBusy:        "Many visitors are starting a session just now. Try again in a moment.",
 	reasonRateLimited: "Reactor takes no more requests just now. Try again in a moment.",
 	reasonKeyRefused:  "This site's access to Reactor does not work just now. Its operators can see why in the token server's log.",
 	reasonRefused:     "This site's access to Reactor is not set up rightly. Its operators can see why in the token server's log.",
 	reasonReactorAway: "Reactor cannot be reached just now. Try again in a moment.",
-	reasonTooShort:    "There is no token just now that lives long enough for a session. Try again in a moment.",
-	reasonNoToken:     "There is no token just now. Try again in a moment.",
+	reasonTooShort:    "A session cannot be started just now. Try again in a moment.",
+	reasonNoToken:     "A session cannot be started just now. Try again in a moment.",
 }
 
 // withoutToken is the answer when the source has none.
@@ -168,7 +175,7 @@ func (h *handler) refuse(writer http.ResponseWriter, request *http.Request, why 
 	h.counted(why.code)
 	if why.cause != nil {
 		level := slog.LevelWarn
-		if why.status == http.StatusUnauthorized { // anybody can cause these lines
+		if why.status == http.StatusUnauthorized || errors.Is(why.cause, errAskedLately) { // anybody can cause these lines
 			level = slog.LevelDebug
 		}
 		h.log.Log(request.Context(), level, "no token was handed out", "status", why.status, "code", why.code, "error", reactor.Redact(why.cause.Error()))

@@ -2,11 +2,17 @@ package tokenserver
 
 import (
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
 )
@@ -26,7 +32,8 @@ func TestABrowserKeepsTheAnswerToAGetUntilAMinuteBeforeItExpires(t *testing.T) {
 		if cache := got.header.Get("Cache-Control"); cache != "private, max-age=3540" && cache != "private, max-age=3539" {
 			t.Errorf("Cache-Control: %s", cache)
 		}
-		if vary := got.header.Values("Vary"); !strings.Contains(strings.Join(vary, ","), "Authorization") {
+		// Who signs in to the same browser after somebody else does not get that one's token.
+		if vary := got.header.Get("Vary"); vary != "Authorization, Cookie" {
 			t.Errorf("Vary: %v", vary)
 		}
 		w.pass(30 * time.Minute)
@@ -78,6 +85,9 @@ func TestAttacksAreRefused(t *testing.T) {
 		"a huge body": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){body(1<<30, false)}, status: 413, code: "too_large"},
 		"a huge body that does not tell its length": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){body(1<<20, true)}, status: 413, code: "too_large"},
+		"a body that does not arrive": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(iotest.ErrReader(os.ErrDeadlineExceeded)), 10
+		}}, status: 400, code: "incomplete"},
 		"another method": {method: http.MethodDelete, caller: "ada", status: 405, code: "method"},
 		"another path": {
 			method: http.MethodGet, caller: "ada", changes: []func(*http.Request){func(r *http.Request) { r.URL.Path = "/etc/passwd" }}, status: 404, code: "not_found"},
@@ -89,6 +99,32 @@ func TestAttacksAreRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// failing is a source whose error tells more than it should.
+type failing struct{ told string }
+
+func (f failing) token(context.Context, string) (issued, error) {
+	return issued{}, &unavailableError{reasonReactorAway, time.Second, errors.New("an answer that cannot be read: " + f.told)}
+}
+
+func TestWhatAnErrorTellsOfASecretStandsNeitherInTheLogNorInTheAnswer(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		secret := w.ask(http.MethodPost, "ada").JWT
+		settings := parsed(t, "--one-token-for-all=/nowhere", "--allow-anonymous")
+		route, err := routeTo(settings, failing{secret + " " + firstKey}, prometheus.NewRegistry(), slog.New(slog.NewJSONHandler(w.logged, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := askOf(t, route, http.MethodPost, "")
+		w.want(got, http.StatusServiceUnavailable, reasonReactorAway)
+		if !strings.Contains(w.logged.String(), "an answer that cannot be read") || strings.Contains(w.logged.String(), secret) || strings.Contains(w.logged.String(), firstKey) {
+			t.Errorf("the log: %s", w.logged)
+		}
+		if strings.Contains(got.Message, "cannot be read") {
+			t.Errorf("the details are the operator's business: %s", got.Message)
+		}
+	})
 }
 
 // body is one of so many bytes.

@@ -48,15 +48,8 @@ type minted struct {
 
 	mu       sync.Mutex
 	tokens   *lru.Cache // the latest token of each caller
-	hold     hold
+	holds    holds
 	failures int
-}
-
-// hold is a time during which nobody asks Reactor.
-type hold struct {
-	until  time.Time
-	reason string
-	key    reactor.Secret // that was refused; another one ends the hold
 }
 
 // token implements source.
@@ -108,7 +101,10 @@ func (m *minted) mint(ctx context.Context, caller string) (issued, error) {
 	request := m.request
 	request.APIKey = key
 	token, err := m.reactor.Mint(ctx, request)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil: // who asked has gone, which says nothing about Reactor
+		return issued{}, ctx.Err()
+	case err != nil:
 		return issued{}, m.failed(ctx, key, err)
 	}
 	left := token.Left(m.clock.Now())
@@ -130,8 +126,9 @@ func (m *minted) admit(key reactor.Secret) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.clock.Now()
-	if wait := m.hold.until.Sub(now); wait > 0 && (m.hold.key == "" || m.hold.key == key) {
-		return &unavailableError{m.hold.reason, spread(wait), nil}
+	held := m.holds.on(key)
+	if wait := held.until.Sub(now); wait > 0 {
+		return &unavailableError{held.reason, spread(wait), nil}
 	}
 	if m.bucket.AllowN(now, 1) {
 		return nil
@@ -150,33 +147,34 @@ func (m *minted) failed(ctx context.Context, key reactor.Secret, err error) erro
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.failures++
-	held := hold{}
-	wait := time.Duration(0)
+	reason, wait, ofKey := reasonReactorAway, min(firstBackoff<<min(m.failures-1, 8), longestBackoff), false
 	switch reactor.ClassOf(err) {
 	case reactor.ClassKeyRefused:
-		held, wait = hold{reason: reasonKeyRefused, key: key}, refusedHold
-	case reactor.ClassKeyLimited:
-		held, wait = hold{reason: reasonRateLimited}, limitedHold
+		reason, wait, ofKey = reasonKeyRefused, refusedHold, true
 	case reactor.ClassRequestRefused:
-		held, wait = hold{reason: reasonRefused, key: key}, refusedHold
+		reason, wait, ofKey = reasonRefused, refusedHold, true
+	case reactor.ClassKeyLimited:
+		reason, wait = reasonRateLimited, limitedHold
 	case reactor.ClassNone, reactor.ClassUnavailable:
-		held, wait = hold{reason: reasonReactorAway}, min(firstBackoff<<min(m.failures-1, 8), longestBackoff)
 	}
 	if failure, ok := errors.AsType[*reactor.Error](err); ok && failure.RetryAfter > 0 {
 		wait = failure.RetryAfter
 	}
-	if held.until = m.clock.Now().Add(wait); held.until.After(m.hold.until) {
-		m.hold = held
+	held := hold{until: m.clock.Now().Add(wait), reason: reason}
+	if ofKey {
+		m.holds.forKey(key, held)
+	} else {
+		m.holds.forAll(held)
 	}
-	m.log.WarnContext(ctx, "no token was minted", "reason", held.reason, "error", err, "nextAttempt", held.until)
-	return &unavailableError{held.reason, wait, err}
+	m.log.WarnContext(ctx, "no token was minted", "reason", reason, "error", err, "nextAttempt", held.until)
+	return &unavailableError{reason, wait, err}
 }
 
 // tooShort is the failure of a token that lives, and not for long enough. The next one would be no longer.
 func (m *minted) tooShort(left time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.hold = hold{until: m.clock.Now().Add(refusedHold), reason: reasonTooShort}
+	m.holds.forAll(hold{until: m.clock.Now().Add(refusedHold), reason: reasonTooShort})
 	return &unavailableError{reasonTooShort, refusedHold,
 		fmt.Errorf("reactor granted a token that has %s left, and --least-life asks for %s", left.Round(time.Second), m.leastLife)}
 }

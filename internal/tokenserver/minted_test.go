@@ -2,7 +2,9 @@ package tokenserver
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -202,6 +204,75 @@ func TestTheLongerOfTwoWaitsHolds(t *testing.T) {
 		w.want(w.ask(http.MethodPost, "edsger"), http.StatusServiceUnavailable, reasonRateLimited)
 		w.pass(30 * time.Minute)
 		w.want(w.ask(http.MethodPost, "edsger"), http.StatusOK, "")
+	})
+}
+
+// What an old key was told must not hide what the new one is told.
+func TestALimitIsKeptToAfterAnOldKeyWasRefused(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.reactor.RevokeKey(firstKey)
+		w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonKeyRefused)
+		w.rotate(secondKey)
+		w.reactor.SetFaults(emulator.Fault{Status: 429, RetryAfter: refusedHold / 2})
+		for range 5 {
+			w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonRateLimited)
+		}
+		if calls := len(w.reactor.Ledger().Calls); calls != 2 {
+			t.Errorf("Reactor was asked %d times with the new key, want once", calls-1)
+		}
+	})
+}
+
+func TestAShortTokenDoesNotShortenWhatReactorAskedFor(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.reactor.SetFaults(emulator.Fault{Status: 429, RetryAfter: time.Hour, Latency: time.Second, Times: 1},
+			emulator.Fault{ExpiresIn: new(5 * time.Minute), Latency: 2 * time.Second, Times: 1})
+		var all sync.WaitGroup
+		for _, caller := range []string{"ada", "grace"} {
+			all.Go(func() { w.ask(http.MethodPost, caller) })
+		}
+		all.Wait()
+		w.pass(refusedHold)
+		w.want(w.ask(http.MethodPost, "edsger"), http.StatusServiceUnavailable, reasonRateLimited)
+	})
+}
+
+// Visitors of whom nobody knows who they are could otherwise keep all others out: by asking, and going away.
+func TestAVisitorWhoGoesAwaySaysNothingAboutReactor(t *testing.T) {
+	inWorld(t, func(s *config.TokenServer) { s.ProxyHeader, s.AllowAnonymous = "", true }, func(w *world) {
+		w.reactor.SetFaults(emulator.Fault{Latency: 5 * time.Second, Times: 1})
+		if got := w.ask(http.MethodPost, "", givesUpAfter(t, time.Second)); got.status == http.StatusOK {
+			t.Error("who gave up got a token")
+		}
+		w.want(w.ask(http.MethodPost, ""), http.StatusOK, "")
+	})
+}
+
+// Whatever a request says, its token is for the models that are configured: Reactor starts no session of another one with it.
+func TestNoRequestGetsATokenForAnotherModel(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		got := w.ask(http.MethodPost, "ada", func(r *http.Request) {
+			r.URL.RawQuery = "models=reactor/other&model=reactor/other"
+			r.Body = io.NopCloser(strings.NewReader(`{"models":["reactor/other"],"expires_after":21600}`))
+			r.ContentLength = -1
+		})
+		w.want(got, http.StatusOK, "")
+		if call := w.reactor.Ledger().Calls[0]; call.Requested != time.Hour || len(call.Models) != 1 || call.Models[0] != model {
+			t.Errorf("requested: %+v", call)
+		}
+		for name, want := range map[string]int{"reactor/other": http.StatusForbidden, model: http.StatusCreated} {
+			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/sessions", strings.NewReader(`{"model":{"name":"`+name+`"},`+
+				`"client_info":{"sdk_version":"2.9.0","sdk_type":"js"},"supported_transports":[{"protocol":"webrtc","version":"1.0"}]}`))
+			for header, value := range map[string]string{
+				"Authorization": "Bearer " + got.JWT, "Content-Type": "application/json", "Reactor-API-Version": "1", "Reactor-API-Accept-Version": "1"} {
+				request.Header.Set(header, value)
+			}
+			recorder := httptest.NewRecorder()
+			w.reactor.ServeHTTP(recorder, request)
+			if recorder.Code != want {
+				t.Errorf("a session of %s: %d %s, want %d", name, recorder.Code, recorder.Body, want)
+			}
+		}
 	})
 }
 

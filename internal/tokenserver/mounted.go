@@ -92,9 +92,13 @@ func (m *mounted) read(now time.Time) *reading {
 // look reads the Secret anew, if it is not the one that was read before. The kubelet changes all files of a Secret at once, by turning a
 // link to another folder and removing the old one: both are read from the same one, and once more when it went meanwhile.
 func look(folder string, before *reading) *reading {
-	fresh := lookOnce(folder, before)
+	return onceMoreIfGone(func() *reading { return lookOnce(folder, before) })
+}
+
+func onceMoreIfGone(look func() *reading) *reading {
+	fresh := look()
 	if errors.Is(fresh.err, fs.ErrNotExist) {
-		return lookOnce(folder, before)
+		return look()
 	}
 	return fresh
 }

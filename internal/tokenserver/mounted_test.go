@@ -129,6 +129,28 @@ func TestASecretThatHoldsNoTokenIsToldAndComesBack(t *testing.T) {
 	}
 }
 
+// The kubelet removes the folder before, and may do so between the look at the link and the reading of what it names.
+func TestASecretThatIsChangedWhileItIsReadIsReadOnceMore(t *testing.T) {
+	folder := t.TempDir()
+	secret := &secretFolder{T: t, folder: folder}
+	looks := 0
+	got := onceMoreIfGone(func() *reading {
+		looks++
+		if looks == 1 {
+			_, err := os.ReadFile(filepath.Join(folder, "..2026_1", jwtFile))
+			secret.write(map[string]string{jwtFile: "eyJhbGciOi.eyJzdWIi.c2ln", expiresAtFile: "1795400000"})
+			return &reading{err: fmt.Errorf("the mounted Secret: %w", err)}
+		}
+		return lookOnce(folder, nil)
+	})
+	if got.err != nil || looks != 2 {
+		t.Errorf("after %d looks: %v", looks, got.err)
+	}
+	if got := onceMoreIfGone(func() *reading { looks++; return &reading{err: os.ErrPermission} }); looks != 3 || got.err == nil {
+		t.Errorf("what is no change is looked at again: %d", looks)
+	}
+}
+
 // The folder need not be one of the kubelet: somebody may write the files in place.
 func TestFilesThatAreWrittenInPlaceAreReadAgain(t *testing.T) {
 	withOneToken(t, func(w *world, secret *secretFolder) {

@@ -31,6 +31,11 @@ func newRoute(settings config.TokenServer, version string, registry *prometheus.
 	if err != nil {
 		return nil, err
 	}
+	return routeTo(settings, tokens, registry, log)
+}
+
+// routeTo puts the checks before a source.
+func routeTo(settings config.TokenServer, tokens source, registry *prometheus.Registry, log *slog.Logger) (http.Handler, error) {
 	who, err := newAuthenticator(settings)
 	if err != nil {
 		return nil, err
@@ -127,15 +132,19 @@ func newOIDC(settings config.TokenServer) (*oidcTokens, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 	}
-	required := map[string]string{}
-	for _, claim := range settings.OIDCRequiredClaims {
-		name, value, _ := strings.Cut(claim, "=")
-		required[name] = value
-	}
 	return &oidcTokens{
-		issuer: settings.OIDCIssuer, audience: settings.OIDCAudience, required: required,
-		client: &http.Client{Transport: transport, Timeout: issuerTimeout}, clock: clock.RealClock{},
+		issuer: settings.OIDCIssuer, audience: settings.OIDCAudience, required: requiredClaims(settings.OIDCRequiredClaims),
+		client: &http.Client{Transport: newSeldom(transport, clock.RealClock{}), Timeout: issuerTimeout}, clock: clock.RealClock{},
 	}, nil
+}
+
+func requiredClaims(written []string) []requiredClaim {
+	var required []requiredClaim
+	for _, claim := range written {
+		name, value, _ := strings.Cut(claim, "=")
+		required = append(required, requiredClaim{name, value})
+	}
+	return required
 }
 
 func newServiceAccounts(settings config.TokenServer, reviews tokenReviews, now utilcache.Clock) *serviceAccounts {

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
@@ -82,29 +81,11 @@ func (w *world) serve(settings config.TokenServer) http.Handler {
 	if settings.OneTokenForAll != "" {
 		tokens = &mounted{folder: settings.OneTokenForAll, leastLife: settings.LeastLife, clock: clock.RealClock{}}
 	}
-	return w.handler(settings, tokens, log)
-}
-
-func (w *world) handler(settings config.TokenServer, tokens source, log *slog.Logger) http.Handler {
-	w.Helper()
-	who, err := newAuthenticator(settings)
+	route, err := routeTo(settings, tokens, prometheus.NewRegistry(), log)
 	if err != nil {
 		w.Fatal(err)
 	}
-	allowed, err := newOrigins(settings.AllowedOrigins)
-	if err != nil {
-		w.Fatal(err)
-	}
-	proxies, err := prefixes(settings.ProxyNetworks)
-	if err != nil {
-		w.Fatal(err)
-	}
-	route := &handler{
-		origins: allowed, inAll: rate.NewLimiter(rate.Limit(settings.RequestsPerSecond), int(settings.RequestsPerSecond)),
-		callers: newCallerLimits(settings.CallerRequestsPerMinute, settings.MaxCallers), who: who, proxies: proxies, source: tokens,
-		clock: clock.RealClock{}, log: log, counted: countRequests(prometheus.NewRegistry()),
-	}
-	return shared(settings.AllowedOrigins, route.routes(settings.Path))
+	return route
 }
 
 // rotate puts an API key into the key's file.
@@ -161,6 +142,12 @@ func (w *world) want(got answer, status int, code string) {
 	w.Helper()
 	if got.status != status || got.Error != code {
 		w.Errorf("got %d %q (%s), want %d %q", got.status, got.Error, got.Message, status, code)
+	}
+	if status != http.StatusOK && (got.header.Get("Cache-Control") != "no-store" || got.JWT != "") {
+		w.Errorf("a refusal with %d may be kept, or holds a token: %v", status, got.header)
+	}
+	if got.header.Get("X-Content-Type-Options") != "nosniff" || got.header.Get("Content-Type") != "application/json" {
+		w.Errorf("a browser may take the answer for something else: %v", got.header)
 	}
 	switch {
 	case got.JWT != "":

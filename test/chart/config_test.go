@@ -15,8 +15,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
 )
@@ -138,15 +141,34 @@ func TestTheChartBringsTheMonitoringOfConfig(t *testing.T) {
 	}
 }
 
-func TestTheChartBringsTheNetworkPolicyOfConfig(t *testing.T) {
-	want := decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"network-policy"})))
-	got := decode(t, mustHelm(t, append([]string{"template", "--set", "networkPolicy.enabled=true"}, told("cluster")...)...))
-	// The chart tells its release from others.
-	selector := []string{"spec", "podSelector", "matchLabels", "app.kubernetes.io/instance"}
-	unstructured.RemoveNestedField(only(t, got, "NetworkPolicy", operatorName).Object, selector...)
-	diff := cmp.Diff(only(t, want, "NetworkPolicy", operatorName).Object["spec"], only(t, got, "NetworkPolicy", operatorName).Object["spec"])
-	if diff != "" {
-		t.Errorf("the policies differ (-config +chart):\n%s", diff)
+func TestTheChartBringsTheNetworkPoliciesOfConfig(t *testing.T) {
+	want := decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"token-server", "network-policy"})))
+	got := decode(t, mustHelm(t, append([]string{"template", "--set", "networkPolicy.enabled=true", "--set", "tokenServer.enabled=true,tokenServer.apiKeySecretRef.name=reactor-api-key",
+		"--set", "tokenServer.models={reactor/helios},tokenServer.serviceAccounts.names={studio/web}"}, told("cluster")...)...))
+	for _, name := range []string{operatorName, operatorName + "-token-server"} {
+		// The chart tells its release from others.
+		selector := []string{"spec", "podSelector", "matchLabels", "app.kubernetes.io/instance"}
+		unstructured.RemoveNestedField(only(t, got, "NetworkPolicy", name).Object, selector...)
+		diff := cmp.Diff(only(t, want, "NetworkPolicy", name).Object["spec"], only(t, got, "NetworkPolicy", name).Object["spec"])
+		if diff != "" {
+			t.Errorf("the policies %s differ (-config +chart):\n%s", name, diff)
+		}
+	}
+	// A policy that selected both would shut the route, or let the one go where only the other has to.
+	for component, deploymentName := range map[string]string{"manager": operatorName, "token-server": operatorName + "-token-server"} {
+		deployment := appsv1.Deployment{}
+		convert(t, only(t, want, "Deployment", deploymentName), &deployment)
+		for name, selects := range map[string]bool{operatorName: component == "manager", operatorName + "-token-server": component == "token-server"} {
+			policy := networkingv1.NetworkPolicy{}
+			convert(t, only(t, want, "NetworkPolicy", name), &policy)
+			selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if selector.Matches(labels.Set(deployment.Spec.Template.Labels)) != selects {
+				t.Errorf("the policy %s selects the pods of %s: %v", name, component, !selects)
+			}
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -69,24 +70,64 @@ func TestTheSamplesPassPodSecurityRestricted(t *testing.T) {
 	}
 }
 
-func TestTheTokenServerOfTheExampleIsRestrictedAndUnderstandsItsArguments(t *testing.T) {
-	namespace := newNamespace(t, map[string]string{"pod-security.kubernetes.io/warn": "restricted"})
-	file := examples + "/web-sidecar/web.yaml"
-	_, warnings, ok := kubectl(t, "", "--namespace", namespace, "apply", "--validate=strict", "--filename", file)
-	if !ok || warnings != "" {
-		t.Errorf("the example must be accepted without a warning, but kubectl said: %s", warnings)
+func TestTheWebExamplesPassPodSecurityRestricted(t *testing.T) {
+	for _, file := range matching(t, examples+"/web*/web.yaml") {
+		namespace := newNamespace(t, map[string]string{"pod-security.kubernetes.io/warn": "restricted"})
+		_, warnings, ok := kubectl(t, "", "--namespace", namespace, "apply", "--validate=strict", "--filename", file)
+		if !ok || warnings != "" {
+			t.Errorf("%s must be accepted without a warning, but kubectl said: %s", file, warnings)
+		}
 	}
-	deployment := &appsv1.Deployment{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(objectsIn(t, file)[0].Object, deployment); err != nil {
-		t.Fatal(err)
+}
+
+func TestTheTokenServersOfTheExamplesUnderstandTheirArguments(t *testing.T) {
+	beside := tokenServerOf(t, examples+"/web-sidecar/web.yaml")
+	if !strings.HasPrefix(beside.Listen, "127.0.0.1:") || beside.AllowAnonymous || cmp.Diff([]string{"127.0.0.1/32"}, beside.ProxyNetworks) != "" {
+		t.Errorf("somebody outside of the pod could reach it: %+v", beside)
 	}
-	settings, err := config.ParseTokenServer(deployment.Spec.Template.Spec.InitContainers[0].Args, io.Discard)
-	if err != nil {
-		t.Fatal(err)
+	alone := tokenServerOf(t, examples+"/web/web.yaml")
+	if alone.OneTokenForAll == "" || alone.APIKeyFile != "" {
+		t.Errorf("no API key is to be near it: %+v", alone)
 	}
-	if !strings.HasPrefix(settings.Listen, "127.0.0.1:") || settings.AllowAnonymous || cmp.Diff([]string{"127.0.0.1/32"}, settings.ProxyNetworks) != "" {
-		t.Errorf("somebody outside of the pod could reach it: %+v", settings)
+	for _, object := range objectsIn(t, examples+"/web/web.yaml") {
+		if token := (&v1alpha1.ReactorToken{}); object.GetKind() == "ReactorToken" {
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, token); err != nil {
+				t.Fatal(err)
+			}
+			before, err := time.ParseDuration(string(token.Spec.RenewBefore))
+			const delivery = 90 * time.Second // the longest that a renewed Secret takes to a pod
+			if err != nil || before <= alone.LeastLife+delivery {
+				t.Errorf("there is no token for a while before each renewal: renewBefore is %s, --least-life %s (%v)", before, alone.LeastLife, err)
+			}
+		}
 	}
+}
+
+// tokenServerOf returns what the token server of an example makes of its arguments.
+func tokenServerOf(t *testing.T, file string) config.TokenServer {
+	t.Helper()
+	for _, object := range objectsIn(t, file) {
+		if object.GetKind() != "Deployment" {
+			continue
+		}
+		deployment := &appsv1.Deployment{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, deployment); err != nil {
+			t.Fatal(err)
+		}
+		pod := deployment.Spec.Template.Spec
+		for _, container := range append(pod.InitContainers, pod.Containers...) {
+			if container.Name != "token-server" {
+				continue
+			}
+			settings, err := config.ParseTokenServer(container.Args, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return settings
+		}
+	}
+	t.Fatal("there is no token server in", file)
+	return config.TokenServer{}
 }
 
 func TestTheKustomizationOfTheSamplesHasThemAll(t *testing.T) {

@@ -137,7 +137,15 @@ before what commonLabels and commonAnnotations say.
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
+{{ end }}
+{{- include "reactor-operator.proxyEnv" . }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* The proxy to Reactor; nothing when there is none. */}}
+{{- define "reactor-operator.proxyEnv" -}}
 {{- with .Values.proxy }}
 {{- with .httpProxy }}
 - name: HTTP_PROXY
@@ -152,9 +160,6 @@ before what commonLabels and commonAnnotations say.
 - name: NO_PROXY
   value: {{ append (compact (list .noProxy)) "$(KUBERNETES_SERVICE_HOST)" | join "," | quote }}
 {{- end }}
-{{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}
 

@@ -100,7 +100,10 @@ func (s site) handler(page fs.FS) (http.Handler, error) {
 	mux.Handle("/api/token", &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(tokenServer)
 		r.Out.Host = r.In.Host // the token server compares it with the page's origin
-		r.SetXForwarded()      // whose limits these are
+		// Whose limits these are: what stands in front of this server has said it, and this server adds who asked it. The token server reads
+		// that from its end, as far as it knows the proxies.
+		r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
+		r.SetXForwarded()
 	}})
 	return guarded(mux, api.Scheme+"://"+api.Host), nil
 }

@@ -65,7 +65,12 @@ func TestTheTokenRouteIsForwardedAsThePageAsked(t *testing.T) {
 		w.Header().Set("Retry-After", "7")
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
-	response, err := http.Post(address+"/api/token?expires_at=true", "", http.NoBody)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address+"/api/token?expires_at=true", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Forwarded-For", "198.51.100.7, 192.0.2.1") // of an ingress controller
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +80,7 @@ func TestTheTokenRouteIsForwardedAsThePageAsked(t *testing.T) {
 	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") != "7" {
 		t.Errorf("the answer became %s, %v", response.Status, response.Header)
 	}
-	if "http://"+host != address || asked != "POST /api/token?expires_at=true" || from != "127.0.0.1" {
+	if "http://"+host != address || asked != "POST /api/token?expires_at=true" || from != "198.51.100.7, 192.0.2.1, 127.0.0.1" {
 		t.Errorf("the token server was asked: %s of %s, by %s", asked, host, from)
 	}
 }

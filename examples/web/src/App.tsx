@@ -45,10 +45,12 @@ function Curtain({ asking, why, again = 0, onStart }: CurtainProps) {
   const wait = again - useNow();
   return (
     <section aria-label="Video" className="curtain">
-      {why && (
+      {why ? (
         <p role="alert" className="why">
           {why}
         </p>
+      ) : (
+        <p className="why about">Live video that the model makes while you watch. Your session lasts until you end it or close this page.</p>
       )}
       <button type="button" onClick={onStart} disabled={asking || wait > 0}>
         {asking ? "Starting" : why ? "Start again" : "Start"}

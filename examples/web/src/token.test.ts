@@ -28,6 +28,20 @@ test("a token is asked for in a way that no browser keeps", async () => {
   expect(fetch.mock.calls[0]![1].method).toBe("POST");
 });
 
+test.each([
+  ["an hour ahead", -3_600_000],
+  ["a day behind", 86_400_000],
+])("a visitor whose clock is %s has as long as all others", async (_, served) => {
+  const seconds = (now() + served) / 1000 + 600;
+  answer(200, JSON.stringify({ jwt: "eyJ", expires_at: seconds }), { Date: new Date(now() + served).toUTCString() });
+  expect((await fetchToken(now)).expiresAt).toBe(now() + 600_000);
+});
+
+test("the way of the answer is no wrong clock", async () => {
+  answer(200, '{"jwt":"eyJ","expires_at":1800000600}', { Date: new Date(now() - 2000).toUTCString() });
+  expect((await fetchToken(now)).expiresAt).toBe(1_800_000_600_000);
+});
+
 test("the route's own sentence is shown, and its Retry-After kept", async () => {
   answer(503, '{"error":"busy","message":"Too many people ask for a token."}', { "Retry-After": "7" });
   expect(await refusal()).toMatchObject({ message: "Too many people ask for a token.", again: now() + 7000 });
@@ -38,11 +52,11 @@ test("the route's own sentence is shown, and its Retry-After kept", async () => 
 test.each([
   [401, "<html>", "Sign in"],
   [403, "", "Sign in"],
-  [502, "Bad Gateway", "no token at the moment"],
-  [200, "<html>", "not with a token"],
-  [200, '{"jwt":""}', "not with a token"],
-  [200, '{"jwt":"eyJ","expires_at":1800000000}', "not with a token"],
-  [200, "null", "not with a token"],
+  [502, "Bad Gateway", "cannot be started at the moment"],
+  [200, "<html>", "not set up rightly"],
+  [200, '{"jwt":""}', "not set up rightly"],
+  [200, '{"jwt":"eyJ","expires_at":1800000000}', "not set up rightly"],
+  [200, "null", "not set up rightly"],
 ])("%i %s is told to a person", async (status, body, told) => {
   answer(status, body);
   expect(await refusal()).toMatchObject({ message: expect.stringContaining(told), again: now() });

@@ -1,6 +1,6 @@
 // What the token route answers, and what a person is told when it has no token. See docs/token-route.md.
 
-/** A token, and when it expires, in milliseconds since 1970. */
+/** A token, and when it expires by the clock of this browser, in milliseconds since 1970. */
 export type Token = { readonly jwt: string; readonly expiresAt: number };
 
 /** Why there is no token: a sentence for a person, and from when asking again may help, in milliseconds since 1970. */
@@ -34,10 +34,17 @@ export async function fetchToken(now: () => number = Date.now): Promise<Token> {
     throw new NoToken(sentence(answer.status, body), now() + retryAfter(answer, now()));
   }
   const { jwt, expires_at: seconds } = (body ?? {}) as { jwt?: unknown; expires_at?: unknown };
-  if (typeof jwt !== "string" || jwt === "" || typeof seconds !== "number" || seconds * 1000 <= now()) {
-    throw new NoToken("The server answered, but not with a token that can be used. Try again later, or tell those who run this site.", now());
+  const expiresAt = Number(seconds) * 1000 - ahead(answer, now());
+  if (typeof jwt !== "string" || jwt === "" || typeof seconds !== "number" || expiresAt <= now()) {
+    throw new NoToken("A session cannot be started: this site is not set up rightly. Try again later, or tell those who run it.", now());
   }
-  return { jwt, expiresAt: seconds * 1000 };
+  return { jwt, expiresAt };
+}
+
+// By how much the server's clock is ahead. Clocks of visitors are wrong more often than one thinks, and sessions would end at once.
+function ahead(answer: Response, now: number): number {
+  const served = Date.parse(answer.headers.get("Date") ?? "");
+  return Math.abs(served - now) > 5000 ? served - now : 0; // less is the way of the answer, and the header's whole seconds
 }
 
 // The route's own sentence is for the visitor; it is there unless something in between answered.
@@ -46,7 +53,7 @@ function sentence(status: number, body: unknown): string {
   if (typeof message === "string" && message !== "") {
     return message;
   }
-  return status === 401 || status === 403 ? "You may not start a session here. Sign in, then try again." : "The server has no token at the moment. Try again later.";
+  return status === 401 || status === 403 ? "You may not start a session here. Sign in, then try again." : "A session cannot be started at the moment. Try again later.";
 }
 
 // Retry-After is in seconds, or a date.
