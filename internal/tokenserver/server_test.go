@@ -276,12 +276,12 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 }
 
 // mountedFor is a folder with a token that lives for so long.
-func mountedFor(t testing.TB, life time.Duration) string {
-	t.Helper()
-	folder := t.TempDir()
+func mountedFor(tb testing.TB, life time.Duration) string {
+	tb.Helper()
+	folder := tb.TempDir()
 	for name, content := range map[string]string{jwtFile: strings.Repeat("e", 600), expiresAtFile: fmt.Sprint(time.Now().Add(life).Unix())} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return folder

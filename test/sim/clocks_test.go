@@ -87,8 +87,8 @@ func reading(wall time.Time, monotonic time.Duration) time.Time {
 		wall     uint64
 		ext      int64
 		location *time.Location
-	}{hasMonotonic | uint64(wall.Unix()-begin)<<nsecShift | uint64(wall.Nanosecond()), int64(monotonic) + 1, time.UTC} //nolint:gosec // years after 1885
-	return *(*time.Time)(unsafe.Pointer(&made)) //nolint:gosec // see above
+	}{hasMonotonic | uint64(wall.Unix()-begin)<<nsecShift | uint64(wall.Nanosecond()), int64(monotonic) + 1, time.UTC}
+	return *(*time.Time)(unsafe.Pointer(&made))
 }
 
 func TestTheOperatorsClockHasTwoParts(t *testing.T) {

@@ -73,8 +73,8 @@ func (j *judge) hadReserve(a *account, scopes ...string) bool {
 		return false
 	}
 	expired := time.Now().Add(-j.world.reactor.Now().Sub(a.expiry))
-	cleared, clear := j.weather.clearedAt(scopes...)
-	return clear && !cleared.After(expired.Add(-max(reserve/2, least)))
+	cleared, ended := j.weather.clearedAt(scopes...)
+	return ended && !cleared.After(expired.Add(-max(reserve/2, least)))
 }
 
 // checkCurrent compares the token with what is asked for.

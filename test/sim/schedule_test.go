@@ -72,7 +72,7 @@ func (d dice) between(least, most time.Duration) time.Duration {
 
 // draw draws the schedule of a seed.
 func draw(seed uint64) schedule {
-	d := dice{rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // it is to be repeated, and guards nothing
+	d := dice{rand.New(rand.NewPCG(seed, 1))}
 	s := schedule{Seed: seed, Concurrency: 1 + d.IntN(2), Lag: []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second}[d.IntN(3)]}
 	if d.IntN(10) == 0 {
 		return calm(d, s)

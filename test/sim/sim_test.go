@@ -28,7 +28,7 @@ var (
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
-	utilruntime.ErrorHandlers = nil // they share one time between all bubbles, and sleep until it
+	utilruntime.ErrorHandlers = nil //nolint:reassign // they share one time between all bubbles, and sleep until it
 	os.Exit(m.Run())
 }
 

@@ -55,7 +55,7 @@ func (w *weather) wasFine(from, to time.Time, scopes ...string) bool {
 }
 
 // clearedAt is when the last of what was out of order in these scopes was over; it reports whether nothing is in force now.
-func (w *weather) clearedAt(scopes ...string) (at time.Time, clear bool) {
+func (w *weather) clearedAt(scopes ...string) (at time.Time, ended bool) {
 	for _, s := range w.spells {
 		if !slices.Contains(scopes, s.scope) {
 			continue
@@ -90,11 +90,11 @@ func TestWeather(t *testing.T) {
 	if w.wasFine(at(5), at(30), "here") || !w.wasFine(at(25), at(45), "here") {
 		t.Error("a time is fine that had a spell in it, or none that had not")
 	}
-	if got, clear := w.clearedAt("here"); !clear || !got.Equal(at(20)) {
-		t.Errorf("it was over at %s (%t), want minute 20", got, clear)
+	if got, ended := w.clearedAt("here"); !ended || !got.Equal(at(20)) {
+		t.Errorf("it was over at %s (%t), want minute 20", got, ended)
 	}
 	w.begin(at(50), "here", "a")
-	if _, clear := w.clearedAt("here", "there"); clear {
+	if _, ended := w.clearedAt("here", "there"); ended {
 		t.Error("what is in force is not told")
 	}
 }

@@ -47,7 +47,6 @@ type world struct {
 	wrote     atomic.Uint64   // whoever looks at everything every few seconds need not look again when nothing was written
 
 	leader *run // nil: no operator runs
-	former *run // goes on for a while beside the leader
 	down   bool // nobody starts the operator when it has ended
 
 	mu     sync.Mutex
