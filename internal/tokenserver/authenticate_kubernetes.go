@@ -57,12 +57,18 @@ func (s *serviceAccounts) authenticate(request *http.Request) (string, error) {
 	if err != nil {
 		return "", &cannotTellError{fmt.Errorf("asking the cluster about a token: %w", err)}
 	}
-	account := ""
-	if status := reviewed.Status; status.Authenticated && slices.Contains(status.Audiences, s.audience) {
-		account, _ = strings.CutPrefix(status.User.Username, serviceAccountPrefix)
-	}
+	account := accountIn(&reviewed.Status, s.audience)
 	s.known.Add(hash, account, reviewedFor)
 	return s.judge(account)
+}
+
+// accountIn is the service account that the cluster names, as namespace:name; empty for any other user, whatever he is called.
+func accountIn(status *authenticationv1.TokenReviewStatus, audience string) string {
+	account, ok := strings.CutPrefix(status.User.Username, serviceAccountPrefix)
+	if !ok || !status.Authenticated || !slices.Contains(status.Audiences, audience) {
+		return ""
+	}
+	return account
 }
 
 // judge says whether a service account, given as namespace:name, is one of those that are named.

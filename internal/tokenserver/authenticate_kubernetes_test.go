@@ -36,12 +36,12 @@ func knows(users map[string]string) func(string, []string) (authenticationv1.Tok
 func TestServiceAccountsThatAreNamedMayAsk(t *testing.T) {
 	users := map[string]string{
 		"web": "system:serviceaccount:studio:web", "bot": "system:serviceaccount:media:bot", "other": "system:serviceaccount:studio:other",
-		"human": "ada@example.com", "nested": "system:serviceaccount:studio:web:extra",
+		"human": "ada@example.com", "pretender": "studio:web", "nested": "system:serviceaccount:studio:web:extra",
 	}
 	now := clocktesting.NewFakePassiveClock(time.Now())
 	who := newServiceAccounts(config.TokenServer{ServiceAccounts: []string{"studio/web", "media/*"}, ServiceAccountAudience: audience},
 		&cluster{answer: knows(users)}, now)
-	for token, want := range map[string]string{"web": "studio/web", "bot": "media/bot", "other": "", "human": "", "nested": "", "unknown": ""} {
+	for token, want := range map[string]string{"web": "studio/web", "bot": "media/bot", "other": "", "human": "", "pretender": "", "nested": "", "unknown": ""} {
 		for range 2 { // the second time from memory
 			caller, err := who.authenticate(bearer(t, token))
 			if _, refused := errors.AsType[*refusedError](err); caller != want || refused != (want == "") {
