@@ -24,24 +24,26 @@ func NewSessionCollector(reader client.Reader, elected <-chan struct{}, perObjec
 		reader: reader, elected: elected, kind: "ReactorSessions",
 		descs:   []*prometheus.Desc{sessionsDesc, stalledDesc},
 		newList: func() *v1alpha1.ReactorSessionList { return &v1alpha1.ReactorSessionList{} },
-		export: func(out *series, list *v1alpha1.ReactorSessionList) {
+		begin: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorSessionList), func()) {
 			counts := standings{}
-			for i := range list.Items {
-				counts.add(list.Items[i].Status.Conditions)
-				if perObject {
-					exportStalled(out, &list.Items[i])
+			add := func(list *v1alpha1.ReactorSessionList) {
+				for i := range list.Items {
+					counts.add(list.Items[i].Status.Conditions)
+					if perObject {
+						exportStalled(metrics, &list.Items[i])
+					}
 				}
 			}
-			counts.export(out, sessionsDesc)
+			return add, func() { counts.export(metrics, sessionsDesc) }
 		},
 	}
 }
 
 // exportStalled names a session that waits for a person. There are few of those, so that the others need no series.
-func exportStalled(out *series, session *v1alpha1.ReactorSession) {
+func exportStalled(metrics chan<- prometheus.Metric, session *v1alpha1.ReactorSession) {
 	if stalled := meta.FindStatusCondition(session.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil &&
 		meta.IsStatusConditionTrue(session.Status.Conditions, v1alpha1.ConditionStalled) {
-		out.gauge(stalledDesc, 1, session.Namespace, session.Name, stalled.Reason)
+		metrics <- gauge(stalledDesc, 1, session.Namespace, session.Name, stalled.Reason)
 	}
 }
 

@@ -45,39 +45,43 @@ func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perObject 
 			issuedDesc, expirationDesc, renewalDesc, readyDesc, failuresDesc, suspendedDesc, notRenewedDesc,
 		},
 		newList: func() *v1alpha1.ReactorTokenList { return &v1alpha1.ReactorTokenList{} },
-		export: func(out *series, list *v1alpha1.ReactorTokenList) {
-			exportTokenTotals(out, list.Items)
-			if perObject {
+		begin: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorTokenList), func()) {
+			totals := tokenTotals{counts: standings{}, failing: map[string]int{}}
+			add := func(list *v1alpha1.ReactorTokenList) {
 				for i := range list.Items {
-					exportToken(out, &list.Items[i])
+					totals.add(&list.Items[i])
+					if perObject {
+						exportToken(metrics, &list.Items[i])
+					}
 				}
 			}
+			return add, func() { totals.export(metrics) }
 		},
 	}
 }
 
 // exportToken exports what status says about one token. What status does not say has no series.
-func exportToken(out *series, token *v1alpha1.ReactorToken) {
+func exportToken(metrics chan<- prometheus.Metric, token *v1alpha1.ReactorToken) {
 	labels := prometheus.MakeLabelPairs(readyDesc, []string{token.Namespace, token.Name})
-	gauge := func(desc *prometheus.Desc, value float64) {
-		*out = append(*out, &sample{desc: desc, labels: labels, value: value})
+	export := func(desc *prometheus.Desc, value float64) {
+		metrics <- &sample{desc: desc, labels: labels, value: value}
 	}
 	instant := func(desc *prometheus.Desc, at *metav1.Time) {
 		if at != nil {
-			gauge(desc, float64(at.Unix()))
+			export(desc, float64(at.Unix()))
 		}
 	}
 	status := &token.Status
 	instant(issuedDesc, status.IssuedTime)
 	instant(expirationDesc, status.ExpirationTime)
 	instant(renewalDesc, status.RenewalTime)
-	gauge(readyDesc, truth(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)))
-	gauge(failuresDesc, float64(status.ConsecutiveFailures))
+	export(readyDesc, truth(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)))
+	export(failuresDesc, float64(status.ConsecutiveFailures))
 	if token.Spec.Suspended() {
-		gauge(suspendedDesc, 1)
+		export(suspendedDesc, 1)
 	}
 	if reason := notRenewed(token); reason != "" {
-		out.gauge(notRenewedDesc, 1, token.Namespace, token.Name, token.Spec.APIKeySecretRef.Name, reason)
+		metrics <- gauge(notRenewedDesc, 1, token.Namespace, token.Name, token.Spec.APIKeySecretRef.Name, reason)
 	}
 }
 
@@ -90,25 +94,29 @@ func notRenewed(token *v1alpha1.ReactorToken) string {
 	return renewed.Reason
 }
 
-func exportTokenTotals(out *series, tokens []v1alpha1.ReactorToken) {
-	counts, failing := standings{}, map[string]int{}
-	var earliest *metav1.Time
-	for i := range tokens {
-		token := &tokens[i]
-		counts.add(token.Status.Conditions)
-		if reason := notRenewed(token); reason != "" {
-			failing[reason]++
-		}
-		if !token.Spec.Suspended() && token.Status.ExpirationTime != nil &&
-			(earliest == nil || token.Status.ExpirationTime.Before(earliest)) {
-			earliest = token.Status.ExpirationTime
-		}
+// tokenTotals are what is told of all tokens together.
+type tokenTotals struct {
+	counts   standings
+	failing  map[string]int
+	earliest *metav1.Time
+}
+
+func (t *tokenTotals) add(token *v1alpha1.ReactorToken) {
+	t.counts.add(token.Status.Conditions)
+	if reason := notRenewed(token); reason != "" {
+		t.failing[reason]++
 	}
-	counts.export(out, tokensDesc)
-	for reason, count := range failing {
-		out.gauge(tokensNotRenewedDesc, float64(count), reason)
+	if expires := token.Status.ExpirationTime; expires != nil && !token.Spec.Suspended() && (t.earliest == nil || expires.Before(t.earliest)) {
+		t.earliest = expires
 	}
-	if earliest != nil {
-		out.gauge(earliestDesc, float64(earliest.Unix()))
+}
+
+func (t *tokenTotals) export(metrics chan<- prometheus.Metric) {
+	t.counts.export(metrics, tokensDesc)
+	for reason, count := range t.failing {
+		metrics <- gauge(tokensNotRenewedDesc, float64(count), reason)
+	}
+	if t.earliest != nil {
+		metrics <- gauge(earliestDesc, float64(t.earliest.Unix()))
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
@@ -137,7 +138,7 @@ func addSessions(mgr manager.Manager, settings config.Config, with outside, regi
 		SessionStartsPerMinute: settings.SessionStartsPerMinute,
 		AllowPromptDelivery:    settings.AllowPromptDelivery,
 	})
-	return errors.Join(sessions.SetupWithManager(mgr), registry.Register(collector))
+	return errors.Join(sessions.SetupWithManager(mgr), metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorSession{}), registry.Register(collector))
 }
 
 // addTokens adds the controller of ReactorTokens.
@@ -156,5 +157,5 @@ func addTokens(mgr manager.Manager, settings config.Config, with outside, regist
 		AllowRestart:        settings.AllowRestart,
 		AllowPromptDelivery: settings.AllowPromptDelivery,
 	})
-	return errors.Join(tokens.SetupWithManager(mgr), registry.Register(collector))
+	return errors.Join(tokens.SetupWithManager(mgr), metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorToken{}), registry.Register(collector))
 }

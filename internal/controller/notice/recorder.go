@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -22,16 +23,19 @@ import (
 )
 
 const (
-	// mostQueued is how many events may be on their way. Those beyond are dropped: they stand in the log.
+	// writers is how many events are written at the same time. A pass writes twice or more before it tells one, so that eight keep up with
+	// a dozen workers and more, however slow the API server is.
+	writers = 8
+	// mostQueued is how many events may wait for that. Those beyond are dropped: they stand in the log.
 	mostQueued = 1000
 	// flushTimeout bounds what a recorder that is stopped still writes.
 	flushTimeout = 5 * time.Second
 )
 
-// retries are of one event: eight within two minutes. What follows it waits.
+// retries are of one event: eight within two minutes. Others may have to wait for it.
 var retries = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 8}
 
-// Recorder writes events, one after the other.
+// Recorder writes events.
 //
 // It is there in the place of client-go's recorder, which keeps each event for six minutes and more, in case that it repeats and becomes
 // a series. What is told here are transitions, which do not, and 10,000 tokens that are issued at once would be 12 MB for nothing.
@@ -101,14 +105,28 @@ func (r *Recorder) Start(ctx context.Context) error {
 	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(flushTimeout, stop) })()
+	work := sync.WaitGroup{}
+	for range writers {
+		work.Go(func() { r.writeAll(writing, ctx.Done()) })
+	}
+	work.Wait()
+	return nil
+}
+
+// writeAll writes what is queued until all is done and no more is to come.
+func (r *Recorder) writeAll(ctx context.Context, over <-chan struct{}) {
 	for {
 		select {
 		case event := <-r.queue:
-			r.write(writing, event)
-		case <-ctx.Done():
-			if len(r.queue) == 0 {
-				return nil
-			}
+			r.write(ctx, event)
+			continue
+		default:
+		}
+		select {
+		case event := <-r.queue:
+			r.write(ctx, event)
+		case <-over:
+			return
 		}
 	}
 }
