@@ -24,8 +24,10 @@
 //   - A watch sends no bookmarks, and does not end by itself after some minutes. Its history is forgotten by the number of events.
 //   - The end of a generated name is the begin of the UID, not a draw of its own.
 //   - The times of managed fields are those of package time.
-//   - A custom resource is kept as its Go type. An apply that takes the last member out of a struct leaves null there for a moment, which the
-//     schema of a CRD refuses; the model takes it for an empty struct.
+//   - A custom resource is kept as its Go type. An apply that takes the last member out of a struct or a map leaves null there. The schema of a
+//     CRD refuses it where the struct is required to be one; as the annotations it is stored, and the next write that changes nothing then
+//     changes that, and has a resourceVersion of its own. In the model nothing is left.
 //   - The garbage collector works when it is told to, in one order, and does not resolve circles of owners. The real one has workers that
-//     race: whether a dependent that does not block its owner's deletion is deleted before the owner or after it is chance there.
+//     race: whether a dependent that does not block its owner's deletion is deleted before the owner or after it is chance there. Nor does the real
+//     one notice at once when an object gets an owner that is being deleted in the foreground already.
 package apimodel

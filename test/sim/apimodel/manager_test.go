@@ -3,10 +3,12 @@ package apimodel
 import (
 	"context"
 	"net/http"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,6 +26,11 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard()) // or controller-runtime complains that nobody did
+	os.Exit(m.Run())
+}
 
 func newServer(tb testing.TB) *Server {
 	tb.Helper()
