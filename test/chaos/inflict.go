@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -260,13 +257,4 @@ func (w *world) failReactor(ctx context.Context, f fault) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%d requests for tokens went wrong", spoiled), nil
-}
-
-// keepLedger keeps what was judged.
-func (w *world) keepLedger(read ledger) error {
-	content, err := json.Marshal(read)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(w.plane.Dir, "ledger.json"), content, 0o600)
 }

@@ -42,6 +42,8 @@ const (
 	writing = 5 * time.Second
 	// answering is how long after it can answer again Reactor works through what was asked before; and what a client waits for an answer.
 	answering = 15 * time.Second
+	// workers is how many tokens one operator mints at a time, by default.
+	workers = 8
 	// rounding is for times in whole seconds.
 	rounding = 2 * time.Second
 )
@@ -79,7 +81,8 @@ func (t *mintTally) allowed() int {
 // with a call about a session.
 func judgeMints(calls []call, written map[string]string, used map[string]bool, why circumstances) mintTally {
 	tally := mintTally{beyond: map[cause]int{}}
-	last := map[string]call{} // by Secret
+	last := map[string]call{}   // by Secret
+	lost := map[time.Time]int{} // by the crash
 	for _, c := range calls {
 		if c.JTI == "" {
 			continue
@@ -91,7 +94,11 @@ func judgeMints(calls []call, written map[string]string, used map[string]bool, w
 		case !found && len(c.Models) == 0 && used[c.JTI]:
 			tally.cleanUps++
 		case !found:
-			tally.add(c, why.ofLoss(c))
+			cause, crash := why.ofLoss(c)
+			if lost[crash]++; cause == byCrash && lost[crash] > workers {
+				cause = "" // no operator has so many in its hands
+			}
+			tally.add(c, cause)
 		case again && c.Time.Before(before.Time.Add(earliestRenewal(time.Duration(before.Granted)*time.Second)-rounding)):
 			tally.add(c, "")
 		default:
@@ -112,22 +119,22 @@ func (t *mintTally) add(c call, why cause) {
 	t.beyond[why]++
 }
 
-// ofLoss is why a token never came into a Secret.
-func (w circumstances) ofLoss(c call) cause {
+// ofLoss is why a token never came into a Secret, and the crash that it was lost by, if it was.
+func (w circumstances) ofLoss(c call) (cause, time.Time) {
 	if c.Faulted || inAny(w.mute, c.Time, answering) {
-		return byAnswer
-	}
-	for _, crash := range w.crashes {
-		if !crash.Before(c.Time) && !crash.After(c.Time.Add(writing)) {
-			return byCrash
-		}
+		return byAnswer, time.Time{}
 	}
 	for _, refused := range w.refused {
 		held := window{refused.from.Add(-writing), refused.to.Add(writing)}
 		died := func(crash time.Time) bool { return !crash.Before(c.Time) && held.holds(crash, writing) }
 		if held.holds(c.Time, 0) && slices.ContainsFunc(w.crashes, died) {
-			return byRefuse
+			return byRefuse, time.Time{}
 		}
 	}
-	return ""
+	for _, crash := range w.crashes {
+		if !crash.Before(c.Time) && !crash.After(c.Time.Add(writing)) {
+			return byCrash, crash
+		}
+	}
+	return "", time.Time{}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +37,10 @@ func TestMintsAreJudged(t *testing.T) {
 		"one lost by a crash": {
 			calls: []call{mint(0, "a", "m")}, why: circumstances{crashes: []time.Time{after(5)}},
 			want: mintTally{made: 1, beyond: map[cause]int{byCrash: 1}},
+		},
+		"more than an operator has workers for": {
+			calls: slices.Repeat([]call{mint(0, "a", "m")}, 9), why: circumstances{crashes: []time.Time{after(5)}},
+			want: mintTally{made: 9, beyond: map[cause]int{byCrash: 8}, bad: []call{mint(0, "a", "m")}},
 		},
 		"one that a crash long after, or before, does not excuse": {
 			calls: []call{mint(10, "a", "m")}, why: circumstances{crashes: []time.Time{after(9), after(16)}},

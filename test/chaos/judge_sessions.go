@@ -58,8 +58,8 @@ func (l ledger) open() []session {
 	return slices.DeleteFunc(slices.Clone(l.Sessions), func(s session) bool { return !s.Ended.IsZero() })
 }
 
-// endBound is how long after the program of its pod a session may end: the operator tries for five minutes, and a fault of Reactor's lasts
-// less than one.
+// endBound is how long a session may live on after Kubernetes has told that its program has ended: a fault lasts less than a minute, and
+// another half passes until somebody leads again.
 const endBound = 2 * time.Minute
 
 // sessionTally says what became of the Reactor sessions.
@@ -70,11 +70,12 @@ type sessionTally struct {
 	orphans        int          // whose start was answered when nobody listened any more; those alone may be open, and beside another
 	orphansOpen    int
 	strays         []session     // that nobody has heard of, though Reactor answered
-	late           []session     // that ended more than endBound after the program of their pod
-	latest         time.Duration // the longest time from a program's end to the end of its session
+	late           []session     // that ended more than endBound after the end of their program was told
+	latest         time.Duration // the longest time from then to the end of the session
 }
 
-// judgeSessions goes through the ledger. Over says when the program of a session, by the session's id, had ended.
+// judgeSessions goes through the ledger. Over says when Kubernetes told that the program of a session had ended, by
+// the session's id.
 func judgeSessions(l ledger, over map[string]time.Time, why circumstances) sessionTally {
 	tally := sessionTally{started: len(l.Sessions)}
 	heard := l.heard()

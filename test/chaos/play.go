@@ -184,7 +184,7 @@ func (w *world) finish(ctx context.Context) (findings, error) {
 	return findings{
 		mints: judgeMints(read.Calls, written, read.used(), why), sessions: judgeSessions(read, over, why),
 		total: w.recorder.take(), spells: spells, ledger: read, written: written, why: why, ended: w.crew.ends(), leaks: leaks, left: left,
-	}, w.keepLedger(read)
+	}, w.reactor.keepLedger(ctx, filepath.Join(w.plane.Dir, "ledger.json"))
 }
 
 // leaks names the logs of operators in which a key or a token stands.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +26,15 @@ func (e controlEndpoint) ledger(ctx context.Context) (ledger, error) {
 	}
 	var read ledger
 	return read, json.Unmarshal(answer, &read)
+}
+
+// keepLedger writes what the emulator did, all of it, into a file.
+func (e controlEndpoint) keepLedger(ctx context.Context, path string) error {
+	answer, err := e.ask(ctx, http.MethodGet, "/_emulator/ledger", "")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, answer, 0o600)
 }
 
 // fail sets faults, and none when there are none.

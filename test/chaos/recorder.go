@@ -23,7 +23,7 @@ type recorder struct {
 	mu      sync.Mutex
 	readers *readers
 	written map[string]string    // Secret's UID, by the token's id
-	over    map[string]time.Time // by the session's id
+	over    map[string]time.Time // when Kubernetes told that the program of a session had ended, by the session's id
 }
 
 func newRecorder() *recorder {
@@ -93,13 +93,17 @@ func (r *recorder) pod(c change) {
 		all = append(all, c.object)
 	}
 	for _, object := range all {
-		maps.Copy(r.over, endsOf(object.(*corev1.Pod))) //nolint:forcetypeassert // that is what is followed
+		for _, id := range endedIn(object.(*corev1.Pod)) { //nolint:forcetypeassert // that is what is followed
+			if _, known := r.over[id]; !known {
+				r.over[id] = time.Now()
+			}
+		}
 	}
 }
 
-// endsOf says when the program of a pod had ended, for each session that it told of.
-func endsOf(pod *corev1.Pod) map[string]time.Time {
-	ends := map[string]time.Time{}
+// endedIn returns the sessions of a pod whose program has ended, if it has.
+func endedIn(pod *corev1.Pod) []string {
+	var ids []string
 	for _, status := range pod.Status.ContainerStatuses {
 		if status.State.Terminated == nil {
 			continue
@@ -110,11 +114,11 @@ func endsOf(pod *corev1.Pod) map[string]time.Time {
 				ID string `json:"sessionId"`
 			}
 			if json.Unmarshal(lines.Bytes(), &said) == nil && said.ID != "" {
-				ends[said.ID] = status.State.Terminated.FinishedAt.Time
+				ids = append(ids, said.ID)
 			}
 		}
 	}
-	return ends
+	return ids
 }
 
 // look has all readers read, once a second.

@@ -33,7 +33,7 @@ func goals(rows []row, f findings) []goal {
 		{fmt.Sprintf("ReactorSessions that are not gone %s after they were deleted", settleTimeout), f.left},
 		{"two sessions of one ReactorSession at one time", len(f.sessions.doubles)},
 		{"sessions left open that somebody could have ended", len(f.sessions.open)},
-		{fmt.Sprintf("sessions that ended more than %s after their program", endBound), len(f.sessions.late)},
+		{fmt.Sprintf("sessions that were open more than %s after the end of their program was told", endBound), len(f.sessions.late)},
 		{"sessions that nobody heard of, though Reactor answered", len(f.sessions.strays)},
 		{"logs of the operator with a credential in them", len(f.leaks)},
 	}
@@ -81,7 +81,7 @@ func printMints(out io.Writer, f findings) {
 
 func printSessions(out io.Writer, f findings) {
 	s := f.sessions
-	fmt.Fprintf(out, "\nReactor sessions: %d started, %d ended; the longest from the end of its program to its own end took %.1f s\n", s.started, s.ended, s.latest.Seconds())
+	fmt.Fprintf(out, "\nReactor sessions: %d started, %d ended; the longest from the news of its program's end to its own end took %.1f s\n", s.started, s.ended, s.latest.Seconds())
 	fmt.Fprintf(out, "  %5d  started when nobody listened any more, of which %d are open until max_session_duration\n", s.orphans, s.orphansOpen)
 	for _, double := range first(s.doubles) {
 		fmt.Fprintf(out, "         two at one time: %s %s and %s\n", double[0].Model, double[0].ID, double[1].ID)
