@@ -132,6 +132,19 @@ e2e: ## Run the tests that need pods, on a node of this machine: Linux and root 
 	set -x; \
 	E2E=1 KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go test -race -count=1 -timeout 20m -p 1 -v $(ARGS) ./test/node ./test/e2e/...
 
+# The size of make chaos, and what it is drawn from (0: something new each time).
+TOKENS   ?= 2000
+SESSIONS ?= 50
+ROUNDS   ?= 12
+SEED     ?= 0
+.PHONY: chaos
+chaos: build ## Kill, freeze and fill up what the operator stands on, and judge what came of it (TOKENS, SESSIONS, ROUNDS, SEED; a quarter of an hour).
+	@$(GO_BUILD) -o bin/ ./examples/session-worker; \
+	go build -o bin/chaos ./test/chaos; go build -o bin/node ./test/node/cmd/node; \
+	assets=$$($(CLUSTER_BINARIES)); node=; \
+	if bin/node --check >/dev/null 2>&1; then node=$$($(NODE_BINARIES)); fi; \
+	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node bin/chaos --tokens=$(TOKENS) --sessions=$(SESSIONS) --rounds=$(ROUNDS) --seed=$(SEED) $(ARGS)
+
 .PHONY: sdk
 sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 and npm).
 	CGO_ENABLED=0 go build -o bin/ ./cmd/reactor-emulator

@@ -74,6 +74,6 @@ func (cp *ControlPlane) startComponent(name string, flags ...string) (*process, 
 	if err != nil {
 		return nil, err
 	}
-	cp.processes = append(cp.processes, p)
+	cp.add(p)
 	return p, nil
 }

@@ -14,7 +14,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -57,11 +59,14 @@ type ControlPlane struct {
 	// Dir holds the log of each program, called after it, and until Stop its data.
 	Dir string
 
-	client    kubernetes.Interface
-	servers   *envtest.ControlPlane
+	client  kubernetes.Interface
+	servers *envtest.ControlPlane
+	janitor *janitor
+	logs    []*os.File
+
+	mu        sync.Mutex
 	processes []*process
-	janitor   *janitor
-	logs      []*os.File
+	killed    map[string][]string // the arguments of what Kill has ended, by name
 }
 
 // Start starts a control plane and returns once it serves, has the CRDs, and its controllers work. The context bounds the start,
@@ -179,6 +184,8 @@ func (cp *ControlPlane) Healthy(ctx context.Context) error {
 }
 
 func (cp *ControlPlane) failures() error {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
 	var all []error
 	for _, p := range cp.processes {
 		all = append(all, p.failure())
@@ -189,15 +196,14 @@ func (cp *ControlPlane) failures() error {
 // Stop ends all programs, waits for them, and removes what they stored. Its error tells what had died before, and what could not
 // be ended or removed.
 func (cp *ControlPlane) Stop() error {
-	errs := []error{cp.failures()}
-	for _, p := range cp.processes {
-		p.stop()
-	}
-	cp.processes = nil
+	errs := []error{cp.failures(), cp.killOrphan()}
+	// etcd last, which may be ours if it was killed: kube-apiserver does not end in order without it.
+	cp.stopProcesses(func(p *process) bool { return p.name != etcdName })
 	if cp.servers != nil {
 		errs = append(errs, cp.servers.Stop())
 		cp.servers = nil
 	}
+	cp.stopProcesses(func(*process) bool { return true })
 	for _, log := range cp.logs {
 		errs = append(errs, log.Close())
 	}
@@ -207,6 +213,19 @@ func (cp *ControlPlane) Stop() error {
 		cp.janitor = nil
 	}
 	return errors.Join(errs...)
+}
+
+// stopProcesses stops those that are meant, one after the other, and forgets them.
+func (cp *ControlPlane) stopProcesses(meant func(*process) bool) {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	cp.processes = slices.DeleteFunc(cp.processes, func(p *process) bool {
+		if !meant(p) {
+			return false
+		}
+		p.stop()
+		return true
+	})
 }
 
 func (cp *ControlPlane) binary(name string) string {

@@ -17,7 +17,9 @@ const stopTimeout = 10 * time.Second
 // process is a program that runs beside the API server.
 type process struct {
 	name  string
+	args  []string
 	log   string
+	cmd   *exec.Cmd
 	end   context.CancelFunc
 	ended chan struct{}
 	err   error // how it ended; read it only once ended is closed
@@ -32,7 +34,7 @@ func startProcess(binary string, log *os.File, args ...string) (*process, error)
 	cmd.WaitDelay = stopTimeout
 	// A group of its own: an interrupt at the terminal is for us, and we stop it in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p := &process{name: filepath.Base(binary), log: log.Name(), end: end, ended: make(chan struct{})}
+	p := &process{name: filepath.Base(binary), args: args, log: log.Name(), cmd: cmd, end: end, ended: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
 		end()
 		return nil, err
@@ -61,5 +63,11 @@ func (p *process) failure() error {
 // stop ends the program and waits until it is gone.
 func (p *process) stop() {
 	p.end()
+	<-p.ended
+}
+
+// kill ends the program as a crash would, and waits until it is gone.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended already
 	<-p.ended
 }

@@ -13,23 +13,29 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
+// The programs that envtest starts.
+const (
+	etcdName      = "etcd"
+	apiServerName = "kube-apiserver"
+)
+
 // startServers starts etcd and kube-apiserver. It takes the parts of envtest.Environment, which would also write certificates for
 // webhooks that we do not have, in a folder that a killed test leaves behind.
 func (cp *ControlPlane) startServers(ctx context.Context, options Options) error {
-	etcdLog, err := cp.openLog("etcd")
+	etcdLog, err := cp.openLog(etcdName)
 	if err != nil {
 		return err
 	}
-	serverLog, err := cp.openLog("kube-apiserver")
+	serverLog, err := cp.openLog(apiServerName)
 	if err != nil {
 		return err
 	}
-	etcdDir, certDir := filepath.Join(cp.data(), "etcd"), filepath.Join(cp.data(), "kube-apiserver")
+	etcdDir, certDir := filepath.Join(cp.data(), etcdName), filepath.Join(cp.data(), apiServerName)
 	if err := errors.Join(os.Mkdir(etcdDir, 0o700), os.Mkdir(certDir, 0o700)); err != nil {
 		return err
 	}
-	etcd := &envtest.Etcd{Path: cp.binary("etcd"), DataDir: etcdDir, Out: etcdLog, Err: etcdLog, StartTimeout: startTimeout}
-	server := &envtest.APIServer{Path: cp.binary("kube-apiserver"), CertDir: certDir, Out: serverLog, Err: serverLog, StartTimeout: startTimeout}
+	etcd := &envtest.Etcd{Path: cp.binary(etcdName), DataDir: etcdDir, Out: etcdLog, Err: etcdLog, StartTimeout: startTimeout}
+	server := &envtest.APIServer{Path: cp.binary(apiServerName), CertDir: certDir, Out: serverLog, Err: serverLog, StartTimeout: startTimeout}
 	// envtest turns this admission off, for want of a controller that makes the default service accounts. Here is one, and pods
 	// get their service account as in any cluster.
 	server.Configure().Disable("disable-admission-plugins")

@@ -45,6 +45,15 @@ func programsOf(t *testing.T, dir string) map[string]int {
 	return found
 }
 
+func commandLine(t *testing.T, pid int) string {
+	t.Helper()
+	arguments, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(arguments), "\x00", " ")
+}
+
 // children are the processes that this one has started, with those that it has not waited for.
 func children(t *testing.T) []int {
 	t.Helper()

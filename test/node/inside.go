@@ -98,12 +98,22 @@ func (n *namespaces) end() {
 	_ = n.alive.Close()
 }
 
-// run starts a binary of the node inside.
+// run starts a binary of the node inside. Each start has a log of its own.
 func (n *Node) run(name string, args ...string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.starts == nil {
+		n.starts = map[string][][]string{}
+	}
+	log := name + ".log"
+	if before := len(n.starts[name]); before > 0 {
+		log = fmt.Sprintf("%s-%d.log", name, before+1)
+	}
+	n.starts[name] = append(n.starts[name], args)
 	// The search path finds the shim, and runc.
 	env := append(os.Environ(), "PATH="+n.binDir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	entered := n.inside.enter(append([]string{filepath.Join(n.binDir, name)}, args...)...)
-	p, err := process.Start(name, filepath.Join(n.Dir, name+".log"), env, entered[0], entered[1:]...)
+	p, err := process.Start(name, filepath.Join(n.Dir, log), env, entered[0], entered[1:]...)
 	if err != nil {
 		return err
 	}

@@ -74,11 +74,14 @@ type Node struct {
 	// Dir holds the log of each program, called after it.
 	Dir string
 
-	binDir    string
-	log       io.Writer
-	janitor   *janitor
-	inside    *namespaces
+	binDir  string
+	log     io.Writer
+	janitor *janitor
+	inside  *namespaces
+
+	mu        sync.Mutex
 	processes []*process.Process
+	starts    map[string][][]string // the arguments of each start of each program, by name
 }
 
 // Start starts a control plane and a node, and returns once the node is ready for pods. One node at a time runs on a machine: it
@@ -259,6 +262,8 @@ func (n *Node) Healthy(ctx context.Context) error {
 }
 
 func (n *Node) failures() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	var all []error
 	for _, p := range n.processes {
 		if err := p.Failure(); err != nil {

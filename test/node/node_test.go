@@ -15,7 +15,10 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
@@ -134,5 +137,57 @@ func TestTheNextNodeCleansUpWhatNobodyHas(t *testing.T) {
 	}
 	if err := n.Stop(); err != nil {
 		t.Errorf("to stop twice: %v", err)
+	}
+}
+
+func TestAKubeletThatIsKilledAndStartedAgainTellsThatTheNodeIsReady(t *testing.T) {
+	needNode(t)
+	n, err := Start(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	client, err := kubernetes.NewForConfig(n.ControlPlane.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Kill("kubelet"); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	if err := n.Healthy(t.Context()); err != nil {
+		t.Errorf("what was killed on purpose is no failure: %v", err)
+	}
+	if err := n.Kill("kubelet"); err == nil {
+		t.Error("it was killed twice")
+	}
+	if err := n.Restart("kubelet"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Restart("kubelet"); err == nil {
+		t.Error("what runs was started again")
+	}
+	err = wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		object, err := client.CoreV1().Nodes().Get(ctx, Name, metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		for _, condition := range object.Status.Conditions {
+			// Whole seconds, and one more, since the last word of the first kubelet may be as old.
+			if condition.Type == corev1.NodeReady && condition.LastHeartbeatTime.After(killed.Add(time.Second)) {
+				return condition.Status == corev1.ConditionTrue, nil
+			}
+		}
+		return false, nil
+	})
+	if err != nil {
+		t.Errorf("the node is not ready: %v", err)
+	}
+	if err := n.Healthy(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -85,6 +85,12 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
+// ExitCode is that of a program that has ended, and -1 if a signal ended it.
+func (p *Process) ExitCode() int {
+	<-p.ended
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // PID is the process's number.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

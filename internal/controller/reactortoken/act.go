@@ -78,7 +78,10 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 func (r *Reconciler) mint(
 	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, why cause, done *outcome,
 ) {
-	place := ticket{client.ObjectKeyFromObject(token), seen.key.Fingerprint, urgencyOf(why, seen)}
+	place := ticket{object: client.ObjectKeyFromObject(token), fingerprint: seen.key.Fingerprint, urgency: urgencyOf(why, seen)}
+	if held := seen.target.token(); held != nil {
+		place.expires = held.ExpiresAt
+	}
 	said, gate := r.admission.admit(place, seen.clocks.now)
 	if said != admitted {
 		done.waiting = waitObstacle(token, said, gate)

@@ -53,7 +53,9 @@ func (d *desk) wakes() []string {
 	return woken
 }
 
-func place(name, key string, level urgency) ticket { return ticket{objectNamed(name), key, level} }
+func place(name, key string, level urgency) ticket {
+	return ticket{object: objectNamed(name), fingerprint: key, urgency: level}
+}
 
 func (d *desk) ask(t ticket) verdict {
 	said, _ := d.admit(t, time.Now())
@@ -108,6 +110,39 @@ func TestOneWhoCameLaterAndIsMoreUrgentGoesFirst(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		if diff := cmp.Diff([]string{"urgent"}, d.wakes()); diff != "" {
 			t.Errorf("woken (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A new leader knows nothing of the keys. Of the first to ask, one for each key calls, and the others have to wait for its answer, while
+// everybody else joins the line.
+func TestWhoWaitedForTheFirstAnswerToTheKeyIsNotPutBehindThoseWhoseTokensLiveLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1, 1)
+		expiring := func(name string, left time.Duration) ticket {
+			renewal := place(name, "k", urgencyRenewal)
+			renewal.expires = time.Now().Add(left)
+			return renewal
+		}
+		probe, first, late := expiring("probe", time.Minute), expiring("first", time.Minute), expiring("late", time.Hour)
+		if said := d.ask(probe); said != admitted {
+			t.Fatalf("the first to ask was told %d", said)
+		}
+		if said := d.ask(first); said != waitForKey {
+			t.Fatalf("the second was told %d", said)
+		}
+		d.answered(probe, answerAccepted, 0, time.Now())
+		for _, waiting := range []ticket{late, first} { // first was woken, and is at its pass a moment later
+			if said := d.ask(waiting); said != waitForTurn {
+				t.Fatalf("%s was told %d", waiting.object.Name, said)
+			}
+		}
+		d.wakes()
+		for _, want := range []string{"first", "late"} {
+			time.Sleep(time.Second)
+			if diff := cmp.Diff([]string{want}, d.wakes()); diff != "" {
+				t.Errorf("woken (-want +got):\n%s", diff)
+			}
 		}
 	})
 }

@@ -217,7 +217,7 @@ func urgencyOf(why cause, seen *observation) urgency {
 		return urgencyChanged
 	case causeDue:
 		held := seen.target.record
-		if left := seen.clocks.until(held.ExpiresAt, held); left > held.granted()/10 {
+		if untilExpiring(seen.clocks, held) > 0 {
 			return urgencyRenewal
 		}
 		return urgencyExpiring
@@ -226,6 +226,14 @@ func urgencyOf(why cause, seen *observation) urgency {
 	default:
 		return urgencyExpiring
 	}
+}
+
+// expiringShare of the granted lifetime is left when a token counts as about to expire.
+const expiringShare = 10
+
+// untilExpiring is how long it is until a token counts as about to expire. It is negative when it does.
+func untilExpiring(at clocks, held *record) time.Duration {
+	return at.until(held.ExpiresAt, held) - held.granted()/expiringShare
 }
 
 // leastUsefulLife is what a held token must still have to be worth a write.

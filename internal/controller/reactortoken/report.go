@@ -199,7 +199,7 @@ func clamping(terms grant) (metav1.ConditionStatus, string, string) {
 const waitForWake = probeTimeout
 
 // wakeAfter is how long until something changes by itself: the token is due for renewal, or expires, or the next attempt is
-// due. Everything else has a watch.
+// due; or somebody who waits becomes more urgent. Everything else has a watch.
 func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 	var instants []time.Duration
 	if v.valid {
@@ -215,6 +215,9 @@ func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 		instants = append(instants, v.obstacle.until.Sub(v.clocks.now))
 	case v.waiting != nil:
 		instants = append(instants, waitForWake)
+		if v.valid && untilExpiring(v.clocks, v.record) > 0 { // then its place in the line is another
+			instants = append(instants, untilExpiring(v.clocks, v.record))
+		}
 	}
 	for _, at := range []time.Time{v.deliverAt, v.repairAt, v.againAt} {
 		if !at.IsZero() {

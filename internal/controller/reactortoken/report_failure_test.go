@@ -149,6 +149,8 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 		{"at the end of a limit", noToken, due, ended(waiting(limited)), time.Minute},
 		{"in a minute at the latest, in a line", noToken, due, ended(waiting(inLine)), waitForWake},
 		{"in a minute at the latest, for another's answer", noToken, due, ended(waiting(pending)), waitForWake},
+		{"when the token becomes more urgent than others, in a line", soon(450 * time.Second), due, ended(waiting(inLine)), 45 * time.Second},
+		{"in a minute at the latest, in a line of the urgent", soon(5 * time.Minute), due, ended(waiting(inLine)), waitForWake},
 		{"at the end of the budget's pause", noToken, plan{cause: causeEdited, obstacle: spent}, ended(), time.Minute},
 		{"at once, when an instant has just passed", soon(5 * time.Hour), due, ended(failed(&obstacle{until: noon})), time.Millisecond},
 	}

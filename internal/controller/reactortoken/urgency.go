@@ -3,6 +3,7 @@ package reactortoken
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -28,10 +29,12 @@ type ticket struct {
 	object      types.NamespacedName
 	fingerprint string // of the API key
 	urgency     urgency
+	expires     time.Time // of the token that it has; zero without one
 }
 
 // line is the line of the objects that wait for the rate: by urgency first, then round-robin over namespaces, so that one
-// tenant's thousand tokens do not starve another's one, then in order of arrival.
+// tenant's thousand tokens do not starve another's one, then by the expiry of the token that there is. The order of arrival says
+// little: after a change of the leader all come at once, and those that were the first have to wait for the first answer to their key.
 type line struct {
 	levels  [urgencyLevels]roundRobin
 	tickets map[types.NamespacedName]ticket
@@ -102,7 +105,14 @@ func (r *roundRobin) push(t ticket) {
 	if len(r.byNamespace[namespace]) == 0 {
 		r.turns = append(r.turns, namespace)
 	}
-	r.byNamespace[namespace] = append(r.byNamespace[namespace], t)
+	tickets := r.byNamespace[namespace]
+	at, _ := slices.BinarySearchFunc(tickets, t, func(other, t ticket) int {
+		if other.expires.After(t.expires) {
+			return 1
+		}
+		return -1 // what expires at the same time came before
+	})
+	r.byNamespace[namespace] = slices.Insert(tickets, at, t)
 }
 
 func (r *roundRobin) pop() (ticket, bool) {

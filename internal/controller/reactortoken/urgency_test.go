@@ -3,19 +3,26 @@ package reactortoken
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// ticketOf reads namespace/name:urgency.
+// ticketOf reads namespace/name:urgency, or namespace/name:urgency@expiry with the expiry in seconds.
 func ticketOf(text string) ticket {
-	object, level, _ := strings.Cut(text, ":")
+	object, place, _ := strings.Cut(text, ":")
+	level, expiry, _ := strings.Cut(place, "@")
 	inNamespace, name, _ := strings.Cut(object, "/")
-	return ticket{object: types.NamespacedName{Namespace: inNamespace, Name: name}, fingerprint: "k", urgency: map[string]urgency{
+	t := ticket{object: types.NamespacedName{Namespace: inNamespace, Name: name}, fingerprint: "k", urgency: map[string]urgency{
 		"expiring": urgencyExpiring, "changed": urgencyChanged, "new": urgencyNew, "renewal": urgencyRenewal}[level]}
+	if seconds, err := strconv.ParseInt(expiry, 10, 64); err == nil {
+		t.expires = time.Unix(seconds, 0)
+	}
+	return t
 }
 
 // served empties a line.
@@ -42,6 +49,10 @@ func TestLine(t *testing.T) {
 		{"who joins again keeps the place", "a/1:new a/2:new a/1:new", "a/1 a/2"},
 		{"who became more urgent moves up", "a/1:new a/2:renewal a/2:expiring", "a/2 a/1"},
 		{"who became less urgent moves down", "a/1:expiring a/2:new a/1:renewal", "a/2 a/1"},
+		{"what expires first goes first, whenever it came", "a/1:renewal@30 a/2:renewal@10 a/3:renewal@20", "a/2 a/3 a/1"},
+		{"what expires at one time is served in order of arrival", "a/1:renewal@10 a/2:renewal@10 a/3:renewal@5 a/4:renewal@10", "a/3 a/1 a/2 a/4"},
+		{"turns come before the expiry", "a/1:renewal@30 a/2:renewal@10 b/1:renewal@40", "a/2 b/1 a/1"},
+		{"a token that was renewed meanwhile moves down", "a/1:renewal@10 a/2:renewal@20 a/1:renewal@30", "a/2 a/1"},
 		{"who leaves is not served", "a/1:new a/2:new -a/1", "a/2"},
 		{"a namespace that everybody left has no turn", "a/1:new b/1:new b/2:new -a/1", "b/1 b/2"},
 		{"who left may come back, at the end", "a/1:new a/2:new -a/1 a/1:new", "a/2 a/1"},
