@@ -14,8 +14,9 @@ import (
 // which is handed out in the order of urgency. Nothing here blocks a worker: who has to wait is told so, and is woken
 // when its turn comes.
 type admission struct {
-	clock clock.PassiveClock
-	wake  func(...types.NamespacedName)
+	clock   clock.PassiveClock
+	wake    func(priority int, objects ...types.NamespacedName)
+	workers int // that make passes, and with that the most turns that are of use at the same time
 
 	mu         sync.Mutex
 	bucket     *rate.Limiter
@@ -24,21 +25,31 @@ type admission struct {
 	line       line
 	turns      map[types.NamespacedName]time.Time // objects whose turn has come, and when
 	arrived    chan struct{}                      // somebody joined the line
+	taken      chan struct{}                      // a turn was taken, or given up
 }
 
 // turnTimeout is how long a turn that came is kept for an object that does not take it, because it was deleted or no
 // longer wants a token.
 const turnTimeout = time.Minute
 
-func newAdmission(qps float64, burst int, now clock.PassiveClock, wake func(...types.NamespacedName)) *admission {
+// Priorities of the passes that admission wakes, in the controller's queue. Whoever has a turn goes before the thousands that are about to
+// be told that they have to wait.
+const (
+	priorityOfTurn   = 100
+	priorityOfAnswer = 0 // as all others have
+)
+
+func newAdmission(qps float64, burst int, now clock.PassiveClock, wake func(int, ...types.NamespacedName)) *admission {
 	return &admission{
 		clock:      now,
 		wake:       wake,
+		workers:    1,
 		bucket:     rate.NewLimiter(rate.Limit(qps), burst),
 		gates:      map[string]*gate{},
 		waitingFor: map[types.NamespacedName]*gate{},
 		turns:      map[types.NamespacedName]time.Time{},
 		arrived:    make(chan struct{}, 1),
+		taken:      make(chan struct{}, 1),
 	}
 }
 
@@ -74,7 +85,7 @@ func (a *admission) admit(t ticket, now time.Time) (verdict, gateView) {
 // takeTurn takes a token from the bucket: the one that the line handed to the object, or a free one while nobody waits.
 func (a *admission) takeTurn(t ticket, now time.Time) bool {
 	came, ok := a.turns[t.object]
-	delete(a.turns, t.object)
+	a.endTurn(t.object)
 	if ok && now.Sub(came) < turnTimeout {
 		return true
 	}
@@ -82,11 +93,23 @@ func (a *admission) takeTurn(t ticket, now time.Time) bool {
 		return true
 	}
 	a.line.join(t)
+	signal(a.arrived)
+	return false
+}
+
+func (a *admission) endTurn(object types.NamespacedName) {
+	if _, ok := a.turns[object]; ok {
+		delete(a.turns, object)
+		signal(a.taken)
+	}
+}
+
+// signal tells who waits for it that there is something to see. One signal stands for many.
+func signal(there chan<- struct{}) {
 	select {
-	case a.arrived <- struct{}{}:
+	case there <- struct{}{}:
 	default:
 	}
-	return false
 }
 
 // answered reports what Reactor said to an admitted object, and wakes those that waited for it. It returns the gate as it is
@@ -103,7 +126,7 @@ func (a *admission) answered(t ticket, what answer, retryAfter time.Duration, no
 	}
 	view := g.view(now)
 	a.mu.Unlock()
-	a.wake(woken...)
+	a.wake(priorityOfAnswer, woken...)
 	return view
 }
 
@@ -116,7 +139,7 @@ func (a *admission) leave(object types.NamespacedName) {
 
 func (a *admission) leaveLocked(object types.NamespacedName) {
 	a.line.leave(object)
-	delete(a.turns, object)
+	a.endTurn(object)
 	a.stopWaiting(object)
 }
 
@@ -144,9 +167,47 @@ func (a *admission) Start(ctx context.Context) error {
 			return nil
 		case <-a.arrived:
 		}
-		for a.handOutTurn(ctx) {
+		for a.awaitWorker(ctx) && a.handOutTurn(ctx) {
 		}
 	}
+}
+
+// awaitWorker waits until fewer turns are out than there are workers. Turns beyond that would lie in the controller's queue, where nobody who
+// joins the line meanwhile can overtake them. It returns false when the context has ended.
+func (a *admission) awaitWorker(ctx context.Context) bool {
+	for {
+		lapse := a.untilLapse()
+		if lapse <= 0 {
+			return true
+		}
+		timer := time.NewTimer(lapse)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-a.taken:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// untilLapse forgets the turns that have lapsed, and returns how long it is until the next one does when no further one is of use before.
+func (a *admission) untilLapse() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now, next := a.clock.Now(), turnTimeout
+	for object, came := range a.turns {
+		if left := came.Add(turnTimeout).Sub(now); left > 0 {
+			next = min(next, left)
+		} else {
+			delete(a.turns, object)
+		}
+	}
+	if len(a.turns) < a.workers {
+		return 0
+	}
+	return next
 }
 
 // handOutTurn waits for the bucket and gives the next turn to whoever is the most urgent by then. It reports whether
@@ -176,7 +237,7 @@ func (a *admission) handOutTurn(ctx context.Context) bool {
 	}
 	a.mu.Unlock()
 	if ok {
-		a.wake(next.object)
+		a.wake(priorityOfTurn, next.object)
 	}
 	return ok
 }

@@ -24,13 +24,14 @@ type desk struct {
 func newDesk(t *testing.T, qps float64, burst int) *desk {
 	t.Helper()
 	d := &desk{}
-	d.admission = newAdmission(qps, burst, clock.RealClock{}, func(objects ...types.NamespacedName) {
+	d.admission = newAdmission(qps, burst, clock.RealClock{}, func(_ int, objects ...types.NamespacedName) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		for _, object := range objects {
 			d.woken = append(d.woken, object.Name)
 		}
 	})
+	d.workers = 2
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- d.Start(ctx) }()
@@ -143,6 +144,38 @@ func TestWhoWaitedForTheFirstAnswerToTheKeyIsNotPutBehindThoseWhoseTokensLiveLon
 			if diff := cmp.Diff([]string{want}, d.wakes()); diff != "" {
 				t.Errorf("woken (-want +got):\n%s", diff)
 			}
+		}
+	})
+}
+
+// A machine that does not keep up with the rate: whoever has a turn waits for a worker, and no urgency helps those that come then.
+func TestNoMoreTurnsAreOutThanThereAreWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1000, 1)
+		d.open("k")
+		for _, name := range []string{"first", "a", "b", "c", "d"} {
+			d.ask(place(name, "k", urgencyRenewal))
+		}
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"a", "b"}, d.wakes()); diff != "" {
+			t.Errorf("woken before a worker was free (-want +got):\n%s", diff)
+		}
+		d.ask(place("urgent", "k", urgencyExpiring))
+		if said := d.ask(place("a", "k", urgencyRenewal)); said != admitted {
+			t.Errorf("who had a turn was told %d", said)
+		}
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"urgent"}, d.wakes()); diff != "" {
+			t.Errorf("woken when a turn had been taken (-want +got):\n%s", diff)
+		}
+		d.leave(objectNamed("b"))
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"c"}, d.wakes()); diff != "" {
+			t.Errorf("woken when one that had a turn wanted it no more (-want +got):\n%s", diff)
+		}
+		time.Sleep(turnTimeout)
+		if diff := cmp.Diff([]string{"d"}, d.wakes()); diff != "" {
+			t.Errorf("woken when the turns that nobody took had lapsed (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -16,6 +16,8 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
@@ -67,7 +69,7 @@ type Reconciler struct {
 	keys      *apikey.Keyring
 	admission *admission
 	delivery  *delivery
-	queue     atomic.Pointer[queue]
+	queue     atomic.Pointer[priorityqueue.PriorityQueue[reconcile.Request]]
 }
 
 // New returns a Reconciler that SetupWithManager makes run.
@@ -96,12 +98,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("reading ReactorToken %s: %w", request, err)
 	}
 	if !token.DeletionTimestamp.IsZero() {
+		r.admission.leave(request.NamespacedName)
 		return ctrl.Result{}, nil // the Secret goes by its owner reference, and must not come back
 	}
 
 	mem := r.memory.of(token)
 	seen, err := r.observe(ctx, token, mem)
 	if err != nil {
+		r.admission.leave(request.NamespacedName) // others can go on meanwhile
 		return ctrl.Result{}, err
 	}
 	planned := decide(token, seen)
@@ -153,10 +157,9 @@ func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Resul
 	}
 	switch {
 	case done.again:
-		return ctrl.Result{RequeueAfter: min(soonest, retryBase)}, nil
+		soonest = min(soonest, retryBase)
 	case told.wake <= 0 && writeAgain <= 0:
 		return ctrl.Result{}, nil
-	default:
-		return ctrl.Result{RequeueAfter: soonest}, nil
 	}
+	return ctrl.Result{RequeueAfter: soonest, Priority: new(0)}, nil // the priority of a turn is not for what follows
 }

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -50,6 +51,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := r.index(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
+	r.admission.workers = max(1, mgr.GetControllerOptions().MaxConcurrentReconciles)
 	if err := mgr.Add(r.admission); err != nil {
 		return fmt.Errorf("adding the admission of mints to the manager: %w", err)
 	}
@@ -234,17 +236,22 @@ func (r *Reconciler) enqueue(
 }
 
 // captureQueue keeps the controller's queue, so that the admission of mints can wake the objects whose turn has come.
-func (r *Reconciler) captureQueue(_ context.Context, q queue) error {
+func (r *Reconciler) captureQueue(_ context.Context, given queue) error {
+	q, ok := given.(priorityqueue.PriorityQueue[reconcile.Request])
+	if !ok { // controller-runtime uses nothing else, unless it is told to
+		return fmt.Errorf("the controller's queue is a %T, which knows no priorities", given)
+	}
 	r.queue.Store(&q)
 	return nil
 }
 
-func (r *Reconciler) wake(objects ...types.NamespacedName) {
+// wake makes a pass follow for each of the objects, before those of a lower priority.
+func (r *Reconciler) wake(priority int, objects ...types.NamespacedName) {
 	q := r.queue.Load()
 	if q == nil {
 		return
 	}
 	for _, object := range objects {
-		(*q).Add(reconcile.Request{NamespacedName: object})
+		(*q).AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, reconcile.Request{NamespacedName: object})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -195,15 +196,29 @@ func queued(q queue) []string {
 
 func TestNobodyIsWokenBeforeTheControllerRuns(t *testing.T) {
 	r := &Reconciler{}
-	r.wake(objectNamed("web")) // must not panic
-	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	r.wake(priorityOfTurn, objectNamed("web")) // must not panic
+	q := priorityqueue.New[reconcile.Request]("woken")
 	defer q.ShutDown()
 	if err := r.captureQueue(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	r.wake(objectNamed("web"), objectNamed("other"))
-	if diff := cmp.Diff([]string{"other", "web"}, queued(q)); diff != "" {
-		t.Errorf("woken (-want +got):\n%s", diff)
+	r.wake(priorityOfAnswer, objectNamed("web"))
+	r.wake(priorityOfTurn, objectNamed("other"), objectNamed("web"))
+	got := map[string]int{}
+	for range 2 {
+		request, priority, _ := q.GetWithPriority()
+		got[request.Name] = priority
+	}
+	if diff := cmp.Diff(map[string]int{"other": priorityOfTurn, "web": priorityOfTurn}, got); diff != "" {
+		t.Errorf("woken, with their priorities (-want +got):\n%s", diff)
+	}
+}
+
+func TestAQueueWithoutPrioritiesIsRefused(t *testing.T) {
+	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer q.ShutDown()
+	if err := (&Reconciler{}).captureQueue(t.Context(), q); err == nil {
+		t.Error("it is taken, and whoever has a turn would wait behind everybody else")
 	}
 }
 
