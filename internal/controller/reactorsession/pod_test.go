@@ -202,12 +202,16 @@ func TestTheGateOfATokensLife(t *testing.T) {
 	}{
 		"just enough":                           {time.Hour, 2 * time.Hour, time.Hour, true},
 		"a second too little":                   {time.Hour - time.Second, 2 * time.Hour, time.Hour, false},
-		"as much as there can be":               {6*time.Hour - time.Minute, 6 * time.Hour, 10 * time.Hour, true},
-		"a minute less than there can be":       {6*time.Hour - 61*time.Second, 6 * time.Hour, 10 * time.Hour, false},
+		"as much as there can be":               {6 * time.Hour, 6 * time.Hour, 6 * time.Hour, true},
+		"nearly, after a wait in a long line":   {6*time.Hour - 10*time.Minute, 6 * time.Hour, 6 * time.Hour, true},
+		"after a longer one":                    {6*time.Hour - 10*time.Minute - time.Second, 6 * time.Hour, 6 * time.Hour, false},
+		"half of a short grant":                 {4 * time.Minute, 8 * time.Minute, 7 * time.Minute, true},
+		"less than half of a short grant":       {4*time.Minute - time.Second, 8 * time.Minute, 7 * time.Minute, false},
+		"renewed while it runs, half":           {3 * time.Hour, 6 * time.Hour, 10 * time.Hour, true},
+		"renewed while it runs, less than half": {3*time.Hour - time.Second, 6 * time.Hour, 10 * time.Hour, false},
 		"without a limit, half of its life":     {3 * time.Hour, 6 * time.Hour, 0, true},
 		"without a limit, less than half":       {3*time.Hour - time.Second, 6 * time.Hour, 0, false},
 		"expired, of a grant of a minute":       {-time.Second, time.Minute, 0, false},
-		"a grant that is shorter than the need": {29*time.Minute + 30*time.Second, 30 * time.Minute, time.Hour, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := livesLongEnough(test.left, test.granted, test.needs); got != test.want {

@@ -76,13 +76,13 @@ func attemptNeeds(spec *v1alpha1.ReactorSessionSpec, status *v1alpha1.ReactorSes
 // the attempt runs: a renewed one is a new grant, without power over the session that its predecessor started.
 func outlives(granted, needs time.Duration) bool { return needs > 0 && needs <= granted }
 
-// livesLongEnough is the gate before a pod: the token has left what the attempt needs, or was renewed a minute ago at the most. That of
-// an attempt without a limit is renewed anyway while it runs; half of its life is enough, or a session that waits for an hour would ask
-// for sixty of them.
+// livesLongEnough is the gate before a pod. A token that is renewed while the attempt runs needs half of its life. Any other needs to last
+// for the attempt, but may be as old as gateAllowance: where thousands of sessions start at once, minutes pass between a renewal and the pass
+// that asked for it, and a gate that knew better would ask for one after the other.
 func livesLongEnough(left, granted, needs time.Duration) bool {
 	least := granted / 2
-	if needs > 0 {
-		least = min(granted-time.Minute, needs)
+	if outlives(granted, needs) {
+		least = min(needs, max(least, granted-gateAllowance))
 	}
 	return left > 0 && left >= least
 }
