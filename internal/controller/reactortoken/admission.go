@@ -14,42 +14,53 @@ import (
 // which is handed out in the order of urgency. Nothing here blocks a worker: who has to wait is told so, and is woken
 // when its turn comes.
 type admission struct {
-	clock   clock.PassiveClock
-	wake    func(priority int, objects ...types.NamespacedName)
-	workers int // that make passes, and with that the most turns that are of use at the same time
+	clock     clock.PassiveClock
+	wake      func(priority int, objects ...types.NamespacedName)
+	mostTurns int // at the same time; see turnsFor
 
 	mu         sync.Mutex
 	bucket     *rate.Limiter
 	gates      map[string]*gate // by key fingerprint; as many as keys were used since the start
 	waitingFor map[types.NamespacedName]*gate
 	line       line
-	turns      map[types.NamespacedName]time.Time // objects whose turn has come, and when
-	arrived    chan struct{}                      // somebody joined the line
-	taken      chan struct{}                      // a turn was taken, or given up
+	turns      map[types.NamespacedName]turn
+	arrived    chan struct{} // somebody joined the line
+	ended      chan struct{} // a turn is over
+}
+
+// turn is what an object has from the moment that its turn has come until the end of the pass in which it takes it.
+type turn struct {
+	came  time.Time
+	taken bool
 }
 
 // turnTimeout is how long a turn that came is kept for an object that does not take it, because it was deleted or no
 // longer wants a token.
 const turnTimeout = time.Minute
 
-// Priorities of the passes that admission wakes, in the controller's queue. Whoever has a turn goes before the thousands that are about to
-// be told that they have to wait.
+// Priorities of passes in the controller's queue. Whoever has a turn goes before the thousands that are about to be told that they have to
+// wait, and who may be the most urgent of all goes before both.
 const (
-	priorityOfTurn   = 100
-	priorityOfAnswer = 0 // as all others have
+	priorityUrgent  = 200
+	priorityTurn    = 100
+	priorityRegular = 0
 )
+
+// turnsFor is how many turns there may be at the same time. More than there are workers would lie in the controller's queue, where nobody who
+// joins the line meanwhile can overtake them; and a quarter of the workers is left to those who are not in the line yet.
+func turnsFor(workers int) int { return max(1, workers-max(1, workers/4)) }
 
 func newAdmission(qps float64, burst int, now clock.PassiveClock, wake func(int, ...types.NamespacedName)) *admission {
 	return &admission{
 		clock:      now,
 		wake:       wake,
-		workers:    1,
+		mostTurns:  1,
 		bucket:     rate.NewLimiter(rate.Limit(qps), burst),
 		gates:      map[string]*gate{},
 		waitingFor: map[types.NamespacedName]*gate{},
-		turns:      map[types.NamespacedName]time.Time{},
+		turns:      map[types.NamespacedName]turn{},
 		arrived:    make(chan struct{}, 1),
-		taken:      make(chan struct{}, 1),
+		ended:      make(chan struct{}, 1),
 	}
 }
 
@@ -84,11 +95,11 @@ func (a *admission) admit(t ticket, now time.Time) (verdict, gateView) {
 
 // takeTurn takes a token from the bucket: the one that the line handed to the object, or a free one while nobody waits.
 func (a *admission) takeTurn(t ticket, now time.Time) bool {
-	came, ok := a.turns[t.object]
-	a.endTurn(t.object)
-	if ok && now.Sub(came) < turnTimeout {
+	if given, ok := a.turns[t.object]; ok && now.Sub(given.came) < turnTimeout {
+		a.turns[t.object] = turn{given.came, true}
 		return true
 	}
+	a.endTurn(t.object)
 	if a.line.empty() && a.bucket.AllowN(now, 1) {
 		return true
 	}
@@ -100,7 +111,16 @@ func (a *admission) takeTurn(t ticket, now time.Time) bool {
 func (a *admission) endTurn(object types.NamespacedName) {
 	if _, ok := a.turns[object]; ok {
 		delete(a.turns, object)
-		signal(a.taken)
+		signal(a.ended)
+	}
+}
+
+// passed tells that the object's pass is over, and with it the turn that it took. One that came meanwhile stays.
+func (a *admission) passed(object types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.turns[object].taken {
+		a.endTurn(object)
 	}
 }
 
@@ -126,7 +146,7 @@ func (a *admission) answered(t ticket, what answer, retryAfter time.Duration, no
 	}
 	view := g.view(now)
 	a.mu.Unlock()
-	a.wake(priorityOfAnswer, woken...)
+	a.wake(priorityRegular, woken...)
 	return view
 }
 
@@ -167,16 +187,15 @@ func (a *admission) Start(ctx context.Context) error {
 			return nil
 		case <-a.arrived:
 		}
-		for a.awaitWorker(ctx) && a.handOutTurn(ctx) {
+		for a.awaitRoom(ctx) && a.handOutTurn(ctx) {
 		}
 	}
 }
 
-// awaitWorker waits until fewer turns are out than there are workers. Turns beyond that would lie in the controller's queue, where nobody who
-// joins the line meanwhile can overtake them. It returns false when the context has ended.
-func (a *admission) awaitWorker(ctx context.Context) bool {
+// awaitRoom waits until one more turn may be handed out. It returns false when the context has ended.
+func (a *admission) awaitRoom(ctx context.Context) bool {
 	for {
-		lapse := a.untilLapse()
+		lapse := a.untilRoom()
 		if lapse <= 0 {
 			return true
 		}
@@ -185,26 +204,27 @@ func (a *admission) awaitWorker(ctx context.Context) bool {
 		case <-ctx.Done():
 			timer.Stop()
 			return false
-		case <-a.taken:
+		case <-a.ended:
 			timer.Stop()
 		case <-timer.C:
 		}
 	}
 }
 
-// untilLapse forgets the turns that have lapsed, and returns how long it is until the next one does when no further one is of use before.
-func (a *admission) untilLapse() time.Duration {
+// untilRoom forgets the turns that nobody took in time, and returns how long it is until that happens to the next one, unless there is room
+// for another now.
+func (a *admission) untilRoom() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now, next := a.clock.Now(), turnTimeout
-	for object, came := range a.turns {
-		if left := came.Add(turnTimeout).Sub(now); left > 0 {
+	for object, given := range a.turns {
+		if left := given.came.Add(turnTimeout).Sub(now); left > 0 {
 			next = min(next, left)
 		} else {
 			delete(a.turns, object)
 		}
 	}
-	if len(a.turns) < a.workers {
+	if len(a.turns) < a.mostTurns {
 		return 0
 	}
 	return next
@@ -233,11 +253,11 @@ func (a *admission) handOutTurn(ctx context.Context) bool {
 	a.mu.Lock()
 	next, ok := a.line.next()
 	if ok {
-		a.turns[next.object] = a.clock.Now()
+		a.turns[next.object] = turn{came: a.clock.Now()}
 	}
 	a.mu.Unlock()
 	if ok {
-		a.wake(priorityOfTurn, next.object)
+		a.wake(priorityTurn, next.object)
 	}
 	return ok
 }

@@ -31,7 +31,7 @@ func newDesk(t *testing.T, qps float64, burst int) *desk {
 			d.woken = append(d.woken, object.Name)
 		}
 	})
-	d.workers = 2
+	d.mostTurns = 2
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- d.Start(ctx) }()
@@ -58,7 +58,9 @@ func place(name, key string, level urgency) ticket {
 	return ticket{object: objectNamed(name), fingerprint: key, urgency: level}
 }
 
+// ask makes a pass that asks for admission.
 func (d *desk) ask(t ticket) verdict {
+	defer d.passed(t.object)
 	said, _ := d.admit(t, time.Now())
 	return said
 }
@@ -149,35 +151,43 @@ func TestWhoWaitedForTheFirstAnswerToTheKeyIsNotPutBehindThoseWhoseTokensLiveLon
 }
 
 // A machine that does not keep up with the rate: whoever has a turn waits for a worker, and no urgency helps those that come then.
-func TestNoMoreTurnsAreOutThanThereAreWorkers(t *testing.T) {
+func TestNoMoreTurnsAreGivenThanTheWorkersKeepUpWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, 1000, 1)
 		d.open("k")
 		for _, name := range []string{"first", "a", "b", "c", "d"} {
 			d.ask(place(name, "k", urgencyRenewal))
 		}
-		time.Sleep(time.Second)
-		if diff := cmp.Diff([]string{"a", "b"}, d.wakes()); diff != "" {
-			t.Errorf("woken before a worker was free (-want +got):\n%s", diff)
+		wants := func(when string, want ...string) {
+			t.Helper()
+			time.Sleep(time.Second)
+			if diff := cmp.Diff(want, d.wakes()); diff != "" {
+				t.Errorf("woken %s (-want +got):\n%s", when, diff)
+			}
 		}
+		wants("before any turn was over", "a", "b")
 		d.ask(place("urgent", "k", urgencyExpiring))
-		if said := d.ask(place("a", "k", urgencyRenewal)); said != admitted {
+		if said, _ := d.admit(place("a", "k", urgencyRenewal), time.Now()); said != admitted {
 			t.Errorf("who had a turn was told %d", said)
 		}
-		time.Sleep(time.Second)
-		if diff := cmp.Diff([]string{"urgent"}, d.wakes()); diff != "" {
-			t.Errorf("woken when a turn had been taken (-want +got):\n%s", diff)
-		}
+		wants("while a pass goes on")
+		d.passed(objectNamed("a"))
+		wants("after the pass", "urgent")
+		d.passed(objectNamed("urgent"))
+		wants("after a pass that did not take the turn")
 		d.leave(objectNamed("b"))
-		time.Sleep(time.Second)
-		if diff := cmp.Diff([]string{"c"}, d.wakes()); diff != "" {
-			t.Errorf("woken when one that had a turn wanted it no more (-want +got):\n%s", diff)
-		}
+		wants("when one that had a turn wanted it no more", "c")
 		time.Sleep(turnTimeout)
-		if diff := cmp.Diff([]string{"d"}, d.wakes()); diff != "" {
-			t.Errorf("woken when the turns that nobody took had lapsed (-want +got):\n%s", diff)
-		}
+		wants("when the turns that nobody took had lapsed", "d")
 	})
+}
+
+func TestSomeWorkersAreLeftToThoseWhoHaveNoTurn(t *testing.T) {
+	for workers, want := range map[int]int{1: 1, 2: 1, 3: 2, 4: 3, 8: 6, 32: 24} {
+		if got := turnsFor(workers); got != want {
+			t.Errorf("%d workers take %d turns, want %d", workers, got, want)
+		}
+	}
 }
 
 func TestWhenAKeyIsRefusedNobodyOfItsOwnTakesTurns(t *testing.T) {

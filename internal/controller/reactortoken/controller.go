@@ -90,6 +90,7 @@ func New(o Options) *Reconciler {
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), PassTimeout)
 	defer cancel()
+	defer r.admission.passed(request.NamespacedName)
 
 	token := &v1alpha1.ReactorToken{}
 	if err := r.cache.Get(ctx, request.NamespacedName, token); apierrors.IsNotFound(err) {
@@ -161,5 +162,5 @@ func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Resul
 	case told.wake <= 0 && writeAgain <= 0:
 		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: soonest, Priority: new(0)}, nil // the priority of a turn is not for what follows
+	return ctrl.Result{RequeueAfter: soonest, Priority: new(priorityRegular)}, nil // of a turn nothing is left
 }

@@ -51,7 +51,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := r.index(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	r.admission.workers = max(1, mgr.GetControllerOptions().MaxConcurrentReconciles)
+	r.admission.mostTurns = turnsFor(mgr.GetControllerOptions().MaxConcurrentReconciles)
 	if err := mgr.Add(r.admission); err != nil {
 		return fmt.Errorf("adding the admission of mints to the manager: %w", err)
 	}
@@ -175,12 +175,12 @@ func (r *Reconciler) rivalHandler() handler.EventHandler {
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := targetSecretOf(e.ObjectOld), targetSecretOf(e.ObjectNew)
 			if len(before) == 1 && len(after) == 1 && before[0] != after[0] {
-				r.enqueue(ctx, q, 0, r.tokensWritingTo, types.NamespacedName{Namespace: e.ObjectOld.GetNamespace(), Name: before[0]})
+				r.enqueue(ctx, q, regular, r.tokensWritingTo, types.NamespacedName{Namespace: e.ObjectOld.GetNamespace(), Name: before[0]})
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			for _, name := range targetSecretOf(e.Object) {
-				r.enqueue(ctx, q, 0, r.tokensWritingTo, types.NamespacedName{Namespace: e.Object.GetNamespace(), Name: name})
+				r.enqueue(ctx, q, regular, r.tokensWritingTo, types.NamespacedName{Namespace: e.Object.GetNamespace(), Name: name})
 			}
 		},
 	}
@@ -194,22 +194,32 @@ func (r *Reconciler) secretHandler() handler.EventHandler {
 				r.enqueueWriter(q, e.Object)
 				return
 			}
-			r.secretChanged(ctx, q, e.Object, 0)
+			r.secretChanged(ctx, q, e.Object, regular, regular)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() {
 				r.enqueueWriter(q, e.ObjectOld)
-				r.secretChanged(ctx, q, e.ObjectNew, keyDebounce)
+				r.secretChanged(ctx, q, e.ObjectNew, regular, debounced)
 			}
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { r.secretChanged(ctx, q, e.Object, 0) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			r.secretChanged(ctx, q, e.Object, urgently, regular)
+		},
 	}
 }
 
-func (r *Reconciler) secretChanged(ctx context.Context, q queue, secret client.Object, debounce time.Duration) {
+// How a pass follows.
+var (
+	regular   = priorityqueue.AddOpts{}
+	debounced = priorityqueue.AddOpts{After: keyDebounce}
+	urgently  = priorityqueue.AddOpts{Priority: new(priorityUrgent)} // pods may be without a token
+)
+
+// secretChanged wakes the ReactorTokens that write a Secret, and those that read their API key from it.
+func (r *Reconciler) secretChanged(ctx context.Context, q queue, secret client.Object, writers, readers priorityqueue.AddOpts) {
 	r.enqueueWriter(q, secret)
-	r.enqueue(ctx, q, 0, r.tokensWritingTo, client.ObjectKeyFromObject(secret))
-	r.enqueue(ctx, q, debounce, r.tokensWithKeyIn, client.ObjectKeyFromObject(secret))
+	r.enqueue(ctx, q, writers, r.tokensWritingTo, client.ObjectKeyFromObject(secret))
+	r.enqueue(ctx, q, readers, r.tokensWithKeyIn, client.ObjectKeyFromObject(secret))
 }
 
 // enqueueWriter wakes the ReactorToken that the Secret's annotations name, which may be gone: then our keys leave an adopted
@@ -222,7 +232,7 @@ func (r *Reconciler) enqueueWriter(q queue, secret client.Object) {
 
 // enqueue wakes the ReactorTokens that find finds for a Secret.
 func (r *Reconciler) enqueue(
-	ctx context.Context, q queue, after time.Duration,
+	ctx context.Context, q queue, how priorityqueue.AddOpts,
 	find func(context.Context, types.NamespacedName) ([]v1alpha1.ReactorToken, error), secret types.NamespacedName,
 ) {
 	tokens, err := find(ctx, secret)
@@ -231,8 +241,17 @@ func (r *Reconciler) enqueue(
 		return
 	}
 	for i := range tokens {
-		q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&tokens[i])}, after)
+		add(q, how, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&tokens[i])})
 	}
+}
+
+// add has a queue take a request, as far as it knows priorities with its.
+func add(q queue, how priorityqueue.AddOpts, request reconcile.Request) {
+	if prioritized, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		prioritized.AddWithOpts(how, request)
+		return
+	}
+	q.AddAfter(request, how.After)
 }
 
 // captureQueue keeps the controller's queue, so that the admission of mints can wake the objects whose turn has come.

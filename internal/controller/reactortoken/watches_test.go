@@ -182,6 +182,32 @@ func TestWhoIsWokenByASecret(t *testing.T) {
 	}
 }
 
+// The pods of a Secret that is gone have no token: they must not wait behind all that share a rotated key.
+func TestADeletedTargetIsUrgent(t *testing.T) {
+	cached := fake.NewClientBuilder().WithScheme(newScheme(t)).
+		WithIndex(&v1alpha1.ReactorToken{}, indexAPIKey, apiKeySecretOf).
+		WithIndex(&v1alpha1.ReactorToken{}, indexTarget, unlessOwnName(targetSecretOf)).
+		WithObjects(newToken("web"), newToken("other", withOtherKey)).
+		Build()
+	r := &Reconciler{cache: cached}
+	q := priorityqueue.New[reconcile.Request]("urgent")
+	defer q.ShutDown()
+	gone := metadataOf(nil)
+	gone.Namespace, gone.Name = namespace, "web"
+	key := metadataOf(nil)
+	key.Namespace, key.Name = namespace, otherKeySecret
+	r.secretHandler().Delete(t.Context(), event.DeleteEvent{Object: key}, q)
+	r.secretHandler().Delete(t.Context(), event.DeleteEvent{Object: gone}, q)
+	got := map[string]int{}
+	for range 2 {
+		request, priority, _ := q.GetWithPriority()
+		got[request.Name] = priority
+	}
+	if diff := cmp.Diff(map[string]int{"web": priorityUrgent, "other": priorityRegular}, got); diff != "" {
+		t.Errorf("priorities (-want +got):\n%s", diff)
+	}
+}
+
 // queued are the names that are in the queue now.
 func queued(q queue) []string {
 	var names []string
@@ -196,20 +222,20 @@ func queued(q queue) []string {
 
 func TestNobodyIsWokenBeforeTheControllerRuns(t *testing.T) {
 	r := &Reconciler{}
-	r.wake(priorityOfTurn, objectNamed("web")) // must not panic
+	r.wake(priorityTurn, objectNamed("web")) // must not panic
 	q := priorityqueue.New[reconcile.Request]("woken")
 	defer q.ShutDown()
 	if err := r.captureQueue(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	r.wake(priorityOfAnswer, objectNamed("web"))
-	r.wake(priorityOfTurn, objectNamed("other"), objectNamed("web"))
+	r.wake(priorityRegular, objectNamed("web"))
+	r.wake(priorityTurn, objectNamed("other"), objectNamed("web"))
 	got := map[string]int{}
 	for range 2 {
 		request, priority, _ := q.GetWithPriority()
 		got[request.Name] = priority
 	}
-	if diff := cmp.Diff(map[string]int{"other": priorityOfTurn, "web": priorityOfTurn}, got); diff != "" {
+	if diff := cmp.Diff(map[string]int{"other": priorityTurn, "web": priorityTurn}, got); diff != "" {
 		t.Errorf("woken, with their priorities (-want +got):\n%s", diff)
 	}
 }
