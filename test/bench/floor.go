@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -68,6 +70,7 @@ type floor struct {
 	watches cache.Cache
 	reactor *reactor.Client
 	writes  *example
+	renews  bool // its Secrets are there
 	stop    context.CancelFunc
 }
 
@@ -144,13 +147,24 @@ func (f *floor) pass(ctx context.Context, token *v1alpha1.ReactorToken) error {
 	if err != nil {
 		return err
 	}
-	if err := f.kube.Create(ctx, f.secretOf(token, minted.JWT)); err != nil {
+	if err := f.write(ctx, f.secretOf(token, minted.JWT)); err != nil {
 		return err
 	}
 	updated := token.DeepCopy()
 	updated.Status = *f.writes.status.DeepCopy()
 	updated.Status.SecretName = token.TargetSecretName()
 	return f.kube.Status().Update(ctx, updated)
+}
+
+func (f *floor) write(ctx context.Context, secret *corev1.Secret) error {
+	if !f.renews {
+		return f.kube.Create(ctx, secret)
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": secret.Annotations}, "data": secret.Data})
+	if err != nil {
+		return err
+	}
+	return f.kube.Patch(ctx, secret, client.RawPatch(types.MergePatchType, patch))
 }
 
 func (f *floor) secretOf(token *v1alpha1.ReactorToken, jwt reactor.Secret) *corev1.Secret {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ type settings struct {
 	rest           time.Duration // before memory is read
 	secrets        int           // of others, 1 MB each
 	latencyTime    time.Duration // for each block of the part latency
-	mintQPS        int           // of the part rotation
+	mintRates      []int         // of the part rotation, a second
 	operatorFlags  []string      // more flags of each operator, and so of each floor
 	results, docs  string
 	profile        string
@@ -59,7 +60,7 @@ func parse(args []string) (settings, error) {
 	flags.DurationVar(&s.rest, "rest", 2*time.Minute, "how long nothing happens before memory is read")
 	flags.IntVar(&s.secrets, "secrets", enoughSecrets, "how many Secrets of others, of 1 MB each, the part memory has")
 	flags.DurationVar(&s.latencyTime, "latency-time", time.Minute, "how long each block of the part latency takes")
-	flags.IntVar(&s.mintQPS, "mint-qps", enoughMintQPS, "the rate of the part rotation")
+	flags.IntSliceVar(&s.mintRates, "mint-qps", []int{enoughMintQPS, enoughMintQPS / 5}, "the rates of the part rotation")
 	flags.StringArrayVar(&s.operatorFlags, "operator-flag", nil, "one more `flag` of each operator, such as --concurrency=16; its floor obeys it too")
 	flags.StringVar(&s.results, "out", "docs/performance", "the `folder` of the results; a run that is too small writes to bin/bench")
 	flags.StringVar(&s.docs, "docs", "docs/performance.md", "the `file` whose table shows the results")
@@ -78,9 +79,12 @@ func (s *settings) check() error {
 			return fmt.Errorf("--only=%s: write some of %s", name, strings.Join(partNames(), ", "))
 		}
 	}
+	if len(s.mintRates) == 0 {
+		return errors.New("--mint-qps: write a rate")
+	}
 	for name, value := range map[string]int{
 		"n": s.n, "rounds": s.rounds, "sessions": s.sessions, "cycles": s.cycles, "prompt-cycles": s.promptCycles, "pods": s.pods,
-		"mint-qps": s.mintQPS, "secrets": s.secrets,
+		"mint-qps": slices.Min(s.mintRates), "secrets": s.secrets,
 	} {
 		if value < 1 {
 			return fmt.Errorf("--%s=%d: write a number of at least 1", name, value)
@@ -122,7 +126,7 @@ func (s *settings) tooSmall(part string) string {
 	case partMemory:
 		lack("--secrets", s.secrets, enoughSecrets)
 	case partRotation:
-		lack("--mint-qps", s.mintQPS, enoughMintQPS)
+		lack("--mint-qps", slices.Max(s.mintRates), enoughMintQPS)
 	}
 	return strings.Join(lacks, ", ")
 }

@@ -21,7 +21,7 @@ type admission struct {
 	mu         sync.Mutex
 	bucket     *rate.Limiter
 	gates      map[string]*gate // by key fingerprint; as many as keys were used since the start
-	waitingFor map[types.NamespacedName]*gate
+	waitingFor map[types.NamespacedName]waiter
 	line       line
 	turns      map[types.NamespacedName]turn
 	arrived    chan struct{} // somebody joined the line
@@ -32,6 +32,12 @@ type admission struct {
 type turn struct {
 	came  time.Time
 	taken bool
+}
+
+// waiter is an object that waits for the answer to its key.
+type waiter struct {
+	gate    *gate
+	urgency urgency
 }
 
 // turnTimeout is how long a turn that came is kept for an object that does not take it, because it was deleted or no
@@ -57,7 +63,7 @@ func newAdmission(qps float64, burst int, now clock.PassiveClock, wake func(int,
 		mostTurns:  1,
 		bucket:     rate.NewLimiter(rate.Limit(qps), burst),
 		gates:      map[string]*gate{},
-		waitingFor: map[types.NamespacedName]*gate{},
+		waitingFor: map[types.NamespacedName]waiter{},
 		turns:      map[types.NamespacedName]turn{},
 		arrived:    make(chan struct{}, 1),
 		ended:      make(chan struct{}, 1),
@@ -83,7 +89,7 @@ func (a *admission) admit(t ticket, now time.Time) (verdict, gateView) {
 	if !g.lets(t.object, now) {
 		a.leaveLocked(t.object)
 		g.waiting[t.object] = struct{}{}
-		a.waitingFor[t.object] = g
+		a.waitingFor[t.object] = waiter{g, t.urgency}
 		return waitForKey, g.view(now)
 	}
 	if !a.takeTurn(t, now) {
@@ -137,16 +143,22 @@ func signal(there chan<- struct{}) {
 func (a *admission) answered(t ticket, what answer, retryAfter time.Duration, now time.Time) gateView {
 	a.mu.Lock()
 	g := a.gate(t.fingerprint)
-	woken := g.answered(t.object, what, retryAfter, now)
-	for _, object := range woken {
+	var urgent, others []types.NamespacedName
+	for _, object := range g.answered(t.object, what, retryAfter, now) {
+		if a.waitingFor[object].urgency == urgencyExpiring {
+			urgent = append(urgent, object)
+		} else {
+			others = append(others, object)
+		}
 		delete(a.waitingFor, object)
 	}
 	if g.closed(now) { // nobody stands in line for a call that would not be let through
-		woken = append(woken, a.line.leaveAll(t.fingerprint)...)
+		others = append(others, a.line.leaveAll(t.fingerprint)...)
 	}
 	view := g.view(now)
 	a.mu.Unlock()
-	a.wake(priorityRegular, woken...)
+	a.wake(priorityUrgent, urgent...)
+	a.wake(priorityRegular, others...)
 	return view
 }
 
@@ -164,8 +176,8 @@ func (a *admission) leaveLocked(object types.NamespacedName) {
 }
 
 func (a *admission) stopWaiting(object types.NamespacedName) {
-	if g, ok := a.waitingFor[object]; ok {
-		delete(g.waiting, object)
+	if w, ok := a.waitingFor[object]; ok {
+		delete(w.gate.waiting, object)
 		delete(a.waitingFor, object)
 	}
 }

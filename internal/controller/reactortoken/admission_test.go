@@ -19,16 +19,20 @@ type desk struct {
 	*admission
 	mu    sync.Mutex
 	woken []string
+	first []string // of those, the ones that go before all others
 }
 
 func newDesk(t *testing.T, qps float64, burst int) *desk {
 	t.Helper()
 	d := &desk{}
-	d.admission = newAdmission(qps, burst, clock.RealClock{}, func(_ int, objects ...types.NamespacedName) {
+	d.admission = newAdmission(qps, burst, clock.RealClock{}, func(priority int, objects ...types.NamespacedName) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		for _, object := range objects {
 			d.woken = append(d.woken, object.Name)
+			if priority == priorityUrgent {
+				d.first = append(d.first, object.Name)
+			}
 		}
 	})
 	d.mostTurns = 2
@@ -292,6 +296,24 @@ func TestThoseWhoWaitForAKeyAreWokenByItsAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestOfThoseWhoWaitForAKeyTheUrgentGoOnFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 100, 100)
+		probe := place("probe", "k", urgencyNew)
+		d.ask(probe)
+		for _, waiting := range []ticket{place("new", "k", urgencyNew), place("expiring", "k", urgencyExpiring), place("renewal", "k", urgencyRenewal)} {
+			d.ask(waiting)
+		}
+		d.answered(probe, answerAccepted, 0, time.Now())
+		if got := len(d.wakes()); got != 3 {
+			t.Errorf("%d were woken", got)
+		}
+		if diff := cmp.Diff([]string{"expiring"}, d.first); diff != "" {
+			t.Errorf("who goes before all others (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestWhoGoesOnWithAnotherKeyDoesNotWaitForTheFirst(t *testing.T) {
