@@ -46,7 +46,7 @@ func NewManager(kube *rest.Config, settings config.Config, version string) (*Man
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
 	caches := &cachesFilled{filled: make(chan struct{})}
-	return &Manager{mgr, caches}, addProbes(mgr, caches)
+	return &Manager{mgr, caches}, errors.Join(addProbes(mgr, caches), mgr.Add(manager.RunnableFunc(giveBackMemory)))
 }
 
 // checkLeaseNamespace says what controller-runtime would say in the words of its own options.

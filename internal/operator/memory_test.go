@@ -1,0 +1,29 @@
+package operator
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestMemoryIsGivenBackOnceAfterTheFirstPasses(t *testing.T) {
+	forced := func() uint32 {
+		stats := runtime.MemStats{}
+		runtime.ReadMemStats(&stats)
+		return stats.NumForcedGC
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		before := forced()
+		stop()
+		if err := giveBackMemory(ctx); err != nil || forced() != before {
+			t.Errorf("at the end: %v, %d times", err, forced()-before)
+		}
+		began := time.Now()
+		if err := giveBackMemory(t.Context()); err != nil || forced() != before+1 || time.Since(began) != firstPasses {
+			t.Errorf("%v, %d times, after %s", err, forced()-before, time.Since(began))
+		}
+	})
+}
