@@ -91,7 +91,7 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	go test -C hack/image -race $(ARGS) ./...
 
 # The schedules that make sim plays: how many, from which seed on; FILE plays one that was kept or printed.
-SEEDS ?= 120
+SEEDS ?= 500
 FROM  ?= 0
 FILE  ?=
 .PHONY: sim
