@@ -112,7 +112,7 @@ func (b *bench) rotateAt(ctx context.Context, s *system, qps int) (*rotationRun,
 		return nil, err
 	}
 	after.Calls = after.Calls[len(before.Calls):]
-	return &rotationRun{&after, begin, deleted, qps, parsed.MintBurst, sharing, len(urgent), len(young)}, nil
+	return &rotationRun{&after, begin, deleted, qps, parsed.MintBurst, parsed.Concurrency, sharing, len(urgent), len(young)}, nil
 }
 
 // makeOtherKey makes the key of the tokens that show the order of urgency.
@@ -201,7 +201,7 @@ func tokensWithKey(ctx context.Context, s *stage.Stage, secret string) (int, err
 type rotationRun struct {
 	seen                   *ledger
 	begin, deleted         time.Time
-	qps, burst             int
+	qps, burst, workers    int
 	sharing, urgent, young int
 }
 
@@ -221,7 +221,6 @@ func (b *bench) rowsOfRotation(run *rotationRun, limit float64) {
 		Floor:    fmt.Sprintf("renews %.0f a second, without a rate", limit), Goal: "≥ 95 %", Verdict: goal(used >= 0.95),
 	})
 	over, busiest := overdraft(all, rate, run.burst), busiestWindow(all, 1)
-	// Requests are sent at the rate and arrive with a jitter: a few milliseconds are a call or two.
 	b.row(Row{Figure: at + "most mints in one second, and beyond the token bucket in any time", Operator: fmt.Sprintf("%d, and %.1f", busiest, max(over, 0)),
 		Goal: fmt.Sprintf("≤ %d and a burst of %d, never more", run.qps, run.burst), Verdict: goal(busiest <= run.qps+run.burst && over <= rate*arrivalJitter)})
 	gone := run.deleted.Sub(run.begin).Seconds()
@@ -230,13 +229,15 @@ func (b *bench) rowsOfRotation(run *rotationRun, limit float64) {
 	b.row(Row{
 		Figure:   fmt.Sprintf("%sorder: %d tokens whose Secret was deleted meanwhile, and %d new ones", at, run.urgent, run.young),
 		Operator: fmt.Sprintf("the last one deleted had its token after %.2f s, %d others went before it; %d new ones went before the last changed key", quantile(urgent, 1)-gone, jumped, early),
-		Goal:     "the deleted ones first, then changed keys, then new ones", Verdict: goal(jumped == 0 && early == 0),
+		Goal:     fmt.Sprintf("the deleted ones first, then changed keys, then new ones, but for the %d that are worked on at one time", run.workers),
+		Verdict:  goal(jumped <= run.workers && early <= run.workers),
 	})
 	b.samples(at+"mints in each second from the rotation on", "mints", buckets(all, 0, quantile(all, 1)+1, 1))
 }
 
-// arrivalJitter is how much earlier than its turn a request may seem to arrive, in seconds: the one before it was held up.
-const arrivalJitter = 0.02
+// arrivalJitter is how much earlier than its turn a request may seem to arrive, in seconds: those before it were held up. Between a turn and
+// the request the key is read, from an API server that may be busy.
+const arrivalJitter = 0.1
 
 // overtaken counts the less urgent calls that came while more urgent ones still waited: after an instant, and before the last urgent one.
 func overtaken(less, urgent []float64, after float64) int {
