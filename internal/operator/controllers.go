@@ -138,7 +138,11 @@ func addSessions(mgr manager.Manager, settings config.Config, with outside, regi
 		SessionStartsPerMinute: settings.SessionStartsPerMinute,
 		AllowPromptDelivery:    settings.AllowPromptDelivery,
 	})
-	return errors.Join(sessions.SetupWithManager(mgr), metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorSession{}), registry.Register(collector))
+	return errors.Join(
+		sessions.SetupWithManager(mgr),
+		metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorSession{}),
+		registry.Register(collector),
+	)
 }
 
 // addTokens adds the controller of ReactorTokens.
@@ -157,5 +161,9 @@ func addTokens(mgr manager.Manager, settings config.Config, with outside, regist
 		AllowRestart:        settings.AllowRestart,
 		AllowPromptDelivery: settings.AllowPromptDelivery,
 	})
-	return errors.Join(tokens.SetupWithManager(mgr), metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorToken{}), registry.Register(collector))
+	return errors.Join(
+		tokens.SetupWithManager(mgr),
+		metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorToken{}),
+		registry.Register(collector),
+	)
 }
