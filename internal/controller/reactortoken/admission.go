@@ -106,7 +106,13 @@ func (a *admission) takeTurn(t ticket, now time.Time) bool {
 		return true
 	}
 	a.endTurn(t.object)
-	if a.line.empty() && a.bucket.AllowN(now, 1) {
+	// A renewal takes no turn of its own accord while the workers have enough: those behind it in the controller's queue may expire sooner, and
+	// must get as far as the line. Everything else would have to tell of its wait in its status, which costs more than the order is worth.
+	renewal := t.urgency == urgencyRenewal || t.urgency == urgencyExpiring
+	if a.line.empty() && (!renewal || len(a.turns) < a.mostTurns) && a.bucket.AllowN(now, 1) {
+		if renewal {
+			a.turns[t.object] = turn{now, true}
+		}
 		return true
 	}
 	a.line.join(t)

@@ -186,6 +186,39 @@ func TestNoMoreTurnsAreGivenThanTheWorkersKeepUpWith(t *testing.T) {
 	})
 }
 
+// An API server that is slow, as after an outage: the workers are the limit and not the rate, and whatever waits for them in the controller's
+// queue is in no order.
+func TestRenewalsBeyondWhatTheWorkersKeepUpWithStandInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1000, 1000)
+		d.open("k")
+		renewal := func(name string, left time.Duration) ticket {
+			due := place(name, "k", urgencyRenewal)
+			due.expires = time.Now().Add(left)
+			return due
+		}
+		var got []verdict
+		for _, asks := range []ticket{
+			renewal("a", time.Hour), renewal("b", time.Hour), place("new", "k", urgencyNew), renewal("late", time.Hour), renewal("soon", time.Minute),
+		} {
+			said, _ := d.admit(asks, time.Now()) // and the pass goes on
+			got = append(got, said)
+		}
+		if diff := cmp.Diff([]verdict{admitted, admitted, admitted, waitForTurn, waitForTurn}, got); diff != "" {
+			t.Errorf("two renewals, a new token, two more renewals (-want +got):\n%s", diff)
+		}
+		time.Sleep(time.Second)
+		if early := d.wakes(); len(early) != 0 {
+			t.Errorf("%q were woken while two were at work", early)
+		}
+		d.passed(objectNamed("a"))
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"soon"}, d.wakes()); diff != "" {
+			t.Errorf("woken after a pass (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestSomeWorkersAreLeftToThoseWhoHaveNoTurn(t *testing.T) {
 	for workers, want := range map[int]int{1: 1, 2: 1, 3: 2, 4: 3, 8: 6, 32: 24} {
 		if got := turnsFor(workers); got != want {
