@@ -60,7 +60,11 @@ func mintObstacle(token *v1alpha1.ReactorToken, err error, gate gateView, failur
 // patience is the backoff, or the Retry-After that an unavailable Reactor asked for when it is longer and the token lives
 // long enough.
 func patience(token *v1alpha1.ReactorToken, err error, failures int32, left time.Duration) time.Duration {
-	wait := backoff(failures, longestMintBackoff(token.Spec.EffectiveLifetime()), token.UID, left)
+	lifetime := token.Spec.EffectiveLifetime()
+	if granted := token.Status.GrantedLifetime.Std(); granted > 0 { // the last time, and it may have been less
+		lifetime = min(lifetime, granted)
+	}
+	wait := backoff(failures, longestMintBackoff(lifetime), token.UID, left)
 	asked := min(retryAfterOf(err), mintBackoffCap)
 	if left > 0 {
 		asked = min(asked, left/2)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
 // granted is the record of a token that was issued at noon for a lifetime.
@@ -248,5 +249,22 @@ func TestTheLongestBackoffFitsTheLifeOfTheToken(t *testing.T) {
 		if got := longestMintBackoff(lifetime); got != want {
 			t.Errorf("%s: %s, want %s", lifetime, got, want)
 		}
+	}
+}
+
+// The many attempts just before its expiry must not count against those after it, also where Reactor grants less than is asked for.
+func TestTheWaitAfterFailuresIsBoundedByTheLifetimeThatIsGranted(t *testing.T) {
+	token := newToken("web")
+	away := &reactor.Error{Class: reactor.ClassUnavailable}
+	if got := patience(token, away, 9, 0); got < 4*time.Minute {
+		t.Errorf("of a token of hours: %s", got)
+	}
+	token.Status.GrantedLifetime = "20s"
+	if got := patience(token, away, 9, 0); got > mintBackoffBase {
+		t.Errorf("of one that is granted for 20 s: %s", got)
+	}
+	token.Status.GrantedLifetime = "12h"
+	if got := patience(token, away, 9, 0); got > mintBackoffCap {
+		t.Errorf("of one that is granted for longer: %s", got)
 	}
 }
