@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -17,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/reactor-operator/reactor-operator/test/process"
+	"github.com/reactor-operator/reactor-operator/test/stage"
 )
 
 // replicas are what runs when nothing else is said.
@@ -200,7 +199,7 @@ func (c *crew) leader(ctx context.Context) *member {
 	c.mu.Unlock()
 	for _, m := range members {
 		text, err := m.scrape(ctx)
-		if err == nil && strings.Contains(text, "\nreactor_operator_leader 1") {
+		if err == nil && stage.Sum(text, "reactor_operator_leader") == 1 {
 			return m
 		}
 	}
@@ -232,24 +231,11 @@ func (m *member) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// loopback talks to programs of this machine, whose certificates are self-signed.
-var loopback = &http.Client{
-	Timeout:   5 * time.Second,
-	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}, //nolint:gosec // see above
-}
-
-func (m *member) scrape(ctx context.Context) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+m.metrics+"/metrics", http.NoBody)
-	if err != nil {
-		return "", err
-	}
-	response, err := loopback.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(response.Body)
-	return string(text), err
+// scrape reads the operator's metrics.
+func (m *member) scrape(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return stage.Get(ctx, "https://"+m.metrics+"/metrics")
 }
 
 // loop kills the only operator again and again: it has no other beside it and waits for no lease, so that it works at once.

@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/test/process"
+	"github.com/reactor-operator/reactor-operator/test/stage"
 )
 
 // controlEndpoint is the URL of the emulator.
@@ -47,24 +44,11 @@ func (e controlEndpoint) ask(ctx context.Context, method, path, body string) ([]
 	return ask(ctx, method, string(e)+path, body)
 }
 
-// ask sends JSON to a program of this machine, and returns what it answers.
+// ask sends JSON to a program of this machine, which may be frozen, and returns what it answers.
 func ask(ctx context.Context, method, url, body string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	answer, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode >= http.StatusMultipleChoices {
-		err = fmt.Errorf("%s %s: %s: %s", method, url, response.Status, bytes.TrimSpace(answer))
-	}
-	return answer, err
+	return stage.Ask(ctx, method, url, body)
 }
 
 // freeze stops a program as a machine that is starved does: its connections stay, and nobody answers.

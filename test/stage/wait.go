@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -66,7 +67,7 @@ var loopback = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Con
 // Get reads what a program of this machine serves.
 func Get(ctx context.Context, url string) ([]byte, error) { return Ask(ctx, http.MethodGet, url, "") }
 
-// Ask sends a request to a program of this machine.
+// Ask sends a request to a program of this machine. What it answers is told in the error too, when it refuses.
 func Ask(ctx context.Context, method, url, body string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -77,8 +78,8 @@ func Ask(ctx context.Context, method, url, body string) ([]byte, error) {
 		return nil, err
 	}
 	text, err := io.ReadAll(response.Body)
-	if response.StatusCode/100 != 2 {
-		err = errors.New(response.Status)
+	if err == nil && response.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s %s: %s: %s", method, url, response.Status, bytes.TrimSpace(text))
 	}
 	return text, errors.Join(err, response.Body.Close())
 }
