@@ -45,7 +45,7 @@ type Token struct {
 	IssuedAt time.Time
 
 	// Skew is the server's clock minus the local one at receipt, exact to about half a second and half the call's
-	// duration; 0 when the server told no time.
+	// duration; 0 when that explains all of it, and when the server told no time.
 	Skew time.Duration
 
 	// ReceivedAt is when the answer came, on the local clock; it keeps Go's monotonic reading.
@@ -82,10 +82,15 @@ func (e exchange) serverDate() time.Time {
 }
 
 // skew is how far the server's clock is ahead of ours, if at shows it in whole seconds. The server is taken to have
-// looked at it in the middle of the call.
+// looked at it in the middle of the call. When it may have been right at some moment of the call, it is taken to be right:
+// one that was frozen, or behind a slow proxy, answers at the end of a call of many seconds, and its clock is still good.
 func (e exchange) skew(at time.Time) time.Duration {
-	middle := e.sent.Add(e.received.Sub(e.sent) / 2)
-	return at.Add(halfSecond).Sub(middle)
+	half := e.received.Sub(e.sent) / 2
+	skew := at.Add(halfSecond).Sub(e.sent.Add(half))
+	if skew.Abs() <= half+halfSecond {
+		return 0
+	}
+	return skew
 }
 
 // tokenFrom reads the body of a success. Its errors never quote the body.

@@ -38,14 +38,14 @@ func TestTheIssueTimeAndTheSkewComeFromTheServer(t *testing.T) {
 		wantIssued time.Time
 		wantSkew   time.Duration
 	}{
-		{"the claim iat, within a minute of Date", iat("1795435195"), noon, noon.Add(-5 * time.Second), 500 * time.Millisecond},
-		{"a fractional iat counts in whole seconds", iat("1795435199.75"), noon, noon.Add(-time.Second), 500 * time.Millisecond},
-		{"Date, when iat is more than a minute before it", iat("1795435139"), noon, noon, 500 * time.Millisecond},
-		{"Date, when iat is more than a minute after it", iat("1795435261"), noon, noon, 500 * time.Millisecond},
-		{"Date, when the token is opaque", "opaque", noon, noon, 500 * time.Millisecond},
-		{"Date, when iat is not a number", jwtWith(`{"iat":"1795435200"}`), noon, noon, 500 * time.Millisecond},
-		{"Date, when the claims are not JSON", jwtWith(`{"iat":1`), noon, noon, 500 * time.Millisecond},
-		{"Date, when the claims are not base64", "a.%.c", noon, noon, 500 * time.Millisecond},
+		{"the claim iat, within a minute of Date", iat("1795435195"), noon, noon.Add(-5 * time.Second), 0},
+		{"a fractional iat counts in whole seconds", iat("1795435199.75"), noon, noon.Add(-time.Second), 0},
+		{"Date, when iat is more than a minute before it", iat("1795435139"), noon, noon, 0},
+		{"Date, when iat is more than a minute after it", iat("1795435261"), noon, noon, 0},
+		{"Date, when the token is opaque", "opaque", noon, noon, 0},
+		{"Date, when iat is not a number", jwtWith(`{"iat":"1795435200"}`), noon, noon, 0},
+		{"Date, when the claims are not JSON", jwtWith(`{"iat":1`), noon, noon, 0},
+		{"Date, when the claims are not base64", "a.%.c", noon, noon, 0},
 		{"iat, when there is no Date", iat("1795435170"), time.Time{}, noon.Add(-30 * time.Second), -29500 * time.Millisecond},
 		{"an iat after the expiry is not believed", iat("1795438801"), time.Time{}, noon.Add(time.Second), 0},
 		{"an iat of 1970 is not believed", iat("1"), time.Time{}, noon.Add(time.Second), 0},
@@ -67,6 +67,23 @@ func TestTheIssueTimeAndTheSkewComeFromTheServer(t *testing.T) {
 			}
 			if token.JWT.Reveal() != test.jwt || !token.ReceivedAt.Equal(noon.Add(time.Second)) {
 				t.Errorf("jwt %q, received %s", token.JWT.Reveal(), token.ReceivedAt)
+			}
+		})
+	}
+}
+
+// TestACallThatTookLongShowsNoSkew: a server that was frozen looks at its clock as it goes on, at the end of a call, and not in the middle.
+func TestACallThatTookLongShowsNoSkew(t *testing.T) {
+	for name, test := range map[string]struct{ ahead, want time.Duration }{
+		"the server looked at its clock when the call began": {0, 0},
+		"the server looked at its clock at the end":          {14 * time.Second, 0},
+		"more than that is skew":                             {16 * time.Second, 16*time.Second - 6500*time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := answered(noon.Add(test.ahead))
+			seen.sent, seen.received = noon, noon.Add(14*time.Second)
+			if got := seen.skew(noon.Add(test.ahead)); got != test.want {
+				t.Errorf("the skew is %s, want %s", got, test.want)
 			}
 		})
 	}
