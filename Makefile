@@ -310,7 +310,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, sim, test-alerts, sdk, e2e, browser-test, image-twice.
+ci: ## All that a change must pass: verify, lint, test, sim, bench-small, test-alerts, sdk, e2e, browser-test, image-twice.
 	@.ci/run
 
 ##@ Release
