@@ -129,7 +129,7 @@ func (f *sessionFloor) failure() error {
 // idle waits until no step is left.
 func (f *sessionFloor) idle(ctx context.Context) error {
 	for f.pending.Load() > 0 {
-		if err := errors.Join(f.failure(), pause(ctx, 10*time.Millisecond)); err != nil {
+		if err := errors.Join(f.failure(), stage.Pause(ctx, 10*time.Millisecond)); err != nil {
 			return err
 		}
 	}

@@ -109,7 +109,7 @@ func (k *kubelet) run(ctx context.Context, pod *corev1.Pod, node string) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, sessionLife); err != nil {
+	if err := stage.Pause(ctx, sessionLife); err != nil {
 		return err
 	}
 	if err := askReactor(ctx, k.stage, http.MethodDelete, "/sessions/"+id, jwt, "", nil); err != nil {

@@ -92,7 +92,7 @@ func megabytes(used stage.Usage) float64 { return float64(used.Resident) / mega 
 // rested is the memory after nothing has happened for a while.
 func (b *bench) rested(ctx context.Context, s *system) (stage.Usage, error) {
 	b.say("rest for %s", b.rest)
-	if err := pause(ctx, b.rest); err != nil {
+	if err := stage.Pause(ctx, b.rest); err != nil {
 		return stage.Usage{}, err
 	}
 	return s.operator.Usage()

@@ -99,7 +99,7 @@ func (b *bench) awaitMints(ctx context.Context, s *system, mints int) (ledger, e
 		return seen, s.operator.Explain(err)
 	}
 	// What was written wakes the operator once more, and events are told a moment later.
-	if err := errors.Join(pause(ctx, eventsUnderWay), s.operator.AllSeen(ctx, 0, forever)); err != nil {
+	if err := errors.Join(stage.Pause(ctx, eventsUnderWay), s.operator.AllSeen(ctx, 0, forever)); err != nil {
 		return seen, err
 	}
 	return readLedger(ctx, s.Stage)

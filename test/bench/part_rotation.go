@@ -168,7 +168,7 @@ func rotate(ctx context.Context, s *stage.Stage, key string) error {
 // returns when the last Secret was deleted. Nobody is asked meanwhile how far it is: the ledger of so many calls is long.
 func (b *bench) disturb(ctx context.Context, s *system, qps int, urgent, young []string) (time.Time, error) {
 	third := keyDebounce + time.Duration(float64(len(s.names))/float64(qps)/3*float64(time.Second))
-	if err := pause(ctx, third); err != nil {
+	if err := stage.Pause(ctx, third); err != nil {
 		return time.Time{}, err
 	}
 	err := forEach(ctx, creators, urgent, func(ctx context.Context, name string) error {
@@ -181,7 +181,7 @@ func (b *bench) disturb(ctx context.Context, s *system, qps int, urgent, young [
 	if err := createTokens(ctx, s.Stage, young, withOtherKey(newModel)); err != nil {
 		return deleted, err
 	}
-	return deleted, pause(ctx, 2*third)
+	return deleted, stage.Pause(ctx, 2*third)
 }
 
 // tokensWithKey counts the ReactorTokens that share a key.

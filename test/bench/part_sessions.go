@@ -114,7 +114,7 @@ func (b *bench) operatorOfSessions(ctx context.Context, s *system) (_ *sessionWo
 	return &sessionWorker{
 		failure: s.operator.Failure,
 		idle: func() error {
-			return errors.Join(profiled(), s.operator.AllSeen(ctx, 0, forever), pause(ctx, eventsUnderWay))
+			return errors.Join(profiled(), s.operator.AllSeen(ctx, 0, forever), stage.Pause(ctx, eventsUnderWay))
 		},
 		stop: s.stopOperator,
 	}, nil

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/stage"
 )
 
 // tokenPrefix begins the names of the ReactorTokens that readers read, and of their Secrets.
@@ -28,7 +29,7 @@ func (w *world) makeTokens(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for i := range w.settings.tokens {
-		if err := rest(ctx, time.Until(began.Add(spread*time.Duration(i)/time.Duration(w.settings.tokens)))); err != nil {
+		if err := stage.Pause(ctx, time.Until(began.Add(spread*time.Duration(i)/time.Duration(w.settings.tokens)))); err != nil {
 			return errors.Join(err, group.Wait())
 		}
 		group.Go(func() error {
@@ -109,7 +110,7 @@ func newFleet(kube client.WithWatch, s settings) *fleet {
 // keep looks every two seconds how many sessions are in flight, creates what is missing, and deletes those whose fate that is. While
 // Kubernetes is away it does nothing, as the people whom it stands for.
 func (f *fleet) keep(ctx context.Context) {
-	for rest(ctx, 2*time.Second) == nil && !f.over.Load() {
+	for stage.Pause(ctx, 2*time.Second) == nil && !f.over.Load() {
 		f.tend(ctx)
 	}
 	close(f.kept)

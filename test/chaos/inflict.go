@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/test/stage"
 )
 
 // inflict does what a fault says, takes its cause away again, and returns what showed that it was there.
@@ -78,7 +80,7 @@ func (w *world) killAndRestart(ctx context.Context, name string, down time.Durat
 	if err := w.plane.Kill(name); err != nil {
 		return "", err
 	}
-	if err := rest(ctx, down); err != nil {
+	if err := stage.Pause(ctx, down); err != nil {
 		return "", err
 	}
 	began := time.Now()
@@ -163,7 +165,7 @@ func (w *world) press(ctx context.Context) (asked, refused int64, err error) {
 		return 0, 0, err
 	}
 	job := func(ctx context.Context) {
-		for rest(ctx, 100*time.Millisecond) == nil {
+		for stage.Pause(ctx, 100*time.Millisecond) == nil {
 			_ = pressing.List(ctx, &corev1.SecretList{}, client.InNamespace(namespace)) // it may be refused: that is what it is for
 		}
 	}
@@ -200,7 +202,7 @@ func (w *world) fillDisk(ctx context.Context, lasts time.Duration) (string, erro
 	if !strings.Contains(refusal.Error(), noSpace) {
 		return "", fmt.Errorf("a write to a full etcd: %w", refusal)
 	}
-	if err := rest(ctx, lasts); err != nil {
+	if err := stage.Pause(ctx, lasts); err != nil {
 		return "", err
 	}
 	if err := e.mend(ctx); err != nil {
@@ -220,7 +222,7 @@ func (w *world) killKubelet(ctx context.Context, down time.Duration) (string, er
 	if err := w.node.Kill("kubelet"); err != nil {
 		return "", err
 	}
-	if err := rest(ctx, down); err != nil {
+	if err := stage.Pause(ctx, down); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("down %.1f s", down.Seconds()), w.node.Restart("kubelet")
@@ -232,7 +234,7 @@ func (w *world) freezeReactor(ctx context.Context, lasts time.Duration) (string,
 	if err := freeze(w.emulator); err != nil {
 		return "", err
 	}
-	err := rest(ctx, lasts)
+	err := stage.Pause(ctx, lasts)
 	return fmt.Sprintf("%.1f s", lasts.Seconds()), errors.Join(err, thaw(w.emulator))
 }
 
@@ -242,7 +244,7 @@ func (w *world) failReactor(ctx context.Context, f fault) (string, error) {
 		return "", err
 	}
 	defer func() { w.circumstances.muteSince(from) }()
-	err := rest(ctx, f.lasts)
+	err := stage.Pause(ctx, f.lasts)
 	if err := errors.Join(err, w.reactor.fail(context.WithoutCancel(ctx), "")); err != nil {
 		return "", err
 	}

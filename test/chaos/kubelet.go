@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/test/process"
+	"github.com/reactor-operator/reactor-operator/test/stage"
 )
 
 // hostKubelet stands in for scheduler, kubelet and container runtime where there is no node: it runs the program of each pod of a session
@@ -43,7 +44,7 @@ const (
 // keep looks at all pods, once a second, until the context ends.
 func (k *hostKubelet) keep(ctx context.Context) {
 	k.pods = map[string]*hostPod{}
-	for rest(ctx, time.Second) == nil {
+	for stage.Pause(ctx, time.Second) == nil {
 		if time.Since(k.beat) > heartbeat && k.heartbeat(ctx) == nil {
 			k.beat = time.Now()
 		}

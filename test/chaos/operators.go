@@ -249,21 +249,11 @@ func (c *crew) loop(ctx context.Context, lives []time.Duration) error {
 		if err := m.awaitReady(ctx); err != nil {
 			return err
 		}
-		if err := rest(ctx, life); err != nil {
+		if err := stage.Pause(ctx, life); err != nil {
 			return err
 		}
 		m.kill()
 	}
 	c.stop()
 	return c.start(ctx)
-}
-
-// rest waits.
-func rest(ctx context.Context, so time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(so):
-		return nil
-	}
 }

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/stage"
 )
 
 // settleTimeout is how long the operator may take until all is well again after a fault.
@@ -56,7 +57,7 @@ func (w *world) play(ctx context.Context, number int, r round) (row, error) {
 	errs, notes := make([]error, len(r.faults)), make([]string, len(r.faults))
 	for i, f := range r.faults {
 		all.Go(func() {
-			if errs[i] = rest(ctx, f.after); errs[i] == nil {
+			if errs[i] = stage.Pause(ctx, f.after); errs[i] == nil {
 				notes[i], errs[i] = w.inflict(ctx, f)
 			}
 		})
@@ -94,7 +95,7 @@ func (w *world) beQuiet(ctx context.Context, lasts time.Duration) (pulse, error)
 			w.say("   a write in the quiet failed: %v", err)
 		}
 		taken.add(pulse{1, time.Since(began)})
-		if err := rest(ctx, 500*time.Millisecond); err != nil {
+		if err := stage.Pause(ctx, 500*time.Millisecond); err != nil {
 			return taken, err
 		}
 	}

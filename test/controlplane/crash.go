@@ -134,7 +134,7 @@ func (cp *ControlPlane) tryToRestart(ctx context.Context, name string, args, fla
 func (cp *ControlPlane) serves(name string) func(context.Context) bool {
 	switch name {
 	case etcdName:
-		return func(ctx context.Context) bool { return answers(ctx, cp.EtcdURL()+"/health") }
+		return func(ctx context.Context) bool { return Answers(ctx, cp.EtcdURL()+"/health") }
 	case apiServerName:
 		return func(ctx context.Context) bool { return cp.ready(ctx) == nil }
 	default:
@@ -145,8 +145,8 @@ func (cp *ControlPlane) serves(name string) func(context.Context) bool {
 // EtcdURL is where etcd serves clients, without TLS and to everybody.
 func (cp *ControlPlane) EtcdURL() string { return cp.servers.Etcd.URL.String() }
 
-// answers tells whether the answer is 200.
-func answers(ctx context.Context, url string) bool {
+// Answers reports whether a GET of a URL is answered with 200.
+func Answers(ctx context.Context, url string) bool {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return false

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,19 +134,7 @@ func (s *stage) startOperator(ctx context.Context, args []string) error {
 	if s.operator, err = process.Start("the operator", s.file("operator.log"), env, managerBinary, args...); err != nil {
 		return err
 	}
-	return s.awaitStart(ctx, s.operator, func(ctx context.Context) bool { return isReady(ctx, "http://"+probes+"/readyz") })
-}
-
-func isReady(ctx context.Context, url string) bool {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return false
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return false
-	}
-	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
+	return s.awaitStart(ctx, s.operator, func(ctx context.Context) bool { return controlplane.Answers(ctx, "http://"+probes+"/readyz") })
 }
 
 // awaitStart waits until a program serves, or has ended.

@@ -83,3 +83,13 @@ func Ask(ctx context.Context, method, url, body string) ([]byte, error) {
 	}
 	return text, errors.Join(err, response.Body.Close())
 }
+
+// Pause waits, unless the context ends before; then it returns why.
+func Pause(ctx context.Context, so time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(so):
+		return nil
+	}
+}
