@@ -100,9 +100,15 @@ sim: ## Play seeded schedules of faults with the whole operator in virtual time 
 	go test -count=1 -timeout 40m -v -run '^(TestSchedules|TestKeptSchedules)$$' ./test/sim -seeds $(SEEDS) -from $(FROM) $(if $(FILE),-schedule $(abspath $(FILE))) $(ARGS) \
 	  | grep -v -E '^ *(=== |--- PASS)'
 
+# Which of the mutants, by a part of their names.
+MUTANTS ?=
 .PHONY: sim-mutants
-sim-mutants: ## Break the operator in many ways, and want the rules of make sim to notice each of them (takes half an hour).
-	go test -count=1 -timeout 2h -v -run '^TestTheRulesNotice$$' ./test/sim -mutants $(ARGS)
+sim-mutants: ## Break the operator in many ways, and want the rules of make sim to notice each of them (MUTANTS for some; half an hour).
+	go test -count=1 -timeout 2h -v -run '^TestTheRulesNotice$$/($(MUTANTS))' ./test/sim -mutants $(ARGS)
+
+.PHONY: sim-mutants-small
+sim-mutants-small: ## The same with three of them, those that would double sessions, leave them open or begin them again.
+	@$(MAKE) sim-mutants MUTANTS='a_pod_is|what_has_succeeded'
 
 # How long each target of make fuzz runs, or so many times, such as 100000x.
 FUZZTIME ?= 1m
@@ -310,7 +316,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, sim, bench-small, test-alerts, sdk, e2e, browser-test, image-twice.
+ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, image-twice.
 	@.ci/run
 
 ##@ Release

@@ -211,7 +211,8 @@ func (j *judge) checkSpread(name string) {
 			together++
 		}
 	}
-	if together > len(crowdNames)/2 && j.weather.wasFine(mine[0].Add(-time.Hour), time.Now(), everything, atReactor, ofKey(keySecrets[0])) {
+	// What was out of order before the first of the two renewals does not matter: it is between them that a crowd has to part.
+	if together > len(crowdNames)/2 && j.weather.wasFine(mine[0], time.Now(), everything, atReactor, ofKey(keySecrets[0])) {
 		j.broken(ruleSpread, "%d of %d tokens are renewed at the same time", together, len(crowdNames))
 	}
 }

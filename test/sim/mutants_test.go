@@ -53,7 +53,8 @@ var mutants = []mutant{
 		"	tried := mem.cleanupOf(", "	if true {\n		return v1alpha1.CleanupAlreadyOver, 0\n	}\n	tried := mem.cleanupOf(", []string{ruleEnded, ruleSingle}},
 	{"what has succeeded begins again", "reactorsession/verdict.go",
 		"case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:", "case ended.Class == v1alpha1.ClassSucceeded && policy == v1alpha1.RestartNever:", []string{ruleDone}},
-	{"maxDuration is left to the kubelet", "reactorsession/decide.go", "	if seen.now.Before(at) {\n		return \"\", at", "	if reason == stopDuration || seen.now.Before(at) {\n		return \"\", at", []string{ruleBounded}},
+	{"maxDuration is left to the kubelet", "reactorsession/decide.go",
+		"		reason, at = stopDuration, seen.now.Add(left-sighted.ranFor(status.State.Running.StartedAt.Time, seen.now))\n", "		return \"\", time.Time{}\n", []string{ruleBounded}},
 	{"a rotated key stops the pods that had the old one", "reactorsession/decide.go",
 		"	reason, at := stopWanted(session, seen)\n", "	reason, at := stopWanted(session, seen)\n	if seen.key.Fingerprint != attempt.KeyFingerprint {\n		reason = stopSpecChanged\n	}\n", []string{rulePods}},
 	{"a conflict is retried at once", "reactorsession/controller.go", "	if writeAgain > 0 {", "	if writeAgain > time.Hour {", []string{ruleRest}},
@@ -81,24 +82,38 @@ func TestTheRulesNotice(t *testing.T) {
 	}
 }
 
-// compile builds the simulator with the mutant in it.
-func (m mutant) compile(t *testing.T) string {
+// TestTheMutantsFit is what of TestTheRulesNotice runs always: a change of the operator's source must not make a mutant one of nothing.
+func TestTheMutantsFit(t *testing.T) {
+	for _, m := range mutants {
+		m.patched(t)
+	}
+}
+
+// patched is the mutant's source, and where its original stands.
+func (m mutant) patched(t *testing.T) (source, original string) {
 	t.Helper()
 	original, err := filepath.Abs(filepath.Join("../../internal/controller", m.file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := os.ReadFile(original)
+	text, err := os.ReadFile(original)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Count(string(source), m.rule) != 1 {
-		t.Fatalf("%s does not hold once what is to be changed: %q", m.file, m.rule)
+	if strings.Count(string(text), m.rule) != 1 {
+		t.Fatalf("%s: %s does not hold once what is to be changed: %q", m.name, m.file, m.rule)
 	}
-	changed := strings.Replace(string(source), m.rule, m.instead, 1)
+	source = strings.Replace(string(text), m.rule, m.instead, 1)
 	if strings.Contains(m.instead, "rand.String") {
-		changed = strings.Replace(changed, "import (\n", "import (\n\t\"k8s.io/apimachinery/pkg/util/rand\"\n", 1)
+		source = strings.Replace(source, "import (\n", "import (\n\t\"k8s.io/apimachinery/pkg/util/rand\"\n", 1)
 	}
+	return source, original
+}
+
+// compile builds the simulator with the mutant in it.
+func (m mutant) compile(t *testing.T) string {
+	t.Helper()
+	changed, original := m.patched(t)
 	folder := t.TempDir()
 	patched, overlay, program := filepath.Join(folder, "mutant.go"), filepath.Join(folder, "overlay.json"), filepath.Join(folder, "sim.test")
 	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: patched}})

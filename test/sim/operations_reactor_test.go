@@ -124,15 +124,23 @@ var operatorOperations = []operation{
 		w.start()
 	}},
 	{"change leader", 2, lasting(time.Second, 40*time.Second), (*world).changeLeader},
+}
+
+// clockOperations are what happens to the clocks of the operator's host.
+var clockOperations = []operation{
 	{"operator's clock is set", 2, func(d dice) step { return step{Count: d.IntN(14400) - 7200} }, func(w *world, s step) {
 		w.judge.causeForAll(s.Do)
-		w.judge.strike(everything, s.Do, longestTimer)
-		w.clocks.setOperator(time.Duration(s.Count) * time.Second)
+		w.jump(s, func() { w.clocks.setOperator(time.Duration(s.Count) * time.Second) })
 	}},
 	{"host is suspended", 1, lasting(time.Minute, 3*time.Hour), func(w *world, s step) {
-		w.judge.strike(everything, s.Do, longestTimer)
-		w.clocks.suspend(s.For)
+		w.jump(s, func() { w.clocks.suspend(s.For) })
 	}},
+}
+
+// jump has a clock jump. That is over when the operator has noticed it, and not sooner: until then it sleeps by a timer that did not jump.
+func (w *world) jump(s step, change func()) {
+	s.For = longestTimer
+	w.during(everything, s, 0, change, nil)
 }
 
 // changeLeader starts another operator while the one before goes on for a while, as a leader does that has not noticed yet.

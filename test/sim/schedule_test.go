@@ -74,7 +74,7 @@ func (d dice) between(least, most time.Duration) time.Duration {
 func draw(seed uint64) schedule {
 	d := dice{rand.New(rand.NewPCG(seed, 1))}
 	s := schedule{Seed: seed, Concurrency: 1 + d.IntN(2), Lag: []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second}[d.IntN(3)]}
-	if d.IntN(10) == 0 {
+	if d.IntN(6) == 0 {
 		return calm(d, s)
 	}
 	s.Steps = opening(d)
@@ -90,15 +90,20 @@ func draw(seed uint64) schedule {
 	return s
 }
 
-// calm draws a schedule in which a crowd of tokens begins together, and little happens.
+// calm draws a schedule in which a crowd of tokens begins together, and little happens. Where much does, the judge makes so many allowances
+// that it would not see renewals that come together, or too late by a clock: it is mostly a clock that is set here.
 func calm(d dice, s schedule) schedule {
 	s.Steps = []step{{Do: "start operator"}}
+	lifetime := d.one("30m", "1h")
 	for _, name := range crowdNames {
-		s.Steps = append(s.Steps, step{Do: "create token", On: name, How: "30m"})
+		s.Steps = append(s.Steps, step{Do: "create token", On: name, How: lifetime})
 	}
-	for range d.IntN(3) {
+	for i := range 1 + d.IntN(3) {
 		next := drawOperation(d)
-		next.After = time.Hour + d.between(time.Minute, time.Hour)
+		if i == 0 || d.IntN(2) == 0 {
+			next = clockOperations[d.IntN(len(clockOperations))].drawn(d)
+		}
+		next.After = 90*time.Minute + d.between(time.Minute, time.Hour)
 		s.Steps = append(s.Steps, next)
 	}
 	s.Steps = append(s.Steps, step{After: 2 * time.Hour, Do: "edit metadata", On: "web"})
@@ -128,13 +133,18 @@ func drawOperation(d dice) step {
 	drawn := d.IntN(sum)
 	for _, o := range operations {
 		if drawn -= o.weight; drawn < 0 {
-			next := step{}
-			if o.draw != nil {
-				next = o.draw(d)
-			}
-			next.Do = o.name
-			return next
+			return o.drawn(d)
 		}
 	}
 	panic("the weights do not add up")
+}
+
+// drawn is the operation as a step, with what it is about drawn too.
+func (o operation) drawn(d dice) step {
+	next := step{}
+	if o.draw != nil {
+		next = o.draw(d)
+	}
+	next.Do = o.name
+	return next
 }

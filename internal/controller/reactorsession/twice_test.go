@@ -1,14 +1,9 @@
 package reactorsession
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -258,58 +253,5 @@ func (s *course) end() {
 		if pod.Status.Phase == corev1.PodRunning || pod.Status.Phase == "" {
 			s.Errorf("seed %d: pod %s still runs", s.seed, pod.Name)
 		}
-	}
-}
-
-// TestTheSchedulesCanSee takes the rules away that the schedules are to prove, each by a patch of the source, and plays the same ones: they
-// must show sessions that are doubled, left open, or begun again.
-func TestTheSchedulesCanSee(t *testing.T) {
-	if testing.Short() || os.Getenv("REACTORSESSION_MUTANT") != "" {
-		t.Skip("it compiles the package once for each rule")
-	}
-	for name, mutant := range map[string]struct{ file, rule, without string }{
-		"without the attempt written down before its pod": {"act.go",
-			"pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)",
-			`pod := buildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + string(uuid.NewUUID())}, r.settings)`},
-		"without a clean-up before the pod is let go": {"cleanup.go",
-			"	tried := mem.cleanupOf(",
-			"	if true {\n		return v1alpha1.CleanupAlreadyOver, 0\n	}\n	tried := mem.cleanupOf("},
-		"without an end after success": {"verdict.go",
-			"case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:",
-			"case ended.Class == v1alpha1.ClassSucceeded && policy == v1alpha1.RestartNever:"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			source, err := os.ReadFile(mutant.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.Count(string(source), mutant.rule) != 1 {
-				t.Fatalf("%s does not hold the rule once", mutant.file)
-			}
-			changed := strings.Replace(string(source), mutant.rule, mutant.without, 1)
-			if strings.Contains(mutant.without, "uuid.") {
-				changed = strings.Replace(changed, "import (\n", "import (\n\t\"k8s.io/apimachinery/pkg/util/uuid\"\n", 1)
-			}
-			folder := t.TempDir()
-			patched, overlay := filepath.Join(folder, mutant.file), filepath.Join(folder, "overlay.json")
-			original, err := filepath.Abs(mutant.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			replace, _ := json.Marshal(map[string]map[string]string{"Replace": {original: patched}})
-			if err := errors.Join(os.WriteFile(patched, []byte(changed), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
-				t.Fatal(err)
-			}
-			command := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-overlay="+overlay, "-run=^TestASessionIsNeverStartedTwice$/seed_[0-2]$", ".")
-			command.Env = append(os.Environ(), "REACTORSESSION_MUTANT=1")
-			said, err := command.CombinedOutput()
-			text := string(said)
-			switch {
-			case err == nil:
-				t.Error("all schedules passed")
-			case !strings.Contains(text, "open at once") && !strings.Contains(text, "left open") && !strings.Contains(text, "exited 0 by itself"):
-				t.Errorf("the schedules failed for another reason:\n%s", text[max(0, len(text)-3000):])
-			}
-		})
 	}
 }
