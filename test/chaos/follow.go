@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/test/stage"
 )
 
 // operatorsOwn are the Secrets that the operator has made.
@@ -20,10 +22,7 @@ var operatorsOwn = client.MatchingLabels{"app.kubernetes.io/managed-by": "reacto
 func follow(ctx context.Context, kube client.WithWatch, list client.ObjectList, labels client.ListOption, tell func(change)) {
 	for ctx.Err() == nil {
 		followOnce(ctx, kube, list.DeepCopyObject().(client.ObjectList), labels, tell) //nolint:forcetypeassert // a copy
-		select {
-		case <-ctx.Done():
-		case <-time.After(500 * time.Millisecond):
-		}
+		_ = stage.Pause(ctx, 500*time.Millisecond)                                     // the loop asks whether the context has ended
 	}
 }
 

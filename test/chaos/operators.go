@@ -103,10 +103,7 @@ func (m *member) keep(ctx context.Context) {
 		if time.Since(started) < 10*time.Second && !m.wasKilled() {
 			pause = 10 * time.Second
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
+		_ = stage.Pause(ctx, pause) // the loop asks whether the context has ended
 	}
 }
 

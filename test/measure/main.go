@@ -154,10 +154,8 @@ func (m *measurement) measure(ctx context.Context, name string, before stage.Usa
 	scraping, stop := context.WithCancel(ctx)
 	defer stop()
 	go wait.UntilWithContext(scraping, m.scrape, scrapeEvery)
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(m.rest):
+	if err := stage.Pause(ctx, m.rest); err != nil {
+		return err
 	}
 	after, err := m.operator.Usage()
 	if err != nil {
