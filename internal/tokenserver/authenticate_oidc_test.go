@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -214,7 +215,15 @@ func TestTokensThatAreMadeUpDoNotMakeTheIssuerWork(t *testing.T) {
 	}
 	before := i.told.Load()
 	now.SetTime(now.Now().Add(issuerEvery))
-	if _, err := who.authenticate(bearer(t, bad)); isCannotTell(err) || i.told.Load() != before+1 {
+	_, err = who.authenticate(bearer(t, bad))
+	for range 1000 { // the library shares the answer before with who comes before it has put that away
+		if !errors.Is(err, errAskedLately) {
+			break
+		}
+		runtime.Gosched()
+		_, err = who.authenticate(bearer(t, bad))
+	}
+	if isCannotTell(err) || i.told.Load() != before+1 {
 		t.Errorf("the issuer was not asked again when it was time: %v", err)
 	}
 }
