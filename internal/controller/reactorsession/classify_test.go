@@ -182,6 +182,11 @@ func FuzzTerminationMessage(f *testing.F) {
 		if got := shown(message); len(got) > longestMessage || utf8.ValidString(message) && !utf8.ValidString(got) {
 			t.Fatalf("status shows %q", got)
 		}
+		for _, secret := range []string{"eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2lnbmF0dXJl", "rk_0123456789abcdef0123"} {
+			if got := shown(message + " " + secret + " is bad"); strings.Contains(got, secret[:12]) && !strings.Contains(message, secret[:12]) {
+				t.Fatalf("status shows %q", got)
+			}
+		}
 	})
 }
 

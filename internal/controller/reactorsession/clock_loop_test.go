@@ -101,3 +101,22 @@ func TestAPodThatDoesNotStartIsGivenUpAtItsDeadlineWhereTheOperatorsClockDiffers
 		})
 	}
 }
+
+func TestANodeCountsAsLostAMinuteAfterTheGracePeriodWhereTheOperatorsClockDiffers(t *testing.T) {
+	for _, ahead := range []time.Duration{90 * time.Minute, -90 * time.Minute} {
+		t.Run(ahead.String()+" ahead", func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.tune = func(o *Options) { o.Clock = aheadClock(ahead) }
+				w.node.runNow(runs(10 * time.Hour))
+				w.create(newSession("night"))
+				w.start()
+				w.node.be(func(k *kubelet) { k.lost = true })
+				w.remove(&w.pods()[0])
+				w.pass(time.Minute)
+				w.want("night", "Ready=False/Stopping")
+				w.pass(time.Minute)
+				w.want("night", "Ready=False/NodeUnreachable")
+			})
+		})
+	}
+}

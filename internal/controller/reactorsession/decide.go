@@ -154,8 +154,8 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 
 // terminating waits for a pod that is to end. One whose node is lost does not, and is never deleted by force: its program may live.
 func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
-	overdue := seen.pod.DeletionTimestamp.Add(unreachableAfter) // a deletion timestamp includes the grace period
-	bound := seen.sightings[seen.pod.UID].endsBy(session, seen.pod)
+	sighted := seen.sightings[seen.pod.UID]
+	overdue, bound := sighted.overdueAt(session, seen.pod), sighted.endsBy(session, seen.pod)
 	switch {
 	case !bound.IsZero() && !seen.now.Before(bound):
 		return &plan{do: doLetGo}

@@ -198,8 +198,8 @@ func checkReported(t *testing.T, seen *observation, planned *plan, told *reporte
 	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > longestBackoff {
 		t.Fatalf("the next attempt is in %s", wait.Sub(seen.now))
 	}
-	if told.wake < 0 {
-		t.Fatalf("the next pass is in %s", told.wake)
+	if next, err := schedule(*told, outcome{}, 0); err != nil || told.wake < 0 || next.RequeueAfter > longestWait {
+		t.Fatalf("the next pass is in %s, and at the latest in %s: %v", told.wake, next.RequeueAfter, err)
 	}
 	if ready := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady); planned.show != nil && (ready == nil || ready.Reason == "" || len(ready.Message) > longestViewMessage) {
 		t.Fatalf("Ready is %+v", ready)

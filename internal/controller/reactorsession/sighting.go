@@ -18,6 +18,7 @@ type sighting struct {
 	came    time.Time // the pod came to be
 	idle    bool      // its program did not run yet
 	started time.Time // its program began to run
+	whole   bool      // it was there, and not being deleted
 	ending  time.Time // it was being deleted, also when that was found so
 }
 
@@ -35,6 +36,7 @@ func (s sighting) see(pod *corev1.Pod, comes bool, now time.Time) sighting {
 		s.started = now
 	}
 	s.idle = s.idle || !runs
+	s.whole = s.whole || pod.DeletionTimestamp == nil
 	if pod.DeletionTimestamp != nil && s.ending.IsZero() {
 		s.ending = now
 	}
@@ -75,6 +77,19 @@ func (s sightings) see(pods []*corev1.Pod, now time.Time) sightings {
 		seen[pod.UID] = before.see(pod, looked && !known, now)
 	}
 	return seen
+}
+
+// overdueAt is when a pod that is being deleted should have ended, and its node counts as lost. Where this process saw the deletion come, the
+// grace period counts from then; else the deletion timestamp tells, which includes it.
+func (s sighting) overdueAt(session *v1alpha1.ReactorSession, pod *corev1.Pod) time.Time {
+	if !s.whole {
+		return pod.DeletionTimestamp.Add(unreachableAfter)
+	}
+	grace := graceOf(&session.Spec.Template)
+	if granted := pod.DeletionGracePeriodSeconds; granted != nil { // whoever deleted it may have asked for another
+		grace = time.Duration(*granted) * time.Second
+	}
+	return s.ending.Add(grace + unreachableAfter)
 }
 
 // endsBy is when a session that is being deleted is let go of at the latest, whatever has become of the pod; zero when it is not being
