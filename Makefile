@@ -112,12 +112,23 @@ sim-mutants-small: ## The same with three of them, those that would double sessi
 
 # How long each target of make fuzz runs, or so many times, such as 100000x.
 FUZZTIME ?= 1m
+# The fuzz targets, each as FOLDER:NAME.
+FUZZ_TARGETS = $$(grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sed 's|/[^/]*:func |:|')
 .PHONY: fuzz
 fuzz: ## Fuzz what reads answers, headers, messages, annotations and specs, one target after the other (FUZZTIME for each).
-	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
-	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' "$$file"); do \
-	    (set -x; go test -run=NONE -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")"); \
-	  done; \
+	@for target in $(FUZZ_TARGETS); do \
+	  (set -x; go test -run=NONE -fuzz="^$${target#*:}\$$" -fuzztime=$(FUZZTIME) "$${target%:*}"); \
+	done
+
+.PHONY: fuzz-keep
+fuzz-keep: ## Make seeds, which every test run reads, of what make fuzz has found: the shortest inputs of each target that reached new code.
+	@for target in $(FUZZ_TARGETS); do \
+	  folder=$${target%:*} name=$${target#*:}; \
+	  found=$$(go env GOCACHE)/fuzz/$$(go list "$$folder")/$$name; \
+	  [ -d "$$found" ] || continue; \
+	  mkdir -p "$$folder/testdata/fuzz/$$name"; \
+	  find "$$found" -type f -printf '%s %p\n' | sort -n | sed 40q | cut -d' ' -f2- | xargs cp -t "$$folder/testdata/fuzz/$$name"; \
+	  echo "$$folder/testdata/fuzz/$$name: $$(find "$$folder/testdata/fuzz/$$name" -type f | wc -l)"; \
 	done
 
 .PHONY: test-alerts
@@ -224,7 +235,7 @@ ONLY ?=
 BENCH = assets=$$($(CLUSTER_BINARIES)); KUBEBUILDER_ASSETS=$$assets go run ./test/bench
 
 .PHONY: bench
-bench: build ## Measure the operator beside its floor, for docs/performance.md (N, ONLY=part,…, ARGS; Linux; 40 minutes).
+bench: build ## Measure the operator beside its floor, for docs/performance.md (N, ONLY=part,…, ARGS; Linux; more than an hour).
 	@$(BENCH) --n=$(N) $(if $(ONLY),--only=$(ONLY)) $(ARGS)
 
 .PHONY: bench-steady
@@ -232,17 +243,18 @@ bench-steady: build ## The same for the steady state after ten cycles of six-min
 	@$(BENCH) --n=$(N) --only=steady $(ARGS)
 
 .PHONY: bench-growth
-bench-growth: build ## The same in systems of 1,000, 10,000 and 50,000 tokens, with a plot (half an hour).
+bench-growth: build ## The same in systems of 1,000, 10,000 and 50,000 tokens, with a plot (40 minutes).
 	@$(BENCH) --only=growth $(ARGS)
 
 .PHONY: bench-nightly
-bench-nightly: build ## All of it: N tokens, the ten cycles, and growth (more than two hours).
+bench-nightly: build ## All of it: N tokens, the ten cycles, and growth (almost three hours).
 	@$(BENCH) --n=$(N) --only=fresh,requests,memory,restart,latency,rotation,sessions,steady,growth $(ARGS)
 
 .PHONY: bench-small
-bench-small: build ## All of it but growth with 200 tokens, and fail if a count is wrong; no time is judged, and no table filled.
+bench-small: build ## All of it with 200 tokens and fewer, and fail if a count is wrong; no time is judged, and no table filled.
 	@$(BENCH) --n=200 --rounds=1 --sessions=40 --cycles=1 --prompt-cycles=1 --lifetime=1m --granted=13s --pods=20 --rest=1s --secrets=5 \
-	  --latency-time=3s --mint-qps=50 --only=fresh,requests,memory,restart,latency,rotation,sessions,steady $(ARGS)
+	  --latency-time=3s --mint-qps=50 --sizes=50,100 \
+	  --only=fresh,requests,memory,restart,latency,rotation,sessions,steady,growth $(ARGS)
 
 .PHONY: bench-docs
 bench-docs: ## Write the tables of docs/performance.md, and the plot, from docs/performance/*.json.

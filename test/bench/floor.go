@@ -63,10 +63,11 @@ func learn(ctx context.Context, s *stage.Stage) (*example, error) {
 }
 
 // floor does what an operator cannot do without, and nothing else: for each ReactorToken it reads the key, asks Reactor, writes the Secret
-// and the status. It has the operator's rights, client, limits, concurrency and watches, and none of its decisions.
+// and the status. It has the operator's rights, clients, limits, concurrency and watches, and none of its decisions.
 type floor struct {
 	config  config.Config
-	kube    client.Client
+	kube    client.Client // writes
+	live    client.Reader // reads keys and whatever else no cache has
 	watches cache.Cache
 	reactor *reactor.Client
 	writes  *example
@@ -95,6 +96,11 @@ func newFloor(ctx context.Context, s *stage.Stage, writes *example, flags ...str
 	}
 	f.kube, err = client.New(account, client.Options{Scheme: scheme, FieldOwner: "reactor-floor", FieldValidation: metav1.FieldValidationStrict})
 	if err != nil {
+		return nil, err
+	}
+	// A second one, as the operator's manager has it. Each counts its requests for itself, and for each kind of object: with one for both,
+	// the read of the key and the write of the Secret would share what --kube-api-qps allows.
+	if f.live, err = client.New(account, client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
 	f.watches, err = cache.New(account, cache.Options{
@@ -133,7 +139,7 @@ func (f *floor) passes(ctx context.Context, names []string) error {
 // pass makes the four requests of a mint.
 func (f *floor) pass(ctx context.Context, token *v1alpha1.ReactorToken) error {
 	key := &corev1.Secret{}
-	if err := f.kube.Get(ctx, client.ObjectKey{Namespace: token.Namespace, Name: token.Spec.APIKeySecretRef.Name}, key); err != nil {
+	if err := f.live.Get(ctx, client.ObjectKey{Namespace: token.Namespace, Name: token.Spec.APIKeySecretRef.Name}, key); err != nil {
 		return err
 	}
 	request := reactor.MintRequest{APIKey: reactor.Secret(key.Data["api-key"]), Lifetime: token.Spec.EffectiveLifetime()}

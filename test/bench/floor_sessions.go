@@ -205,7 +205,7 @@ func owned(session *v1alpha1.ReactorSession) []metav1.OwnerReference {
 
 // createPod makes sure that the attempt still stands, keeps the session by a finalizer, and creates the pod.
 func (f *sessionFloor) createPod(ctx context.Context, session *v1alpha1.ReactorSession) error {
-	if err := f.kube.Get(ctx, client.ObjectKeyFromObject(session), &v1alpha1.ReactorSession{}); err != nil {
+	if err := f.live.Get(ctx, client.ObjectKeyFromObject(session), &v1alpha1.ReactorSession{}); err != nil {
 		return err
 	}
 	if err := f.setFinalizers(ctx, session, reactorsession.CleanupFinalizer); err != nil {
@@ -225,10 +225,6 @@ func (f *sessionFloor) createPod(ctx context.Context, session *v1alpha1.ReactorS
 			secret.SecretName = attemptName(session.Name)
 		}
 	}
-	// The operator writes the status after the pod, and so may a watch come first; the requests are the same.
-	if err := f.writeStatus(ctx, session, false); err != nil {
-		return err
-	}
 	return f.kube.Create(ctx, pod)
 }
 
@@ -241,7 +237,7 @@ func (f *sessionFloor) running(ctx context.Context, pod *corev1.Pod) error {
 func (f *sessionFloor) succeeded(ctx context.Context, pod *corev1.Pod) error {
 	session := f.sessionNamed(sessionOf(pod))
 	secret := &corev1.Secret{}
-	if err := f.kube.Get(ctx, client.ObjectKey{Namespace: pod.Namespace, Name: attemptName(session.Name)}, secret); err != nil {
+	if err := f.live.Get(ctx, client.ObjectKey{Namespace: pod.Namespace, Name: attemptName(session.Name)}, secret); err != nil {
 		return err
 	}
 	var told struct {

@@ -101,9 +101,22 @@ func run(ctx context.Context, args []string) error {
 	return b.run(ctx)
 }
 
-// commandOf is the command as a person would type it.
+// commandOf is the command as a person would type it: make finds the control plane that this needs.
 func commandOf(args []string) string {
-	return strings.TrimSpace("make build && go run ./test/bench " + strings.Join(args, " "))
+	command, others := "make bench", []string(nil)
+	for _, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--n="); ok {
+			command += " N=" + value
+		} else if value, ok := strings.CutPrefix(arg, "--only="); ok {
+			command += " ONLY=" + value
+		} else {
+			others = append(others, arg)
+		}
+	}
+	if len(others) == 0 {
+		return command
+	}
+	return command + " ARGS='" + strings.Join(others, " ") + "'"
 }
 
 // bench is a run of the benchmark.
@@ -135,18 +148,13 @@ func (b *bench) row(row Row) {
 	fmt.Fprintln(b.out, strings.Join(line, " | "))
 }
 
-// samples adds raw samples as they are.
+// samples adds raw samples, each with four digits.
 func (b *bench) samples(name, unit string, values []float64) {
 	kept := make([]float64, 0, len(values))
 	for _, value := range values {
 		kept = append(kept, rounded(value))
 	}
 	b.record.Series = append(b.record.Series, Series{Name: name, Unit: unit, Values: kept})
-}
-
-// distribution adds the quantiles that stand for many samples.
-func (b *bench) distribution(name, unit string, values []float64) {
-	b.record.Series = append(b.record.Series, Series{Name: name + ", quantiles by whole percents", Unit: unit, Values: quantiles(values)})
 }
 
 // run measures the parts, and saves each as soon as it is done.

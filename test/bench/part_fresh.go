@@ -83,8 +83,10 @@ func (b *bench) fresh(ctx context.Context) error {
 	b.row(Row{Figure: "from the start of the process to its lease", Operator: fmt.Sprintf("%.2f s", mean(startupOf(operators)))})
 	b.samples("operator, each run", "s", took)
 	b.samples("floor, each run", "s", least)
-	b.distribution("operator, each token Ready", "s", operators[0].ready)
-	b.distribution("floor, each token Ready", "s", floors[0].ready)
+	for i := range operators {
+		b.samples(fmt.Sprintf("operator, run %d, each token Ready", i+1), "s", operators[i].ready)
+		b.samples(fmt.Sprintf("floor, run %d, each token Ready", i+1), "s", floors[i].ready)
+	}
 	return nil
 }
 

@@ -61,8 +61,8 @@ func (b *bench) latency(ctx context.Context) error {
 			Goal:  fmt.Sprintf("≤ %.0f × a single pass", figure.most), Verdict: goal(ratio(took, single) <= figure.most),
 		})
 	}
-	b.distribution("operator, create to Secret", "ms", operators)
-	b.distribution("floor, create to Secret", "ms", floors)
+	b.samples("operator, create to Secret", "ms", operators)
+	b.samples("floor, create to Secret", "ms", floors)
 	return nil
 }
 

@@ -158,7 +158,6 @@ func (b *bench) timeSessions(ctx context.Context, s *system, see *observer, work
 	for name, at := range see.instants(podThere, s.names) {
 		run.pods = append(run.pods, float64(at.Sub(created[name]))/float64(time.Millisecond))
 	}
-	slices.Sort(run.pods)
 	if err := worker.idle(); err != nil {
 		return run, err
 	}
@@ -178,6 +177,19 @@ func (l *ledger) twice() int {
 	return len(l.Sessions) - len(of)
 }
 
+// tooManyWrites for a session would be a fault of ours, whatever the machine: it takes 11, and some are tried again after a conflict.
+const tooManyWrites = 13
+
+// podsOf is how long each session of some runs waited for its pod, in milliseconds.
+func podsOf(runs []sessionRun) []float64 {
+	var waited []float64
+	for _, run := range runs {
+		waited = append(waited, run.pods...)
+	}
+	slices.Sort(waited)
+	return waited
+}
+
 func (b *bench) rowsOfSessions(operators, floors []sessionRun) {
 	took := func(runs []sessionRun) (values []float64) {
 		for _, run := range runs {
@@ -193,19 +205,22 @@ func (b *bench) rowsOfSessions(operators, floors []sessionRun) {
 		Operator: fmt.Sprintf("%.1f s (%.1f a second)", operator, n/operator), Floor: fmt.Sprintf("%.1f s (%.1f a second)", floor, n/floor),
 		Ratio: fmt.Sprintf("%.2f", ratio(operator, floor)), Goal: "≤ 1.5", Verdict: goal(ratio(operator, floor) <= 1.5),
 	})
-	late, leastLate := quantile(first.pods, 0.99), quantile(least.pods, 0.99)
+	late, leastLate := podsOf(operators), podsOf(floors)
+	p99, leastP99 := quantile(late, 0.99), quantile(leastLate, 0.99)
 	b.row(Row{
 		Figure:   "from created to pod created, p99, all of them created at once",
-		Operator: fmt.Sprintf("%.1f s", late/1000), Floor: fmt.Sprintf("%.1f s", leastLate/1000), Ratio: fmt.Sprintf("%.2f", ratio(late, leastLate)),
-		Goal: "≤ 1.5", Verdict: goal(ratio(late, leastLate) <= 1.5),
+		Operator: fmt.Sprintf("%.1f s", p99/1000), Floor: fmt.Sprintf("%.1f s", leastP99/1000), Ratio: fmt.Sprintf("%.2f", ratio(p99, leastP99)),
+		Goal: "≤ 1.5", Verdict: goal(ratio(p99, leastP99) <= 1.5),
 	})
 	writes := float64(first.requests.sum(writesWithoutEvents)) / n
 	ofToken := float64(first.requests.sum(func(name string) bool { return name == "create secrets" || name == "update reactortokens/status" })) / n
 	b.row(Row{
 		Figure:   "writes for a session, those of its token among them; events apart",
-		Operator: fmt.Sprintf("%.2f, %.2f of them for the token's Secret and status (%s)", writes, ofToken, first.requests.per(b.sessions)),
+		Operator: fmt.Sprintf("%.2f, %.2f of them for the token's Secret and status", writes, ofToken),
 		Floor:    fmt.Sprintf("%.2f", float64(least.requests.sum(writesWithoutEvents))/n), Goal: "≤ 8", Verdict: goal(writes <= 8),
 	})
+	b.row(Row{Figure: "these requests, by verb and kind", Operator: first.requests.per(b.sessions), Floor: least.requests.per(b.sessions),
+		Goal: fmt.Sprintf("fewer than %d writes in any run", tooManyWrites), Verdict: count(writes < tooManyWrites)})
 	twice, open := 0, 0
 	for _, run := range operators {
 		twice, open = twice+run.seen.twice()+len(run.seen.Sessions)-b.sessions, open+run.seen.OpenSessions
@@ -213,6 +228,6 @@ func (b *bench) rowsOfSessions(operators, floors []sessionRun) {
 	b.row(Row{Figure: "Reactor sessions beyond one for each, and left open", Operator: fmt.Sprintf("%d, %d", twice, open), Goal: "0, 0", Verdict: count(twice == 0 && open == 0)})
 	b.samples("operator, each run", "s", took(operators))
 	b.samples("floor, each run", "s", took(floors))
-	b.distribution("operator, created to pod created", "ms", first.pods)
-	b.distribution("floor, created to pod created", "ms", least.pods)
+	b.samples("operator, created to pod created", "ms", late)
+	b.samples("floor, created to pod created", "ms", leastLate)
 }

@@ -60,7 +60,7 @@ const (
 	Wrong  Verdict = "wrong"
 )
 
-// Series are raw samples, or the quantiles by whole percents that stand for many of them.
+// Series are raw samples.
 type Series struct {
 	Name   string
 	Unit   string

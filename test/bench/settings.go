@@ -35,13 +35,17 @@ type settings struct {
 
 // enough are what a run must have to fill the table in docs/performance.md.
 const (
-	enoughTokens   = 10_000
-	enoughSessions = 5_000
-	enoughCycles   = 10
-	enoughPods     = 1_000
-	enoughSecrets  = 300
-	enoughMintQPS  = 200
-	steadyLifetime = 6 * time.Minute
+	enoughTokens       = 10_000
+	enoughSessions     = 5_000
+	enoughCycles       = 10
+	enoughPods         = 1_000
+	enoughPromptCycles = 2
+	enoughSecrets      = 300
+	enoughMintQPS      = 200
+	enoughRounds       = 2 // of operator and floor in turns, where a run is short enough for that
+	enoughRest         = 2 * time.Minute
+	enoughLatency      = time.Minute
+	steadyLifetime     = 6 * time.Minute
 )
 
 func parse(args []string) (settings, error) {
@@ -49,17 +53,17 @@ func parse(args []string) (settings, error) {
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
 	flags.IntVar(&s.n, "n", enoughTokens, "how many ReactorTokens there are")
 	flags.StringSliceVar(&s.only, "only", defaultParts(), "which `parts` to measure: "+strings.Join(partNames(), ", "))
-	flags.IntVar(&s.rounds, "rounds", 2, "how often operator and floor are measured, in turns")
+	flags.IntVar(&s.rounds, "rounds", enoughRounds, "how often operator and floor are measured, in turns")
 	flags.IntSliceVar(&s.sizes, "sizes", []int{1000, 10_000, 50_000}, "the numbers of ReactorTokens of the part growth")
 	flags.IntVar(&s.sessions, "sessions", enoughSessions, "how many ReactorSessions the part sessions runs")
 	flags.IntVar(&s.cycles, "cycles", enoughCycles, "for how many renewals of each token the part steady waits")
-	flags.IntVar(&s.promptCycles, "prompt-cycles", 2, "for how many more it measures with prompt delivery")
+	flags.IntVar(&s.promptCycles, "prompt-cycles", enoughPromptCycles, "for how many more it measures with prompt delivery")
 	flags.DurationVar(&s.lifetime, "lifetime", steadyLifetime, "how long tokens live in the part steady")
 	flags.DurationVar(&s.granted, "granted", 0, "the longest life that the emulator grants in the part steady; 0: what is asked for")
 	flags.IntVar(&s.pods, "pods", enoughPods, "how many pods get their tokens promptly in the part steady")
-	flags.DurationVar(&s.rest, "rest", 2*time.Minute, "how long nothing happens before memory is read")
+	flags.DurationVar(&s.rest, "rest", enoughRest, "how long nothing happens before memory is read")
 	flags.IntVar(&s.secrets, "secrets", enoughSecrets, "how many Secrets of others, of 1 MB each, the part memory has")
-	flags.DurationVar(&s.latencyTime, "latency-time", time.Minute, "how long each block of the part latency takes")
+	flags.DurationVar(&s.latencyTime, "latency-time", enoughLatency, "how long each block of the part latency takes")
 	flags.IntSliceVar(&s.mintRates, "mint-qps", []int{enoughMintQPS, enoughMintQPS / 5}, "the rates of the part rotation")
 	flags.StringArrayVar(&s.operatorFlags, "operator-flag", nil, "one more `flag` of each operator, such as --concurrency=16; its floor obeys it too")
 	flags.StringVar(&s.results, "out", "docs/performance", "the `folder` of the results; a run that is too small writes to bin/bench")
@@ -104,6 +108,11 @@ func (s *settings) tooSmall(part string) string {
 			lacks = append(lacks, fmt.Sprintf("%s is %d and must be at least %d", name, has, wants))
 		}
 	}
+	lackTime := func(name string, has, wants time.Duration) {
+		if has < wants {
+			lacks = append(lacks, fmt.Sprintf("%s is %s and must be at least %s", name, has, wants))
+		}
+	}
 	switch part {
 	case partSessions:
 		lack("--sessions", s.sessions, enoughSessions)
@@ -119,12 +128,19 @@ func (s *settings) tooSmall(part string) string {
 	switch part {
 	case partSteady:
 		lack("--cycles", s.cycles, enoughCycles)
+		lack("--prompt-cycles", s.promptCycles, enoughPromptCycles)
 		lack("--pods", s.pods, enoughPods)
 		if s.lifetime != steadyLifetime || s.granted != s.lifetime {
 			lacks = append(lacks, fmt.Sprintf("tokens do not live for %s", steadyLifetime))
 		}
 	case partMemory:
 		lack("--secrets", s.secrets, enoughSecrets)
+		lackTime("--rest", s.rest, enoughRest)
+	case partFresh:
+		lack("--rounds", s.rounds, enoughRounds)
+	case partLatency:
+		lack("--rounds", s.rounds, enoughRounds)
+		lackTime("--latency-time", s.latencyTime, enoughLatency)
 	case partRotation:
 		lack("--mint-qps", slices.Max(s.mintRates), enoughMintQPS)
 	}

@@ -28,6 +28,11 @@ func TestARunThatIsTooSmallDoesNotFillTheTable(t *testing.T) {
 		"tokens that are granted another life":   {[]string{"--granted=20s"}, partSteady, "tokens do not live for 6m0s"},
 		"a lower rate":                           {[]string{"--mint-qps=50"}, partRotation, "--mint-qps is 50"},
 		"fewer Secrets of others":                {[]string{"--secrets=5"}, partMemory, "--secrets is 5"},
+		"a shorter rest":                         {[]string{"--rest=1s"}, partMemory, "--rest is 1s and must be at least 2m0s"},
+		"one turn":                               {[]string{"--rounds=1"}, partFresh, "--rounds is 1"},
+		"one turn of sessions is long enough":    {[]string{"--rounds=1"}, partSessions, ""},
+		"shorter blocks of new tokens":           {[]string{"--latency-time=3s"}, partLatency, "--latency-time is 3s"},
+		"fewer cycles with prompt delivery":      {[]string{"--prompt-cycles=1"}, partSteady, "--prompt-cycles is 1"},
 		"a size that growth lacks":               {[]string{"--sizes=1000,10000"}, partGrowth, "--sizes lacks 50000"},
 		"growth does not look at --n":            {[]string{"--n=1"}, partGrowth, ""},
 		"one thing after the other is lamented":  {[]string{"--n=1", "--cycles=1"}, partSteady, "--n is 1 and must be at least 10000, --cycles is 1"},
@@ -73,6 +78,18 @@ func TestARunThatIsTooSmallOrWrongIsKeptElsewhere(t *testing.T) {
 				t.Errorf("it goes to %s, want %s", folder, test.want)
 			}
 		})
+	}
+}
+
+func TestTheCommandIsWhatAPersonTypes(t *testing.T) {
+	for want, args := range map[string][]string{
+		"make bench":         nil,
+		"make bench N=10000": {"--n=10000"},
+		"make bench N=200 ONLY=fresh,rotation ARGS='--rounds=1 --rest=1s'": {"--n=200", "--only=fresh,rotation", "--rounds=1", "--rest=1s"},
+	} {
+		if got := commandOf(args); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

@@ -15,19 +15,6 @@ func quantile(values []float64, q float64) float64 {
 	return values[min(max(at, 0), len(values)-1)]
 }
 
-// quantileStep is the distance of the shares that stand for a distribution.
-const quantileStep = 0.01
-
-// quantiles are the smallest value, the quantiles by whole percents, and with them the largest: all that is kept of many samples.
-func quantiles(values []float64) []float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	kept := make([]float64, 0, 101)
-	for q := 0.0; q < 1+quantileStep/2; q += quantileStep {
-		kept = append(kept, rounded(quantile(sorted, math.Round(q*100)/100)))
-	}
-	return kept
-}
-
 // rounded keeps four significant digits: no measurement has more.
 func rounded(value float64) float64 {
 	if value == 0 || math.IsInf(value, 0) || math.IsNaN(value) {

@@ -40,15 +40,6 @@ func hundred() []float64 {
 	return values
 }
 
-func TestQuantilesKeepTheSmallestTheLargestAndAllPercents(t *testing.T) {
-	values := hundred()
-	values[0], values[99] = values[99], values[0] // they need not be sorted
-	got := quantiles(values)
-	if len(got) != 101 || got[0] != 1 || got[50] != 50 || got[99] != 99 || got[100] != 100 {
-		t.Errorf("%d quantiles: %v", len(got), got)
-	}
-}
-
 func TestFourDigitsAreKept(t *testing.T) {
 	for value, want := range map[float64]float64{0: 0, 0.0123456: 0.01235, 1.23456: 1.235, 123456.7: 123457, -98.7654: -98.77, math.Inf(1): 0} {
 		if got := rounded(value); got != want {
