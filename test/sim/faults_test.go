@@ -27,6 +27,13 @@ type faults struct {
 	planned []plannedFault
 }
 
+// refuseWrites reports whether writes are refused, or were so short a while ago that they have not been tried again.
+func (f *faults) refuseWrites() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Now().Before(f.refused.Add(afterWrites))
+}
+
 // plannedFault strikes one write of a kind: the count-th from when it was planned.
 type plannedFault struct {
 	kind  string

@@ -83,12 +83,14 @@ func (j *judge) countsNow() counts {
 	return j.counts
 }
 
-// wantNothingDone judges a restart. Where a renewal was due, it may write.
-func (j *judge) wantNothingDone(mints, writes int) {
+// wantNothingDone judges a restart, by what came of it. A renewal that was due meanwhile may cost a call, and five writes: two of the Secret, if
+// another writer owns what is in it, and of the status, the restart of what uses it, and the status again.
+func (j *judge) wantNothingDone(before, after counts) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if mints == 0 && writes > 0 {
-		j.broken(ruleDone, "a restart costs %d writes", writes)
+	mints, calls, writes := after.Mints-before.Mints, after.Calls-before.Calls, after.Writes-before.Writes
+	if calls > mints || writes > 5*mints {
+		j.broken(ruleDone, "a restart costs %d writes and %d calls to Reactor, and %d renewals were due", writes, calls, mints)
 	}
 }
 

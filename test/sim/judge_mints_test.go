@@ -13,6 +13,7 @@ type accounts struct {
 	keys   map[string]string // fingerprints, by the id of the token that was minted with the key
 	holds  map[hold]time.Time
 	no     map[string]time.Time // when a key was refused last
+	starts []time.Time          // of the operator, in the last hour
 }
 
 // hold is a key that Reactor has limited, as one run of the operator knows.
@@ -189,11 +190,20 @@ const (
 	mintRefill = 3 * time.Minute
 )
 
-// checkBudget judges how many mints that are no renewals fall into an hour.
+// runBegins notes a start of the operator.
+func (j *judge) runBegins() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := time.Now()
+	j.accounts.starts = append(since(j.accounts.starts, now.Add(-time.Hour)), now)
+}
+
+// checkBudget judges how many mints that are no renewals fall into an hour. A run of the operator begins with a budget of its own, and one may
+// have been there before the hour.
 func (j *judge) checkBudget(name string, a *account) {
 	now := time.Now()
 	a.undue = append(since(a.undue, now.Add(-time.Hour)), now)
-	if most := (mintBudget + int(time.Hour/mintRefill) + 1) * max(j.world.runs, 1); len(a.undue) > most {
+	if most := (mintBudget + int(time.Hour/mintRefill) + 1) * (1 + len(since(j.accounts.starts, now.Add(-time.Hour)))); len(a.undue) > most {
 		j.broken(ruleMints, "%d tokens of %s were minted in an hour, besides renewals", len(a.undue), name)
 	}
 }

@@ -35,6 +35,7 @@ type program struct {
 	slept        time.Duration // how long the host was suspended meanwhile, or, while it lives, had been before
 	byItself     bool          // it exited 0, and nobody had told it to
 	keyFile      bool          // it has a token, and not the API key
+	takenAway    bool          // people took its pod away, and with it the id of its Reactor session
 	behind       time.Duration
 }
 
@@ -133,8 +134,20 @@ func (j *judge) checkSessions() {
 	j.checkSessionTruth()
 }
 
+// takenAway notes that people took a pod away.
+func (j *judge) takenAway(pod string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, p := range j.book.programs {
+		p.takenAway = p.takenAway || p.pod == pod
+	}
+}
+
 // couldSeeTo reports whether nothing kept the operator from seeing to a program's Reactor session.
 func (j *judge) couldSeeTo(p *program) bool {
+	if p.takenAway {
+		return false
+	}
 	until := time.Now()
 	if !p.lives() {
 		until = p.ended.Add(endedBound)
@@ -186,6 +199,9 @@ func (j *judge) checkSessionTruth() {
 		ready := meta.FindStatusCondition(session.Status.Conditions, v1alpha1.ConditionReady)
 		if ready == nil || !j.weather.isFine(time.Now(), ofSession(session.Name)) {
 			continue
+		}
+		if ready.Reason == v1alpha1.ReasonBackingOff && session.Status.NextAttemptTime == nil {
+			j.broken(ruleTruth, "session %s waits, and does not tell until when", session.Name)
 		}
 		running := ready.Reason == v1alpha1.ReasonRunning
 		if lives := j.livesFor(session.UID, 30*time.Second); running && lives == 0 {

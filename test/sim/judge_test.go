@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,8 +40,8 @@ func (f finding) String() string { return fmt.Sprintf("%s: %s: %s", f.at, f.rule
 
 // counts are what a simulation came to.
 type counts struct {
-	Virtual                                                    time.Duration
-	Requests, Writes, Mints, Programs, Sessions, Crashes, Runs int
+	Virtual                                                           time.Duration
+	Requests, Writes, Calls, Mints, Programs, Sessions, Crashes, Runs int // calls are the operator's to Reactor
 }
 
 func newJudge(w *world) *judge {
@@ -146,11 +147,22 @@ func (j *judge) look() {
 	j.checkTokens()
 	j.checkSessions()
 	const most = 60 // requests for each object in the 20 s between two looks
+	for what, count := range j.most {
+		if count > most && !isShared(what) {
+			j.broken(ruleRest, "%d requests in 20 s: %s", count, what)
+		}
+	}
 	if objects := len(tokenNames) + len(crowdNames) + 3*len(sessionNames); j.requests > most*objects {
 		j.broken(ruleRest, "%d requests in 20 s: %v", j.requests, j.most)
 	}
 	j.requests = 0
 	clear(j.most)
+}
+
+// isShared reports whether requests are for what many objects share: a key's Secret, or a whole list.
+func isShared(what string) bool {
+	name := what[strings.LastIndex(what, " ")+1:]
+	return name == "" || slices.Contains(keySecrets, name)
 }
 
 // checkSecrecy searches what anybody may read. API keys begin with rk_, and tokens with the base64 of {".

@@ -29,6 +29,14 @@ func (j *judge) checkTokens() {
 	}
 }
 
+// checkTold judges a status that was written this moment.
+func (j *judge) checkTold(token *v1alpha1.ReactorToken) {
+	if token == nil || len(token.OwnerReferences) > 0 || j.isBlind(j.accounts.of(token.Name)) || !j.weather.isFine(time.Now(), everything, ofToken(token.Name)) {
+		return
+	}
+	j.checkTruth(token, j.world.secret(token.TargetSecretName()))
+}
+
 func (j *judge) checkToken(token *v1alpha1.ReactorToken) {
 	now, a, secret := time.Now(), j.accounts.of(token.Name), j.world.secret(token.TargetSecretName())
 	scopes := []string{everything, ofToken(token.Name)}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -52,6 +53,9 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.checkSecrecy(asked.Kind+" "+asked.Name, text)
+	if asked.Kind == "ReactorToken" && asked.Subresource == "status" {
+		j.checkTold(j.world.token(asked.Name))
+	}
 	if pod, ok := before.(*corev1.Pod); ok && asked.Verb == "delete" {
 		j.checkPodDeletion(pod)
 	}
@@ -60,6 +64,7 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 // checkSecretWrite judges a write of a Secret. before is nil when there was none.
 func (j *judge) checkSecretWrite(asked apimodel.Request, before client.Object, after *corev1.Secret) {
 	was, existed := before.(*corev1.Secret)
+	j.checkWhatSecretTells(after)
 	switch {
 	case !existed && after != nil:
 		j.writes.ours[after.UID] = true
@@ -72,6 +77,26 @@ func (j *judge) checkSecretWrite(asked apimodel.Request, before client.Object, a
 		j.broken(ruleForeign, "Secret %s is deleted, which was only lent", was.Name)
 	case after != nil && (!bytes.Equal(after.Data[theirs], was.Data[theirs]) || after.Labels[theirs] != was.Labels[theirs] || after.Annotations[theirs] != was.Annotations[theirs]):
 		j.broken(ruleForeign, "%s of Secret %s changes what is not the operator's in it", asked.Verb, was.Name)
+	}
+}
+
+// checkWhatSecretTells judges what a Secret tells besides its token: more people may list Secrets' metadata than read them, and no key belongs
+// beside a token.
+func (j *judge) checkWhatSecretTells(secret *corev1.Secret) {
+	if secret == nil {
+		return
+	}
+	text, err := json.Marshal(secret.ObjectMeta)
+	if err != nil {
+		panic(err)
+	}
+	j.checkSecrecy("the metadata of Secret "+secret.Name, string(text))
+	for name, value := range secret.Data {
+		for _, key := range append(slices.Clone(goodKeys), badKey) { // whole ones: a token may hold the letters rk_
+			if bytes.Contains(value, []byte(key)) {
+				j.broken(ruleSecrecy, "Secret %s tells an API key in %s", secret.Name, name)
+			}
+		}
 	}
 }
 

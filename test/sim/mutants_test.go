@@ -45,7 +45,15 @@ var mutants = []mutant{
 	{"no budget for mints", "reactortoken/memory.go", "budgetBurst  = 10", "budgetBurst  = 100000", []string{ruleMints}},
 	{"three quick edits of a key are not awaited", "reactortoken/watches.go", "keyDebounce = time.Second", "keyDebounce = 0", []string{ruleMints}},
 	{"nothing is redacted", "../reactor/redact.go", "func Redact(s string, known ...Secret) string {", "func Redact(s string, known ...Secret) string {\n	if s != \"\" {\n		return s\n	}", []string{ruleSecrecy}},
-	{"a pod is made before its attempt stands in status", "reactorsession/act.go",
+	{"status is written before the Secret", "reactortoken/act.go", "	adopted := seen.target.adopted()\n	version, err := r.write(",
+		`	adopted := seen.target.adopted()
+	first := report(token, seen, plan{}, outcome{clocks: clocksAt(r.clock.Now(), held.token.ReceivedAt), record: written, issued: true})
+	if _, err := r.writeStatus(ctx, token, mem, first); err != nil {
+		done.retry = err
+		return
+	}
+	version, err := r.write(`, []string{ruleTruth}},
+	{"a pod is made of which its attempt in status does not know", "reactorsession/act.go",
 		"pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)",
 		`pod := buildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + rand.String(5)}, r.settings)`,
 		[]string{ruleSingle}},

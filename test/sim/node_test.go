@@ -59,10 +59,21 @@ func (n *node) work(ctx context.Context) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.killAll()
+}
+
+// killAll kills all programs, as a node does that loses its power.
+func (n *node) killAll() {
 	for _, m := range n.running {
 		m.kill()
 		m.die()
 	}
+}
+
+func (n *node) isLost() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.lost.IsZero()
 }
 
 func (n *node) sync(ctx context.Context) {

@@ -48,6 +48,16 @@ var sessionOperations = []operation{
 			w.remove(&pod)
 		}
 	}},
+	{"take pod away", 1, onSession, func(w *world, s step) { // by force, and past its finalizers
+		for _, pod := range w.podsOf(s.On) {
+			if w.node.isLost() { // nobody would end its program, and Kubernetes says so to whoever does this
+				continue
+			}
+			w.judge.strike(ofSession(s.On), s.Do, afterStop)
+			w.judge.takenAway(pod.Name)
+			w.takeAway(&pod)
+		}
+	}},
 	{"strip pod", 1, onSession, func(w *world, s step) { // of what tells whose it is
 		for _, pod := range w.podsOf(s.On) {
 			w.judge.strike(ofSession(s.On), s.Do, afterStop)
@@ -71,6 +81,14 @@ func (w *world) editSession(s step, change func(*v1alpha1.ReactorSession)) {
 	}
 }
 
+// takeAway deletes a pod the way kubectl delete --force does, and takes its finalizers off by hand.
+func (w *world) takeAway(pod *corev1.Pod) {
+	edit(w, pod, func(pod *corev1.Pod) { pod.Finalizers = nil })
+	if err := w.people.Delete(context.Background(), pod, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
+		panic(err)
+	}
+}
+
 // podsOf are the pods of a session that are not being deleted.
 func (w *world) podsOf(session string) []corev1.Pod {
 	pods := &corev1.PodList{}
@@ -88,8 +106,13 @@ func (w *world) podsOf(session string) []corev1.Pod {
 
 // clusterOperations are what happens to nodes and to the API server.
 var clusterOperations = []operation{
-	{"lose node", 1, lasting(time.Minute, 30*time.Minute), func(w *world, s step) {
-		w.duringOnNode(s, func(n *node) { n.lost = time.Now() }, func(n *node) { n.lost = time.Time{} })
+	{"lose node", 1, lasting(time.Minute, 30*time.Minute, "", "with its programs"), func(w *world, s step) {
+		w.duringOnNode(s, func(n *node) {
+			n.lost = time.Now()
+			if s.How != "" {
+				n.killAll()
+			}
+		}, func(n *node) { n.lost = time.Time{} })
 	}},
 	{"no node", 1, lasting(time.Minute, 20*time.Minute), func(w *world, s step) {
 		w.duringOnNode(s, func(n *node) { n.stuck = true }, func(n *node) { n.stuck = false })

@@ -145,8 +145,7 @@ func (w *world) restartForNothing() {
 	w.stop()
 	w.start()
 	w.pass(time.Minute)
-	after := w.judge.countsNow()
-	w.judge.wantNothingDone(after.Mints-before.Mints, after.Writes-before.Writes)
+	w.judge.wantNothingDone(before, w.judge.countsNow())
 }
 
 // removeAll deletes everything, and wants it to be gone.

@@ -34,6 +34,7 @@ func (w *world) watched(r *run) http.RoundTripper {
 		if r.crashed.Load() {
 			return nil, errCrashed
 		}
+		w.judge.count(func(c *counts) { c.Calls++ })
 		if request.Method != http.MethodPost || request.URL.Path != "/tokens" {
 			return w.transport.RoundTrip(request)
 		}
@@ -81,9 +82,7 @@ func modelsOf(request *http.Request) []string {
 // read reads an answer, and gives the operator one that reads the same.
 func (m *mint) read(response *http.Response) {
 	m.status = response.StatusCode
-	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {
-		m.retryAfter = time.Duration(seconds) * time.Second
-	}
+	m.retryAfter = retryAfterOf(response.Header)
 	text, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
 	response.Body = &again{bytes.NewReader(text), err}
@@ -94,6 +93,19 @@ func (m *mint) read(response *http.Response) {
 	if err == nil && m.status/100 == 2 && len(text) <= longestAnswer && json.Unmarshal(text, &answer) == nil {
 		m.jwt, m.usable = answer.JWT, answer.ExpiresAt > 0
 	}
+}
+
+// retryAfterOf is how long Reactor wants nobody to call; 0 when it does not say. A date is one of its own clock.
+func retryAfterOf(header http.Header) time.Duration {
+	if seconds, err := strconv.Atoi(header.Get("Retry-After")); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	until, err := http.ParseTime(header.Get("Retry-After"))
+	date, dateErr := http.ParseTime(header.Get("Date"))
+	if err != nil || dateErr != nil {
+		return 0
+	}
+	return max(until.Sub(date), 0)
 }
 
 // again is a body that was read before, with the error at its end.

@@ -64,6 +64,7 @@ func (c *counts) add(other counts) {
 	c.Crashes += other.Crashes
 	c.Requests += other.Requests
 	c.Writes += other.Writes
+	c.Calls += other.Calls
 	c.Mints += other.Mints
 	c.Programs += other.Programs
 	c.Sessions += other.Sessions

@@ -155,6 +155,9 @@ func (w *world) stop() {
 	if w.leader != nil {
 		w.leader.stop()
 		w.leader = nil
+		if w.faults.refuseWrites() { // what is held in memory for a later write goes with the process
+			w.judge.causeForAll("a stop while writes are refused")
+		}
 	}
 	w.judge.hinder(everything, noOperator)
 }
