@@ -2,6 +2,7 @@ package reactor
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -184,7 +185,13 @@ func FuzzAnswer(f *testing.F) {
 			if len(err.Error()) > excerptBytes {
 				t.Fatalf("a long error: %v", err)
 			}
+			if begin := testJWT.Reveal()[:12]; strings.Contains(err.Error(), begin) && !strings.Contains(contentType, begin) {
+				t.Fatalf("the error quotes the answer: %v", err)
+			}
 			return
+		}
+		if shown := fmt.Sprintf("%v %+v %#v", token, token, token); len(token.JWT) > 12 && strings.Contains(shown, token.JWT.Reveal()) {
+			t.Fatalf("a token shows itself: %s", shown)
 		}
 		if token.JWT == "" || token.Lifetime() < leastLeft || token.Lifetime() > LongestLifetime || token.ExpiresAt.Year() > 9999 {
 			t.Fatalf("unusable token: %v", token)

@@ -25,11 +25,15 @@ func FuzzDecision(f *testing.F) {
 		{"2026-03-01T11:00:00+14:00", "9999-12-31T23:59:59-12:00", "0s", "-5m", "2562047h"},
 		{"", "", "", "", ""},
 	} {
-		f.Add(seed.issued, seed.expires, seed.skew, "token-1", goodKey, good.RequestHash, "", seed.lifetime, seed.renewBefore, "now", int64(time.Hour))
+		f.Add(seed.issued, seed.expires, seed.skew, "token-1", goodKey, good.RequestHash, "", seed.lifetime, seed.renewBefore, "now", int64(time.Hour), "reactor/helios", int32(1), "20m", false)
+		f.Add(seed.issued, seed.expires, seed.skew, "", "", "", "now", seed.lifetime, seed.renewBefore, "now", int64(-time.Hour), "", int32(-1), "soon", true)
 	}
-	f.Fuzz(func(t *testing.T, issued, expires, skew, id, key, hash, request, lifetime, renewBefore, renew string, elapsed int64) {
+	f.Fuzz(func(t *testing.T, issued, expires, skew, id, key, hash, request, lifetime, renewBefore, renew string, elapsed int64,
+		model string, sessions int32, sessionDuration string, suspend bool) {
 		token := aToken(func(token *v1alpha1.ReactorToken) {
 			token.Spec.Lifetime, token.Spec.RenewBefore = v1alpha1.Duration(lifetime), v1alpha1.Duration(renewBefore)
+			token.Spec.Scope = &v1alpha1.TokenScope{Models: []v1alpha1.ModelName{v1alpha1.ModelName(model)}, MaxSessions: sessions, MaxSessionDuration: v1alpha1.Duration(sessionDuration)}
+			token.Spec.Suspend = new(suspend)
 			token.Annotations = map[string]string{v1alpha1.RenewRequestedAtAnnotation: renew}
 		})
 		annotations := map[string]string{
@@ -53,6 +57,9 @@ func FuzzDecision(f *testing.F) {
 		}
 		if valid && (told.wake <= 0 || told.wake > max(seen.clocks.until(held.ExpiresAt, held), time.Millisecond)) {
 			t.Fatalf("the next pass is in %s, and the token lives for %s", told.wake, seen.clocks.until(held.ExpiresAt, held))
+		}
+		if next, err := schedule(told, outcome{clocks: seen.clocks}, 0); err != nil || next.RequeueAfter < 0 || next.RequeueAfter > longestWait {
+			t.Fatalf("the next pass is in %s, %v", next.RequeueAfter, err)
 		}
 		if held == nil {
 			return
