@@ -39,7 +39,7 @@ func (w *world) makeTokens(ctx context.Context) error {
 				Spec: v1alpha1.ReactorTokenSpec{
 					APIKeySecretRef: v1alpha1.APIKeySecretReference{Name: keySecret(i)},
 					Lifetime:        v1alpha1.Duration(w.settings.lifetime.String()),
-					Scope:           &v1alpha1.TokenScope{Models: []v1alpha1.ModelName{v1alpha1.ModelName("chaos/" + name)}, MaxSessions: 1},
+					Scope:           &v1alpha1.TokenScope{Models: []v1alpha1.ModelName{v1alpha1.ModelName(modelOf(name))}, MaxSessions: 1},
 				},
 			})
 		})
@@ -70,6 +70,9 @@ func drawFate(dice *rand.Rand) fate {
 	}
 }
 
+// modelOf is the model of a ReactorSession, or a ReactorToken.
+func modelOf(name string) string { return "chaos/" + name }
+
 // sessionOf builds a ReactorSession. Each has a model of its own, by which the ledger tells whose a Reactor session is.
 func sessionOf(number int, what fate) *v1alpha1.ReactorSession {
 	name := fmt.Sprintf("session-%05d", number)
@@ -77,7 +80,7 @@ func sessionOf(number int, what fate) *v1alpha1.ReactorSession {
 	return &v1alpha1.ReactorSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1alpha1.ReactorSessionSpec{
-			Model:            v1alpha1.ModelName("chaos/" + name),
+			Model:            v1alpha1.ModelName(modelOf(name)),
 			APIKeySecretRef:  v1alpha1.APIKeySecretReference{Name: keySecret(number)},
 			RestartPolicy:    v1alpha1.RestartOnFailure,
 			BackoffLimit:     &what.retries,

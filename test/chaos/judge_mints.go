@@ -57,6 +57,7 @@ type circumstances struct {
 	crashes []time.Time // operators that ended otherwise than in order
 	refused []window    // Kubernetes took no writes
 	mute    []window    // Reactor did not answer, or not whom it should
+	died    ends        // programs that told of no session
 }
 
 // mintTally says what became of the tokens that were minted.

@@ -108,8 +108,21 @@ func judgeSessions(l ledger, over map[string]time.Time, why circumstances) sessi
 	return tally
 }
 
+// ends are when programs ended, in whole seconds, by the models of their sessions.
+type ends map[string][]time.Time
+
+// near reports whether a program of the model ended in the second in which something was, or the one before or after it: a container's end is
+// told in whole seconds.
+func (e ends) near(model string, at time.Time) bool {
+	return slices.ContainsFunc(e[model], func(ended time.Time) bool {
+		return at.Sub(ended) < 2*time.Second && ended.Sub(at) < time.Second
+	})
+}
+
+// addUnheard counts a session of which nobody has heard. Nobody could, if Reactor was mute, or if the program died as it was answered: a signal
+// that comes before a program's own handler ends it, and what it does meanwhile is lost.
 func (t *sessionTally) addUnheard(s session, why circumstances) {
-	if !inAny(why.mute, s.Created, answering) {
+	if !inAny(why.mute, s.Created, answering) && !why.died.near(s.Model, s.Created) {
 		t.strays = append(t.strays, s)
 		return
 	}

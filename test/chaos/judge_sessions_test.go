@@ -52,6 +52,14 @@ func TestSessionsAreJudged(t *testing.T) {
 			sessions: []session{of("a", 31, 40)}, unheard: "a",
 			want: sessionTally{started: 1, ended: 1, strays: []session{of("a", 31, 40)}},
 		},
+		"one that was started as its program was killed": {
+			sessions: []session{of("a", 31, 0)}, unheard: "a", why: circumstances{died: ends{"m": {after(31)}}},
+			want: sessionTally{started: 1, orphans: 1, orphansOpen: 1},
+		},
+		"one whose program was killed, but later": {
+			sessions: []session{of("a", 31, 40)}, unheard: "a", why: circumstances{died: ends{"m": {after(33)}, "other": {after(31)}}},
+			want: sessionTally{started: 1, ended: 1, strays: []session{of("a", 31, 40)}},
+		},
 		"one that ends in time after its program": {
 			sessions: []session{of("a", 0, 130)}, over: map[string]time.Time{"a": after(10)},
 			want: sessionTally{started: 1, ended: 1, latest: 2 * time.Minute},

@@ -176,8 +176,8 @@ func (w *world) finish(ctx context.Context) (findings, error) {
 	if err != nil {
 		return findings{}, err
 	}
-	written, over, spells := w.recorder.noted()
-	why := w.circumstances.with(w.crew.crashed())
+	written, over, died, spells := w.recorder.noted()
+	why := w.circumstances.with(w.crew.crashed(), died)
 	leaks, err := w.leaks()
 	if err != nil {
 		return findings{}, err

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 )
 
 // recorder keeps what Kubernetes tells: which tokens came into which Secret, and when the program of a session had ended. Readers read
@@ -24,10 +25,11 @@ type recorder struct {
 	readers *readers
 	written map[string]string    // Secret's UID, by the token's id
 	over    map[string]time.Time // when Kubernetes told that the program of a session had ended, by the session's id
+	died    ends                 // of programs that told of no session
 }
 
 func newRecorder() *recorder {
-	return &recorder{readers: newReaders(), written: map[string]string{}, over: map[string]time.Time{}}
+	return &recorder{readers: newReaders(), written: map[string]string{}, over: map[string]time.Time{}, died: ends{}}
 }
 
 // secret takes a change of the operator's Secrets.
@@ -93,10 +95,25 @@ func (r *recorder) pod(c change) {
 		all = append(all, c.object)
 	}
 	for _, object := range all {
-		for _, id := range endedIn(object.(*corev1.Pod)) { //nolint:forcetypeassert // that is what is followed
+		pod := object.(*corev1.Pod) //nolint:forcetypeassert // that is what is followed
+		told := endedIn(pod)
+		for _, id := range told {
 			if _, known := r.over[id]; !known {
 				r.over[id] = time.Now()
 			}
+		}
+		if len(told) == 0 {
+			r.takeSilentEnd(pod)
+		}
+	}
+}
+
+// takeSilentEnd notes when the program of a pod ended that told of no session.
+func (r *recorder) takeSilentEnd(pod *corev1.Pod) {
+	model := modelOf(pod.Annotations[reactorsession.SessionAnnotation])
+	for _, status := range pod.Status.ContainerStatuses {
+		if ended := status.State.Terminated; ended != nil && !slices.Contains(r.died[model], ended.FinishedAt.Time) {
+			r.died[model] = append(r.died[model], ended.FinishedAt.Time)
 		}
 	}
 }
@@ -152,10 +169,10 @@ func (r *recorder) behind(reserve time.Duration) (behind, count int) {
 }
 
 // noted returns copies of what was recorded.
-func (r *recorder) noted() (written map[string]string, over map[string]time.Time, spells []spell) {
+func (r *recorder) noted() (written map[string]string, over map[string]time.Time, died ends, spells []spell) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.written), maps.Clone(r.over), append([]spell(nil), r.readers.spells...)
+	return maps.Clone(r.written), maps.Clone(r.over), maps.Clone(r.died), append([]spell(nil), r.readers.spells...)
 }
 
 // chronicle keeps the circumstances while they happen.
@@ -176,9 +193,9 @@ func (c *chronicle) muteSince(from time.Time) {
 	c.why.mute = append(c.why.mute, window{from, time.Now()})
 }
 
-// with returns what was kept, and when operators ended.
-func (c *chronicle) with(crashes []time.Time) circumstances {
+// with returns what was kept, and when operators and programs ended.
+func (c *chronicle) with(crashes []time.Time, died ends) circumstances {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return circumstances{crashes, slices.Clone(c.why.refused), slices.Clone(c.why.mute)}
+	return circumstances{crashes, slices.Clone(c.why.refused), slices.Clone(c.why.mute), died}
 }
