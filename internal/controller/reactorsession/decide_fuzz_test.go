@@ -30,11 +30,14 @@ func FuzzDecision(f *testing.F) {
 		seen.status = anyStatus(dice, session, now.Add(-time.Duration(age)), running, attempts)
 		if dice.flip() {
 			seen.pod = anyPod(dice, session, now.Add(-time.Duration(age)), time.Duration(ran), message, reason)
+			if seen.status.CurrentAttempt == nil { // it is not the current attempt's, as observe has it
+				seen.pod, seen.others = nil, []corev1.Pod{*seen.pod}
+			}
 		}
 		if dice.flip() {
 			other := anyPod(dice, session, now.Add(-time.Duration(ran)), time.Duration(age), message, reason)
 			other.Name, other.UID = "night-other", "other"
-			seen.others = []corev1.Pod{*other}
+			seen.others = append(seen.others, *other)
 		}
 		if dice.flip() {
 			seen.token = anyToken(dice, session, now.Add(time.Duration(ran)))
