@@ -23,26 +23,21 @@ func (j *judge) checkTokens() {
 	}
 	for i := range tokens.Items {
 		token := &tokens.Items[i]
-		if len(token.OwnerReferences) == 0 && token.DeletionTimestamp == nil && !j.isBlind(j.accounts.of(token.Name)) {
+		if j.isJudged(token) {
 			j.checkToken(token)
 		}
 	}
 }
 
-// checkTold judges a status that was written this moment.
-func (j *judge) checkTold(token *v1alpha1.ReactorToken) {
-	if token == nil || len(token.OwnerReferences) > 0 || j.isBlind(j.accounts.of(token.Name)) || !j.weather.isFine(time.Now(), everything, ofToken(token.Name)) {
-		return
-	}
-	j.checkTruth(token, j.world.secret(token.TargetSecretName()))
+// isJudged reports whether a ReactorToken is people's, is to stay, and is one that the operator can know all of.
+func (j *judge) isJudged(token *v1alpha1.ReactorToken) bool {
+	return len(token.OwnerReferences) == 0 && token.DeletionTimestamp == nil && !j.isBlind(j.accounts.of(token.Name))
 }
 
 func (j *judge) checkToken(token *v1alpha1.ReactorToken) {
 	now, a, secret := time.Now(), j.accounts.of(token.Name), j.world.secret(token.TargetSecretName())
 	scopes := []string{everything, ofToken(token.Name)}
-	if j.weather.isFine(now, scopes...) {
-		j.checkTruth(token, secret)
-	}
+	j.checkTruth(token, secret)
 	if token.Spec.Suspended() || a.refused || j.wasRefused(token.Spec.APIKeySecretRef.Name) {
 		return
 	}
@@ -108,8 +103,11 @@ var waits = []string{
 	v1alpha1.ReasonReactorUnavailable, v1alpha1.ReasonRateLimited, v1alpha1.ReasonAPIKeyRefused, v1alpha1.ReasonMintBudgetSpent, v1alpha1.ReasonSecretWriteRefused,
 }
 
-// checkTruth compares what status tells with what the Secret holds.
+// checkTruth compares what status tells with what the Secret holds, unless something is out of order.
 func (j *judge) checkTruth(token *v1alpha1.ReactorToken, secret *corev1.Secret) {
+	if !j.weather.isFine(time.Now(), everything, ofToken(token.Name)) {
+		return
+	}
 	held := heldFor(token, secret)
 	if j.accounts.of(token.Name).edited {
 		held = time.Time{}

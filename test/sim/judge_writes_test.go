@@ -54,7 +54,9 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 	defer j.mu.Unlock()
 	j.checkSecrecy(asked.Kind+" "+asked.Name, text)
 	if asked.Kind == "ReactorToken" && asked.Subresource == "status" {
-		j.checkTold(j.world.token(asked.Name))
+		if token := j.world.token(asked.Name); token != nil && j.isJudged(token) {
+			j.checkTruth(token, j.world.secret(token.TargetSecretName()))
+		}
 	}
 	if pod, ok := before.(*corev1.Pod); ok && asked.Verb == "delete" {
 		j.checkPodDeletion(pod)

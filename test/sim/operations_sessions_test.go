@@ -55,7 +55,8 @@ var sessionOperations = []operation{
 			}
 			w.judge.strike(ofSession(s.On), s.Do, afterStop)
 			w.judge.takenAway(pod.Name)
-			w.takeAway(&pod)
+			edit(w, &pod, func(pod *corev1.Pod) { pod.Finalizers = nil })
+			w.remove(&pod, client.GracePeriodSeconds(0))
 		}
 	}},
 	{"strip pod", 1, onSession, func(w *world, s step) { // of what tells whose it is
@@ -78,14 +79,6 @@ func (w *world) editSession(s step, change func(*v1alpha1.ReactorSession)) {
 	if edit(w, session, change) {
 		w.judge.allow(session)
 		w.judge.strike(ofSession(s.On), s.Do, afterStop)
-	}
-}
-
-// takeAway deletes a pod the way kubectl delete --force does, and takes its finalizers off by hand.
-func (w *world) takeAway(pod *corev1.Pod) {
-	edit(w, pod, func(pod *corev1.Pod) { pod.Finalizers = nil })
-	if err := w.people.Delete(context.Background(), pod, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
-		panic(err)
 	}
 }
 

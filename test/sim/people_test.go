@@ -110,8 +110,8 @@ func (w *world) create(object client.Object) bool {
 	return w.worked(w.people.Create(context.Background(), object))
 }
 
-func (w *world) remove(object client.Object) bool {
-	return w.worked(w.people.Delete(context.Background(), object))
+func (w *world) remove(object client.Object, options ...client.DeleteOption) bool {
+	return w.worked(w.people.Delete(context.Background(), object, options...))
 }
 
 // worked reports whether what somebody did had an effect. What they meet that was there already, or is gone, is no error.
