@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
@@ -13,7 +15,6 @@ type accounts struct {
 	keys   map[string]string // fingerprints, by the id of the token that was minted with the key
 	holds  map[hold]time.Time
 	no     map[string]time.Time // when a key was refused last
-	starts []time.Time          // of the operator, in the last hour
 }
 
 // hold is a key that Reactor has limited, as one run of the operator knows.
@@ -26,15 +27,16 @@ type hold struct {
 type account struct {
 	causes         int // for mints that are no renewals, not used yet
 	issued, expiry time.Time
-	run            int           // that minted it
-	skew, ahead    time.Duration // of Reactor's clock, and of the operator's, when it was minted
-	slept          time.Duration // how long hosts had been suspended by then
-	ownRenewBefore bool          // its renewals are due by spec.renewBefore
-	refused        bool          // Reactor refused what it asks for: people have to change something
-	edited         bool          // somebody edited the token, or what is recorded of it
-	due            []time.Time   // its renewals
-	undue          []time.Time   // its other mints, in the last hour
-	asked          []time.Time   // when it was given causes, in the last hour
+	run            int                   // that minted it
+	skew, ahead    time.Duration         // of Reactor's clock, and of the operator's, when it was minted
+	slept          time.Duration         // how long hosts had been suspended by then
+	ownRenewBefore bool                  // its renewals are due by spec.renewBefore
+	failed         bool                  // its last attempt
+	refused        bool                  // Reactor refused what it asks for: people have to change something
+	edited         bool                  // somebody edited the token, or what is recorded of it
+	due            []time.Time           // its renewals
+	budgets        map[int]*rate.Limiter // of its other mints, by the run of the operator
+	asked          []time.Time           // when it was given causes, in the last hour
 }
 
 func newAccounts() accounts {
@@ -134,6 +136,7 @@ func (j *judge) answered(m *mint) {
 	}
 	claims, err := j.world.reactor.Verify(m.jwt)
 	if !m.usable || err != nil || claims.ExpiresAt.Sub(j.world.reactor.Now()) < leastLife {
+		j.accounts.of(name).failed = true
 		return
 	}
 	j.counts.Mints++
@@ -155,6 +158,7 @@ func (j *judge) minted(name string, run int, claims emulator.Claims) {
 	a := j.accounts.of(name)
 	before := *a
 	a.issued, a.expiry, a.run, a.edited = claims.IssuedAt.Time, claims.ExpiresAt.Time, run, false
+	a.failed = false
 	a.skew, a.ahead, a.slept = j.world.skewNow(), j.world.clocks.aheadNow(), j.world.clocks.suspendedFor()
 	// What the operator's clock was set forward since then, or Reactor's back, makes a renewal due earlier.
 	early := max(a.ahead-before.ahead, 0) + max(before.skew-a.skew, 0)
@@ -167,7 +171,7 @@ func (j *judge) minted(name string, run int, claims emulator.Claims) {
 		a.causes = 0
 		j.broken(ruleMints, "a token of %s was minted %s after the one before, which has %s to live", name, a.issued.Sub(before.issued), before.expiry.Sub(a.issued))
 	}
-	j.checkBudget(name, a)
+	j.checkBudget(name, a, before, run)
 }
 
 // isDue reports whether the time of a renewal has come: the last third of the token's life, and a tenth of it before for the jitter; with
@@ -190,21 +194,17 @@ const (
 	mintRefill = 3 * time.Minute
 )
 
-// runBegins notes a start of the operator.
-func (j *judge) runBegins() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	now := time.Now()
-	j.accounts.starts = append(since(j.accounts.starts, now.Add(-time.Hour)), now)
-}
-
-// checkBudget judges how many mints that are no renewals fall into an hour. A run of the operator begins with a budget of its own, and one may
-// have been there before the hour.
-func (j *judge) checkBudget(name string, a *account) {
-	now := time.Now()
-	a.undue = append(since(a.undue, now.Add(-time.Hour)), now)
-	if most := (mintBudget + int(time.Hour/mintRefill) + 1) * (1 + len(since(j.accounts.starts, now.Add(-time.Hour)))); len(a.undue) > most {
-		j.broken(ruleMints, "%d tokens of %s were minted in an hour, besides renewals", len(a.undue), name)
+// checkBudget judges a mint that is no renewal. before is the account as it was. Once more what has just failed has been paid for, and a
+// clock that jumps may fill the budget.
+func (j *judge) checkBudget(name string, a *account, before account, run int) {
+	if a.budgets == nil || a.ahead != before.ahead {
+		a.budgets = map[int]*rate.Limiter{}
+	}
+	if a.budgets[run] == nil {
+		a.budgets[run] = rate.NewLimiter(rate.Every(mintRefill), mintBudget)
+	}
+	if !before.failed && !a.budgets[run].AllowN(time.Now(), 1) {
+		j.broken(ruleMints, "a token of %s was minted beyond its budget", name)
 	}
 }
 

@@ -33,7 +33,7 @@ var answers = map[string]struct {
 	"a cut":                       {emulator.Fault{Cut: true}, afterFailure},
 	"garbage":                     {emulator.Fault{Body: new("<html>come back later</html>")}, afterFailure},
 	"an empty object":             {emulator.Fault{Body: new("{}")}, afterFailure},
-	"a huge answer":               {emulator.Fault{PadTo: 8 << 20}, afterFailure},
+	"a huge answer":               {emulator.Fault{PadTo: 2 << 20}, afterFailure},
 	"no jwt":                      {emulator.Fault{OmitJWT: true}, afterFailure},
 	"no expires_at":               {emulator.Fault{OmitExpiresAt: true}, afterFailure},
 	"an expired token":            {emulator.Fault{ExpiresIn: new(-5 * time.Second)}, afterFailure},

@@ -51,7 +51,6 @@ func (w *world) startRun() *run {
 	r.ctx, r.end = context.WithCancel(context.Background())
 	w.byUser[r.user] = r
 	w.mu.Unlock()
-	w.judge.runBegins()
 	access := w.api.Client(r.user)
 	mapper := meta.NewDefaultRESTMapper(nil)
 	for gvk := range w.scheme.AllKnownTypes() {
