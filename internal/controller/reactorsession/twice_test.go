@@ -9,6 +9,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
@@ -254,4 +259,57 @@ func (s *course) end() {
 			s.Errorf("seed %d: pod %s still runs", s.seed, pod.Name)
 		}
 	}
+}
+
+// TestAnOperatorThatOnlyKnowsThePastMakesNoPod gives a pass the caches of the moment before the pod of an attempt was created, when that pod
+// has come and gone: its name is free again. So it is for a leader that was cut off, and for one whose watch hangs.
+func TestAnOperatorThatOnlyKnowsThePastMakesNoPod(t *testing.T) {
+	for name, since := range map[string]func(w *world){
+		"the session was suspended": func(w *world) { w.edit("night", suspend(true)) },
+		"the attempt has ended":     func(w *world) { w.remove(&w.pods()[0]) },
+		"the session was deleted":   func(w *world) { w.remove(w.session("night")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				var past client.Reader
+				w.api.meddleWith(func(made call, do func() error) error {
+					if past == nil && made.verb == "create" && made.kind == "Pod" {
+						past = w.api.copied(w.T)
+					}
+					return do()
+				})
+				w.create(newSession("night", policy(v1alpha1.RestartNever)))
+				w.start()
+				w.want("night", "Ready=True/Running")
+				pod := w.pods()[0]
+				since(w)
+				w.pass(2 * time.Minute)
+				w.stop()
+				if err := w.api.Delete(t.Context(), &pod); client.IgnoreNotFound(err) != nil { // somebody clears up
+					t.Fatal(err)
+				}
+				access := w.api.clientFor(func() bool { return false })
+				late := New(Options{Client: access, Cache: past, APIReader: access, Recorder: w, Clock: clock.RealClock{}})
+				if _, err := late.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: "night"}}); client.IgnoreNotFound(err) != nil {
+					t.Error(err)
+				}
+				if times := w.api.asked(call{"create", "Pod", pod.Name}); times != 1 {
+					t.Errorf("pod %s was created %d times", pod.Name, times)
+				}
+			})
+		})
+	}
+}
+
+// copied is a server with all that this one holds now.
+func (s *apiServer) copied(t *testing.T) client.Reader {
+	t.Helper()
+	builder := fake.NewClientBuilder().WithScheme(s.Scheme())
+	for _, list := range []client.ObjectList{&v1alpha1.ReactorSessionList{}, &v1alpha1.ReactorTokenList{}, &corev1.PodList{}, &corev1.SecretList{}} {
+		if err := s.List(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+		builder.WithLists(list)
+	}
+	return builder.Build()
 }
