@@ -59,9 +59,14 @@ func (c worldClock) Since(then time.Time) time.Duration { return c.Now().Sub(the
 
 // operatorClock is that of the operator's host. Its readings carry a monotonic part, as time.Now's do outside of bubbles: it knows nothing
 // of jumps, and stood still while the host was suspended.
-type operatorClock struct{ *clocks }
+type operatorClock struct {
+	*clocks
+
+	read func() // is told of each reading
+}
 
 func (c operatorClock) Now() time.Time {
+	c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -94,7 +99,7 @@ func reading(wall time.Time, monotonic time.Duration) time.Time {
 func TestTheOperatorsClockHasTwoParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &clocks{}
-		operator := operatorClock{c}
+		operator := operatorClock{c, func() {}}
 		before := operator.Now()
 		time.Sleep(time.Minute + time.Nanosecond)
 		c.suspend(time.Hour)

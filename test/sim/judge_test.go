@@ -20,8 +20,8 @@ type judge struct {
 	weather  weather
 	requests int            // of the operator, since the last look
 	most     map[string]int // the same, by what they ask for
-	instant  time.Time      // the time of the last request, and how many came at that very time
-	at       int
+	asking   burst          // the requests of the operator
+	reading  burst          // its readings of the clock
 
 	accounts accounts
 	writes   writes
@@ -119,7 +119,33 @@ func (j *judge) calm(scope, why string, grace time.Duration) {
 	j.weather.end(time.Now(), scope, why, grace)
 }
 
-// requested notes a request of the operator. A loop that does not let time pass would go on for ever.
+// burst counts what happens at one instant. A loop that does not let time pass would go on for ever.
+type burst struct {
+	at    time.Time
+	count int
+}
+
+// reaches counts one more, and reports whether these are so many.
+func (b *burst) reaches(most int) bool {
+	if now := time.Now(); !now.Equal(b.at) {
+		*b = burst{at: now}
+	}
+	b.count++
+	return b.count == most
+}
+
+// clockRead notes that the operator read its clock, as each of its passes does, also one without a request.
+func (j *judge) clockRead() {
+	const most = 50_000
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.reading.reaches(most) {
+		j.broken(ruleRest, "%d readings of the clock at one instant", most)
+		j.world.crashAll()
+	}
+}
+
+// requested notes a request of the operator.
 func (j *judge) requested(asked apimodel.Request) {
 	const most = 3000
 	j.mu.Lock()
@@ -130,10 +156,7 @@ func (j *judge) requested(asked apimodel.Request) {
 	if asked.Writes() {
 		j.counts.Writes++
 	}
-	if now := time.Now(); !now.Equal(j.instant) {
-		j.instant, j.at = now, 0
-	}
-	if j.at++; j.at == most {
+	if j.asking.reaches(most) {
 		j.broken(ruleRest, "%d requests at one instant, the last of them %s %s %s", most, asked.Verb, asked.Kind, asked.Name)
 		j.world.crashAll()
 	}

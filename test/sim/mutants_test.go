@@ -66,11 +66,13 @@ var mutants = []mutant{
 	{"a rotated key stops the pods that had the old one", "reactorsession/decide.go",
 		"	reason, at := stopWanted(session, seen)\n", "	reason, at := stopWanted(session, seen)\n	if seen.key.Fingerprint != attempt.KeyFingerprint {\n		reason = stopSpecChanged\n	}\n", []string{rulePods}},
 	{"a conflict is retried at once", "reactorsession/controller.go", "	if writeAgain > 0 {", "	if writeAgain > time.Hour {", []string{ruleRest}},
+	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(told, done, again)\n",
+		"	r.wake(priorityRegular, request.NamespacedName)\n	return schedule(told, done, again)\n", []string{ruleRest}},
 	{"capacity is not kept", "reactorsession/act.go", "	if admitted {\n", "	if admitted || true {\n", []string{ruleCapacity}},
 }
 
-// TestTheRulesNotice breaks the operator in many ways, each by a patch of its source, and plays schedules until a rule is broken that speaks
-// of it. A mutant that survives shows that a rule, or the schedules, cannot see.
+// TestTheRulesNotice breaks the operator in many ways, each by a patch of its source, and plays schedules that are drawn, and then those
+// that are kept, until a rule is broken that speaks of it. A mutant that survives shows that a rule, or the schedules, cannot see.
 func TestTheRulesNotice(t *testing.T) {
 	if !*withMutants {
 		t.Skip("make sim-mutants compiles the operator once for each mutant, and takes minutes")
@@ -80,12 +82,17 @@ func TestTheRulesNotice(t *testing.T) {
 			program := m.compile(t)
 			const batch = 20
 			for seed := 0; seed < *mutantSeeds; seed += batch {
-				if rule, how := m.noticed(t, program, seed, batch); rule != "" {
+				drawn := []string{"^TestSchedules$", "-from", strconv.Itoa(seed), "-seeds", strconv.Itoa(batch)}
+				if rule, how := m.noticed(t, program, drawn...); rule != "" {
 					t.Logf("noticed by %q within %d schedules: %s", rule, seed+batch, how)
 					return
 				}
 			}
-			t.Errorf("nobody noticed in %d schedules", *mutantSeeds)
+			rule, how := m.noticed(t, program, "^TestKeptSchedules$")
+			if rule == "" {
+				t.Fatalf("nobody noticed in %d schedules, and in those that are kept", *mutantSeeds)
+			}
+			t.Logf("noticed by %q in a schedule that is kept: %s", rule, how)
 		})
 	}
 }
@@ -134,12 +141,13 @@ func (m mutant) compile(t *testing.T) string {
 	return program
 }
 
-// noticed plays schedules with the mutant, and returns the first of its rules that was broken, and how that was told.
-func (m mutant) noticed(t *testing.T, program string, from, count int) (rule, how string) {
+// noticed plays schedules with the mutant, and returns the first of its rules that was broken, and how that was told. which begins with the
+// pattern of the tests that play them.
+func (m mutant) noticed(t *testing.T, program string, which ...string) (rule, how string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	command := exec.CommandContext(ctx, program, "-test.run", "^TestSchedules$", "-from", strconv.Itoa(from), "-seeds", strconv.Itoa(count), "-shrink", "0s", "-test.timeout", "10m")
+	command := exec.CommandContext(ctx, program, append([]string{"-shrink", "0s", "-test.timeout", "10m", "-test.run"}, which...)...)
 	said, err := command.CombinedOutput()
 	if err == nil {
 		return "", ""

@@ -98,7 +98,7 @@ const (
 )
 
 func (w *world) addControllers(mgr ctrl.Manager, r *run, access client.Client) error {
-	clock := operatorClock{&w.clocks}
+	clock := operatorClock{&w.clocks, w.judge.clockRead}
 	api, err := reactor.NewClient(reactor.Options{BaseURL: reactorURL, Transport: w.watched(r), Clock: clock})
 	if err != nil {
 		return err

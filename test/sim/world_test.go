@@ -44,6 +44,7 @@ type world struct {
 	told      told
 	power     context.Context // ends with the world
 	peace     atomic.Bool     // nobody fights any more
+	wild      atomic.Bool     // an operator loops without an end
 	wrote     atomic.Uint64   // whoever looks at everything every few seconds need not look again when nothing was written
 
 	leader *run // nil: no operator runs
@@ -138,10 +139,10 @@ func (w *world) pass(d time.Duration) {
 	}
 }
 
-// start starts the operator, if none runs.
+// start starts the operator, if none runs. One that has gone wild would do so again, and no time would pass.
 func (w *world) start() {
 	w.reap()
-	if w.leader == nil {
+	if w.leader == nil && !w.wild.Load() {
 		w.leader = w.startRun()
 		w.judge.calm(everything, noOperator, operatorStarts)
 	}
@@ -182,6 +183,7 @@ func (w *world) crash() {
 
 // crashAll ends whatever runs, when something in it has gone wild.
 func (w *world) crashAll() {
+	w.wild.Store(true)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, r := range w.byUser {
