@@ -103,7 +103,7 @@ sim: ## Play seeded schedules of faults with the whole operator in virtual time 
 # Which of the mutants, by a part of their names.
 MUTANTS ?=
 .PHONY: sim-mutants
-sim-mutants: ## Break the operator in many ways, and want the rules of make sim to notice each of them (MUTANTS for some; 20 minutes).
+sim-mutants: ## Break the operator in many ways, and want the rules of make sim to notice each of them (MUTANTS for some; 15 minutes).
 	go test -count=1 -timeout 2h -v -run '^TestTheRulesNotice$$/($(MUTANTS))' ./test/sim -mutants $(ARGS)
 
 .PHONY: sim-mutants-small
