@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/test/sim/apimodel"
@@ -202,4 +204,26 @@ func (j *judge) count(change func(*counts)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	change(&j.counts)
+}
+
+func TestALoopWithoutRequestsIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		w.judge = newJudge(w)
+		clock := operatorClock{&w.clocks, w.judge.clockRead}
+		read := func(pause time.Duration) {
+			for range 60_000 {
+				time.Sleep(pause)
+				clock.Now()
+			}
+		}
+		read(time.Millisecond)
+		if len(w.judge.found) > 0 {
+			t.Errorf("where time passes: %v", w.judge.found)
+		}
+		read(0)
+		if len(w.judge.found) != 1 || w.judge.found[0].rule != ruleRest || !w.wild.Load() {
+			t.Errorf("where none passes: %v", w.judge.found)
+		}
+	})
 }
