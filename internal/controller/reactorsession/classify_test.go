@@ -158,10 +158,10 @@ func lines(from, to int) string {
 	return `{"sessionId":"` + strings.Join(ids(from, to), "\"}\n{\"sessionId\":\"") + `"}`
 }
 
-// A termination message comes out of a container: whatever stands in it, an id is safe in a path, and nothing that status shows is long.
 // secretsInTexts are of the forms that a program may tell by mistake.
 var secretsInTexts = []string{"eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2lnbmF0dXJl", "rk_0123456789abcdef0123"}
 
+// A termination message comes out of a container: whatever stands in it, an id is safe in a path, and nothing that status shows is long.
 func FuzzTerminationMessage(f *testing.F) {
 	for _, message := range []string{
 		"", "panic: no\n", lines(1, 20), `{"sessionId":"../tokens"}`, `{"sessionId":"a"}{"error":{"code":"UNAUTHORIZED"}}`, `{"sessionId":["a"]}`,
