@@ -237,7 +237,8 @@ func (j *judge) isBlind(a *account) bool {
 		return false
 	}
 	setBack := j.world.clocks.aheadNow() < a.ahead-2*time.Second
-	ended := j.world.leader == nil || j.world.leader.number != a.run
+	leader := j.world.leader.Load()
+	ended := leader == nil || leader.number != a.run
 	slept := j.world.clocks.suspendedFor() > a.slept
 	return j.world.skewNow() != a.skew || setBack && (ended || slept)
 }

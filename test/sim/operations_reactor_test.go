@@ -145,13 +145,13 @@ func (w *world) jump(s step, change func()) {
 
 // changeLeader starts another operator while the one before goes on for a while, as a leader does that has not noticed yet.
 func (w *world) changeLeader(s step) {
-	if w.leader == nil {
+	former := w.leader.Load()
+	if former == nil {
 		return
 	}
-	former := w.leader
 	w.judge.causeForAll(s.Do) // each of the two may mint once
 	w.judge.causeForAll(s.Do)
-	w.during(everything, s, operatorStarts, func() { w.leader = w.startRun() }, func() {
+	w.during(everything, s, operatorStarts, func() { w.leader.Store(w.startRun()) }, func() {
 		w.judge.causeForAll(s.Do)
 		former.crash()
 	})

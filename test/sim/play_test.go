@@ -74,7 +74,7 @@ func (w *world) mend() {
 	w.reactor.SetLifetimes(0, 0)
 	w.node.be(func(n *node) { n.lost, n.stuck, n.behind = time.Time{}, false, 0 })
 	for _, r := range w.byUser {
-		if r != w.leader {
+		if r != w.leader.Load() {
 			r.crash()
 		}
 	}

@@ -47,8 +47,8 @@ type world struct {
 	wild      atomic.Bool     // an operator loops without an end
 	wrote     atomic.Uint64   // whoever looks at everything every few seconds need not look again when nothing was written
 
-	leader *run // nil: no operator runs
-	down   bool // nobody starts the operator when it has ended
+	leader atomic.Pointer[run] // nil: no operator runs
+	down   bool                // nobody starts the operator when it has ended
 
 	mu     sync.Mutex
 	runs   int
@@ -130,7 +130,7 @@ func (w *world) pass(d time.Duration) {
 		time.Sleep(part)
 		synctest.Wait()
 		w.reap()
-		if w.leader == nil && !w.down {
+		if w.leader.Load() == nil && !w.down {
 			time.Sleep(restartAfter)
 			w.start()
 		}
@@ -142,8 +142,8 @@ func (w *world) pass(d time.Duration) {
 // start starts the operator, if none runs. One that has gone wild would do so again, and no time would pass.
 func (w *world) start() {
 	w.reap()
-	if w.leader == nil && !w.wild.Load() {
-		w.leader = w.startRun()
+	if w.leader.Load() == nil && !w.wild.Load() {
+		w.leader.Store(w.startRun())
 		w.judge.calm(everything, noOperator, operatorStarts)
 	}
 }
@@ -153,9 +153,9 @@ const noOperator = "no operator"
 // stop stops the operator the way a signal does.
 func (w *world) stop() {
 	w.reap()
-	if w.leader != nil {
-		w.leader.stop()
-		w.leader = nil
+	if leader := w.leader.Load(); leader != nil {
+		leader.stop()
+		w.leader.Store(nil)
 		if w.faults.refuseWrites() { // what is held in memory for a later write goes with the process
 			w.judge.causeForAll("a stop while writes are refused")
 		}
@@ -165,8 +165,8 @@ func (w *world) stop() {
 
 // reap takes note of an operator that has crashed. What it had minted and not written is lost with it.
 func (w *world) reap() {
-	if w.leader != nil && w.leader.crashed.Load() {
-		w.leader = nil
+	if leader := w.leader.Load(); leader != nil && leader.crashed.Load() {
+		w.leader.Store(nil)
 		w.judge.causeForAll("a crash")
 		w.judge.hinder(everything, noOperator)
 		w.judge.count(func(c *counts) { c.Crashes++ })
@@ -175,8 +175,8 @@ func (w *world) reap() {
 
 // crash ends the operator at once.
 func (w *world) crash() {
-	if w.leader != nil {
-		w.leader.crash()
+	if leader := w.leader.Load(); leader != nil {
+		leader.crash()
 	}
 	w.reap()
 }
