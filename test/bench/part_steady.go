@@ -60,6 +60,8 @@ func (m *cpuMeter) millicores(from, to time.Time) float64 {
 // steady makes n tokens in one burst and waits for some renewals of each: does the crowd drift apart? Then it has pods that get their tokens
 // promptly, starts the operator once more with the flag for it, and measures some renewals more.
 func (b *bench) steady(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	s := &system{names: named("token", b.n)}
 	role := []string{"-f", "config/components/prompt-delivery/role.yaml", "-f", "config/components/prompt-delivery/role_binding.yaml"}
 	if s.Stage, err = b.stage(ctx, stage.Options{Apply: [][]string{role}}); err != nil {
@@ -86,6 +88,7 @@ func (b *bench) steady(ctx context.Context) (err error) {
 	if _, err := b.awaitMints(ctx, s, b.n); err != nil {
 		return err
 	}
+	stopWitness := testify(ctx, s.Stage, begin)
 	meter := &cpuMeter{}
 	without, err := b.cycle(ctx, s, meter, b.cycles, "steady")
 	if err != nil {
@@ -103,11 +106,11 @@ func (b *bench) steady(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	seen, err := readLedger(ctx, s.Stage)
+	beside, err := stopWitness()
 	if err != nil {
 		return err
 	}
-	return b.rowsOfSteady(ctx, s, begin, without, with, meter, &seen, promptly)
+	return b.rowsOfSteady(ctx, s, begin, without, with, meter, beside, promptly)
 }
 
 // period is the mean time between two mints of a token: the longest is two thirds of its life, and a tenth of that life is the jitter.
@@ -187,8 +190,12 @@ func delivered(ctx context.Context, s *system, tokens []string) (prompted, all i
 }
 
 func (b *bench) rowsOfSteady(
-	ctx context.Context, s *system, begin time.Time, without, with span, meter *cpuMeter, seen *ledger, tokens []string,
+	ctx context.Context, s *system, begin time.Time, without, with span, meter *cpuMeter, beside *witness, tokens []string,
 ) error {
+	seen, err := readLedger(ctx, s.Stage)
+	if err != nil {
+		return err
+	}
 	mints := seen.instants(begin, every)
 	prompted, pods, err := delivered(ctx, s, tokens)
 	if err != nil {
@@ -210,6 +217,10 @@ func (b *bench) rowsOfSteady(
 			Operator: fmt.Sprintf("%.0f, and %.0f on average", busiest, usual), Ratio: fmt.Sprintf("%.2f", ratio(busiest, usual)),
 			Goal: "≤ 1.5", Verdict: goal(ratio(busiest, usual) <= 1.5),
 		})
+		b.row(Row{
+			Figure:   phase.name + ": the longest that a timer of another process was late, and that a small write took",
+			Operator: fmt.Sprintf("%.2f s, %.2f s", beside.timers.within(from, to), beside.writes.within(from, to)), Goal: "printed",
+		})
 		cpu := meter.millicores(phase.time.from, phase.time.to)
 		b.row(Row{Figure: phase.name + ": CPU", Operator: fmt.Sprintf("%.0fm (%.2f ms a mint)", cpu, ratio(cpu*(to-from), float64(len(inside)))), Goal: "printed"})
 	}
@@ -221,6 +232,8 @@ func (b *bench) rowsOfSteady(
 		}
 	}
 	b.row(Row{Figure: "requests to Reactor that failed meanwhile", Operator: fmt.Sprint(failed), Goal: "0", Verdict: count(failed == 0)})
+	b.samples("the longest that a timer of another process was late in each 10 s from the burst on", "s", beside.timers.most(bucketWidth))
+	b.samples("the longest that a small write took in each 10 s from the burst on", "s", beside.writes.most(bucketWidth))
 	b.samples("mints in each 10 s from the burst on", "mints", buckets(mints, 0, quantile(mints, 1), bucketWidth))
 	return nil
 }
