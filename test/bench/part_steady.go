@@ -60,8 +60,6 @@ func (m *cpuMeter) millicores(from, to time.Time) float64 {
 // steady makes n tokens in one burst and waits for some renewals of each: does the crowd drift apart? Then it has pods that get their tokens
 // promptly, starts the operator once more with the flag for it, and measures some renewals more.
 func (b *bench) steady(ctx context.Context) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	s := &system{names: named("token", b.n)}
 	role := []string{"-f", "config/components/prompt-delivery/role.yaml", "-f", "config/components/prompt-delivery/role_binding.yaml"}
 	if s.Stage, err = b.stage(ctx, stage.Options{Apply: [][]string{role}}); err != nil {

@@ -136,19 +136,3 @@ func TestTheShareOfARateLeavesTheBurstOut(t *testing.T) {
 		t.Errorf("a burst says nothing of the rate, and the share is %v", got)
 	}
 }
-
-func TestTheLargestOfASeriesIsFoundInEachWidth(t *testing.T) {
-	s := series{}
-	for _, sample := range [][2]float64{{0, 1}, {9.9, 3}, {10, 2}, {31, 5}} {
-		s.add(sample[0], sample[1])
-	}
-	if diff := cmp.Diff([]float64{3, 2, 0, 5}, s.most(10)); diff != "" {
-		t.Errorf("the largest of each 10 s (-want +got):\n%s", diff)
-	}
-	if got := s.within(9.9, 31); got != 3 {
-		t.Errorf("the largest before 31 s is %v, want 3", got)
-	}
-	if got := s.within(40, 50); got != 0 {
-		t.Errorf("the largest of none is %v, want 0", got)
-	}
-}
