@@ -2,10 +2,15 @@ package sim
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -255,6 +260,33 @@ func (j *judge) checkPodDeletion(pod *corev1.Pod) {
 	if !stray && !used && j.weather.isFine(time.Now(), everything, ofSession(session.Name)) {
 		j.broken(rulePods, "pod %s is deleted, and nobody asked for it", pod.Name)
 	}
+}
+
+// checkPodWrite judges what the operator changes of a pod that lives, and that nobody deletes: no more than the marks by which it finds it,
+// which somebody may have taken off. The finalizer stays, or what the pod comes to could be lost.
+func (j *judge) checkPodWrite(before, after *corev1.Pod) {
+	if before.DeletionTimestamp != nil || before.Status.Phase == corev1.PodSucceeded || before.Status.Phase == corev1.PodFailed {
+		return
+	}
+	if after == nil {
+		after = &corev1.Pod{} // it is gone: nothing held it any more
+	}
+	if slices.Contains(before.Finalizers, reactorsession.TrackingFinalizer) && !slices.Contains(after.Finalizers, reactorsession.TrackingFinalizer) {
+		j.broken(rulePods, "pod %s is let go of while it lives", before.Name)
+		return
+	}
+	if diff := cmp.Diff(theTemplates(before), theTemplates(after), cmpopts.EquateEmpty()); diff != "" {
+		j.broken(rulePods, "pod %s is changed while it lives: %s", before.Name, diff)
+	}
+}
+
+// theTemplates is what of a pod is its template's, and nobody's to change.
+func theTemplates(pod *corev1.Pod) *corev1.Pod {
+	pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(pod.Labels), Annotations: maps.Clone(pod.Annotations)}, Spec: pod.Spec}
+	delete(pod.Labels, reactorsession.SessionUIDLabel)
+	delete(pod.Labels, reactorsession.AttemptLabel)
+	delete(pod.Annotations, reactorsession.GatedAnnotation)
+	return pod
 }
 
 func ofSession(name string) string { return "session " + name }

@@ -32,8 +32,7 @@ func (j *judge) beforeWrite(asked apimodel.Request) client.Object {
 			return secret
 		}
 	case "Pod":
-		pod := &corev1.Pod{}
-		if j.world.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: asked.Name}, pod) == nil {
+		if pod := j.world.podNamed(asked.Name); pod != nil {
 			return pod
 		}
 	}
@@ -49,7 +48,7 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 		j.checkSecretWrite(asked, before, after)
 		return
 	}
-	text := j.world.textOf(asked)
+	text, after := j.world.textOf(asked), j.world.podNamed(asked.Name)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.checkSecrecy(asked.Kind+" "+asked.Name, text)
@@ -58,8 +57,12 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 			j.checkTruth(token, j.world.secret(token.TargetSecretName()))
 		}
 	}
-	if pod, ok := before.(*corev1.Pod); ok && asked.Verb == "delete" {
-		j.checkPodDeletion(pod)
+	if pod, ok := before.(*corev1.Pod); ok {
+		if asked.Verb == "delete" {
+			j.checkPodDeletion(pod)
+		} else {
+			j.checkPodWrite(pod, after)
+		}
 	}
 }
 

@@ -179,6 +179,15 @@ func (w *world) secret(name string) *corev1.Secret {
 	return secret
 }
 
+// podNamed is a pod as it is stored; nil when there is none.
+func (w *world) podNamed(name string) *corev1.Pod {
+	pod := &corev1.Pod{}
+	if w.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, pod) != nil {
+		return nil
+	}
+	return pod
+}
+
 // keyIn is the API key in a Secret; empty when there is none.
 func (w *world) keyIn(name string) string {
 	if secret := w.secret(name); secret != nil {
