@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -75,7 +76,7 @@ func (b *bench) steady(ctx context.Context) (err error) {
 	if err := createTokens(ctx, s.Stage, s.names, living); err != nil {
 		return err
 	}
-	flags := append(slices.Clone(withoutMintRate), b.operatorFlags...)
+	flags := append([]string{b.steadyRate()}, b.operatorFlags...)
 	if s.operator, err = s.StartOperator(flags...); err != nil {
 		return err
 	}
@@ -113,6 +114,12 @@ func (b *bench) steady(ctx context.Context) (err error) {
 
 // period is the mean time between two mints of a token: the longest is two thirds of its life, and a tenth of that life is the jitter.
 func (b *bench) period() time.Duration { return b.granted*2/3 - b.granted/20 }
+
+// steadyRate is the flag for a third more tokens a second than all of them need on average, as docs/resources.md tells people to set it. The
+// default is for tokens that live for hours.
+func (b *bench) steadyRate() string {
+	return fmt.Sprintf("--mint-qps=%.0f", max(1, math.Round(float64(b.n)/b.period().Seconds()*4/3)))
+}
 
 // span is a time that is measured.
 type span struct{ from, to time.Time }
