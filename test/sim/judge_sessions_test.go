@@ -268,8 +268,8 @@ func (j *judge) checkPodWrite(before, after *corev1.Pod) {
 	if before.DeletionTimestamp != nil || before.Status.Phase == corev1.PodSucceeded || before.Status.Phase == corev1.PodFailed {
 		return
 	}
-	if after == nil {
-		after = &corev1.Pod{} // it is gone: nothing held it any more
+	if after == nil { // people took it away at the same instant
+		return
 	}
 	if slices.Contains(before.Finalizers, reactorsession.TrackingFinalizer) && !slices.Contains(after.Finalizers, reactorsession.TrackingFinalizer) {
 		j.broken(rulePods, "pod %s is let go of while it lives", before.Name)

@@ -48,7 +48,7 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 		j.checkSecretWrite(asked, before, after)
 		return
 	}
-	text, after := j.world.textOf(asked), j.world.podNamed(asked.Name)
+	text := j.world.textOf(asked)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.checkSecrecy(asked.Kind+" "+asked.Name, text)
@@ -61,7 +61,7 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 		if asked.Verb == "delete" {
 			j.checkPodDeletion(pod)
 		} else {
-			j.checkPodWrite(pod, after)
+			j.checkPodWrite(pod, j.world.podNamed(asked.Name))
 		}
 	}
 }
