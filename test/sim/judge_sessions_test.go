@@ -242,10 +242,9 @@ func (j *judge) checkPodDeletion(pod *corev1.Pod) {
 	if !runs || pod.DeletionTimestamp != nil {
 		return
 	}
-	session := &v1alpha1.ReactorSession{}
-	err := j.world.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: sessionNameOf(pod)}, session)
+	session := j.world.session(sessionNameOf(pod))
 	uid := types.UID(pod.Labels[reactorsession.SessionUIDLabel])
-	if err != nil || session.UID != uid || session.DeletionTimestamp != nil || session.Spec.Suspended() {
+	if session == nil || session.UID != uid || session.DeletionTimestamp != nil || session.Spec.Suspended() {
 		return
 	}
 	var total, behind time.Duration
@@ -265,10 +264,7 @@ func (j *judge) checkPodDeletion(pod *corev1.Pod) {
 // checkPodWrite judges what the operator changes of a pod that lives, and that nobody deletes: no more than the marks by which it finds it,
 // which somebody may have taken off. The finalizer stays, or what the pod comes to could be lost.
 func (j *judge) checkPodWrite(before, after *corev1.Pod) {
-	if before.DeletionTimestamp != nil || before.Status.Phase == corev1.PodSucceeded || before.Status.Phase == corev1.PodFailed {
-		return
-	}
-	if after == nil { // people took it away at the same instant
+	if before.DeletionTimestamp != nil || isOver(before) || after == nil { // when it is gone, people took it away at the same instant
 		return
 	}
 	if slices.Contains(before.Finalizers, reactorsession.TrackingFinalizer) && !slices.Contains(after.Finalizers, reactorsession.TrackingFinalizer) {

@@ -32,7 +32,7 @@ func (j *judge) beforeWrite(asked apimodel.Request) client.Object {
 			return secret
 		}
 	case "Pod":
-		if pod := j.world.podNamed(asked.Name); pod != nil {
+		if pod := j.world.pod(asked.Name); pod != nil {
 			return pod
 		}
 	}
@@ -61,7 +61,7 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 		if asked.Verb == "delete" {
 			j.checkPodDeletion(pod)
 		} else {
-			j.checkPodWrite(pod, j.world.podNamed(asked.Name))
+			j.checkPodWrite(pod, j.world.pod(asked.Name))
 		}
 	}
 }

@@ -136,10 +136,22 @@ func edit[T client.Object](w *world, object T, change func(T)) bool {
 	}
 }
 
+// read is an object of this name as it is stored; nil when there is none.
+func read[T any, P interface {
+	*T
+	client.Object
+}](w *world, name string) P {
+	object := P(new(T))
+	if w.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, object) != nil {
+		return nil
+	}
+	return object
+}
+
 // token reads a ReactorToken that is not being deleted; nil when there is none.
 func (w *world) token(name string) *v1alpha1.ReactorToken {
-	token := &v1alpha1.ReactorToken{}
-	if w.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, token) != nil || token.DeletionTimestamp != nil {
+	token := read[v1alpha1.ReactorToken](w, name)
+	if token == nil || token.DeletionTimestamp != nil {
 		return nil
 	}
 	return token
@@ -161,32 +173,13 @@ func (w *world) isSuspended(name string) bool {
 	return token != nil && token.Spec.Suspended()
 }
 
-// session reads a ReactorSession; nil when there is none.
 func (w *world) session(name string) *v1alpha1.ReactorSession {
-	session := &v1alpha1.ReactorSession{}
-	if w.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, session) != nil {
-		return nil
-	}
-	return session
+	return read[v1alpha1.ReactorSession](w, name)
 }
 
-// secret reads a Secret; nil when there is none.
-func (w *world) secret(name string) *corev1.Secret {
-	secret := &corev1.Secret{}
-	if w.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, secret) != nil {
-		return nil
-	}
-	return secret
-}
+func (w *world) secret(name string) *corev1.Secret { return read[corev1.Secret](w, name) }
 
-// podNamed is a pod as it is stored; nil when there is none.
-func (w *world) podNamed(name string) *corev1.Pod {
-	pod := &corev1.Pod{}
-	if w.people.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, pod) != nil {
-		return nil
-	}
-	return pod
-}
+func (w *world) pod(name string) *corev1.Pod { return read[corev1.Pod](w, name) }
 
 // keyIn is the API key in a Secret; empty when there is none.
 func (w *world) keyIn(name string) string {
