@@ -84,7 +84,7 @@ func (r *Reconciler) mint(
 	}
 	said, gate := r.admission.admit(place, seen.clocks.now)
 	if said != admitted {
-		done.waiting = waitObstacle(token, said, gate)
+		done.waiting = waitObstacle(token, seen, said, gate)
 		return
 	}
 	key, current, err := r.keys.Read(ctx, token.Namespace, token.Spec.APIKeySecretRef)

@@ -89,19 +89,38 @@ func again(reason string, err error, until time.Time) *obstacle {
 	return &obstacle{kind: kindAgain, until: wholeSecond(until), problem: problem{reason, err.Error()}}
 }
 
-// waitObstacle is why an object was not admitted.
-func waitObstacle(token *v1alpha1.ReactorToken, said verdict, gate gateView) *obstacle {
+// waitObstacle is why an object was not admitted. While one call tries a key, it is open whether the key is good: who has been
+// told that it is not is told so until the answer, because conditions must not flap, and nobody else is.
+func waitObstacle(token *v1alpha1.ReactorToken, seen *observation, said verdict, gate gateView) *obstacle {
+	state := gate.state
+	if gate.until.IsZero() {
+		state = toldOfKey(token, seen)
+	}
 	switch {
-	case said == waitForKey && gate.state == gateRefused:
-		return keyRefused(token, gate.until)
-	case said == waitForKey && gate.state == gateHeld:
-		return keyLimited(token, gate.until)
-	case said == waitForKey:
-		return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending,
-			"another ReactorToken with the same API key is trying it just now"}}
-	default:
+	case said == waitForTurn:
 		return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonQueued,
 			"more tokens are due at once than the installation requests in a second (--mint-qps): this one waits its turn"}}
+	case state == gateRefused:
+		return keyRefused(token, gate.until)
+	case state == gateHeld:
+		return keyLimited(token, gate.until)
+	default:
+		return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending,
+			"another ReactorToken with the same API key is trying it just now"}}
+	}
+}
+
+// toldOfKey is what status says of the key that is there now.
+func toldOfKey(token *v1alpha1.ReactorToken, seen *observation) gateState {
+	switch {
+	case !lastFailureCounts(token, seen):
+		return gateUnknown
+	case seen.status.LastFailure.Reason == v1alpha1.ReasonAPIKeyRefused:
+		return gateRefused
+	case seen.status.LastFailure.Reason == v1alpha1.ReasonRateLimited:
+		return gateHeld
+	default:
+		return gateUnknown
 	}
 }
 

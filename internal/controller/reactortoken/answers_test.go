@@ -133,24 +133,53 @@ func TestPatience(t *testing.T) {
 
 func TestWhatIsToldToThoseWhoWait(t *testing.T) {
 	until := noon.Add(1500 * time.Millisecond)
+	told := func(reason string) func(*observation) { return failing(reason, noon.Add(-time.Minute)) }
+	toldOf := func(fingerprint string) func(*observation) {
+		return func(seen *observation) {
+			told(v1alpha1.ReasonAPIKeyRefused)(seen)
+			seen.status.LastFailure.KeyFingerprint = fingerprint
+		}
+	}
 	tests := []struct {
 		name   string
+		before func(*observation)
 		said   verdict
 		gate   gateView
 		reason string
 		until  time.Time
 	}{
-		{"for a refused key", waitForKey, gateView{gateRefused, until}, v1alpha1.ReasonAPIKeyRefused, noon.Add(2 * time.Second)},
-		{"for a refused key that is being tried", waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonAPIKeyRefused, time.Time{}},
-		{"for a limited key", waitForKey, gateView{gateHeld, until}, v1alpha1.ReasonRateLimited, noon.Add(2 * time.Second)},
-		{"for a limited key that is being tried", waitForKey, gateView{state: gateHeld}, v1alpha1.ReasonRateLimited, time.Time{}},
-		{"for the first answer to a key", waitForKey, gateView{}, v1alpha1.ReasonPending, time.Time{}},
-		{"for a turn", waitForTurn, gateView{state: gateOpen}, v1alpha1.ReasonQueued, time.Time{}},
-		{"for a turn to try a refused key", waitForTurn, gateView{state: gateRefused}, v1alpha1.ReasonQueued, time.Time{}},
+		{"for a refused key", nil, waitForKey, gateView{gateRefused, until}, v1alpha1.ReasonAPIKeyRefused, noon.Add(2 * time.Second)},
+		{"for a limited key", nil, waitForKey, gateView{gateHeld, until}, v1alpha1.ReasonRateLimited, noon.Add(2 * time.Second)},
+		{"for the first answer to a key", nil, waitForKey, gateView{}, v1alpha1.ReasonPending, time.Time{}},
+		{"for a refused key that is being tried", nil, waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonPending, time.Time{}},
+		{"for a limited key that is being tried", nil, waitForKey, gateView{state: gateHeld}, v1alpha1.ReasonPending, time.Time{}},
+		{
+			"for a refused key that is being tried, as before",
+			told(v1alpha1.ReasonAPIKeyRefused), waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
+		},
+		{
+			"for a limited key that is being tried, as before",
+			told(v1alpha1.ReasonRateLimited), waitForKey, gateView{state: gateHeld}, v1alpha1.ReasonRateLimited, time.Time{},
+		},
+		{
+			"for the first answer to a key since the start, and it was refused before",
+			told(v1alpha1.ReasonAPIKeyRefused), waitForKey, gateView{}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
+		},
+		{"for a key that is being tried, and another was refused", toldOf("another"), waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonPending, time.Time{}},
+		{
+			"for a key that is being tried, after a failure that was not the key's",
+			told(v1alpha1.ReasonReactorUnavailable), waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonPending, time.Time{},
+		},
+		{"for a turn", nil, waitForTurn, gateView{state: gateOpen}, v1alpha1.ReasonQueued, time.Time{}},
+		{"for a turn to try a refused key", nil, waitForTurn, gateView{state: gateRefused}, v1alpha1.ReasonQueued, time.Time{}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got := waitObstacle(aToken(), test.said, test.gate)
+			seen := seeing()
+			if test.before != nil {
+				test.before(seen)
+			}
+			got := waitObstacle(aToken(), seen, test.said, test.gate)
 			if got.reason != test.reason || !got.until.Equal(test.until) {
 				t.Errorf("%s until %s, want %s until %s", got.reason, got.until, test.reason, test.until)
 			}

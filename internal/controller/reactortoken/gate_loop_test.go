@@ -2,6 +2,7 @@ package reactortoken
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,6 +97,55 @@ func TestAKeyThatReactorTakesAgainFreesAllItsTokens(t *testing.T) {
 		}
 		if got := w.attemptsOf(firstKey); got != 1+len(names) {
 			t.Errorf("%d requests, want the refused one and one for each token", got)
+		}
+	})
+}
+
+// A key that was refused may be good again: who comes while another token tries it is told that, not the refusal of an hour ago.
+func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.RevokeKey(firstKey)
+		w.create(newToken("early"))
+		w.start()
+		w.reactor.AddKey(firstKey)
+		w.reactor.SetFaults(emulator.Fault{Hang: true})
+		w.pass(refusedProbeInterval)
+		told := w.transitions("early")
+		w.create(newToken("late"))
+		w.settle()
+		w.want("late", "Ready=False/Pending", "Renewed=Unknown/Pending", "Stalled=")
+		w.want("early", "Ready=False/APIKeyRefused", "Stalled=True/APIKeyRefused")
+		if diff := cmp.Diff(told, w.transitions("early")); diff != "" {
+			t.Errorf("the conditions of the token that tries the key flap (-before +now):\n%s", diff)
+		}
+		w.reactor.ClearFaults()
+		w.pass(5 * time.Minute)
+		for _, name := range []string{"early", "late"} {
+			w.want(name, "Ready=True/TokenValid", "Stalled=")
+		}
+		if got := w.eventsOf("late"); slices.Contains(got, v1alpha1.ReasonAPIKeyRefused) {
+			t.Errorf("events of a token whose key was never refused to it: %v", got)
+		}
+	})
+}
+
+// After a restart nothing is known of a key. What status says of it stays until Reactor has answered, for all its tokens.
+func TestARestartTellsNothingNewOfARefusedKey(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.RevokeKey(firstKey)
+		names := w.createFive()
+		w.start()
+		before := map[string]map[string]string{}
+		for _, name := range names {
+			before[name] = w.transitions(name)
+		}
+		w.stop()
+		w.reactor.SetFaults(emulator.Fault{Hang: true, Key: emulator.Fingerprint(firstKey)})
+		w.start()
+		for _, name := range names {
+			if diff := cmp.Diff(before[name], w.transitions(name)); diff != "" {
+				t.Errorf("the conditions of %s changed with the restart (-before +after):\n%s", name, diff)
+			}
 		}
 	})
 }
