@@ -25,13 +25,15 @@ type faults struct {
 	kind    string
 	refusal string
 	planned []plannedFault
+	failed  time.Time // when a Secret was last not written
 }
 
-// refuseWrites reports whether writes are refused, or were so short a while ago that they have not been tried again.
-func (f *faults) refuseWrites() bool {
+// holdTokens reports whether tokens may wait in the operator's memory: a Secret was not written, so short a while ago that this need not have
+// been tried again.
+func (f *faults) holdTokens() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return time.Now().Before(f.refused.Add(afterWrites))
+	return time.Now().Before(f.failed.Add(afterWrites))
 }
 
 // plannedFault strikes one write of a kind: the count-th from when it was planned.
@@ -58,6 +60,15 @@ func (f *faults) meet(ctx context.Context, asked apimodel.Request, do func() err
 	if !strings.HasPrefix(asked.User, "operator-") {
 		return f.done(asked, do())
 	}
+	err := f.meetOperator(ctx, asked, do)
+	if err != nil && asked.Writes() && asked.Kind == "Secret" {
+		f.change(func(f *faults) { f.failed = time.Now() })
+	}
+	return err
+}
+
+// meetOperator decides what becomes of a request of the operator.
+func (f *faults) meetOperator(ctx context.Context, asked apimodel.Request, do func() error) error {
 	r := f.world.runOf(asked.User)
 	if r.crashed.Load() {
 		if asked.Verb == "list" || asked.Verb == "watch" { // see crash

@@ -108,12 +108,15 @@ var keyOperations = []operation{
 			w.putKey(s.On, goodKeys[s.Count])
 		}
 	}},
-	{"put three keys", 1, onKey, func(w *world, s step) { // which cost one mint
+	{"put three keys", 1, onKey, func(w *world, s step) { // which cost one mint; a key that was missing is used at once, and those after it cost one
 		keys := []string{goodKeys[1], goodKeys[0], goodKeys[2]}
 		if w.keyIn(s.On) == keys[2] {
 			keys[2] = goodKeys[1]
 		}
 		w.judge.cause(s.Do, w.tokensWith(s.On)...)
+		if w.keyIn(s.On) == "" {
+			w.judge.cause("a key that was missing", w.tokensWith(s.On)...)
+		}
 		w.judge.calm(ofKey(s.On), "no good key", afterChange)
 		for _, key := range keys {
 			w.writeKey(s.On, key)

@@ -156,8 +156,8 @@ func (w *world) stop() {
 	if leader := w.leader.Load(); leader != nil {
 		leader.stop()
 		w.leader.Store(nil)
-		if w.faults.refuseWrites() { // what is held in memory for a later write goes with the process
-			w.judge.causeForAll("a stop while writes are refused")
+		if w.faults.holdTokens() { // they go with the process
+			w.judge.causeForAll("a stop while tokens wait to be written")
 		}
 	}
 	w.judge.hinder(everything, noOperator)

@@ -97,6 +97,24 @@ func TestASessionWhoseLimitIsTakenAwayGoesOn(t *testing.T) {
 	})
 }
 
+// A session that somebody deletes before the operator has put its finalizer there is gone at once, and a cache may show it for long.
+func TestASessionThatIsGoneIsNoHotLoop(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.api.sessionLag = time.Minute
+		w.start()
+		w.create(newSession("night"))
+		w.pass(30 * time.Second)
+		w.remove(w.session("night"))
+		w.pass(2 * time.Minute)
+		if got := w.writesOf("ReactorSession"); got == 0 || got > 10 {
+			t.Errorf("%d writes in the minute in which the cache shows a session that is gone, want a few", got)
+		}
+		if got := w.count("night", v1alpha1.ReasonWaitingForToken); got > 1 {
+			t.Errorf("of a session that is gone it was told %d times that it waits for its token", got)
+		}
+	})
+}
+
 // What comes after the end does not change what the end was.
 
 func TestAProgramThatHasCompletedIsNotRunAgain(t *testing.T) {

@@ -47,6 +47,43 @@ func TestAPodThatLosesItsLabelsWhileItEndsIsSeenToAndLetGo(t *testing.T) {
 	}
 }
 
+// No watch shows a pod without its labels, and the API server may refuse for a while to have it let go of: it must not be kept for ever then.
+func TestAPodThatLosesItsLabelsAfterItsEndIsLetGo(t *testing.T) {
+	for name, change := range map[string]func(*v1alpha1.ReactorSession){
+		"another attempt follows": policy(v1alpha1.RestartAlways), "none does": policy(v1alpha1.RestartNever),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.node.runNow(runs(time.Minute))
+				w.api.meddleWith(func(made call, do func() error) error {
+					if made.verb == "patch" && made.kind == "Pod" {
+						return errors.New("a quota is being changed")
+					}
+					return do()
+				})
+				w.create(newSession("night", change))
+				w.start()
+				w.pass(2 * time.Minute)
+				w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
+				w.api.meddleWith(nil)
+				w.pass(2 * time.Minute)
+				first := w.pods()[0]
+				if !hasEnded(&first) || hasFinalizer(&first, TrackingFinalizer) {
+					t.Errorf("pod %s, %s, is kept by %v", first.Name, first.Status.Phase, first.Finalizers)
+				}
+				if got := w.count("night", "CleanupUnverified"); got != 0 {
+					t.Error("an attempt whose outcome stands in status is told as one that nobody knows")
+				}
+				w.remove(w.session("night"))
+				w.pass(2 * time.Minute)
+				if !w.gone("night") || len(w.pods()) > 0 {
+					t.Errorf("the session or its pods are kept: %d pods", len(w.pods()))
+				}
+			})
+		})
+	}
+}
+
 // Whoever takes the labels off may keep them from coming back. That must not keep a session that is being deleted beyond its bound.
 func TestAPodWhoseLabelsCannotBePutBackDoesNotKeepItsSession(t *testing.T) {
 	inWorld(t, func(w *world) {

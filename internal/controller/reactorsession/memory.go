@@ -27,8 +27,9 @@ type remembered struct {
 	status     *v1alpha1.ReactorSessionStatus
 	finalizers []string
 	version    string
-	// conflicts counts in a row how often the API server had a version that the cache did not show.
+	// conflicts counts in a row how often the API server had a version that the cache did not show, and gone says that it had none.
 	conflicts int
+	gone      bool
 	// cleanup is how the tries to see to the Reactor sessions of an attempt go.
 	cleanup cleanup
 	// gated says until when the pod of that name was held back by scheduling gates, or that it is.
@@ -141,6 +142,12 @@ func (r *remembered) bringUpToDate(session *v1alpha1.ReactorSession) {
 	if r.isAhead(session) {
 		session.Status, session.Finalizers, session.ResourceVersion = *r.status.DeepCopy(), slices.Clone(r.finalizers), r.version
 	}
+}
+
+// awaitCache returns how long a pass waits, longer each time, for the cache to show what the API server had instead.
+func (r *remembered) awaitCache() time.Duration {
+	r.conflicts++
+	return min(retryBase<<min(r.conflicts-1, 8), retryCap)
 }
 
 // wrote remembers the session as it stands at the API server after a write.

@@ -3,6 +3,7 @@ package reactorsession
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,22 +85,48 @@ func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorS
 			seen.orphans = append(seen.orphans, orphans[i])
 		}
 	}
-	if current == nil || seen.pod != nil {
+	switch {
+	case current == nil:
+		return r.observeUnreleased(ctx, session, seen)
+	case seen.pod == nil:
+		seen.pod, seen.foreign, err = r.livePod(ctx, session, current.PodName)
+	}
+	return err
+}
+
+// observeUnreleased finds the pod of the last attempt when no cache shows it, and it may still be kept by our finalizer: somebody took its
+// labels off, and no watch shows it any more. Those of the attempts before it were let go of before that one began.
+func (r *Reconciler) observeUnreleased(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
+	if len(seen.status.RecentAttempts) == 0 || !hasFinalizer(session, CleanupFinalizer) {
 		return nil
 	}
+	number := seen.status.RecentAttempts[0].Number
+	name := attemptName(session, number)
+	if slices.ContainsFunc(seen.others, func(pod corev1.Pod) bool { return pod.Name == name }) {
+		return nil
+	}
+	pod, _, err := r.livePod(ctx, session, name)
+	if pod != nil && hasFinalizer(pod, TrackingFinalizer) {
+		pod.Labels = attemptLabels(session, number) // what it is known by from here on
+		seen.others = append(seen.others, *pod)
+	}
+	return err
+}
+
+// livePod reads the session's pod of a name, whatever became of its labels; nil when there is none, or when it is somebody else's, which
+// foreign says.
+func (r *Reconciler) livePod(ctx context.Context, session *v1alpha1.ReactorSession, name string) (pod *corev1.Pod, foreign bool, err error) {
 	live := &corev1.Pod{}
-	err = r.live.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: current.PodName}, live)
+	err = r.live.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: name}, live)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil
+		return nil, false, nil
 	case err != nil:
-		return fmt.Errorf("reading the pod of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
-	case metav1.IsControlledBy(live, session): // whatever became of its labels
-		seen.pod = live
-	default:
-		seen.foreign = true
+		return nil, false, fmt.Errorf("reading the pod of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+	case !metav1.IsControlledBy(live, session):
+		return nil, true, nil
 	}
-	return nil
+	return live, false, nil
 }
 
 // ofSession selects what belongs to a session. The cache has an index for it. The API server, which a drain reads from, knows the label.

@@ -14,7 +14,8 @@ import (
 )
 
 // writeStatus writes the status, once, if it changed, over the version that was seen, and then makes it known. A version that was
-// not seen is a conflict: what was decided from an older one is not written, and the pass is repeated. It returns how soon.
+// not seen is a conflict: what was decided from an older one is not written, and the pass is repeated, as it is when the object is gone and
+// the cache does not show that yet. It returns how soon.
 func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, told reported) (again time.Duration, err error) {
 	if equality.Semantic.DeepEqual(session.Status, told.status) {
 		r.tell(ctx, session, told)
@@ -24,17 +25,19 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 	updated.Status = told.status
 	err = r.client.Status().Update(ctx, updated, client.FieldOwner(FieldOwner))
 	switch {
-	case apierrors.IsNotFound(err): // the object is gone, and what was seen of it may still be told
-		r.tell(ctx, session, told)
-		return 0, nil
+	case apierrors.IsNotFound(err):
+		if !mem.gone { // what was seen of it may still be told, once
+			r.tell(ctx, session, told)
+		}
+		mem.gone = true
+		return mem.awaitCache(), nil
 	case apierrors.IsConflict(err):
-		mem.conflicts++
-		return min(retryBase<<min(mem.conflicts-1, 8), retryCap), nil
+		return mem.awaitCache(), nil
 	case err != nil:
 		return 0, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	mem.wrote(updated)
-	mem.conflicts = 0
+	mem.conflicts, mem.gone = 0, false
 	r.tell(ctx, session, told)
 	return 0, nil
 }

@@ -95,6 +95,7 @@ func (r *Reconciler) mint(
 	}
 	if costsBudget(token, seen, why) {
 		mem.budget.AllowN(seen.clocks.now, 1)
+		mem.paid = demandNow(token, seen)
 	}
 	minted, err := r.minter.Mint(ctx, mintRequestOf(&token.Spec, key))
 	now := r.clock.Now()
@@ -107,6 +108,7 @@ func (r *Reconciler) mint(
 		done.failed = mintObstacle(token, err, gate, failuresWith(token, seen), now, left)
 		return
 	}
+	mem.paid = demand{}
 	mem.held = &heldToken{
 		token: minted, tokenID: uuid.NewString(), requestHash: requestHash(&token.Spec),
 		keyFingerprint: seen.key.Fingerprint, renewRequest: renewRequestOf(token),

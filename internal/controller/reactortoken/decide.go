@@ -19,6 +19,7 @@ type observation struct {
 	held        *heldToken // minted and not written yet
 	apiURL      string     // where Reactor is called
 	budgetUntil time.Time  // when the mint budget allows another mint that is not a renewal; zero: now
+	paid        demand     // what the mint budget has paid for, and failed since
 	repairUntil time.Time  // when the repair budget allows another repair; zero: now
 	calmAt      time.Time  // when a fight over the Secret counts as over; zero: it is, or there was none
 	leftovers   []leftoverSecret
@@ -154,9 +155,9 @@ func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, 
 // own time does not.
 func (c cause) spendsBudget() bool { return c != causeDue && c != causeExpired }
 
-// costsBudget reports whether an attempt is one that the budget pays for: once more what has just failed has been paid for.
+// costsBudget reports whether an attempt is one that the budget pays for: once more what has failed has been paid for.
 func costsBudget(token *v1alpha1.ReactorToken, seen *observation, why cause) bool {
-	return why.spendsBudget() && !lastFailureCounts(token, seen)
+	return why.spendsBudget() && seen.paid != demandNow(token, seen)
 }
 
 func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obstacle {
@@ -312,11 +313,16 @@ func keyProblem(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
 // an old backoff.
 func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
 	failed := seen.status.LastFailure
-	return failed != nil &&
-		failed.RequestHash == requestHash(&token.Spec) &&
-		failed.KeyFingerprint == seen.key.Fingerprint &&
-		failed.APIURL == seen.apiURL &&
-		failed.RenewRequest == renewRequestOf(token)
+	return failed != nil && failed.APIURL == seen.apiURL &&
+		demand{failed.RequestHash, failed.KeyFingerprint, failed.RenewRequest} == demandNow(token, seen)
+}
+
+// demand identifies what is asked of Reactor, with which key, and at whose request.
+type demand struct{ requestHash, keyFingerprint, renewRequest string }
+
+// demandNow is what would be asked for now.
+func demandNow(token *v1alpha1.ReactorToken, seen *observation) demand {
+	return demand{requestHash(&token.Spec), seen.key.Fingerprint, renewRequestOf(token)}
 }
 
 // failuresWith is how many attempts in a row have failed, together with the one that has just failed. What failed with another

@@ -83,6 +83,13 @@ func failing(reason string, until time.Time) func(*observation) {
 	}
 }
 
+// paid is an attempt with a key that the mint budget has paid for, and that failed.
+func paid(fingerprint string) func(*observation) {
+	return func(seen *observation) {
+		seen.paid = demand{requestHash: requestHash(&aToken().Spec), keyFingerprint: fingerprint}
+	}
+}
+
 // theObstacles are all that can stand before a mint, in the order in which they are told.
 var theObstacles = []situation{
 	{name: "Pending/later", seen: func(o *observation) { o.gone = true }},
@@ -245,6 +252,12 @@ func TestDecide(t *testing.T) {
 			write: writeMint, want: "token expired"},
 		{name: "a spent budget holds a first token", seen: []func(*observation){absent, theObstacles[9].seen, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
 			want: "first token MintBudgetSpent/later"},
+		{name: "a spent budget does not hold what it has paid for and failed", seen: []func(*observation){absent, theObstacles[9].seen, paid(goodKey)},
+			write: writeMint, want: "Secret deleted"},
+		{name: "what it has paid for with another key is not that", seen: []func(*observation){absent, theObstacles[9].seen, paid("another")},
+			want: "Secret deleted MintBudgetSpent/later"},
+		{name: "nor is what has but waited for its key", seen: []func(*observation){absent, theObstacles[9].seen, failing(v1alpha1.ReasonRateLimited, noon)},
+			want: "Secret deleted MintBudgetSpent/later"},
 
 		{name: "an instant that a fast clock has set does not count", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon.Add(mintBackoffCap+2*time.Second))},
 			write: writeMint, want: "Secret deleted"},

@@ -52,6 +52,7 @@ type remembered struct {
 	// delivering is how far the delivery of a new token has come.
 	delivering delivering
 	budget     *rate.Limiter // of mints
+	paid       demand        // what it has paid for, and failed since
 	repairs    *rate.Limiter
 }
 

@@ -45,7 +45,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 		return nil, err
 	}
 	seen.clocks = clocksAt(r.clock.Now(), mem.receivedAt(seen.target.record))
-	seen.budgetUntil = spentUntil(mem.budget, seen.clocks.now)
+	seen.budgetUntil, seen.paid = spentUntil(mem.budget, seen.clocks.now), mem.paid
 	seen.repairUntil = spentUntil(mem.repairs, seen.clocks.now)
 	if reasonIf(&seen.status, v1alpha1.ConditionRenewed, metav1.ConditionFalse) == v1alpha1.ReasonSecretContested {
 		seen.calmAt = refilledTo(mem.repairs, repairCalm, seen.clocks.now)
