@@ -317,14 +317,6 @@ func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
 		demand{failed.RequestHash, failed.KeyFingerprint, failed.RenewRequest} == demandNow(token, seen)
 }
 
-// demand identifies what is asked of Reactor, with which key, and at whose request.
-type demand struct{ requestHash, keyFingerprint, renewRequest string }
-
-// demandNow is what would be asked for now.
-func demandNow(token *v1alpha1.ReactorToken, seen *observation) demand {
-	return demand{requestHash(&token.Spec), seen.key.Fingerprint, renewRequestOf(token)}
-}
-
 // failuresWith is how many attempts in a row have failed, together with the one that has just failed. What failed with another
 // key or for another request is not counted.
 func failuresWith(token *v1alpha1.ReactorToken, seen *observation) int32 {

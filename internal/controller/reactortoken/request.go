@@ -72,3 +72,11 @@ func renewRequestOf(token *v1alpha1.ReactorToken) string {
 	sum := sha256.Sum256([]byte(value))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
+
+// demand identifies what is asked of Reactor, with which key, and at whose request.
+type demand struct{ requestHash, keyFingerprint, renewRequest string }
+
+// demandNow is what would be asked for now.
+func demandNow(token *v1alpha1.ReactorToken, seen *observation) demand {
+	return demand{requestHash(&token.Spec), seen.key.Fingerprint, renewRequestOf(token)}
+}
