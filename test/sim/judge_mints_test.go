@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
@@ -12,7 +13,7 @@ import (
 // accounts are what the judge knows of the mints.
 type accounts struct {
 	tokens map[string]*account
-	keys   map[string]string // fingerprints, by the id of the token that was minted with the key
+	minted map[string]circumstances // by the id of the token
 	holds  map[hold]time.Time
 	no     map[string]time.Time // when a key was refused last
 }
@@ -23,13 +24,19 @@ type hold struct {
 	key string
 }
 
+// circumstances are those in which a token was minted.
+type circumstances struct {
+	key         string        // its fingerprint
+	run         int           // of the operator; 0 for a token that was not minted
+	skew, ahead time.Duration // of Reactor's clock, and of the operator's
+	slept       time.Duration // how long hosts had been suspended by then
+}
+
 // account is that of one ReactorToken.
 type account struct {
-	causes         int // for mints that are no renewals, not used yet
-	issued, expiry time.Time
-	run            int                   // that minted it
-	skew, ahead    time.Duration         // of Reactor's clock, and of the operator's, when it was minted
-	slept          time.Duration         // how long hosts had been suspended by then
+	causes         int                   // for mints that are no renewals, not used yet
+	circumstances                        // of the last token
+	issued, expiry time.Time             // of that
 	ownRenewBefore bool                  // its renewals are due by spec.renewBefore
 	failed         bool                  // its last attempt
 	refused        bool                  // Reactor refused what it asks for: people have to change something
@@ -40,7 +47,7 @@ type account struct {
 }
 
 func newAccounts() accounts {
-	return accounts{tokens: map[string]*account{}, keys: map[string]string{}, holds: map[hold]time.Time{}, no: map[string]time.Time{}}
+	return accounts{tokens: map[string]*account{}, minted: map[string]circumstances{}, holds: map[hold]time.Time{}, no: map[string]time.Time{}}
 }
 
 func (a *accounts) of(name string) *account {
@@ -140,8 +147,8 @@ func (j *judge) answered(m *mint) {
 		return
 	}
 	j.counts.Mints++
-	j.accounts.keys[claims.ID] = m.key
-	j.minted(name, m.run.number, claims)
+	j.accounts.minted[claims.ID] = circumstances{m.key, m.run.number, j.world.skewNow(), j.world.clocks.aheadNow(), j.world.clocks.suspendedFor()}
+	j.minted(name, claims)
 }
 
 // leastLife is what a token must have left on arrival, or it is none.
@@ -154,12 +161,11 @@ func (j *judge) wasRefused(keySecret string) bool {
 }
 
 // minted judges a mint: it is a renewal that is due, or it has a cause.
-func (j *judge) minted(name string, run int, claims emulator.Claims) {
+func (j *judge) minted(name string, claims emulator.Claims) {
 	a := j.accounts.of(name)
 	before := *a
-	a.issued, a.expiry, a.run, a.edited = claims.IssuedAt.Time, claims.ExpiresAt.Time, run, false
-	a.failed = false
-	a.skew, a.ahead, a.slept = j.world.skewNow(), j.world.clocks.aheadNow(), j.world.clocks.suspendedFor()
+	a.issued, a.expiry, a.edited, a.failed = claims.IssuedAt.Time, claims.ExpiresAt.Time, false, false
+	a.circumstances = j.accounts.minted[claims.ID]
 	// What the operator's clock was set forward since then, or Reactor's back, makes a renewal due earlier.
 	early := max(a.ahead-before.ahead, 0) + max(before.skew-a.skew, 0)
 	if before.isDue(a.issued.Add(early)) {
@@ -171,7 +177,7 @@ func (j *judge) minted(name string, run int, claims emulator.Claims) {
 		a.causes = 0
 		j.broken(ruleMints, "a token of %s was minted %s after the one before, which has %s to live", name, a.issued.Sub(before.issued), before.expiry.Sub(a.issued))
 	}
-	j.checkBudget(name, a, before, run)
+	j.checkBudget(name, a, before)
 }
 
 // isDue reports whether the time of a renewal has come: the last third of the token's life, and a tenth of it before for the jitter; with
@@ -188,23 +194,30 @@ func (a *account) isDue(now time.Time) bool {
 	return !now.Before(earliest)
 }
 
-// Beyond renewals, an object may be minted so often at once, and once more every mintRefill, in each run of the operator.
+// Beyond renewals, an object may be minted so often at once, and once more every mintRefill, in each run of the operator. A pass pays as it
+// begins, and the API server may be slow then: the answer comes up to slowPass later.
 const (
 	mintBudget = 10
 	mintRefill = 3 * time.Minute
+	slowPass   = 20 * time.Second
 )
 
 // checkBudget judges a mint that is no renewal. before is the account as it was. Once more what has just failed has been paid for, and a
 // clock that jumps may fill the budget.
-func (j *judge) checkBudget(name string, a *account, before account, run int) {
+func (j *judge) checkBudget(name string, a *account, before account) {
 	if a.budgets == nil || a.ahead != before.ahead {
 		a.budgets = map[int]*rate.Limiter{}
 	}
-	if a.budgets[run] == nil {
-		a.budgets[run] = rate.NewLimiter(rate.Every(mintRefill), mintBudget)
+	if a.budgets[a.run] == nil {
+		a.budgets[a.run] = rate.NewLimiter(rate.Every(mintRefill), mintBudget)
 	}
-	if !before.failed && !a.budgets[run].AllowN(time.Now(), 1) {
+	if before.failed {
+		return
+	}
+	if budget, now := a.budgets[a.run], time.Now(); budget.TokensAt(now.Add(slowPass)) < 1 {
 		j.broken(ruleMints, "a token of %s was minted beyond its budget", name)
+	} else {
+		budget.ReserveN(now, 1)
 	}
 }
 
@@ -230,17 +243,32 @@ func (j *judge) checkSpread(name string) {
 // settle takes the causes away that turned out to need no mint.
 func (a *account) settle() { a.causes = 0 }
 
-// isBlind reports whether the operator cannot know how long the token is valid: Reactor's clock was changed since it was issued, or the
+// circumstancesOf are those of the token that the Secret of a ReactorToken holds, or else of the one that was minted last.
+func (j *judge) circumstancesOf(name string, secret *corev1.Secret) circumstances {
+	if claims, ok := claimsIn(secret); ok {
+		if written, ok := j.accounts.minted[claims.ID]; ok {
+			return written
+		}
+	}
+	return j.accounts.of(name).circumstances
+}
+
+// isBlind reports whether the operator cannot know how long a token is valid: Reactor's clock was changed since it was issued, or the
 // operator's was set back, and the monotonic clock is of no use: the run has ended in which the token was received, or the host was suspended.
-func (j *judge) isBlind(a *account) bool {
-	if a.expiry.IsZero() {
+func (j *judge) isBlind(minted circumstances) bool {
+	if minted.run == 0 {
 		return false
 	}
-	setBack := j.world.clocks.aheadNow() < a.ahead-2*time.Second
+	setBack := j.world.clocks.aheadNow() < minted.ahead-2*time.Second
 	leader := j.world.leader.Load()
-	ended := leader == nil || leader.number != a.run
-	slept := j.world.clocks.suspendedFor() > a.slept
-	return j.world.skewNow() != a.skew || setBack && (ended || slept)
+	ended := leader == nil || leader.number != minted.run
+	slept := j.world.clocks.suspendedFor() > minted.slept
+	return j.world.skewNow() != minted.skew || setBack && (ended || slept)
+}
+
+// wasSetForward reports whether the operator's clock was set forward since a token was minted: by it the token may have expired.
+func (j *judge) wasSetForward(minted circumstances) bool {
+	return j.world.clocks.aheadNow() > minted.ahead+time.Second
 }
 
 // ownRenewal notes that the renewals of a ReactorToken are due by its own renewBefore from now on.

@@ -23,19 +23,19 @@ func (j *judge) checkTokens() {
 	}
 	for i := range tokens.Items {
 		token := &tokens.Items[i]
-		if j.isJudged(token) {
-			j.checkToken(token)
+		if secret := j.world.secret(token.TargetSecretName()); j.isJudged(token, secret) {
+			j.checkToken(token, secret)
 		}
 	}
 }
 
 // isJudged reports whether a ReactorToken is people's, is to stay, and is one that the operator can know all of.
-func (j *judge) isJudged(token *v1alpha1.ReactorToken) bool {
-	return len(token.OwnerReferences) == 0 && token.DeletionTimestamp == nil && !j.isBlind(j.accounts.of(token.Name))
+func (j *judge) isJudged(token *v1alpha1.ReactorToken, secret *corev1.Secret) bool {
+	return len(token.OwnerReferences) == 0 && token.DeletionTimestamp == nil && !j.isBlind(j.circumstancesOf(token.Name, secret))
 }
 
-func (j *judge) checkToken(token *v1alpha1.ReactorToken) {
-	now, a, secret := time.Now(), j.accounts.of(token.Name), j.world.secret(token.TargetSecretName())
+func (j *judge) checkToken(token *v1alpha1.ReactorToken, secret *corev1.Secret) {
+	now, a := time.Now(), j.accounts.of(token.Name)
 	scopes := []string{everything, ofToken(token.Name)}
 	j.checkTruth(token, secret)
 	if token.Spec.Suspended() || a.refused || j.wasRefused(token.Spec.APIKeySecretRef.Name) {
@@ -82,7 +82,7 @@ func (j *judge) hadReserve(a *account, scopes ...string) bool {
 
 // checkCurrent compares the token with what is asked for.
 func (j *judge) checkCurrent(token *v1alpha1.ReactorToken, secret *corev1.Secret, claims emulator.Claims) {
-	if key, minted := j.world.keyIn(token.Spec.APIKeySecretRef.Name), j.accounts.keys[claims.ID]; minted != emulator.Fingerprint(key) {
+	if key, minted := j.world.keyIn(token.Spec.APIKeySecretRef.Name), j.accounts.minted[claims.ID].key; minted != emulator.Fingerprint(key) {
 		j.broken(ruleCurrent, "the token of %s was minted with the key %s, and the key is another: %s", token.Name, minted, describe(token))
 	}
 	if want := token.Spec.EffectiveLifetime(); claims.ExpiresAt.Sub(claims.IssuedAt.Time) > want+time.Second {
@@ -120,7 +120,7 @@ func (j *judge) checkTruth(token *v1alpha1.ReactorToken, secret *corev1.Secret) 
 	case held.IsZero():
 	case ready && now.Sub(held) > afterChange:
 		j.broken(ruleTruth, "%s is Ready, and its token expired %s ago: %s", token.Name, now.Sub(held), describe(token))
-	case !ready && held.Sub(now) > 2*time.Second && !j.wasSetForward(token.Name):
+	case !ready && held.Sub(now) > 2*time.Second && !j.wasSetForward(j.circumstancesOf(token.Name, secret)):
 		j.broken(ruleTruth, "%s is not Ready, and its token is valid for %s: %s", token.Name, held.Sub(now), describe(token))
 	case token.Status.ExpirationTime == nil || !token.Status.ExpirationTime.Time.Equal(held):
 		j.broken(ruleTruth, "%s tells the expiry %v, and its token has %s", token.Name, token.Status.ExpirationTime, held)
@@ -135,21 +135,25 @@ func (j *judge) checkTruth(token *v1alpha1.ReactorToken, secret *corev1.Secret) 
 	}
 }
 
-// wasSetForward reports whether the operator's clock was set forward since a token was issued: by it the token may have expired.
-func (j *judge) wasSetForward(name string) bool {
-	return j.world.clocks.aheadNow() > j.accounts.of(name).ahead+time.Second
-}
-
 // heldFor is when the token expires that the Secret holds for an object; zero when it holds none, or not its.
 func heldFor(token *v1alpha1.ReactorToken, secret *corev1.Secret) time.Time {
 	if secret == nil || secret.DeletionTimestamp != nil || secret.Annotations[v1alpha1.TokenUIDAnnotation] != string(token.UID) {
 		return time.Time{}
 	}
-	var claims emulator.Claims
-	if _, _, err := jwt.NewParser().ParseUnverified(string(secret.Data["jwt"]), &claims); err != nil || claims.ExpiresAt == nil {
+	claims, ok := claimsIn(secret)
+	if !ok {
 		return time.Time{}
 	}
 	return claims.ExpiresAt.Time
+}
+
+// claimsIn reads what the token in a Secret says, whether it is valid or not.
+func claimsIn(secret *corev1.Secret) (claims emulator.Claims, ok bool) {
+	if secret == nil {
+		return claims, false
+	}
+	_, _, err := jwt.NewParser().ParseUnverified(string(secret.Data["jwt"]), &claims)
+	return claims, err == nil && claims.ExpiresAt != nil
 }
 
 // describe tells how a token stands.

@@ -53,8 +53,12 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 	defer j.mu.Unlock()
 	j.checkSecrecy(asked.Kind+" "+asked.Name, text)
 	if asked.Kind == "ReactorToken" && asked.Subresource == "status" {
-		if token := j.world.token(asked.Name); token != nil && j.isJudged(token) {
-			j.checkTruth(token, j.world.secret(token.TargetSecretName()))
+		token := j.world.token(asked.Name)
+		if token == nil {
+			return
+		}
+		if secret := j.world.secret(token.TargetSecretName()); j.isJudged(token, secret) {
+			j.checkTruth(token, secret)
 		}
 	}
 	if pod, ok := before.(*corev1.Pod); ok {

@@ -22,7 +22,9 @@ var tokenOperations = []operation{
 	}},
 	{"rename target", 1, onToken, (*world).renameTarget},
 	{"use another key", 1, func(d dice) step { return step{On: d.one(tokenNames...), How: d.one(keySecrets...)} }, func(w *world, s step) {
-		w.editToken(s, true, func(t *v1alpha1.ReactorToken) { t.Spec.APIKeySecretRef.Name = s.How })
+		token := w.token(s.On)
+		another := token != nil && w.keyIn(token.Spec.APIKeySecretRef.Name) != w.keyIn(s.How) // the same key in another Secret costs nothing
+		w.editToken(s, another, func(t *v1alpha1.ReactorToken) { t.Spec.APIKeySecretRef.Name = s.How })
 	}},
 	{"edit additional keys", 1, onToken, func(w *world, s step) {
 		w.editToken(s, false, func(t *v1alpha1.ReactorToken) {
