@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -77,7 +78,7 @@ func (w *world) startRun() *run {
 	if err != nil {
 		panic(err)
 	}
-	if err := w.addControllers(mgr, r, access); err != nil {
+	if err := errors.Join(w.addControllers(mgr, r, access), mgr.Add(manager.RunnableFunc(r.begun))); err != nil {
 		panic(err)
 	}
 	go func() {
@@ -86,7 +87,6 @@ func (w *world) startRun() *run {
 			panic(err)
 		}
 	}()
-	go r.waitForCaches(mgr.GetCache())
 	return r
 }
 
@@ -150,9 +150,9 @@ func (r *run) crash() {
 	}()
 }
 
-// waitForCaches notes when the caches are filled.
-func (r *run) waitForCaches(caches cache.Cache) {
-	caches.WaitForCacheSync(context.Background())
+// begun is what the manager starts with the controllers: it is done with waiting for its caches then.
+func (r *run) begun(context.Context) error {
 	r.filled.Store(true)
 	close(r.synced)
+	return nil
 }
