@@ -102,11 +102,12 @@ func (j *judge) wantNone(kind string, names []string) {
 	}
 }
 
-// wantNoToken wants no token in a Secret of people's after all ReactorTokens are gone.
+// wantNoToken wants no token in a Secret after all ReactorTokens are gone, unless people have made that Secret theirs.
 func (j *judge) wantNoToken(secret *corev1.Secret) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if _, has := secret.Data["jwt"]; has {
+	kept := j.writes.disowned[secret.UID] && len(secret.OwnerReferences) == 0
+	if _, has := secret.Data["jwt"]; has && !kept {
 		j.broken(ruleRest, "everything was deleted, and Secret %s holds a token", secret.Name)
 	}
 }

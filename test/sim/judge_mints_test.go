@@ -24,12 +24,14 @@ type hold struct {
 	key string
 }
 
-// circumstances are those in which a token was minted.
+// circumstances are those in which a token was minted, and what became of it.
 type circumstances struct {
 	key         string        // its fingerprint
 	run         int           // of the operator; 0 for a token that was not minted
 	skew, ahead time.Duration // of Reactor's clock, and of the operator's
 	slept       time.Duration // how long hosts had been suspended by then
+	took        time.Duration // the call
+	edited      bool          // somebody edited the token, or what is recorded of it
 }
 
 // account is that of one ReactorToken.
@@ -40,7 +42,6 @@ type account struct {
 	ownRenewBefore bool                  // its renewals are due by spec.renewBefore
 	failed         bool                  // its last attempt
 	refused        bool                  // Reactor refused what it asks for: people have to change something
-	edited         bool                  // somebody edited the token, or what is recorded of it
 	due            []time.Time           // its renewals
 	budgets        map[int]*rate.Limiter // of its other mints, by the run of the operator
 	asked          []time.Time           // when it was given causes, in the last hour
@@ -147,7 +148,10 @@ func (j *judge) answered(m *mint) {
 		return
 	}
 	j.counts.Mints++
-	j.accounts.minted[claims.ID] = circumstances{m.key, m.run.number, j.world.skewNow(), j.world.clocks.aheadNow(), j.world.clocks.suspendedFor()}
+	j.accounts.minted[claims.ID] = circumstances{
+		key: m.key, run: m.run.number, skew: j.world.skewNow(), ahead: j.world.clocks.aheadNow(), slept: j.world.clocks.suspendedFor(),
+		took: m.answered.Sub(m.asked),
+	}
 	j.minted(name, claims)
 }
 
@@ -164,10 +168,11 @@ func (j *judge) wasRefused(keySecret string) bool {
 func (j *judge) minted(name string, claims emulator.Claims) {
 	a := j.accounts.of(name)
 	before := *a
-	a.issued, a.expiry, a.edited, a.failed = claims.IssuedAt.Time, claims.ExpiresAt.Time, false, false
+	a.issued, a.expiry, a.failed = claims.IssuedAt.Time, claims.ExpiresAt.Time, false
 	a.circumstances = j.accounts.minted[claims.ID]
-	// What the operator's clock was set forward since then, or Reactor's back, makes a renewal due earlier.
-	early := max(a.ahead-before.ahead, 0) + max(before.skew-a.skew, 0)
+	// What the operator's clock was set forward since then, or Reactor's back, makes a renewal due earlier. When the token was issued is known
+	// to half of its call.
+	early := max(a.ahead-before.ahead, 0) + max(before.skew-a.skew, 0) + before.took/2
 	if before.isDue(a.issued.Add(early)) {
 		a.due = append(a.due, time.Now())
 		j.checkSpread(name)
@@ -278,9 +283,14 @@ func (j *judge) ownRenewal(name string) {
 	j.accounts.of(name).ownRenewBefore = true
 }
 
-// edited notes that somebody edited the token of a ReactorToken, or what is recorded of it: it counts as none.
-func (j *judge) edited(name string) {
+// edited notes that somebody edits the token of a ReactorToken in its Secret, or what is recorded of it there: it counts as none.
+func (j *judge) edited(name string, secret *corev1.Secret) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.accounts.of(name).edited = true
+	if claims, ok := claimsIn(secret); ok {
+		written := j.accounts.minted[claims.ID]
+		written.edited = true
+		j.accounts.minted[claims.ID] = written
+	}
 }

@@ -91,9 +91,11 @@ func (j *judge) sessionStarts(m *machine, id string) {
 	j.counts.Sessions++
 }
 
-// programEnds takes note of the end of a program.
+// programEnds takes note of the end of a program. One whose pod somebody has deleted may have been told to end, for all that the operator can
+// know: the signal may not have reached its node.
 func (j *judge) programEnds(m *machine) {
-	exit, told := m.exitOf(), m.Err() != nil
+	exit, pod := m.exitOf(), j.world.pod(m.pod.Name)
+	told := m.Err() != nil || pod == nil || pod.DeletionTimestamp != nil
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	m.program.ended, m.program.byItself = time.Now(), exit == 0 && !told
@@ -247,12 +249,18 @@ func (j *judge) checkPodDeletion(pod *corev1.Pod) {
 	if session == nil || session.UID != uid || session.DeletionTimestamp != nil || session.Spec.Suspended() {
 		return
 	}
-	var total, behind time.Duration
+	var total, behind, current time.Duration
+	takenAway := false
 	for _, p := range j.book.programs {
 		if p.uid == uid {
-			total += p.ran(time.Now(), j.world.clocks.suspendedFor())
+			current = p.ran(time.Now(), j.world.clocks.suspendedFor())
+			total += current
 			behind += p.behind + 2*tick
+			takenAway = takenAway || p.takenAway
 		}
+	}
+	if takenAway { // it counts until that is noticed
+		total = max(total, time.Duration(session.Status.RunningSeconds)*time.Second+current)
 	}
 	stray := session.Status.CurrentAttempt == nil || session.Status.CurrentAttempt.PodName != pod.Name
 	used := session.Spec.MaxDuration.Std() > 0 && total+behind+5*time.Second >= session.Spec.MaxDuration.Std()

@@ -109,7 +109,7 @@ func (j *judge) checkTruth(token *v1alpha1.ReactorToken, secret *corev1.Secret) 
 		return
 	}
 	held := heldFor(token, secret)
-	if j.accounts.of(token.Name).edited {
+	if j.circumstancesOf(token.Name, secret).edited {
 		held = time.Time{}
 	}
 	ready := meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionReady)

@@ -16,10 +16,18 @@ import (
 
 // writes are what the judge knows of the Secrets.
 type writes struct {
-	ours map[types.UID]bool // those that the operator created
+	ours     map[types.UID]bool // those that the operator created
+	disowned map[types.UID]bool // those that people took the owner reference off, which may stay when their ReactorToken goes
 }
 
-func newWrites() writes { return writes{ours: map[types.UID]bool{}} }
+func newWrites() writes { return writes{ours: map[types.UID]bool{}, disowned: map[types.UID]bool{}} }
+
+// disown notes that people take the owner reference off a Secret.
+func (j *judge) disown(secret types.UID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.writes.disowned[secret] = true
+}
 
 // theirs is a key, a label and an annotation that people put onto Secrets. Nobody else may touch them.
 const theirs = "example.com-theirs"

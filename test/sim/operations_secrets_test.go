@@ -60,10 +60,13 @@ func (w *world) editSecret(s step) {
 	if secret == nil {
 		return
 	}
+	if s.How == "owner" {
+		w.judge.disown(secret.UID)
+	}
 	how := changes[s.How]
 	if how.costs {
 		w.judge.causeWithout(s.Do, s.On)
-		w.judge.edited(s.On)
+		w.judge.edited(s.On, secret)
 	} else {
 		w.judge.strike(ofToken(s.On), s.Do, afterChange)
 	}
