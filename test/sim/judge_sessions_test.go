@@ -234,9 +234,27 @@ func (j *judge) livesFor(uid types.UID, d time.Duration) int {
 	return state
 }
 
+// askedToEnd notes that people delete a pod.
+func (j *judge) askedToEnd(pod string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tie(pod)
+}
+
+// tie notes that a pod is asked to end. Instants have whole seconds in Kubernetes: of a program that ended by itself in the same one nobody can
+// know that.
+func (j *judge) tie(pod string) {
+	for _, p := range j.book.programs {
+		if p.pod == pod && !p.lives() && p.ended.Unix() == time.Now().Unix() {
+			p.byItself = false
+		}
+	}
+}
+
 // checkPodDeletion judges that the operator deletes a pod. One whose program runs is deleted when people stop the session, or its time is
 // over, or it is a second one.
 func (j *judge) checkPodDeletion(pod *corev1.Pod) {
+	j.tie(pod.Name)
 	runs := false
 	for _, p := range j.book.programs {
 		runs = runs || p.pod == pod.Name && p.lives() && time.Since(p.began) > 2*tick

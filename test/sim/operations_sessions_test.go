@@ -45,6 +45,7 @@ var sessionOperations = []operation{
 	{"delete pod", 3, onSession, func(w *world, s step) {
 		for _, pod := range w.podsOf(s.On) {
 			w.judge.strike(ofSession(s.On), s.Do, afterStop)
+			w.judge.askedToEnd(pod.Name)
 			w.remove(&pod)
 		}
 	}},

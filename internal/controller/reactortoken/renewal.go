@@ -105,6 +105,12 @@ func (c clocks) until(instant time.Time, written *record) time.Duration {
 	return min(byWall, byMonotonic)
 }
 
+// passedByWallAlone reports whether an instant of Reactor's clock has passed by the wall clock, which may be put right, and not by the
+// monotonic one.
+func (c clocks) passedByWallAlone(instant time.Time, written *record) bool {
+	return c.elapsed > 0 && c.elapsed < instant.Sub(written.IssuedAt) && c.until(instant, written) <= 0
+}
+
 const (
 	// mintBackoffBase and mintBackoffCap bound the wait after failed attempts to obtain a token.
 	mintBackoffBase = 5 * time.Second

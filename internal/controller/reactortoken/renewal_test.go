@@ -176,6 +176,26 @@ func TestUntil(t *testing.T) {
 	}
 }
 
+func TestWhatHasPassedByTheWallClockAlone(t *testing.T) {
+	for name, test := range map[string]struct {
+		clocks clocks
+		want   bool
+	}{
+		"by neither":                     {clocks{now: noon.Add(59 * time.Minute), elapsed: 59 * time.Minute}, false},
+		"by both":                        {clocks{now: noon.Add(time.Hour), elapsed: time.Hour}, false},
+		"by the wall clock alone":        {clocks{now: noon.Add(time.Hour), elapsed: 59 * time.Minute}, true},
+		"by the monotonic clock alone":   {clocks{now: noon, elapsed: time.Hour}, false},
+		"there is but the wall clock":    {clocks{now: noon.Add(time.Hour)}, false},
+		"one that seems to go backwards": {clocks{now: noon.Add(time.Hour), elapsed: -time.Minute}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := test.clocks.passedByWallAlone(noon.Add(time.Hour), &record{IssuedAt: noon}); got != test.want {
+				t.Errorf("%v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 // Two readings of Go's clock carry the monotonic one, so that a jump of the wall clock between them does not show.
 func TestClocksAtMeasuresOnTheMonotonicClock(t *testing.T) {
 	received := time.Now()

@@ -202,8 +202,8 @@ const waitForWake = probeTimeout
 // due; or somebody who waits becomes more urgent. Everything else has a watch.
 func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 	var instants []time.Duration
-	if v.valid {
-		instants = append(instants, v.clocks.until(v.record.ExpiresAt, v.record))
+	if wait := v.expiryWait(); wait > 0 {
+		instants = append(instants, wait)
 	}
 	switch {
 	case v.obstacle == nil && v.valid:
@@ -232,6 +232,19 @@ func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 		soonest = min(soonest, instant)
 	}
 	return max(soonest, time.Millisecond)
+}
+
+// expiryWait is how long until the token expires. One that has expired by the wall clock alone is looked at again: the clock may be put right.
+// 0: there is nothing to wait for.
+func (v *view) expiryWait() time.Duration {
+	switch {
+	case v.valid:
+		return v.clocks.until(v.record.ExpiresAt, v.record)
+	case v.record != nil && v.clocks.passedByWallAlone(v.record.ExpiresAt, v.record):
+		return longestWait
+	default:
+		return 0
+	}
 }
 
 // statusChanged reports whether a status is worth a write. That the Secret was seen at another version, and found right, is

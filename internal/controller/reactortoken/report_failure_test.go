@@ -129,7 +129,10 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 			seen.target.record = aRecord(func(r *record) { r.ExpiresAt = noon.Add(left) })
 		}
 	}
-	due := plan{cause: causeDue, write: writeMint}
+	after := func(elapsed time.Duration) outcome {
+		return ended(func(done *outcome) { done.clocks.elapsed = elapsed })
+	}
+	due, parked := plan{cause: causeDue, write: writeMint}, plan{cause: causeExpired, obstacle: refusal}
 	tests := []struct {
 		name    string
 		seen    func(*observation)
@@ -145,6 +148,8 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 		{"at the expiry, while suspended", func(*observation) {}, plan{obstacle: paused}, ended(), 5 * time.Hour},
 		{"never, when there is no token and the user must act", noToken, plan{cause: causeNew, obstacle: refusal}, ended(), 0},
 		{"never, when there is no token and the object is suspended", noToken, plan{cause: causeNew, obstacle: paused}, ended(), 0},
+		{"after the longest wait, when the wall clock alone says that the token has expired", soon(-time.Second), parked, after(30 * time.Minute), longestWait},
+		{"never, when both clocks say so", soon(-time.Second), parked, after(time.Hour), 0},
 		{"at the probe of a refused key", noToken, due, ended(waiting(keyBad)), time.Minute},
 		{"at the end of a limit", noToken, due, ended(waiting(limited)), time.Minute},
 		{"in a minute at the latest, in a line", noToken, due, ended(waiting(inLine)), waitForWake},
