@@ -108,8 +108,8 @@ func (j *judge) checkTruth(token *v1alpha1.ReactorToken, secret *corev1.Secret) 
 	if !j.weather.isFine(time.Now(), everything, ofToken(token.Name)) {
 		return
 	}
-	held := heldFor(token, secret)
-	if j.circumstancesOf(token.Name, secret).edited {
+	held, minted := heldFor(token, secret), j.circumstancesOf(token.Name, secret)
+	if minted.edited {
 		held = time.Time{}
 	}
 	ready := meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionReady)
@@ -120,7 +120,7 @@ func (j *judge) checkTruth(token *v1alpha1.ReactorToken, secret *corev1.Secret) 
 	case held.IsZero():
 	case ready && now.Sub(held) > afterChange:
 		j.broken(ruleTruth, "%s is Ready, and its token expired %s ago: %s", token.Name, now.Sub(held), describe(token))
-	case !ready && held.Sub(now) > 2*time.Second && !j.wasSetForward(j.circumstancesOf(token.Name, secret)):
+	case !ready && held.Sub(now) > 2*time.Second && !j.wasSetForward(minted):
 		j.broken(ruleTruth, "%s is not Ready, and its token is valid for %s: %s", token.Name, held.Sub(now), describe(token))
 	case token.Status.ExpirationTime == nil || !token.Status.ExpirationTime.Time.Equal(held):
 		j.broken(ruleTruth, "%s tells the expiry %v, and its token has %s", token.Name, token.Status.ExpirationTime, held)

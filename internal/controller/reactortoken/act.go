@@ -93,9 +93,10 @@ func (r *Reconciler) mint(
 		done.retry, done.again = err, true
 		return
 	}
+	wanted := demandOf(token, seen)
 	if costsBudget(token, seen, why) {
 		mem.budget.AllowN(seen.clocks.now, 1)
-		mem.paid = demandNow(token, seen)
+		mem.paid = wanted
 	}
 	minted, err := r.minter.Mint(ctx, mintRequestOf(&token.Spec, key))
 	now := r.clock.Now()
@@ -109,10 +110,7 @@ func (r *Reconciler) mint(
 		return
 	}
 	mem.paid = demand{}
-	mem.held = &heldToken{
-		token: minted, tokenID: uuid.NewString(), requestHash: requestHash(&token.Spec),
-		keyFingerprint: seen.key.Fingerprint, renewRequest: renewRequestOf(token),
-	}
+	mem.held = &heldToken{demand: wanted, token: minted, tokenID: uuid.NewString()}
 	seen.held = mem.held
 	r.store(ctx, token, mem, seen, done)
 }

@@ -157,7 +157,7 @@ func (c cause) spendsBudget() bool { return c != causeDue && c != causeExpired }
 
 // costsBudget reports whether an attempt is one that the budget pays for: once more what has failed has been paid for.
 func costsBudget(token *v1alpha1.ReactorToken, seen *observation, why cause) bool {
-	return why.spendsBudget() && seen.paid != demandNow(token, seen)
+	return why.spendsBudget() && seen.paid != demandOf(token, seen)
 }
 
 func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obstacle {
@@ -314,7 +314,7 @@ func keyProblem(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
 func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
 	failed := seen.status.LastFailure
 	return failed != nil && failed.APIURL == seen.apiURL &&
-		demand{failed.RequestHash, failed.KeyFingerprint, failed.RenewRequest} == demandNow(token, seen)
+		demand{failed.RequestHash, failed.KeyFingerprint, failed.RenewRequest} == demandOf(token, seen)
 }
 
 // failuresWith is how many attempts in a row have failed, together with the one that has just failed. What failed with another

@@ -303,9 +303,9 @@ func TestDecide(t *testing.T) {
 // aHeldToken was minted at noon for aToken, and lives for six hours.
 func aHeldToken() *heldToken {
 	return &heldToken{
-		token:       reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
-		tokenID:     "token-2",
-		requestHash: requestHash(&aToken().Spec), keyFingerprint: goodKey,
+		token:   reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
+		tokenID: "token-2",
+		demand:  demand{requestHash: requestHash(&aToken().Spec), keyFingerprint: goodKey},
 	}
 }
 

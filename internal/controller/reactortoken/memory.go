@@ -64,11 +64,10 @@ type checkedSecret struct {
 
 // heldToken is a minted token on its way to the Secret.
 type heldToken struct {
-	token          reactor.Token
-	tokenID        string
-	requestHash    string
-	keyFingerprint string
-	renewRequest   string
+	demand // that it answers
+
+	token   reactor.Token
+	tokenID string
 }
 
 type received struct {

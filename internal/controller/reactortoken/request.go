@@ -76,7 +76,7 @@ func renewRequestOf(token *v1alpha1.ReactorToken) string {
 // demand identifies what is asked of Reactor, with which key, and at whose request.
 type demand struct{ requestHash, keyFingerprint, renewRequest string }
 
-// demandNow is what would be asked for now.
-func demandNow(token *v1alpha1.ReactorToken, seen *observation) demand {
+// demandOf is the demand that a mint in this pass would make.
+func demandOf(token *v1alpha1.ReactorToken, seen *observation) demand {
 	return demand{requestHash(&token.Spec), seen.key.Fingerprint, renewRequestOf(token)}
 }
