@@ -36,17 +36,19 @@ const (
 	// ReasonAPIKeyInvalid: what stands in the Secret of spec.apiKeySecretRef does not look like an API key, which
 	// begins with rk_.
 	ReasonAPIKeyInvalid = "APIKeyInvalid"
-	// ReasonAPIKeyRefused: Reactor answered 401. Every ReactorToken with this API key waits until the key changes;
-	// one of them tries again every 15 minutes.
+	// ReasonAPIKeyRefused: Reactor answered 401. Every ReactorToken with this API key waits until the key changes.
+	// One of them tries the key again after 30 seconds, then after twice that, up to 15 minutes, and before a token
+	// of the key expires.
 	ReasonAPIKeyRefused = "APIKeyRefused"
-	// ReasonRateLimited: Reactor answered 429. Every ReactorToken with this API key waits for the instant that
-	// Reactor named.
+	// ReasonRateLimited: Reactor answered 429. Every ReactorToken with this API key waits until the time that
+	// Reactor specified.
 	ReasonRateLimited = "RateLimited"
-	// ReasonRequestRefused: Reactor refused this request (400, 403, 422 and the like). Nothing is tried again until
-	// the request or the key changes, or a renewal is requested by annotation.
+	// ReasonRequestRefused: Reactor refused this request (400, 403, 422 and the like). The operator retries every 15
+	// minutes for six hours, then every hour, and when the request or the key changes, or a renewal is requested by
+	// annotation.
 	ReasonRequestRefused = "RequestRefused"
-	// ReasonReactorUnavailable: Reactor could not be reached or did not give a usable answer. The operator tries
-	// again at status.nextAttemptTime.
+	// ReasonReactorUnavailable: Reactor could not be reached or did not give a usable answer, or something between
+	// the operator and Reactor answered. The operator tries again at status.nextAttemptTime.
 	ReasonReactorUnavailable = "ReactorUnavailable"
 	// ReasonMintBudgetSpent: something keeps changing or deleting the target Secret, the key or the spec, and this
 	// object has asked for as many tokens as it may. It goes on at status.nextAttemptTime.
@@ -68,6 +70,10 @@ const (
 	// policy, a webhook that does not answer). The token is kept in memory and written as soon as that succeeds.
 	ReasonSecretWriteRefused = "SecretWriteRefused"
 )
+
+// ReasonReadRefused (Renewed=False): the API server refuses a read that the operator needs, for example because a Role
+// is missing. The operator retries with backoff, at most a minute apart.
+const ReasonReadRefused = "ReadRefused"
 
 // Reasons of the condition LifetimeClamped.
 const (

@@ -53,9 +53,11 @@ type ReactorTokenStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	ConsecutiveFailures int32 `json:"consecutiveFailures,omitempty"`
 
-	// nextAttemptTime is when the operator tries again, by its own clock; absent
-	// unless it waits after a failure, for an API key that Reactor refused or
-	// limits, or because too many tokens were requested in a short time.
+	// nextAttemptTime is when the operator tries again, by its own clock. It is
+	// set while the operator waits after a failure, or because too many tokens
+	// were requested in a short time. While Reactor refuses or limits an API key,
+	// only the ReactorToken that tries the key again has it; the others with the
+	// same key continue when Reactor has answered.
 	// +optional
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 
@@ -83,6 +85,11 @@ type FailedAttempt struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
+
+	// firstTime is when attempts for the same request, with the same API key,
+	// started to fail for this reason, by the operator's clock.
+	// +optional
+	FirstTime *metav1.Time `json:"firstTime,omitempty"`
 
 	// message says what happened, without any secret.
 	// +optional

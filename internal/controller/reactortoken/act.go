@@ -66,7 +66,7 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 	if done.record != nil {
 		current = done.record
 	}
-	done.clocks = clocksAt(r.clock.Now(), mem.receivedAt(current))
+	done.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.receivedAt(current))
 	if current != nil && done.clocks.until(current.ExpiresAt, current) > 0 {
 		r.removeLeftovers(ctx, token, seen, &done)
 		r.delivery.deliver(ctx, token, mem, &seen.status, current, &done)
@@ -78,10 +78,7 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 func (r *Reconciler) mint(
 	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, why cause, done *outcome,
 ) {
-	place := ticket{object: client.ObjectKeyFromObject(token), fingerprint: seen.key.Fingerprint, urgency: urgencyOf(why, seen)}
-	if held := seen.target.token(); held != nil {
-		place.expires = held.ExpiresAt
-	}
+	place := newTicket(token, seen, why)
 	said, gate := r.admission.admit(place, seen.clocks.now)
 	if said != admitted {
 		done.waiting = waitObstacle(token, seen, said, gate)
@@ -102,17 +99,39 @@ func (r *Reconciler) mint(
 	now := r.clock.Now()
 	gate = r.admission.answered(place, answerOf(err), retryAfterOf(err), now)
 	if err != nil {
-		left := time.Duration(0)
-		if held := seen.target.token(); held != nil {
-			left = seen.clocks.until(held.ExpiresAt, held) - now.Sub(seen.clocks.now)
-		}
-		done.failed = mintObstacle(token, err, gate, failuresWith(token, seen), now, left)
+		done.failed = mintObstacle(token, newFailedMint(token, seen, err, gate, now))
 		return
+	}
+	if r.timekeeper.record(measurement{minted.ReceivedAt, minted.Skew}) {
+		r.wakeAll(ctx)
 	}
 	mem.paid = demand{}
 	mem.held = &heldToken{demand: wanted, token: minted, tokenID: uuid.NewString()}
 	seen.held = mem.held
 	r.store(ctx, token, mem, seen, done)
+}
+
+// newTicket is the request for a call to Reactor.
+func newTicket(token *v1alpha1.ReactorToken, seen *observation, why cause) ticket {
+	t := ticket{object: client.ObjectKeyFromObject(token), fingerprint: seen.key.Fingerprint, urgency: urgencyOf(token, why, seen)}
+	if held := seen.target.token(); held != nil {
+		t.expires = seen.clocks.now.Add(seen.clocks.until(held.ExpiresAt, held)).Round(time.Second)
+	}
+	return t
+}
+
+// newFailedMint describes a call to Reactor that failed now.
+func newFailedMint(token *v1alpha1.ReactorToken, seen *observation, err error, gate gateView, now time.Time) *failedMint {
+	failed := &failedMint{err: err, gate: gate, failures: failuresWith(token, seen), now: now}
+	if refusedBefore(token, seen) && seen.status.LastFailure.FirstTime != nil {
+		failed.since = seen.status.LastFailure.FirstTime.Time
+	}
+	if held := seen.target.token(); held != nil {
+		took := now.Sub(seen.clocks.now)
+		failed.left = seen.clocks.until(held.ExpiresAt, held) - took
+		failed.untilExpiring = untilExpiring(seen.clocks, held) - took
+	}
+	return failed
 }
 
 // store writes the held token into the Secret. The token stays held until that succeeds, so that a write which is refused
@@ -123,7 +142,7 @@ func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, me
 	adopted := seen.target.adopted()
 	version, err := r.write(ctx, buildSecret(token, held.token.JWT, written, adopted), &seen.target)
 	if err != nil {
-		left := clocksAt(r.clock.Now(), held.token.ReceivedAt).until(written.ExpiresAt, written)
+		left := held.token.Left(r.clock.Now())
 		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)
 		return
 	}

@@ -18,14 +18,18 @@ type admission struct {
 	wake      func(priority int, objects ...types.NamespacedName)
 	mostTurns int // at the same time; see turnsFor
 
-	mu         sync.Mutex
-	bucket     *rate.Limiter
-	gates      map[string]*gate // by key fingerprint; as many as keys were used since the start
-	waitingFor map[types.NamespacedName]waiter
-	line       line
-	turns      map[types.NamespacedName]turn
-	arrived    chan struct{} // somebody joined the line
-	ended      chan struct{} // a turn is over
+	mu      sync.Mutex
+	bucket  *rate.Limiter
+	gates   map[string]*gate               // by key fingerprint, while an object uses the key
+	gateOf  map[types.NamespacedName]*gate // of the key with which an object asked last
+	line    line
+	turns   map[types.NamespacedName]turn
+	arrived chan struct{} // an object joined the line
+	ended   chan struct{} // a turn is over
+
+	retries        line          // of the requests that Reactor refused, before they join the line
+	retryBucket    *rate.Limiter // by which they do
+	retriesArrived chan struct{}
 }
 
 // turn is what an object has from the moment that its turn has come until the end of the pass in which it takes it.
@@ -34,11 +38,8 @@ type turn struct {
 	taken bool
 }
 
-// waiter is an object that waits for the answer to its key.
-type waiter struct {
-	gate    *gate
-	urgency urgency
-}
+// retryShare is the part of the rate that requests which Reactor refused may take: one in so many.
+const retryShare = 10
 
 // turnTimeout is how long a turn that came is kept for an object that does not take it, because it was deleted or no
 // longer wants a token.
@@ -58,15 +59,18 @@ func turnsFor(workers int) int { return max(1, workers-max(1, workers/4)) }
 
 func newAdmission(qps float64, burst int, now clock.PassiveClock, wake func(int, ...types.NamespacedName)) *admission {
 	return &admission{
-		clock:      now,
-		wake:       wake,
-		mostTurns:  1,
-		bucket:     rate.NewLimiter(rate.Limit(qps), burst),
-		gates:      map[string]*gate{},
-		waitingFor: map[types.NamespacedName]waiter{},
-		turns:      map[types.NamespacedName]turn{},
-		arrived:    make(chan struct{}, 1),
-		ended:      make(chan struct{}, 1),
+		clock:     now,
+		wake:      wake,
+		mostTurns: 1,
+		bucket:    rate.NewLimiter(rate.Limit(qps), burst),
+		gates:     map[string]*gate{},
+		gateOf:    map[types.NamespacedName]*gate{},
+		turns:     map[types.NamespacedName]turn{},
+		arrived:   make(chan struct{}, 1),
+		ended:     make(chan struct{}, 1),
+
+		retryBucket:    rate.NewLimiter(rate.Limit(qps/retryShare), 1),
+		retriesArrived: make(chan struct{}, 1),
 	}
 }
 
@@ -79,24 +83,30 @@ const (
 	waitForKey          // the gate of the key is closed, or another object is trying it
 )
 
-// admit asks for one call to Reactor. Who is not admitted is woken later, and then asks again; who is, must report the
-// outcome to answered.
+// admit asks for one call to Reactor. An object that is not admitted is reconciled again later, and then asks again; one that
+// is admitted must report the outcome to answered.
 func (a *admission) admit(t ticket, now time.Time) (verdict, gateView) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.stopWaiting(t.object)
-	g := a.gate(t.fingerprint)
-	if !g.lets(t.object, now) {
-		a.leaveLocked(t.object)
-		g.waiting[t.object] = struct{}{}
-		a.waitingFor[t.object] = waiter{g, t.urgency}
-		return waitForKey, g.view(now)
+	g, next := a.use(t)
+	said := a.admitLocked(g, t, now)
+	view := g.view(t.object, now)
+	a.mu.Unlock()
+	a.wakeAll(next)
+	return said, view
+}
+
+func (a *admission) admitLocked(g *gate, t ticket, now time.Time) verdict {
+	if !g.allows(t.object, now) {
+		a.leaveLine(t.object)
+		g.wait(t, now)
+		return waitForKey
 	}
+	delete(g.waiting, t.object)
 	if !a.takeTurn(t, now) {
-		return waitForTurn, g.view(now)
+		return waitForTurn
 	}
-	g.calls(t.object, now)
-	return admitted, g.view(now)
+	g.recordCall(t.object, now)
+	return admitted
 }
 
 // takeTurn takes a token from the bucket: the one that the line handed to the object, or a free one while nobody waits.
@@ -108,16 +118,34 @@ func (a *admission) takeTurn(t ticket, now time.Time) bool {
 	a.endTurn(t.object)
 	// A renewal takes no turn of its own accord while the workers have enough: those behind it in the controller's queue may expire sooner, and
 	// must get as far as the line. Everything else would have to tell of its wait in its status, which costs more than the order is worth.
-	renewal := t.urgency == urgencyRenewal || t.urgency == urgencyExpiring
+	renewal := t.urgency == urgencyRenewal || t.urgency == urgencyExpiring || t.urgency == urgencyRefused
+	if t.urgency == urgencyRefused && !a.mayRetry(t, now) {
+		return false
+	}
 	if a.line.empty() && (!renewal || len(a.turns) < a.mostTurns) && a.bucket.AllowN(now, 1) {
 		if renewal {
 			a.turns[t.object] = turn{now, true}
 		}
 		return true
 	}
+	a.join(t)
+	return false
+}
+
+// mayRetry reports whether a request that Reactor refused may take a turn, or join the line for one. Such requests do so at a
+// rate of their own: an account of which Reactor refuses 10,000 requests must not use up the rate of those that it grants.
+func (a *admission) mayRetry(t ticket, now time.Time) bool {
+	if a.line.has(t.object) || a.retries.empty() && a.retryBucket.AllowN(now, 1) {
+		return true
+	}
+	a.retries.join(t)
+	signal(a.retriesArrived)
+	return false
+}
+
+func (a *admission) join(t ticket) {
 	a.line.join(t)
 	signal(a.arrived)
-	return false
 }
 
 func (a *admission) endTurn(object types.NamespacedName) {
@@ -144,68 +172,117 @@ func signal(there chan<- struct{}) {
 	}
 }
 
-// answered reports what Reactor said to an admitted object, and wakes those that waited for it. It returns the gate as it is
-// now.
+// answered reports what Reactor answered to an admitted object, and wakes those that waited for it. It returns the gate as it
+// is now.
 func (a *admission) answered(t ticket, what answer, retryAfter time.Duration, now time.Time) gateView {
 	a.mu.Lock()
-	g := a.gate(t.fingerprint)
-	var urgent, others []types.NamespacedName
-	for _, object := range g.answered(t.object, what, retryAfter, now) {
-		if a.waitingFor[object].urgency == urgencyExpiring {
-			urgent = append(urgent, object)
-		} else {
-			others = append(others, object)
-		}
-		delete(a.waitingFor, object)
+	g, next := a.use(t)
+	next = append(next, g.recordAnswer(t, what, retryAfter, now)...)
+	if g.closed(now) { // a call that is not allowed needs no place in the line
+		next = append(next, a.line.leaveAll(t.fingerprint)...)
+		next = append(next, a.retries.leaveAll(t.fingerprint)...)
 	}
-	if g.closed(now) { // nobody stands in line for a call that would not be let through
-		others = append(others, a.line.leaveAll(t.fingerprint)...)
-	}
-	view := g.view(now)
+	view := g.view(t.object, now)
 	a.mu.Unlock()
-	a.wake(priorityUrgent, urgent...)
-	a.wake(priorityRegular, others...)
+	a.wakeAll(next)
 	return view
 }
 
-// leave forgets an object that wants no token now.
+// wakeAll has objects reconciled, those whose tokens are about to expire before all others.
+func (a *admission) wakeAll(objects []ticket) {
+	for _, t := range objects {
+		priority := priorityRegular
+		if t.urgency == urgencyExpiring {
+			priority = priorityUrgent
+		}
+		a.wake(priority, t.object)
+	}
+}
+
+// leave notes that an object wants no token now.
 func (a *admission) leave(object types.NamespacedName) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.leaveLocked(object)
+	next := a.leaveLocked(object)
+	a.mu.Unlock()
+	a.wakeAll(next)
 }
 
-func (a *admission) leaveLocked(object types.NamespacedName) {
+// leaveLocked returns the object that has the duty to try the key now, if this one had it.
+func (a *admission) leaveLocked(object types.NamespacedName) (next []ticket) {
+	a.leaveLine(object)
+	if g, ok := a.gateOf[object]; ok {
+		next = g.abandon(object)
+	}
+	return next
+}
+
+func (a *admission) leaveLine(object types.NamespacedName) {
 	a.line.leave(object)
+	a.retries.leave(object)
 	a.endTurn(object)
-	a.stopWaiting(object)
 }
 
-func (a *admission) stopWaiting(object types.NamespacedName) {
-	if w, ok := a.waitingFor[object]; ok {
-		delete(w.gate.waiting, object)
-		delete(a.waitingFor, object)
+// forget drops all that is known of an object that was deleted, and the state of its key when no other object uses it.
+func (a *admission) forget(object types.NamespacedName) {
+	a.mu.Lock()
+	next := a.leaveLocked(object)
+	a.disuse(object)
+	a.mu.Unlock()
+	a.wakeAll(next)
+}
+
+// use returns the gate of the key that an object asks with. When it asked with another key before, it waits for that one no
+// more; the object that has the duty to try that key now is returned, too.
+func (a *admission) use(t ticket) (g *gate, next []ticket) {
+	former, ok := a.gateOf[t.object]
+	if ok && former.fingerprint == t.fingerprint {
+		return former, nil
 	}
-}
-
-func (a *admission) gate(fingerprint string) *gate {
-	g, ok := a.gates[fingerprint]
+	if ok {
+		next = former.abandon(t.object)
+		a.disuse(t.object)
+	}
+	g, ok = a.gates[t.fingerprint]
 	if !ok {
-		g = &gate{waiting: map[types.NamespacedName]struct{}{}}
-		a.gates[fingerprint] = g
+		g = newGate(t.fingerprint)
+		a.gates[t.fingerprint] = g
 	}
-	return g
+	g.users++
+	a.gateOf[t.object] = g
+	return g, next
+}
+
+func (a *admission) disuse(object types.NamespacedName) {
+	g, ok := a.gateOf[object]
+	if !ok {
+		return
+	}
+	delete(a.gateOf, object)
+	if g.users--; g.users == 0 {
+		delete(a.gates, g.fingerprint)
+	}
 }
 
 // Start hands out turns until the context ends. It implements the manager's Runnable.
 func (a *admission) Start(ctx context.Context) error {
+	work := sync.WaitGroup{}
+	defer work.Wait()
+	work.Go(func() {
+		serve(ctx, a.retriesArrived, func() bool { return a.pop(ctx, &a.retries, a.retryBucket, a.join) })
+	})
+	serve(ctx, a.arrived, func() bool { return a.awaitRoom(ctx) && a.handOutTurn(ctx) })
+	return nil
+}
+
+// serve calls next after each arrival, until it reports that there is nothing left to do, or the context ends.
+func serve(ctx context.Context, arrived <-chan struct{}, next func() bool) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-a.arrived:
+			return
+		case <-arrived:
 		}
-		for a.awaitRoom(ctx) && a.handOutTurn(ctx) {
+		for next() {
 		}
 	}
 }
@@ -248,16 +325,29 @@ func (a *admission) untilRoom() time.Duration {
 	return next
 }
 
-// handOutTurn waits for the bucket and gives the next turn to whoever is the most urgent by then. It reports whether
-// anybody was waiting.
+// handOutTurn waits for the bucket and gives the next turn to the most urgent object in the line. It reports whether there was
+// one.
 func (a *admission) handOutTurn(ctx context.Context) bool {
+	var given ticket
+	handedOut := a.pop(ctx, &a.line, a.bucket, func(next ticket) {
+		given = next
+		a.turns[next.object] = turn{came: a.clock.Now()}
+	})
+	if handedOut {
+		a.wake(priorityTurn, given.object)
+	}
+	return handedOut
+}
+
+// pop waits for a bucket and takes the most urgent ticket out of a line. It reports whether there was one.
+func (a *admission) pop(ctx context.Context, from *line, bucket *rate.Limiter, take func(ticket)) bool {
 	a.mu.Lock()
-	if a.line.empty() {
+	if from.empty() {
 		a.mu.Unlock()
 		return false
 	}
 	now := a.clock.Now()
-	wait := a.bucket.ReserveN(now, 1).DelayFrom(now)
+	wait := bucket.ReserveN(now, 1).DelayFrom(now)
 	a.mu.Unlock()
 
 	timer := time.NewTimer(wait)
@@ -269,13 +359,10 @@ func (a *admission) handOutTurn(ctx context.Context) bool {
 	}
 
 	a.mu.Lock()
-	next, ok := a.line.next()
+	defer a.mu.Unlock()
+	next, ok := from.next()
 	if ok {
-		a.turns[next.object] = turn{came: a.clock.Now()}
-	}
-	a.mu.Unlock()
-	if ok {
-		a.wake(priorityTurn, next.object)
+		take(next)
 	}
 	return ok
 }

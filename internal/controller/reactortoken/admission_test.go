@@ -104,7 +104,10 @@ func TestAdmissionKeepsTheRateAndWakesInOrder(t *testing.T) {
 }
 
 // open makes a key known as good.
-func (a *admission) open(key string) { a.gate(key).state = gateOpen }
+func (a *admission) open(key string) {
+	g, _ := a.use(ticket{object: objectNamed("opener of " + key), fingerprint: key})
+	g.state = gateOpen
+}
 
 func TestOneWhoCameLaterAndIsMoreUrgentGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -301,7 +304,7 @@ func TestThoseWhoWaitForAKeyAreWokenByItsAnswer(t *testing.T) {
 	}{
 		"a token":          {answerAccepted, 3, gateOpen},
 		"a refused key":    {answerRefused, 3, gateRefused},
-		"a limit":          {answerLimited, 3, gateHeld},
+		"a limit":          {answerLimited, 3, gateRateLimited},
 		"no usable answer": {answerNone, 1, gateUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -378,6 +381,43 @@ func TestAClosedGateSpendsNoTurn(t *testing.T) {
 		}
 		if said := d.ask(place("good", "good", urgencyNew)); said != admitted {
 			t.Errorf("those with the refused key have used up the rate: the good one was told %d", said)
+		}
+	})
+}
+
+// What is kept of a key leaves with the last object that uses it.
+func TestNothingIsKeptOfKeysThatNoObjectUses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1, 1)
+		var objects []ticket
+		for i := range 10_000 {
+			of := fmt.Sprint(i)
+			objects = append(objects,
+				ticket{object: types.NamespacedName{Namespace: of, Name: "web"}, fingerprint: of, urgency: urgencyNew},
+				ticket{object: types.NamespacedName{Namespace: of, Name: "bot"}, fingerprint: of, urgency: urgencyRefused})
+		}
+		for _, t := range objects {
+			d.ask(t)
+		}
+		if len(d.gates) != 10_000 {
+			t.Fatalf("%d keys are known, want 10000", len(d.gates))
+		}
+		for _, t := range objects {
+			d.forget(t.object)
+		}
+		if got := len(d.gates) + len(d.gateOf) + len(d.turns) + len(d.line.tickets) + len(d.retries.tickets); got != 0 {
+			t.Errorf("%d entries are left", got)
+		}
+	})
+}
+
+func TestAKeyIsForgottenWhenItsObjectsUseAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 100, 100)
+		d.ask(place("web", "old", urgencyNew))
+		d.ask(place("web", "new", urgencyChanged))
+		if _, known := d.gates["old"]; known || len(d.gates) != 1 {
+			t.Errorf("%d keys are known, the old one: %v", len(d.gates), known)
 		}
 	})
 }

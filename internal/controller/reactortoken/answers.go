@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
@@ -39,35 +41,73 @@ func retryAfterOf(err error) time.Duration {
 	return 0
 }
 
-// mintObstacle is a failed mint: gate is the key's gate after it, and left what a token that is still valid has to live.
-func mintObstacle(token *v1alpha1.ReactorToken, err error, gate gateView, failures int32, now time.Time, left time.Duration) *obstacle {
-	switch reactor.ClassOf(err) {
+// failedMint is what the report of a failed call to Reactor depends on.
+type failedMint struct {
+	err      error
+	gate     gateView  // of the key, after the call
+	failures int32     // in a row, this one included
+	since    time.Time // when Reactor first refused this request; zero when it did not before
+	now      time.Time
+	// left is how long the token in the Secret still lives, and untilExpiring how long it is until it counts as about to
+	// expire; zero or less without a valid token.
+	left, untilExpiring time.Duration
+}
+
+// mintObstacle says how the object continues after a failed call to Reactor.
+func mintObstacle(token *v1alpha1.ReactorToken, failed *failedMint) *obstacle {
+	switch reactor.ClassOf(failed.err) {
 	case reactor.ClassKeyRefused:
-		return keyRefused(token, gate.until)
+		return keyRefused(token, failed.gate.until)
 	case reactor.ClassKeyLimited:
-		return keyLimited(token, gate.until)
+		return keyLimited(token, failed.gate.until)
 	case reactor.ClassRequestRefused:
-		return mustAct(v1alpha1.ReasonRequestRefused,
-			"Reactor refused this request; change spec.lifetime, spec.scope or the API key, or ask again with the annotation %s: %v",
-			v1alpha1.RenewRequestedAtAnnotation, err)
+		found := mustAct(v1alpha1.ReasonRequestRefused,
+			"%v. Change spec.lifetime, spec.scope or the API key. The operator retries at least every hour. To retry immediately, set the annotation %s to a new value",
+			failed.err, v1alpha1.RenewRequestedAtAnnotation)
+		found.until = wholeSecond(failed.now.Add(refusalRetryWait(token.UID, failed)))
+		return found
 	case reactor.ClassUnavailable:
-		return again(v1alpha1.ReasonReactorUnavailable, err, now.Add(patience(token, err, failures, left)))
+		return again(v1alpha1.ReasonReactorUnavailable, failed.err, failed.now.Add(patience(token, failed)))
 	default:
-		return again(v1alpha1.ReasonReactorUnavailable, err, now.Add(patience(token, err, failures, left)))
+		return again(v1alpha1.ReasonReactorUnavailable, failed.err, failed.now.Add(patience(token, failed)))
 	}
+}
+
+const (
+	// A request that Reactor refused is retried after refusalRetryInterval. After refusalPatience it is retried after
+	// slowRefusalRetryInterval: the cause may be outside of the cluster, such as a rollout at Reactor, and nothing tells the
+	// operator when that is over.
+	refusalRetryInterval     = 15 * time.Minute
+	refusalPatience          = 6 * time.Hour
+	slowRefusalRetryInterval = time.Hour
+)
+
+// refusalRetryWait is how long to wait before a request that Reactor refused is retried. It is shorter where the token in the
+// Secret would be about to expire untried. Up to a fifth less by the object's UID spreads the retries of objects that Reactor
+// refused at the same time.
+func refusalRetryWait(uid types.UID, failed *failedMint) time.Duration {
+	wait := refusalRetryInterval
+	if !failed.since.IsZero() && failed.now.Sub(failed.since) >= refusalPatience {
+		wait = slowRefusalRetryInterval
+	}
+	wait = lessByUID(wait, uid)
+	if failed.untilExpiring > 0 {
+		wait = min(wait, failed.untilExpiring)
+	}
+	return max(wait, backoffFloor)
 }
 
 // patience is the backoff, or the Retry-After that an unavailable Reactor asked for when it is longer and the token lives
 // long enough.
-func patience(token *v1alpha1.ReactorToken, err error, failures int32, left time.Duration) time.Duration {
+func patience(token *v1alpha1.ReactorToken, failed *failedMint) time.Duration {
 	lifetime := token.Spec.EffectiveLifetime()
 	if granted := token.Status.GrantedLifetime.Std(); granted > 0 { // the last time, and it may have been less
 		lifetime = min(lifetime, granted)
 	}
-	wait := backoff(failures, longestMintBackoff(lifetime), token.UID, left)
-	asked := min(retryAfterOf(err), mintBackoffCap)
-	if left > 0 {
-		asked = min(asked, left/2)
+	wait := backoff(failed.failures, longestMintBackoff(lifetime), token.UID, failed.left)
+	asked := min(retryAfterOf(failed.err), mintBackoffCap)
+	if failed.left > 0 {
+		asked = min(asked, failed.left/2)
 	}
 	return max(wait, asked)
 }
@@ -89,44 +129,52 @@ func again(reason string, err error, until time.Time) *obstacle {
 	return &obstacle{kind: kindAgain, until: wholeSecond(until), problem: problem{reason, err.Error()}}
 }
 
-// waitObstacle is why an object was not admitted. While one call tries a key, it is open whether the key is good: who has been
-// told that it is not is told so until the answer, because conditions must not flap, and nobody else is.
+// waitObstacle is why an object was not admitted. While one call tries a key, nobody knows whether the key is good: an object
+// whose status says that it is not keeps saying so until the answer, because conditions must not flap, and no other does.
 func waitObstacle(token *v1alpha1.ReactorToken, seen *observation, said verdict, gate gateView) *obstacle {
 	state := gate.state
-	if gate.until.IsZero() {
-		state = toldOfKey(token, seen)
+	if !gate.closed {
+		state = reportedOfKey(token, seen)
 	}
 	switch {
+	case said == waitForTurn && refusedBefore(token, seen):
+		return &obstacle{kind: kindUserMustAct, problem: problem{v1alpha1.ReasonRequestRefused, seen.status.LastFailure.Message}}
 	case said == waitForTurn:
 		return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonQueued,
-			"more tokens are due at once than the installation requests in a second (--mint-qps): this one waits its turn"}}
+			"more tokens are due than --mint-qps allows: the request for this one is queued"}}
 	case state == gateRefused:
 		return keyRefused(token, gate.until)
-	case state == gateHeld:
+	case state == gateRateLimited:
 		return keyLimited(token, gate.until)
 	default:
 		return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending,
-			"another ReactorToken with the same API key is trying it just now"}}
+			"another ReactorToken is currently trying the same API key"}}
 	}
 }
 
-// toldOfKey is what status says of the key that is there now.
-func toldOfKey(token *v1alpha1.ReactorToken, seen *observation) gateState {
+// reportedOfKey is what status says about the key that is used now.
+func reportedOfKey(token *v1alpha1.ReactorToken, seen *observation) gateState {
 	switch {
 	case !lastFailureCounts(token, seen):
 		return gateUnknown
 	case seen.status.LastFailure.Reason == v1alpha1.ReasonAPIKeyRefused:
 		return gateRefused
 	case seen.status.LastFailure.Reason == v1alpha1.ReasonRateLimited:
-		return gateHeld
+		return gateRateLimited
 	default:
 		return gateUnknown
 	}
 }
 
+// isOfKey reports whether a reason concerns the API key, and so all objects that use it. The gate of the key decides when they
+// continue.
+func isOfKey(reason string) bool {
+	return reason == v1alpha1.ReasonAPIKeyRefused || reason == v1alpha1.ReasonRateLimited
+}
+
 func keyRefused(token *v1alpha1.ReactorToken, until time.Time) *obstacle {
 	found := mustAct(v1alpha1.ReasonAPIKeyRefused,
-		"Reactor refused the API key in Secret %q (401 Unauthorized): put a valid key there, and a token follows at once",
+		"Reactor rejected the API key in Secret %q (401 Unauthorized). Update the Secret with a valid key. The operator then requests a token immediately",
 		token.Spec.APIKeySecretRef.Name)
 	found.until = wholeSecond(until)
 	return found

@@ -34,60 +34,61 @@ func (b brokenTransport) RoundTrip(*http.Request) (*http.Response, error) { retu
 
 // The total table: what each answer means for the key, and for the object.
 func TestAnswersOfReactor(t *testing.T) {
-	const (
-		wait = 5 * time.Second // the first backoff, at most
-		park = 0
-	)
+	const wait = 5 * time.Second // the first backoff, at most
+	page := new("<html>Attention required</html>")
 	tests := []struct {
-		status   int
-		key      answer
-		reason   string
-		kind     kind
-		until    time.Duration // the next attempt, at most; 0 for none
-		stalling bool
+		status int
+		body   *string // nil: Reactor's own
+		key    answer
+		reason string
+		kind   kind
+		until  time.Duration // the next attempt, at most
 	}{
-		{201, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait, false}, // and no token in it
-		{301, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{302, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{307, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{400, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{401, answerRefused, v1alpha1.ReasonAPIKeyRefused, kindUserMustAct, refusedProbeInterval, true},
-		{403, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{404, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{408, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait, false},
-		{409, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{410, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{418, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{422, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, park, true},
-		{429, answerLimited, v1alpha1.ReasonRateLimited, kindLater, defaultHold, false},
-		{500, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait, false},
-		{502, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait, false},
-		{503, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait, false},
-		{504, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait, false},
-		{0, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait, false}, // no answer
+		{201, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait}, // and no token in it
+		{301, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{302, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{307, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{400, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
+		{400, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{401, nil, answerRefused, v1alpha1.ReasonAPIKeyRefused, kindUserMustAct, minProbeWait},
+		{401, page, answerRefused, v1alpha1.ReasonAPIKeyRefused, kindUserMustAct, minProbeWait},
+		{403, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
+		{403, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{404, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
+		{404, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{405, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{407, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{408, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{409, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
+		{410, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
+		{418, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
+		{422, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
+		{429, nil, answerLimited, v1alpha1.ReasonRateLimited, kindLater, minLimitWait},
+		{500, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{502, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{503, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{504, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
+		{0, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait}, // no answer
 	}
 	for _, test := range tests {
-		t.Run(fmt.Sprint(test.status, " ", http.StatusText(test.status)), func(t *testing.T) {
+		t.Run(fmt.Sprint(test.status, " ", http.StatusText(test.status), " by Reactor ", test.body == nil), func(t *testing.T) {
 			var transport http.RoundTripper = brokenTransport{errors.New("connection refused")}
 			if test.status != 0 {
 				api := emulator.New(emulator.Options{Keys: []string{firstKey}})
-				api.SetFaults(emulator.Fault{Status: test.status})
+				api.SetFaults(emulator.Fault{Status: test.status, Body: test.body})
 				transport = api.Transport()
 			}
 			err := asked(t, transport)
 			if got := answerOf(err); got != test.key {
 				t.Errorf("for the key it means %d, want %d", got, test.key)
 			}
-			g := &gate{}
-			g.answered(objectNamed("web"), answerOf(err), retryAfterOf(err), noon)
-			got := mintObstacle(aToken(), err, g.view(noon), 1, noon, 0)
+			g, web := newGate(goodKey), ticket{object: objectNamed("web")}
+			g.recordAnswer(web, answerOf(err), retryAfterOf(err), noon)
+			got := mintObstacle(aToken(), &failedMint{err: err, gate: g.view(web.object, noon), failures: 1, now: noon})
 			if got.reason != test.reason || got.kind != test.kind {
 				t.Errorf("the object is told %s/%d, want %s/%d", got.reason, got.kind, test.reason, test.kind)
 			}
-			switch wait := got.until.Sub(noon); {
-			case test.until == park && !got.until.IsZero():
-				t.Errorf("it is tried again after %s, and it is parked", wait)
-			case test.until != park && (wait <= test.until/2 || wait > test.until):
+			if wait := got.until.Sub(noon); wait <= test.until/2 || wait > test.until {
 				t.Errorf("it is tried again after %s, want about %s", wait, test.until)
 			}
 			if !strings.Contains(got.message, fmt.Sprint(test.status)) && test.status != 0 {
@@ -124,8 +125,33 @@ func TestPatience(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, patience(token, test.err, 1, test.left)); diff != "" {
+			if diff := cmp.Diff(test.want, patience(token, &failedMint{err: test.err, failures: 1, left: test.left})); diff != "" {
 				t.Errorf("patience (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhenARefusedRequestIsRetried(t *testing.T) {
+	uid := aToken().UID
+	plain := func(d time.Duration) time.Duration { return lessByUID(d, uid) }
+	for name, test := range map[string]struct {
+		failed failedMint
+		want   time.Duration
+	}{
+		"the first time":                              {failedMint{}, plain(15 * time.Minute)},
+		"in the first six hours":                      {failedMint{since: noon.Add(-refusalPatience + time.Second)}, plain(15 * time.Minute)},
+		"after six hours":                             {failedMint{since: noon.Add(-refusalPatience)}, plain(time.Hour)},
+		"once more when the token is about to expire": {failedMint{untilExpiring: time.Minute, left: 2 * time.Minute}, time.Minute},
+		"not sooner when there is time":               {failedMint{untilExpiring: time.Hour, left: 2 * time.Hour}, plain(15 * time.Minute)},
+		"after six hours, too":                        {failedMint{since: noon.Add(-24 * time.Hour), untilExpiring: time.Minute}, time.Minute},
+		"as slowly when that was done":                {failedMint{untilExpiring: -time.Second, left: time.Minute}, plain(15 * time.Minute)},
+		"not in a hot loop":                           {failedMint{untilExpiring: time.Millisecond, left: time.Minute}, backoffFloor},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.failed.now = noon
+			if got := refusalRetryWait(uid, &test.failed); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
 			}
 		})
 	}
@@ -148,18 +174,20 @@ func TestWhatIsToldToThoseWhoWait(t *testing.T) {
 		reason string
 		until  time.Time
 	}{
-		{"for a refused key", nil, waitForKey, gateView{gateRefused, until}, v1alpha1.ReasonAPIKeyRefused, noon.Add(2 * time.Second)},
-		{"for a limited key", nil, waitForKey, gateView{gateHeld, until}, v1alpha1.ReasonRateLimited, noon.Add(2 * time.Second)},
+		{"for a refused key", nil, waitForKey, gateView{gateRefused, true, until}, v1alpha1.ReasonAPIKeyRefused, noon.Add(2 * time.Second)},
+		{"for a limited key", nil, waitForKey, gateView{gateRateLimited, true, until}, v1alpha1.ReasonRateLimited, noon.Add(2 * time.Second)},
+		{"for a refused key that another object tries again", nil, waitForKey, gateView{state: gateRefused, closed: true}, v1alpha1.ReasonAPIKeyRefused, time.Time{}},
+		{"for a turn to retry what Reactor refused", told(v1alpha1.ReasonRequestRefused), waitForTurn, gateView{state: gateOpen}, v1alpha1.ReasonRequestRefused, time.Time{}},
 		{"for the first answer to a key", nil, waitForKey, gateView{}, v1alpha1.ReasonPending, time.Time{}},
 		{"for a refused key that is being tried", nil, waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonPending, time.Time{}},
-		{"for a limited key that is being tried", nil, waitForKey, gateView{state: gateHeld}, v1alpha1.ReasonPending, time.Time{}},
+		{"for a limited key that is being tried", nil, waitForKey, gateView{state: gateRateLimited}, v1alpha1.ReasonPending, time.Time{}},
 		{
 			"for a refused key that is being tried, as before",
 			told(v1alpha1.ReasonAPIKeyRefused), waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
 		},
 		{
 			"for a limited key that is being tried, as before",
-			told(v1alpha1.ReasonRateLimited), waitForKey, gateView{state: gateHeld}, v1alpha1.ReasonRateLimited, time.Time{},
+			told(v1alpha1.ReasonRateLimited), waitForKey, gateView{state: gateRateLimited}, v1alpha1.ReasonRateLimited, time.Time{},
 		},
 		{
 			"for the first answer to a key since the start, and it was refused before",

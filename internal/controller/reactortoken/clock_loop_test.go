@@ -5,11 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
-// Status tells instants of Reactor's clock. Whatever the operator's own clock says, the renewal happens when Reactor's clock
-// has come so far, also when the operator was restarted and knows the skew from the Secret alone.
+// Status has times of Reactor's clock. Whatever the operator's own clock says, the renewal happens when Reactor's clock has come
+// so far. An operator that was restarted on a host whose clock is fast renews once too early, because it cannot know yet that
+// the skew in the Secret is that of its own host.
 func TestRenewalsHappenByReactorsClock(t *testing.T) {
 	for _, skew := range []time.Duration{-10 * time.Minute, 10 * time.Minute, -7 * time.Hour, 7 * time.Hour} {
 		for _, restarted := range []bool{false, true} {
@@ -30,6 +32,10 @@ func TestRenewalsHappenByReactorsClock(t *testing.T) {
 							w.start()
 						}
 						w.passUntil(renewal.Add(-2 * time.Second))
+						if early := restarted && skew < 0; early {
+							w.wantMints(mints + 1)
+							continue
+						}
 						w.wantMints(mints)
 						w.pass(4 * time.Second)
 						w.wantMints(mints + 1)
@@ -89,4 +95,44 @@ func TestASkewThatComesAndGoesIsToldEachTime(t *testing.T) {
 			t.Errorf("the skew was told %d times, want 2: when it came, and when it came again", got)
 		}
 	})
+}
+
+// Leader A runs on a host whose clock is 30 minutes fast, and leader B on one whose clock is right. In the test, Reactor's clock
+// is the one that changes: what matters is the difference.
+func TestALeaderOnAnotherHostNeverReportsAnExpiredTokenAsValid(t *testing.T) {
+	for name, test := range map[string]struct{ skewA, skewB time.Duration }{
+		"the first clock was fast": {-30 * time.Minute, 0},
+		"the first clock was slow": {30 * time.Minute, 0},
+		"the second clock is fast": {0, -30 * time.Minute},
+		"the second clock is slow": {0, 30 * time.Minute},
+		"the one slow, then fast":  {30 * time.Minute, -30 * time.Minute},
+		"the one fast, then slow":  {-30 * time.Minute, 30 * time.Minute},
+	} {
+		for _, other := range []bool{false, true} { // another token has been requested in the meantime, and so the skew was measured
+			if !other && test.skewB > test.skewA && test.skewB > 0 {
+				continue // nothing that the leader knows says that its clock is slow
+			}
+			t.Run(fmt.Sprint(name, ", measured ", other), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					w.reactor.SetDateSkew(test.skewA)
+					w.create(newToken("web", lifetime("1h")), newToken("other", lifetime("1h"), withOtherKey))
+					w.start()
+					expiry := w.token("web").Status.ExpirationTime.Add(-test.skewB) // by the clock of B's host
+					w.stop()
+					w.reactor.SetDateSkew(test.skewB)
+					w.reactor.SetFaults(emulator.Fault{Status: 503, Key: emulator.Fingerprint(firstKey)})
+					if other {
+						w.create(secretIn(namespace, otherKeySecret, v1alpha1.DefaultAPIKeyKey, secondKey))
+					}
+					w.start()
+					w.passUntil(expiry.Add(time.Second))
+					w.want("web", "Ready=False/TokenExpired")
+					w.reactor.ClearFaults()
+					w.pass(10 * time.Minute)
+					w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
+					w.wantValid("web")
+				})
+			})
+		}
+	}
 }

@@ -6,6 +6,7 @@ package reactortoken
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -65,11 +66,12 @@ type Reconciler struct {
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 
-	memory    *memory
-	keys      *apikey.Keyring
-	admission *admission
-	delivery  *delivery
-	queue     atomic.Pointer[priorityqueue.PriorityQueue[reconcile.Request]]
+	memory     *memory
+	keys       *apikey.Keyring
+	timekeeper *timekeeper
+	admission  *admission
+	delivery   *delivery
+	queue      atomic.Pointer[priorityqueue.PriorityQueue[reconcile.Request]]
 }
 
 // New returns a Reconciler that SetupWithManager makes run.
@@ -77,9 +79,10 @@ func New(o Options) *Reconciler {
 	r := &Reconciler{
 		client: o.Client, cache: o.Cache, live: o.APIReader,
 		minter: o.Minter, apiURL: o.APIURL, recorder: o.Recorder, clock: o.Clock,
-		memory:   newMemory(),
-		keys:     apikey.NewKeyring(o.Cache, o.APIReader),
-		delivery: newDelivery(o),
+		memory:     newMemory(),
+		keys:       apikey.NewKeyring(o.Cache, o.APIReader),
+		timekeeper: &timekeeper{started: o.Clock.Now()},
+		delivery:   newDelivery(o),
 	}
 	r.admission = newAdmission(o.MintQPS, o.MintBurst, o.Clock, r.wake)
 	return r
@@ -106,15 +109,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	mem := r.memory.of(token)
 	seen, err := r.observe(ctx, token, mem)
 	if err != nil {
-		r.admission.leave(request.NamespacedName) // others can go on meanwhile
-		return ctrl.Result{}, err
+		r.admission.leave(request.NamespacedName) // other objects can continue meanwhile
+		return retryLater, errors.Join(err, r.reportReadRefused(ctx, token, mem, err))
 	}
 	planned := decide(token, seen)
 	done := r.act(ctx, token, mem, seen, planned)
 	told := report(token, seen, planned, done)
 	again, err := r.writeStatus(ctx, token, mem, told)
 	if err != nil {
-		return ctrl.Result{}, err
+		return retryLater, err
 	}
 	return schedule(told, done, again)
 }
@@ -123,7 +126,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // created go by their owner reference.
 func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) error {
 	r.memory.forget(name)
-	r.admission.leave(name)
+	r.admission.forget(name)
 	written, err := r.secretsWrittenFor(ctx, name)
 	if err != nil {
 		return err
@@ -141,6 +144,10 @@ func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) err
 	return nil
 }
 
+// retryLater is the result of a reconcile that failed. The retry has no priority over others: what made the object urgent may
+// fail for hours, and would go before everything else each time.
+var retryLater = ctrl.Result{Priority: new(priorityRegular)}
+
 // longestWait is the longest time between two passes: a timer may sleep through a suspended host, and a clock may jump.
 const longestWait = 15 * time.Minute
 
@@ -148,7 +155,7 @@ const longestWait = 15 * time.Minute
 // anything else is due.
 func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Result, error) {
 	if done.retry != nil {
-		return ctrl.Result{}, done.retry
+		return retryLater, done.retry
 	}
 	soonest := longestWait
 	for _, wait := range []time.Duration{told.wake, writeAgain} {

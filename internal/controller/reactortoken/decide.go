@@ -63,7 +63,7 @@ type plan struct {
 type kind int
 
 const (
-	kindUserMustAct kind = iota // parked until a watch tells of a change
+	kindUserMustAct kind = iota // retried slowly, and as soon as a watch reports a change
 	kindLater                   // until a known instant
 	kindAgain                   // backoff
 )
@@ -96,8 +96,7 @@ var targetChecks = []check{
 var mintChecks = []check{
 	suspended,  // the user wants no request to Reactor
 	keyProblem, // there is nothing to exchange
-	parked,     // Reactor refused just this request
-	backingOff, // a failed attempt, and its instant is not there yet
+	backingOff, // an attempt failed, and the time of the next one has not come
 }
 
 // repairChecks stand before the Secret is put right around the token that it has.
@@ -136,7 +135,7 @@ func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
 // obtain says how a new token is to be had: the one that is held goes first, and costs no mint.
 func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, *obstacle) {
 	if seen.heldFits(token) {
-		if found := first([]check{suspended, backingOff}, token, seen); found != nil {
+		if found := first([]check{suspended, repairRefused}, token, seen); found != nil {
 			return writeNothing, found
 		}
 		return writeHeld, nil
@@ -210,7 +209,10 @@ func hadToken(status *v1alpha1.ReactorTokenStatus) bool {
 }
 
 // urgencyOf orders the mints when more are due than the rate allows.
-func urgencyOf(why cause, seen *observation) urgency {
+func urgencyOf(token *v1alpha1.ReactorToken, why cause, seen *observation) urgency {
+	if refusedBefore(token, seen) {
+		return urgencyRefused
+	}
 	switch why {
 	case causeNew:
 		return urgencyNew
@@ -248,8 +250,7 @@ func (o *observation) heldFits(token *v1alpha1.ReactorToken) bool {
 	if o.key.Fingerprint != "" && o.held.keyFingerprint != o.key.Fingerprint {
 		return false
 	}
-	minted := newRecord(o.held)
-	return clocksAt(o.clocks.now, o.held.token.ReceivedAt).until(minted.ExpiresAt, minted) > leastUsefulLife
+	return o.held.token.Left(o.clocks.now) > leastUsefulLife
 }
 
 func gone(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
@@ -326,42 +327,50 @@ func failuresWith(token *v1alpha1.ReactorToken, seen *observation) int32 {
 	return seen.status.ConsecutiveFailures + 1
 }
 
-func parked(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if !lastFailureCounts(token, seen) || seen.status.LastFailure.Reason != v1alpha1.ReasonRequestRefused {
-		return nil
-	}
-	return &obstacle{kind: kindUserMustAct, problem: problem{v1alpha1.ReasonRequestRefused, seen.status.LastFailure.Message}}
+// refusedBefore reports whether Reactor refused just this request, with this key, the last time.
+func refusedBefore(token *v1alpha1.ReactorToken, seen *observation) bool {
+	return lastFailureCounts(token, seen) && seen.status.LastFailure.Reason == v1alpha1.ReasonRequestRefused
 }
 
-// backingOff waits for the instant in status. The waits that belong to the key (401, 429) are not its business: they are
-// kept by the key's gate, which opens for all at once.
+// backingOff waits for the time in status. The waits that belong to the key (401, 429) are not its business: the key's gate
+// keeps them, for all objects that use the key.
 func backingOff(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
 	next := seen.status.NextAttemptTime
-	if !lastFailureCounts(token, seen) || next == nil {
+	if !lastFailureCounts(token, seen) || next == nil || isOfKey(seen.status.LastFailure.Reason) {
 		return nil
 	}
 	reason := seen.status.LastFailure.Reason
-	if reason == v1alpha1.ReasonAPIKeyRefused || reason == v1alpha1.ReasonRateLimited {
-		return nil
-	}
 	if wait := next.Sub(seen.clocks.now); wait <= 0 || wait > longestStillToWait(reason, seen) {
 		return nil
 	}
-	return &obstacle{kind: kindAgain, until: next.Time, problem: problem{reason, seen.status.LastFailure.Message}}
+	found := &obstacle{kind: kindAgain, until: next.Time, problem: problem{reason, seen.status.LastFailure.Message}}
+	if reason == v1alpha1.ReasonRequestRefused {
+		found.kind = kindUserMustAct
+	}
+	return found
 }
 
-// longestStillToWait is how long the rest of a wait after a failure can be. An instant that is further away was set by a clock
-// that was fast: of this host, before it was put right, or of the host of an earlier leader. It must not put the next attempt
-// off past the expiry. Instants are rounded up to whole seconds.
+// longestStillToWait is how long the rest of a wait after a failure can be. A time that is further away was set by a clock
+// that was fast: of this host, before it was corrected, or of the host of an earlier leader. It must not put the next attempt
+// off past the expiry. Times are rounded up to whole seconds.
 func longestStillToWait(reason string, seen *observation) time.Duration {
 	if reason == v1alpha1.ReasonSecretWriteRefused {
 		return writeBackoffCap + time.Second
 	}
 	longest := mintBackoffCap
-	if held := seen.target.token(); held != nil {
-		if left := seen.clocks.until(held.ExpiresAt, held); left > 0 {
-			longest = min(longest, left/2)
-		}
+	if reason == v1alpha1.ReasonRequestRefused {
+		longest = slowRefusalRetryInterval
+	}
+	held := seen.target.token()
+	if held == nil {
+		return longest + time.Second
+	}
+	soonest := seen.clocks.until(held.ExpiresAt, held) / 2
+	if reason == v1alpha1.ReasonRequestRefused {
+		soonest = untilExpiring(seen.clocks, held)
+	}
+	if soonest > 0 {
+		longest = min(longest, soonest)
 	}
 	return longest + time.Second
 }

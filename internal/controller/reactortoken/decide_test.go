@@ -101,7 +101,7 @@ var theObstacles = []situation{
 	{name: "APIKeyNotFound/user", seen: func(o *observation) {
 		o.key = apikey.Key{Problem: &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound, Message: "there is none"}}
 	}},
-	{name: "RequestRefused/user", seen: func(o *observation) { failing(v1alpha1.ReasonRequestRefused, time.Time{})(o) }},
+	{name: "RequestRefused/user", seen: func(o *observation) { failing(v1alpha1.ReasonRequestRefused, noon.Add(time.Minute))(o) }},
 	{name: "ReactorUnavailable/again", seen: func(o *observation) {
 		if o.status.LastFailure == nil {
 			failing(v1alpha1.ReasonReactorUnavailable, time.Time{})(o)
@@ -278,7 +278,7 @@ func TestDecide(t *testing.T) {
 			write: writeMint, want: "spec changed"},
 		{name: "a request to renew ends a backoff", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
 			seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour))}, write: writeMint, want: "renewal requested"},
-		{name: "a changed key frees what is parked", seen: []func(*observation){failing(v1alpha1.ReasonRequestRefused, time.Time{}), func(o *observation) { o.key.Fingerprint = "another" }},
+		{name: "a changed key frees what is parked", seen: []func(*observation){failing(v1alpha1.ReasonRequestRefused, noon.Add(time.Minute)), func(o *observation) { o.key.Fingerprint = "another" }},
 			write: writeMint, want: "API key changed"},
 		{name: "the wait for a refused key is the gate's", seen: []func(*observation){absent, failing(v1alpha1.ReasonAPIKeyRefused, noon.Add(time.Hour))},
 			write: writeMint, want: "Secret deleted"},
@@ -354,10 +354,11 @@ func TestUrgencyOfACause(t *testing.T) {
 		{"a renewal with a third of its life in hand", causeDue, seeing(leaving(30 * time.Minute)), urgencyRenewal},
 		{"a renewal with more than a tenth in hand", causeDue, seeing(leaving(7 * time.Minute)), urgencyRenewal},
 		{"a renewal with less than a tenth in hand", causeDue, seeing(leaving(6 * time.Minute)), urgencyExpiring},
+		{"an expired token whose request Reactor refused", causeExpired, seeing(failing(v1alpha1.ReasonRequestRefused, noon)), urgencyRefused},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := urgencyOf(test.why, test.seen); got != test.want {
+			if got := urgencyOf(aToken(), test.why, test.seen); got != test.want {
 				t.Errorf("urgency %d, want %d", got, test.want)
 			}
 		})

@@ -1,58 +1,89 @@
 package reactortoken
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// gateState says what Reactor thinks of an API key.
+// gateState is what Reactor's answers say about an API key.
 type gateState int
 
 const (
-	// gateUnknown: nothing has been answered yet since the operator started. One call goes through; the others wait for its
-	// answer.
+	// gateUnknown: Reactor has not answered a call with this key since the operator started. One call is allowed; the other
+	// objects wait for its answer.
 	gateUnknown gateState = iota
-	// gateOpen: the key is good.
+	// gateOpen: Reactor accepts the key.
 	gateOpen
-	// gateHeld: Reactor answered 429. Nothing goes through until an instant.
-	gateHeld
-	// gateRefused: Reactor answered 401. One call goes through every 15 minutes, so that a mistake on Reactor's side heals.
+	// gateRateLimited: Reactor answered 429. No call is allowed until a known time.
+	gateRateLimited
+	// gateRefused: Reactor answered 401. One object, the prober, tries the key again from time to time, because the 401 may
+	// be a mistake of Reactor or of a proxy.
 	gateRefused
 )
 
 const (
-	// refusedProbeInterval is how often one call tries a key that was refused.
-	refusedProbeInterval = 15 * time.Minute
-	// defaultHold is how long a key is held after a first 429 that names no instant; it doubles with each further one, up
-	// to maxHold.
-	defaultHold = 30 * time.Second
-	maxHold     = 10 * time.Minute
-	// probeTimeout frees the place of a probe whose object vanished before it called. It is longer than a call may take.
+	// A refused key is tried again after minProbeWait. The wait doubles with each further 401, up to maxProbeWait. It is never
+	// longer than one part in probeShare of the shortest remaining life among the tokens that wait for the key, so that one
+	// mistaken 401 lets no token expire.
+	minProbeWait = 30 * time.Second
+	maxProbeWait = 15 * time.Minute
+	probeShare   = 4
+	// probeFloor keeps tokens that are close to their expiry from trying a refused key in a hot loop.
+	probeFloor = 5 * time.Second
+	// A key is held for minLimitWait after a first 429 that names no time. The wait doubles with each further one, up to
+	// maxLimitWait.
+	minLimitWait = 30 * time.Second
+	maxLimitWait = 10 * time.Minute
+	// probeTimeout frees the place of a call that never reported its answer. It is longer than a call may take.
 	probeTimeout = time.Minute
 )
 
-// gate is what stands between all the ReactorTokens of one API key and Reactor. It lives in memory only: after a restart
-// it is unknown, which costs one call.
+// gate is the state of one API key, which all ReactorTokens with this key share. It is kept in memory only: after a restart
+// the state is unknown, which costs one call.
+//
+// At most one object, the prober, has the duty to try a key that is not open. It alone requeues itself for the time at which
+// the key is tried again. Otherwise each of 10,000 tokens would write that time to its status whenever it moves.
 type gate struct {
-	state gateState
-	until time.Time // of gateHeld and gateRefused: when one call may try again
-	holds int       // consecutive 429s without Retry-After
-	probe struct {
+	fingerprint string
+	users       int // objects that asked for a call with this key last
+
+	state           gateState
+	until           time.Time // gateRateLimited, gateRefused: when the prober may try the key again
+	consecutive401s int
+	consecutive429s int // without Retry-After
+	prober          types.NamespacedName
+	probe           struct { // the call that tries the key now
 		object types.NamespacedName
 		since  time.Time
 	}
-	waiting map[types.NamespacedName]struct{} // to be woken by the next answer
+	waiting map[types.NamespacedName]waiter // the prober is one of them
 }
 
-// gateView is a gate as a condition shows it.
+func newGate(fingerprint string) *gate {
+	return &gate{fingerprint: fingerprint, waiting: map[types.NamespacedName]waiter{}}
+}
+
+// waiter is an object that waits for the answer to its key.
+type waiter struct {
+	ticket
+
+	reported gateState // what its status says about the key: gateRateLimited, gateRefused, or else nothing
+}
+
+// gateView is what a gate means for one object, as its conditions show it.
 type gateView struct {
-	state gateState
-	until time.Time
+	state  gateState
+	closed bool      // no call is allowed now
+	until  time.Time // when this object tries the key again; zero unless it is the prober
 }
 
-// lets reports whether the object may call now. While the gate is not open, one object at a time may.
-func (g *gate) lets(object types.NamespacedName, now time.Time) bool {
+// allows reports whether the object may call now. While the gate is not open, one object at a time may.
+func (g *gate) allows(object types.NamespacedName, now time.Time) bool {
 	switch {
 	case g.state == gateOpen:
 		return true
@@ -65,16 +96,30 @@ func (g *gate) lets(object types.NamespacedName, now time.Time) bool {
 	}
 }
 
-// closed reports whether nothing goes through now.
+// closed reports whether no call is allowed now.
 func (g *gate) closed(now time.Time) bool {
 	return g.state != gateOpen && g.state != gateUnknown && now.Before(g.until)
 }
 
-// calls takes note that the object calls now.
-func (g *gate) calls(object types.NamespacedName, now time.Time) {
+// recordCall notes that the object calls now.
+func (g *gate) recordCall(object types.NamespacedName, now time.Time) {
 	if g.state != gateOpen {
 		g.probe.object, g.probe.since = object, now
+		g.prober = object
 	}
+}
+
+// wait adds an object that is not allowed to call to those that wait. A token that would expire before the key is tried again
+// brings that time forward, and tries it itself.
+func (g *gate) wait(t ticket, now time.Time) {
+	w := waiter{ticket: t}
+	if g.closed(now) {
+		w.reported = g.state
+		if at := now.Add(g.probeWait(t.expires, now)); g.state == gateRefused && at.Before(g.until) {
+			g.until, g.prober = at, t.object
+		}
+	}
+	g.waiting[t.object] = w
 }
 
 // answer is what a call to Reactor says about the key.
@@ -87,79 +132,159 @@ const (
 	answerNone                   // no usable answer: nothing was learned about the key
 )
 
-// answered takes an answer into account, and returns those who waited for it and can go on now. When nothing was learned
-// about the key, that is one of them: it calls next, and the others wait for its answer.
-func (g *gate) answered(object types.NamespacedName, what answer, retryAfter time.Duration, now time.Time) []types.NamespacedName {
-	probed := g.probe.object == object
+// recordAnswer takes an answer into account, and returns the waiting objects to reconcile now. When nothing was learned about
+// the key, that is one of them: it calls next, and the others wait for its answer.
+func (g *gate) recordAnswer(t ticket, what answer, retryAfter time.Duration, now time.Time) []ticket {
+	probed := g.probe.object == t.object
 	if probed {
 		g.probe.object = types.NamespacedName{}
 	}
 	if !probed && g.closed(now) {
-		g.lateAnswer(what, retryAfter, now)
-		return nil
+		return g.recordLateAnswer(t, what, retryAfter, now)
 	}
 	switch what {
 	case answerAccepted:
-		g.state, g.holds = gateOpen, 0
+		return g.open()
 	case answerRefused:
-		g.state, g.until = gateRefused, now.Add(refusedProbeInterval)
+		g.refuse(t, now)
 	case answerLimited:
-		g.hold(retryAfter, now)
+		g.rateLimit(t, retryAfter, now)
 	case answerNone:
-		return g.release(1)
+		return g.passOn()
 	}
-	return g.release(len(g.waiting))
+	return g.releaseUnreported()
 }
 
-// release takes at most the given number of objects out of those that wait.
-func (g *gate) release(most int) []types.NamespacedName {
-	released := make([]types.NamespacedName, 0, most)
-	for object := range g.waiting {
-		if len(released) == most {
-			break
+// recordLateAnswer takes the answer of a call that was sent before the gate closed.
+//
+//  1. Two calls are on their way. The first is answered 401 by mistake, and the gate closes.
+//  2. The second is answered 200. The key is good, so the gate opens again.
+//
+// After a 429, a 200 says nothing: it used up what the limit left. A further 429 may name a later time.
+func (g *gate) recordLateAnswer(t ticket, what answer, retryAfter time.Duration, now time.Time) []ticket {
+	if what == answerAccepted && g.state == gateRefused {
+		return g.open()
+	}
+	if until := now.Add(retryAfter); what == answerLimited && g.state == gateRateLimited && until.After(g.until) {
+		g.until = until
+	}
+	if what == answerRefused || what == answerLimited {
+		g.wait(t, now)
+	}
+	return nil
+}
+
+func (g *gate) open() []ticket {
+	g.state, g.consecutive401s, g.consecutive429s, g.prober = gateOpen, 0, 0, types.NamespacedName{}
+	return g.release(func(waiter) bool { return true })
+}
+
+// refuse closes the gate after a 401. The object that got it tries the key again.
+func (g *gate) refuse(t ticket, now time.Time) {
+	g.state = gateRefused
+	g.consecutive401s++
+	wait := g.probeWait(t.expires, now)
+	for _, w := range g.waiting {
+		wait = min(wait, g.probeWait(w.expires, now))
+	}
+	g.until, g.prober = now.Add(wait), t.object
+	g.wait(t, now)
+}
+
+// probeWait is how long a refused key is left alone, as far as a token that expires at the given time can afford it. A token
+// that has expired, or does not exist, needs no earlier probe than others.
+func (g *gate) probeWait(expires, now time.Time) time.Duration {
+	wait := min(minProbeWait<<min(max(g.consecutive401s-1, 0), 8), maxProbeWait)
+	if left := expires.Sub(now.Round(0)); !expires.IsZero() && left > 0 {
+		wait = min(wait, max(left/probeShare, probeFloor))
+	}
+	return wait
+}
+
+// rateLimit closes the gate after a 429. The object that got it tries the key again.
+func (g *gate) rateLimit(t ticket, retryAfter time.Duration, now time.Time) {
+	if retryAfter <= 0 {
+		retryAfter = min(minLimitWait<<min(g.consecutive429s, 8), maxLimitWait)
+		g.consecutive429s++
+	}
+	if until := now.Add(retryAfter); g.state != gateRateLimited || until.After(g.until) {
+		g.until = until // otherwise an earlier answer named a later time
+	}
+	g.state, g.prober = gateRateLimited, t.object
+	g.wait(t, now)
+}
+
+// passOn gives the duty to try the key to one of the objects that wait, the one whose token expires first, and returns it to
+// be reconciled.
+func (g *gate) passOn() []ticket {
+	g.prober = types.NamespacedName{}
+	if len(g.waiting) == 0 {
+		return nil
+	}
+	next := slices.MinFunc(slices.Collect(maps.Values(g.waiting)), func(one, other waiter) int {
+		return cmp.Or(compareExpiries(one.expires, other.expires), strings.Compare(one.object.String(), other.object.String()))
+	})
+	g.prober = next.object
+	return []ticket{next.ticket}
+}
+
+// compareExpiries orders the expiries of tokens. Zero stands for no token, and comes last.
+func compareExpiries(one, other time.Time) int {
+	if one.IsZero() != other.IsZero() {
+		return -one.Compare(other)
+	}
+	return one.Compare(other)
+}
+
+// abandon notes that an object neither waits nor calls. When it had the duty to try the key, another object has it now and is
+// returned, to be reconciled.
+func (g *gate) abandon(object types.NamespacedName) []ticket {
+	delete(g.waiting, object)
+	if g.prober != object {
+		return nil
+	}
+	return g.passOn()
+}
+
+// releaseUnreported takes those out of the waiting objects whose status does not say yet why they wait.
+func (g *gate) releaseUnreported() []ticket {
+	return g.release(func(w waiter) bool { return w.reported != g.state })
+}
+
+// release takes the matching objects out of those that wait.
+func (g *gate) release(matches func(waiter) bool) []ticket {
+	var released []ticket
+	for object, w := range g.waiting {
+		if matches(w) {
+			delete(g.waiting, object)
+			released = append(released, w.ticket)
 		}
-		delete(g.waiting, object)
-		released = append(released, object)
 	}
 	return released
 }
 
-// view is the gate as a condition shows it. A hold that is over lasts, without an instant, until the one call that may try
-// again has its answer: the conditions of those who wait for it must not flap.
-func (g *gate) view(now time.Time) gateView {
-	if g.state == gateOpen || now.Before(g.until) {
-		return gateView{state: g.state, until: onWallClock(g.until, now, g.until.Sub(now))}
+// view is the gate as the conditions of an object show it. A wait that is over stays in status, without a time, until the one
+// call that may try the key has its answer: the conditions of the objects that wait for it must not flap.
+func (g *gate) view(object types.NamespacedName, now time.Time) gateView {
+	view := gateView{state: g.state, closed: g.closed(now)}
+	if view.closed && g.prober == object {
+		view.until = onWallClock(g.until, now, g.until.Sub(now))
 	}
-	return gateView{state: g.state}
+	return view
 }
 
-// onWallClock is the instant until which so much time is left, as the wall clock tells it now. The gate itself waits by the monotonic
-// clock; after the wall clock has jumped, or the host was suspended, the instant that was stored may have passed on the wall clock, and who
-// waits for it would ask again and again.
+// onWallClock is the time until which so much time is left, by the wall clock as it is now.
+//
+//  1. The gate closes and stores the time at which the key may be tried again.
+//  2. The wall clock jumps forward, or the host is suspended.
+//  3. The stored time is in the past by the wall clock, but the gate uses the monotonic clock and stays closed.
+//  4. An object that waits for the stored time would reconcile in a hot loop.
+//
+// To prevent this, the time is computed again from the remaining wait.
 func onWallClock(stored, now time.Time, left time.Duration) time.Time {
-	const tolerance = time.Second // between the two clocks; told to the second, the instant must not flap
+	const tolerance = time.Second // between the two clocks: status has whole seconds, and the time must not flap
 	if wall := stored.Round(0).Sub(now.Round(0)); (wall - left).Abs() <= tolerance {
 		return stored
 	}
 	return now.Round(0).Add(left)
-}
-
-// lateAnswer takes the answer of a call that was on its way when the gate closed. It says nothing that the answer which closed
-// the gate did not, except that a 429 may name a later instant.
-func (g *gate) lateAnswer(what answer, retryAfter time.Duration, now time.Time) {
-	if until := now.Add(retryAfter); what == answerLimited && g.state == gateHeld && until.After(g.until) {
-		g.until = until
-	}
-}
-
-func (g *gate) hold(retryAfter time.Duration, now time.Time) {
-	if retryAfter <= 0 {
-		retryAfter = min(defaultHold<<min(g.holds, 8), maxHold)
-		g.holds++
-	}
-	until := now.Add(retryAfter)
-	if g.state == gateHeld && g.until.After(until) {
-		return // an earlier answer named a later instant
-	}
-	g.state, g.until = gateHeld, until
 }

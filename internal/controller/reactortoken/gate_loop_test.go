@@ -45,7 +45,19 @@ func (w *world) transitions(name string) map[string]string {
 	return seen
 }
 
-func TestARefusedKeyParksAllItsTokensWithOneProbe(t *testing.T) {
+// probers are the ReactorTokens whose status says when they try their key again.
+func (w *world) probers(names []string) []string {
+	w.Helper()
+	var found []string
+	for _, name := range names {
+		if w.token(name).Status.NextAttemptTime != nil {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+func TestARefusedKeyIsTriedByOneOfItsTokens(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
 		names := w.createFive()
@@ -54,18 +66,21 @@ func TestARefusedKeyParksAllItsTokensWithOneProbe(t *testing.T) {
 			t.Errorf("%d requests with the refused key, want 1", got)
 		}
 		before := map[string]map[string]string{}
+		versions := map[string]string{}
 		for _, name := range names {
 			w.want(name, "Ready=False/APIKeyRefused", "Renewed=False/APIKeyRefused", "Stalled=True/APIKeyRefused")
-			if w.token(name).Status.NextAttemptTime == nil {
-				t.Errorf("status of %s does not say when the key is tried again", name)
-			}
-			before[name] = w.transitions(name)
+			before[name], versions[name] = w.transitions(name), w.token(name).ResourceVersion
+		}
+		probers := w.probers(names)
+		if len(probers) != 1 {
+			t.Fatalf("%v say when the key is tried again, want one of them", probers)
 		}
 		w.want("other", "Ready=True/TokenValid")
 
 		w.pass(2*time.Hour + time.Minute)
-		if got := w.attemptsOf(firstKey); got != 1+8 {
-			t.Errorf("%d requests in two hours, want one each 15 minutes", got)
+		// After 30 s, 1, 2, 4 and 8 minutes, and then every 15.
+		if got := w.attemptsOf(firstKey); got != 1+5+7 {
+			t.Errorf("%d requests in two hours", got)
 		}
 		for _, name := range names {
 			if diff := cmp.Diff(before[name], w.transitions(name)); diff != "" {
@@ -73,6 +88,9 @@ func TestARefusedKeyParksAllItsTokensWithOneProbe(t *testing.T) {
 			}
 			if diff := cmp.Diff([]string{"APIKeyRefused"}, w.eventsOf(name)); diff != "" {
 				t.Errorf("events of %s (-want +got):\n%s", name, diff)
+			}
+			if written := w.token(name).ResourceVersion != versions[name]; written != (name == probers[0]) {
+				t.Errorf("the status of %s was written: %v", name, written)
 			}
 		}
 
@@ -91,13 +109,70 @@ func TestAKeyThatReactorTakesAgainFreesAllItsTokens(t *testing.T) {
 		names := w.createFive()
 		w.start()
 		w.reactor.AddKey(firstKey)
-		w.pass(refusedProbeInterval)
+		w.pass(minProbeWait)
 		for _, name := range names {
 			w.want(name, "Ready=True/TokenValid", "Stalled=")
 		}
 		if got := w.attemptsOf(firstKey); got != 1+len(names) {
 			t.Errorf("%d requests, want the refused one and one for each token", got)
 		}
+	})
+}
+
+// Twenty tokens of ten minutes, one 401 that was a mistake, and a Reactor that is well again a moment later.
+func TestOneMistaken401LetsNoTokenExpire(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var names []string
+		for i := range 20 {
+			names = append(names, fmt.Sprintf("web-%d", i))
+			w.create(newToken(names[i], lifetime("10m")))
+		}
+		w.start()
+		w.pass(time.Minute)
+		w.reactor.SetFaults(emulator.Fault{Status: 401, Times: 1})
+		for range 20 {
+			w.pass(time.Minute)
+			for _, name := range names {
+				w.want(name, "Ready=True/TokenValid")
+			}
+		}
+	})
+}
+
+// The token that tries the key has the duty to do so. When it goes, another one has it.
+func TestAnotherTokenTriesTheKeyWhenTheOneThatDidIsDeleted(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.RevokeKey(firstKey)
+		names := w.createFive()
+		w.start()
+		for range len(names) - 1 {
+			probers := w.probers(names)
+			if len(probers) != 1 {
+				t.Fatalf("%v say when the key is tried again, want one of them", probers)
+			}
+			w.remove(w.token(probers[0]))
+			names = slices.DeleteFunc(names, func(name string) bool { return name == probers[0] })
+			w.settle()
+		}
+		w.reactor.AddKey(firstKey)
+		w.pass(minProbeWait)
+		w.want(names[0], "Ready=True/TokenValid", "Stalled=")
+	})
+}
+
+func TestATokenThatExpiresSoonBringsTheNextTryOfTheKeyForward(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("short", lifetime("10m")))
+		w.start()
+		expiry := w.token("short").Status.ExpirationTime.Time
+		w.reactor.RevokeKey(firstKey)
+		w.create(newToken("new"))
+		w.pass(4 * time.Minute) // the next try is far away by now
+		w.passUntil(expiry.Add(-3 * time.Minute))
+		w.reactor.AddKey(firstKey)
+		w.passUntil(expiry.Add(-2 * time.Minute))
+		w.want("short", "Renewed=True/Issued")
+		w.want("new", "Ready=True/TokenValid")
 	})
 }
 
@@ -109,7 +184,7 @@ func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
 		w.start()
 		w.reactor.AddKey(firstKey)
 		w.reactor.SetFaults(emulator.Fault{Hang: true})
-		w.pass(refusedProbeInterval)
+		w.pass(minProbeWait)
 		told := w.transitions("early")
 		w.create(newToken("late"))
 		w.settle()
@@ -170,7 +245,7 @@ func TestARateLimitHoldsAllTokensOfTheKeyAndNoOther(t *testing.T) {
 	}{
 		"for the seconds that Reactor names":     {emulator.Fault{Status: 429, RetryAfter: 5 * time.Minute}, 5 * time.Minute},
 		"until the date that Reactor names":      {emulator.Fault{Status: 429, RetryAfter: 5 * time.Minute, RetryAfterAsDate: true}, 5 * time.Minute},
-		"for a while when Reactor names nothing": {emulator.Fault{Status: 429}, defaultHold},
+		"for a while when Reactor names nothing": {emulator.Fault{Status: 429}, minLimitWait},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -184,9 +259,13 @@ func TestARateLimitHoldsAllTokensOfTheKeyAndNoOther(t *testing.T) {
 				}
 				for _, name := range names {
 					w.want(name, "Ready=False/RateLimited", "Renewed=False/RateLimited", "Stalled=")
-					if next := w.token(name).Status.NextAttemptTime; next == nil || next.Sub(begin.Add(test.hold)).Abs() > 2*time.Second {
-						t.Errorf("the next attempt of %s is at %v, want %s after the begin", name, next, test.hold)
-					}
+				}
+				probers := w.probers(names)
+				if len(probers) != 1 {
+					t.Fatalf("%v say when the key is tried again, want one of them", probers)
+				}
+				if next := w.token(probers[0]).Status.NextAttemptTime; next.Sub(begin.Add(test.hold)).Abs() > 2*time.Second {
+					t.Errorf("the next attempt is at %v, want %s after the begin", next, test.hold)
 				}
 				w.want("other", "Ready=True/TokenValid")
 				w.reactor.ClearFaults()
@@ -220,14 +299,10 @@ func TestALimitThatGoesOnCostsFewerAndFewerRequests(t *testing.T) {
 }
 
 func TestOneTenantsBadRequestHoldsNobodyElse(t *testing.T) {
-	for _, status := range []int{400, 403, 404, 409, 422, 307} {
+	for _, status := range []int{400, 403, 404, 409, 422} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				fault := emulator.Fault{Model: "acme/forbidden", Status: status}
-				if status == 307 {
-					fault.RedirectTo = "https://elsewhere.test/tokens"
-				}
-				w.reactor.SetFaults(fault)
+				w.reactor.SetFaults(emulator.Fault{Model: "acme/forbidden", Status: status})
 				w.create(newToken("bad", func(token *v1alpha1.ReactorToken) {
 					token.Spec.Scope = &v1alpha1.TokenScope{Models: []v1alpha1.ModelName{"acme/forbidden"}}
 				}))
@@ -238,14 +313,10 @@ func TestOneTenantsBadRequestHoldsNobodyElse(t *testing.T) {
 				w.want("bad", "Ready=False/RequestRefused", "Renewed=False/RequestRefused", "Stalled=True/RequestRefused")
 
 				attempts := w.attempts()
-				w.pass(2 * time.Hour)
-				if got := w.attempts(); got != attempts {
-					t.Errorf("%d more requests for what is parked", got-attempts)
-				}
 				w.stop()
 				w.start()
 				if got := w.attempts(); got != attempts {
-					t.Errorf("%d more requests after a restart for what is parked", got-attempts)
+					t.Errorf("%d more requests after a restart", got-attempts)
 				}
 				w.edit("bad", func(token *v1alpha1.ReactorToken) { token.Spec.Scope.Models[0] = "acme/allowed" })
 				w.settle()
@@ -256,7 +327,109 @@ func TestOneTenantsBadRequestHoldsNobodyElse(t *testing.T) {
 	}
 }
 
-func TestWhatIsParkedIsTriedAgainWhenSomebodyDidSomething(t *testing.T) {
+func TestARefusedRequestIsRetriedEvery15MinutesAndLaterEveryHour(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.SetFaults(emulator.Fault{Status: 403})
+		w.create(newToken("web"))
+		w.start()
+		told := w.transitions("web")
+		w.pass(refusalPatience)
+		if got := w.attempts() - 1; got < 24 || got > 30 { // up to a fifth sooner
+			t.Errorf("%d retries in the first six hours", got)
+		}
+		attempts := w.attempts()
+		w.pass(10 * time.Hour)
+		if got := w.attempts() - attempts; got < 9 || got > 13 {
+			t.Errorf("%d retries in the next ten hours", got)
+		}
+		if diff := cmp.Diff(told, w.transitions("web")); diff != "" {
+			t.Errorf("the conditions flap (-at first +later):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"RequestRefused"}, w.eventsOf("web")); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		w.reactor.ClearFaults()
+		w.pass(slowRefusalRetryInterval)
+		w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued", "Stalled=")
+	})
+}
+
+// A minute of pages that a proxy, a firewall or a rollout puts before Reactor, or of refusals of Reactor's own, at the time at
+// which the token is renewed.
+func TestAMinuteOfErrorPagesLetsNoTokenExpire(t *testing.T) {
+	page := new("<html>Attention required</html>")
+	for name, fault := range map[string]emulator.Fault{
+		"a redirect to a page":     {RedirectTo: "https://status.example.com/maintenance", Status: 302},
+		"403 with a page":          {Status: 403, Body: page},
+		"404 with a page":          {Status: 404, Body: page},
+		"405 with a page":          {Status: 405, Body: page},
+		"403 with other JSON":      {Status: 403, Body: new(`{"title":"Forbidden","status":403}`)},
+		"a page as a success":      {Status: 200, Body: page},
+		"403 of Reactor's own":     {Status: 403},
+		"404 of Reactor's own":     {Status: 404},
+		"502 with a page":          {Status: 502, Body: page},
+		"401 with a page, briefly": {Status: 401, Body: page},
+	} {
+		for _, life := range []v1alpha1.Duration{"10m", "6h"} {
+			t.Run(fmt.Sprint(name, ", a token of ", life), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					w.create(newToken("web", lifetime(life)))
+					w.start()
+					expiry := w.token("web").Status.ExpirationTime.Time
+					w.passUntil(w.token("web").Status.RenewalTime.Add(-time.Second))
+					w.reactor.SetFaults(fault)
+					w.pass(time.Minute)
+					if w.attempts() < 2 {
+						t.Fatal("the renewal did not meet the page")
+					}
+					w.reactor.ClearFaults()
+					w.passUntil(expiry.Add(-time.Second))
+					w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
+					if w.mints() < 2 {
+						t.Error("the token was not renewed")
+					}
+					w.pass(2 * time.Second)
+					w.want("web", "Ready=True/TokenValid")
+				})
+			})
+		}
+	}
+}
+
+// An account of which Reactor refuses hundreds of requests must leave the rate to those that it grants.
+func TestRetriesOfRefusedRequestsTakeATenthOfTheRate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 1, 1 }
+		w.reactor.SetFaults(emulator.Fault{Model: "acme/forbidden", Status: 403})
+		const refused = 200
+		for i := range refused {
+			w.create(newToken(fmt.Sprintf("bad-%d", i), func(token *v1alpha1.ReactorToken) {
+				token.Spec.Scope = &v1alpha1.TokenScope{Models: []v1alpha1.ModelName{"acme/forbidden"}}
+			}))
+		}
+		w.start()
+		w.pass(10 * time.Minute)
+		if got := w.attempts(); got < refused {
+			t.Fatalf("%d first attempts, want %d", got, refused)
+		}
+		w.pass(30 * time.Minute) // all retries are due
+		attempts := w.attempts()
+		w.pass(10 * time.Minute)
+		if got := w.attempts() - attempts; got < 55 || got > 62 {
+			t.Errorf("%d retries in ten minutes, want a tenth of one a second", got)
+		}
+		w.create(newToken("good"))
+		w.pass(3 * time.Second)
+		w.want("good", "Ready=True/TokenValid")
+		for i := range refused {
+			if got := w.eventsOf(fmt.Sprintf("bad-%d", i)); slices.Contains(got[1:], v1alpha1.ReasonQueued) || slices.Contains(got, v1alpha1.ReasonPending) {
+				t.Fatalf("the conditions of a refused token flap while its retry is queued: %v", got)
+			}
+		}
+	})
+}
+
+func TestARefusedRequestIsRetriedImmediatelyAfterAChange(t *testing.T) {
 	for name, act := range map[string]func(w *world){
 		"the key was changed": func(w *world) { w.rotate(secondKey) },
 		"a renewal was asked for": func(w *world) {

@@ -15,34 +15,48 @@ func objectNamed(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: namespace, Name: name}
 }
 
-// A gate is told what happens, minute by minute, and answers who may call. A script reads: "a?" a asks, "a=accepted" a has its
-// answer; "+15m" time passes.
+// A script reads: "a?" a asks, "a?20" a asks with a token that lives 20 more minutes; "a=accepted" a has its answer; "a-" a wants
+// no token any more; "+15m" time passes.
 func TestGate(t *testing.T) {
 	tests := []struct {
 		name   string
 		script string
-		want   string // the answers to the questions, and who was woken
+		want   string // the answers to the questions, and which objects are to be reconciled
 	}{
 		{"an unknown key admits one, and the others wait for its answer",
 			"a?,b?,c?,a=accepted,b?,c?", "a:yes,b:no,c:no,woken:b+c,b:yes,c:yes"},
 		{"the one that was admitted may ask again", "a?,a?", "a:yes,a:yes"},
 		{"a good key admits all", "a?,a=accepted,b?,c?", "a:yes,b:yes,c:yes"},
 		{"one bad request says nothing bad about the key", "a?,b?,a=accepted,b?", "a:yes,b:no,woken:b,b:yes"},
-		{"a refused key admits nobody", "a?,b?,a=refused,b?,+14m59s,b?", "a:yes,b:no,woken:b,b:no,b:no"},
-		{"a refused key is tried by one after 15 minutes", "a?,a=refused,b?,+15m,b?,a?", "a:yes,b:no,b:yes,a:no"},
-		{"a refused key that is refused again waits another 15 minutes", "a?,a=refused,+15m,b?,b=refused,a?,+14m,a?,+1m,a?", "a:yes,b:yes,a:no,a:no,a:yes"},
+		{"a refused key admits nobody", "a?,b?,a=refused,b?,+29s,b?", "a:yes,b:no,woken:b,b:no,b:no"},
+		{"a refused key is tried by one after 30 seconds", "a?,a=refused,+30s,b?,a?", "a:yes,b:yes,a:no"},
+		{"each further refusal doubles the wait",
+			"a?,a=refused,+30s,a?,a=refused,+59s,a?,+1s,a?,a=refused,+119s,a?,+1s,a?", "a:yes,a:yes,a:no,a:yes,a:no,a:yes"},
+		{"the wait is 15 minutes at most",
+			"a?,a=refused,+15m,a?,a=refused,+15m,a?,a=refused,+15m,a?,a=refused,+15m,a?,a=refused,+15m,a?,a=refused,+15m,a?,a=refused,+15m,a?",
+			"a:yes,a:yes,a:yes,a:yes,a:yes,a:yes,a:yes,a:yes"},
+		{"a success starts the doubling again", "a?,a=refused,+30s,a?,a=refused,+1m,a?,a=accepted,a?,a=refused,+30s,a?", "a:yes,a:yes,a:yes,a:yes,a:yes"},
+		{"a refused key is tried when a quarter of the token's life has passed", "a?1,a=refused,+14s,a?,+1s,a?", "a:yes,a:no,a:yes"},
+		{"the shortest life among the tokens that wait counts", "a?60,b?1,a=refused,+14s,a?,+1s,b?", "a:yes,b:no,woken:b,a:no,b:yes"},
+		{"a token that comes later and lives shorter brings the next try forward",
+			"a?60,a=refused,+30s,a?60,a=refused,b?2,+29s,b?,+1s,b?", "a:yes,a:yes,b:no,b:no,b:yes"},
+		{"a token that is about to expire does not try a refused key in a hot loop", "a?0.1,a=refused,+4s,a?,+1s,a?", "a:yes,a:no,a:yes"},
 		{"a refused key that is good again admits all", "a?,a=refused,+15m,b?,a?,b=accepted,a?,c?", "a:yes,b:yes,a:no,woken:a,a:yes,c:yes"},
-		{"a limited key admits nobody until the instant", "a?,b?,a=limited:2m,b?,+1m59s,b?,+1s,b?,a?", "a:yes,b:no,woken:b,b:no,b:no,b:yes,a:no"},
-		{"a limit without an instant lasts half a minute", "a?,a=limited,b?,+29s,b?,+1s,b?", "a:yes,b:no,b:no,b:yes"},
-		{"each further limit without an instant lasts twice as long", "a?,a=limited,+30s,a?,a=limited,+59s,a?,+1s,a?", "a:yes,a:yes,a:no,a:yes"},
-		{"a success begins the doubling anew", "a?,a=limited,+30s,a?,a=limited,+1m,a?,a=accepted,a?,a=limited,+30s,a?", "a:yes,a:yes,a:yes,a:yes,a:yes"},
+		{"a further refusal wakes none that knows of it", "a?,b?,c?,a=refused,b?,c?,+30s,a?,a=refused", "a:yes,b:no,c:no,woken:b+c,b:no,c:no,a:yes"},
+		{"one that came during the try is woken by its answer", "a?,a=refused,+30s,a?,b?,a=refused", "a:yes,a:yes,b:no,woken:b"},
+		{"when the one that tries the key leaves, another one does", "a?,b?,a=refused,b?,a-", "a:yes,b:no,woken:b,b:no,woken:1"},
+		{"when another one leaves, nothing changes", "a?,b?,a=refused,b?,b-", "a:yes,b:no,woken:b,b:no"},
+		{"a limited key admits nobody until the time", "a?,b?,a=limited:2m,b?,+1m59s,b?,+1s,b?,a?", "a:yes,b:no,woken:b,b:no,b:no,b:yes,a:no"},
+		{"a limit without a time lasts half a minute", "a?,a=limited,b?,+29s,b?,+1s,b?", "a:yes,b:no,b:no,b:yes"},
+		{"each further limit without a time lasts twice as long", "a?,a=limited,+30s,a?,a=limited,+59s,a?,+1s,a?", "a:yes,a:yes,a:no,a:yes"},
+		{"a success starts the doubling of limits again", "a?,a=limited,+30s,a?,a=limited,+1m,a?,a=accepted,a?,a=limited,+30s,a?", "a:yes,a:yes,a:yes,a:yes,a:yes"},
 		{"a shorter limit does not end a longer one", "a?,a=accepted,a?,b?,a=limited:10m,b=limited:1m,+2m,a?,+8m,a?", "a:yes,a:yes,b:yes,a:no,a:yes"},
 		{"a limit comes after a refusal", "a?,a=refused,+15m,a?,a=limited:1m,+59s,a?,+1s,a?", "a:yes,a:yes,a:no,a:yes"},
 		{"an outage teaches nothing: one after the other tries", "a?,b?,c?,a=none,b?,c?,b=none,c?", "a:yes,b:no,c:no,woken:1,b:yes,c:no,woken:1,c:yes"},
 		{"an outage leaves a good key good", "a?,a=accepted,b?,b=none,a?,b?", "a:yes,b:yes,a:yes,b:yes"},
-		{"an outage during a probe of a refused key lets another try at once", "a?,a=refused,+15m,a?,b?,a=none,b?", "a:yes,a:yes,b:no,woken:1,b:yes"},
-		{"a probe that never came back gives its place away after a minute", "a?,b?,+59s,b?,+1s,b?", "a:yes,b:no,b:no,b:yes"},
-		{"an answer of one that was not the probe frees nobody's place", "a?,b=none,c?", "a:yes,c:no"},
+		{"an outage during a try of a refused key lets another one try immediately", "a?,a=refused,+15m,a?,b?,a=none,b?", "a:yes,a:yes,b:no,woken:1,b:yes"},
+		{"a call that never came back gives its place away after a minute", "a?,b?,+59s,b?,+1s,b?", "a:yes,b:no,b:no,b:yes"},
+		{"an answer to another call frees nobody's place", "a?,b=none,c?", "a:yes,c:no"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -56,10 +70,25 @@ func TestGate(t *testing.T) {
 // play plays a script against a new gate.
 func play(t *testing.T, script string) string {
 	t.Helper()
-	g, now := &gate{waiting: map[types.NamespacedName]struct{}{}}, noon
-	var told []string
+	g, now, tickets := newGate("k"), noon, map[string]ticket{}
+	var got []string
+	woken := func(tickets []ticket, any bool) {
+		names := make([]string, len(tickets))
+		for i := range tickets {
+			names[i] = tickets[i].object.Name
+		}
+		slices.Sort(names)
+		switch {
+		case len(names) == 0:
+		case any:
+			got = append(got, "woken:"+strconv.Itoa(len(names)))
+		default:
+			got = append(got, "woken:"+strings.Join(names, "+"))
+		}
+	}
 	for step := range strings.SplitSeq(script, ",") {
 		name, said, isAnswer := strings.Cut(step, "=")
+		asks, minutes, isQuestion := strings.Cut(step, "?")
 		switch {
 		case strings.HasPrefix(step, "+"):
 			d, err := time.ParseDuration(step[1:])
@@ -67,43 +96,35 @@ func play(t *testing.T, script string) string {
 				t.Fatal(err)
 			}
 			now = now.Add(d)
+		case strings.HasSuffix(step, "-"):
+			woken(g.abandon(objectNamed(strings.TrimSuffix(step, "-"))), true)
 		case isAnswer:
 			said, wait, _ := strings.Cut(said, ":")
 			retryAfter, _ := time.ParseDuration(wait)
 			what := map[string]answer{"accepted": answerAccepted, "refused": answerRefused, "limited": answerLimited, "none": answerNone}[said]
-			if woken := g.answered(objectNamed(name), what, retryAfter, now); len(woken) > 0 {
-				told = append(told, "woken:"+describeWoken(what, woken))
+			woken(g.recordAnswer(tickets[name], what, retryAfter, now), what == answerNone)
+		case isQuestion:
+			asking := ticket{object: objectNamed(asks)}
+			if life, err := strconv.ParseFloat(minutes, 64); err == nil {
+				asking.expires = now.Add(time.Duration(life * float64(time.Minute)))
 			}
-		default:
-			object := objectNamed(strings.TrimSuffix(step, "?"))
-			if g.lets(object, now) {
-				g.calls(object, now)
-				delete(g.waiting, object)
-				told = append(told, object.Name+":yes")
+			tickets[asks] = asking
+			if g.allows(asking.object, now) {
+				g.recordCall(asking.object, now)
+				delete(g.waiting, asking.object)
+				got = append(got, asks+":yes")
 			} else {
-				g.waiting[object] = struct{}{}
-				told = append(told, object.Name+":no")
+				g.wait(asking, now)
+				got = append(got, asks+":no")
 			}
 		}
 	}
-	return strings.Join(told, ",")
-}
-
-// describeWoken names who was woken; or says how many, when it may be anyone.
-func describeWoken(what answer, woken []types.NamespacedName) string {
-	if what == answerNone {
-		return strconv.Itoa(len(woken))
-	}
-	names := make([]string, len(woken))
-	for i := range woken {
-		names[i] = woken[i].Name
-	}
-	slices.Sort(names)
-	return strings.Join(names, "+")
+	return strings.Join(got, ",")
 }
 
 func TestTheViewOfAGateIsWhatAConditionShows(t *testing.T) {
 	until := noon.Add(time.Minute)
+	me, other := objectNamed("me"), objectNamed("other")
 	tests := []struct {
 		name string
 		gate gate
@@ -111,14 +132,16 @@ func TestTheViewOfAGateIsWhatAConditionShows(t *testing.T) {
 	}{
 		{"an unknown one", gate{}, gateView{state: gateUnknown}},
 		{"an open one", gate{state: gateOpen}, gateView{state: gateOpen}},
-		{"a held one names its instant", gate{state: gateHeld, until: until}, gateView{gateHeld, until}},
-		{"a refused one names its instant", gate{state: gateRefused, until: until}, gateView{gateRefused, until}},
-		{"a hold that is over names none", gate{state: gateHeld, until: noon}, gateView{state: gateHeld}},
-		{"a refusal that is being tried names none", gate{state: gateRefused, until: noon}, gateView{state: gateRefused}},
+		{"a limited one names its time to the object that tries it", gate{state: gateRateLimited, until: until, prober: me}, gateView{gateRateLimited, true, until}},
+		{"a refused one names its time to the object that tries it", gate{state: gateRefused, until: until, prober: me}, gateView{gateRefused, true, until}},
+		{"a limited one names no time to another object", gate{state: gateRateLimited, until: until, prober: other}, gateView{gateRateLimited, true, time.Time{}}},
+		{"a refused one names no time to another object", gate{state: gateRefused, until: until, prober: other}, gateView{gateRefused, true, time.Time{}}},
+		{"a limit that is over names none", gate{state: gateRateLimited, until: noon, prober: me}, gateView{state: gateRateLimited}},
+		{"a refusal that is being tried names none", gate{state: gateRefused, until: noon, prober: me}, gateView{state: gateRefused}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, test.gate.view(noon), cmp.AllowUnexported(gateView{})); diff != "" {
+			if diff := cmp.Diff(test.want, test.gate.view(me, noon), cmp.AllowUnexported(gateView{})); diff != "" {
 				t.Errorf("view (-want +got):\n%s", diff)
 			}
 		})

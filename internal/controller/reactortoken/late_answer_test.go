@@ -1,38 +1,42 @@
 package reactortoken
 
 import (
-	"net/http"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-func TestTheAnswerOfACallThatWasOnItsWayDoesNotOpenAClosedGate(t *testing.T) {
+func TestAnAnswerToACallThatWasSentBeforeTheGateClosed(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	limited := http.StatusText(http.StatusTooManyRequests)
+	first, second := ticket{object: objectNamed("first")}, ticket{object: objectNamed("second")}
 	for name, test := range map[string]struct {
 		closing    answer
 		late       answer
 		retryAfter time.Duration
-		want       gateView
+		want       gateView // of the one that closed it
 	}{
-		"a token after " + limited:                  {answerLimited, answerAccepted, 0, gateView{gateHeld, now.Add(10 * time.Minute)}},
-		"a second 429 that names no instant":        {answerLimited, answerLimited, 0, gateView{gateHeld, now.Add(10 * time.Minute)}},
-		"a second 429 that names a later instant":   {answerLimited, answerLimited, time.Hour, gateView{gateHeld, now.Add(time.Hour)}},
-		"a 401 after a 429":                         {answerLimited, answerRefused, 0, gateView{gateHeld, now.Add(10 * time.Minute)}},
-		"a 429 after a 401":                         {answerRefused, answerLimited, time.Hour, gateView{gateRefused, now.Add(refusedProbeInterval)}},
-		"a token after a 401, of the key as it was": {answerRefused, answerAccepted, 0, gateView{gateRefused, now.Add(refusedProbeInterval)}},
+		"a token after a 429":                       {answerLimited, answerAccepted, 0, gateView{gateRateLimited, true, now.Add(10 * time.Minute)}},
+		"a second 429 that names no time":           {answerLimited, answerLimited, 0, gateView{gateRateLimited, true, now.Add(10 * time.Minute)}},
+		"a second 429 that names a later time":      {answerLimited, answerLimited, time.Hour, gateView{gateRateLimited, true, now.Add(time.Hour)}},
+		"a 401 after a 429":                         {answerLimited, answerRefused, 0, gateView{gateRateLimited, true, now.Add(10 * time.Minute)}},
+		"a 429 after a 401":                         {answerRefused, answerLimited, time.Hour, gateView{gateRefused, true, now.Add(minProbeWait)}},
+		"a second 401":                              {answerRefused, answerRefused, 0, gateView{gateRefused, true, now.Add(minProbeWait)}},
+		"a token after a 401, which was a mistake":  {answerRefused, answerAccepted, 0, gateView{state: gateOpen}},
+		"no answer after a 401, which says nothing": {answerRefused, answerNone, 0, gateView{gateRefused, true, now.Add(minProbeWait)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &gate{state: gateOpen, waiting: map[types.NamespacedName]struct{}{}}
-			g.answered(types.NamespacedName{Name: "first"}, test.closing, 10*time.Minute, now)
-			g.answered(types.NamespacedName{Name: "second"}, test.late, test.retryAfter, now)
-			if got := g.view(now); got != test.want {
+			g := newGate("k")
+			g.state = gateOpen
+			g.recordAnswer(first, test.closing, 10*time.Minute, now)
+			g.recordAnswer(second, test.late, test.retryAfter, now)
+			if got := g.view(first.object, now); got != test.want {
 				t.Errorf("the gate is %+v, want %+v", got, test.want)
+			}
+			if _, waits := g.waiting[second.object]; waits != (test.late == answerRefused || test.late == answerLimited) {
+				t.Errorf("the one that was answered late waits for the key: %v", waits)
 			}
 		})
 	}

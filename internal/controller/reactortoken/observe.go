@@ -44,7 +44,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 	if seen.leftovers, err = r.observeLeftovers(ctx, token); err != nil {
 		return nil, err
 	}
-	seen.clocks = clocksAt(r.clock.Now(), mem.receivedAt(seen.target.record))
+	seen.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.receivedAt(seen.target.record))
 	seen.budgetUntil, seen.paid = spentUntil(mem.budget, seen.clocks.now), mem.paid
 	seen.repairUntil = spentUntil(mem.repairs, seen.clocks.now)
 	if reasonIf(&seen.status, v1alpha1.ConditionRenewed, metav1.ConditionFalse) == v1alpha1.ReasonSecretContested {

@@ -1,12 +1,16 @@
 package reactortoken
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
@@ -200,5 +204,52 @@ func TestTwoOperatorsAtOnceDoNoHarm(t *testing.T) {
 		if got := w.mints(); got > 2*6 {
 			t.Errorf("%d mints in three hours of tokens that live one", got)
 		}
+	})
+}
+
+// An installation whose Role does not allow to get Secrets, although it allows to list and watch them.
+func TestAReadThatIsRefusedIsReportedInAConditionAndAnEvent(t *testing.T) {
+	refuse := func(name string) func(call, func() error) error {
+		return func(made call, do func() error) error {
+			if made.verb == "get" && made.kind == "Secret" && made.name == name {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, made.name, errors.New("no Role allows it"))
+			}
+			return do()
+		}
+	}
+	t.Run("before there is a token", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.api.meddleWith(refuse(keySecret))
+			w.create(newToken("web"))
+			w.start()
+			w.want("web", "Ready=False/ReadRefused", "Renewed=False/ReadRefused", "Stalled=True/ReadRefused")
+			writes := w.api.writes()
+			w.pass(time.Hour)
+			if got := w.api.writes(); got != writes {
+				t.Errorf("%d more writes while nothing changes", got-writes)
+			}
+			if diff := cmp.Diff([]string{"ReadRefused"}, w.eventsOf("web")); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+			w.api.meddleWith(nil)
+			w.pass(retryCap)
+			w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued", "Stalled=")
+		})
+	})
+	t.Run("while there is one, until it expires", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.create(newToken("web", lifetime("1h")))
+			w.start()
+			expiry := w.token("web").Status.ExpirationTime.Time
+			w.api.meddleWith(refuse("web"))
+			w.editSecret("web", func(secret *corev1.Secret) { metav1.SetMetaDataAnnotation(&secret.ObjectMeta, "example.com/note", "x") })
+			w.settle()
+			w.want("web", "Ready=True/TokenValid", "Renewed=False/ReadRefused", "Stalled=")
+			w.passUntil(expiry.Add(retryCap + time.Second))
+			w.want("web", "Ready=False/TokenExpired", "Renewed=False/ReadRefused", "Stalled=True/ReadRefused")
+			w.api.meddleWith(nil)
+			w.pass(retryCap)
+			w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued", "Stalled=")
+		})
 	})
 }

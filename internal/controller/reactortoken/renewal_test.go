@@ -147,67 +147,6 @@ func TestACrowdDriftsApartCycleByCycle(t *testing.T) {
 	}
 }
 
-func TestUntil(t *testing.T) {
-	// The token was issued at noon by Reactor's clock; the instant asked for is an hour later.
-	tests := []struct {
-		name   string
-		skew   time.Duration // Reactor's clock is ahead by this
-		clocks clocks
-		want   time.Duration
-	}{
-		{name: "the clocks agree", clocks: clocks{now: noon.Add(10 * time.Minute)}, want: 50 * time.Minute},
-		{name: "the instant has passed", clocks: clocks{now: noon.Add(2 * time.Hour)}, want: -time.Hour},
-		{name: "Reactor's clock is ahead", skew: 10 * time.Minute, clocks: clocks{now: noon}, want: 50 * time.Minute},
-		{name: "Reactor's clock is behind", skew: -10 * time.Minute, clocks: clocks{now: noon}, want: 70 * time.Minute},
-		{name: "both clocks have gone on alike", clocks: clocks{now: noon.Add(10 * time.Minute), elapsed: 10 * time.Minute}, want: 50 * time.Minute},
-		{name: "the wall clock was turned back", clocks: clocks{now: noon.Add(-5 * time.Hour), elapsed: 10 * time.Minute}, want: 50 * time.Minute},
-		{name: "the wall clock was turned forward", clocks: clocks{now: noon.Add(5 * time.Hour), elapsed: 10 * time.Minute}, want: -4 * time.Hour},
-		{name: "the machine was suspended", clocks: clocks{now: noon.Add(40 * time.Minute), elapsed: time.Minute}, want: 20 * time.Minute},
-		{name: "a skew means nothing to the monotonic clock", skew: -10 * time.Minute, clocks: clocks{now: noon, elapsed: 10 * time.Minute}, want: 50 * time.Minute},
-		{name: "a clock that seems to run backwards is not believed", clocks: clocks{now: noon, elapsed: -time.Minute}, want: time.Hour},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got := test.clocks.until(noon.Add(time.Hour), &record{IssuedAt: noon, Skew: test.skew})
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("until (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestWhatHasPassedByTheWallClockAlone(t *testing.T) {
-	for name, test := range map[string]struct {
-		clocks clocks
-		want   bool
-	}{
-		"by neither":                     {clocks{now: noon.Add(59 * time.Minute), elapsed: 59 * time.Minute}, false},
-		"by both":                        {clocks{now: noon.Add(time.Hour), elapsed: time.Hour}, false},
-		"by the wall clock alone":        {clocks{now: noon.Add(time.Hour), elapsed: 59 * time.Minute}, true},
-		"by the monotonic clock alone":   {clocks{now: noon, elapsed: time.Hour}, false},
-		"there is but the wall clock":    {clocks{now: noon.Add(time.Hour)}, false},
-		"one that seems to go backwards": {clocks{now: noon.Add(time.Hour), elapsed: -time.Minute}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := test.clocks.passedByWallAlone(noon.Add(time.Hour), &record{IssuedAt: noon}); got != test.want {
-				t.Errorf("%v, want %v", got, test.want)
-			}
-		})
-	}
-}
-
-// Two readings of Go's clock carry the monotonic one, so that a jump of the wall clock between them does not show.
-func TestClocksAtMeasuresOnTheMonotonicClock(t *testing.T) {
-	received := time.Now()
-	now := received.Add(time.Minute) // moves both readings
-	if got := clocksAt(now, received).elapsed; got != time.Minute {
-		t.Errorf("elapsed %s", got)
-	}
-	if got := clocksAt(now, time.Time{}); got.elapsed != 0 || !got.now.Equal(now) {
-		t.Errorf("without the time of receipt, the clocks are %+v", got)
-	}
-}
-
 func TestBackoff(t *testing.T) {
 	// The UID whose share of the jitter is next to nothing shows the plain numbers.
 	const uid types.UID = "plain"
@@ -276,15 +215,15 @@ func TestTheLongestBackoffFitsTheLifeOfTheToken(t *testing.T) {
 func TestTheWaitAfterFailuresIsBoundedByTheLifetimeThatIsGranted(t *testing.T) {
 	token := newToken("web")
 	away := &reactor.Error{Class: reactor.ClassUnavailable}
-	if got := patience(token, away, 9, 0); got < 4*time.Minute {
+	if got := patience(token, &failedMint{err: away, failures: 9}); got < 4*time.Minute {
 		t.Errorf("of a token of hours: %s", got)
 	}
 	token.Status.GrantedLifetime = "20s"
-	if got := patience(token, away, 9, 0); got > mintBackoffBase {
+	if got := patience(token, &failedMint{err: away, failures: 9}); got > mintBackoffBase {
 		t.Errorf("of one that is granted for 20 s: %s", got)
 	}
 	token.Status.GrantedLifetime = "12h"
-	if got := patience(token, away, 9, 0); got > mintBackoffCap {
+	if got := patience(token, &failedMint{err: away, failures: 9}); got > mintBackoffCap {
 		t.Errorf("of one that is granted for longer: %s", got)
 	}
 }

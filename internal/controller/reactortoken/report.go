@@ -95,21 +95,27 @@ func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 		status.ConsecutiveFailures = failuresWith(token, seen)
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 		status.LastFailure = attemptOf(token, seen, v.obstacle)
-	case v.waiting != nil && !v.obstacle.until.IsZero(): // the key is held, or was refused
+	case v.waiting != nil && isOfKey(v.obstacle.reason): // only the object that tries the key again has a time for that
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 		status.LastFailure = attemptOf(token, seen, v.obstacle)
+	case v.waiting != nil && v.obstacle.reason == v1alpha1.ReasonRequestRefused:
+		// waiting for a turn to retry: what is known of the last failure stays
 	case v.obstacle.kind == kindLater && !v.obstacle.until.IsZero(): // a budget is spent
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 	case v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
 		// waiting for a turn: what is known of the last failure stays
 	case status.LastFailure == nil || status.LastFailure.Reason != v.obstacle.reason:
-		status.NextAttemptTime, status.LastFailure = nil, nil
+		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
 	}
 }
 
 func attemptOf(token *v1alpha1.ReactorToken, seen *observation, found *obstacle) *v1alpha1.FailedAttempt {
+	first := timestamp(seen.clocks.now)
+	if before := seen.status.LastFailure; lastFailureCounts(token, seen) && before.Reason == found.reason && before.FirstTime != nil {
+		first = before.FirstTime
+	}
 	return &v1alpha1.FailedAttempt{
-		Reason: found.reason, Message: notice.Bounded(found.message, longestFailureMessage),
+		FirstTime: first, Reason: found.reason, Message: notice.Bounded(found.message, longestFailureMessage),
 		RequestHash: requestHash(&token.Spec), KeyFingerprint: seen.key.Fingerprint,
 		APIURL: seen.apiURL, RenewRequest: renewRequestOf(token),
 	}
@@ -213,6 +219,8 @@ func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 		}
 	case v.obstacle != nil && !v.obstacle.until.IsZero():
 		instants = append(instants, v.obstacle.until.Sub(v.clocks.now))
+	case v.waiting != nil && v.waiting.kind == kindUserMustAct, v.waiting != nil && isOfKey(v.waiting.reason):
+		instants = append(instants, longestWait)
 	case v.waiting != nil:
 		instants = append(instants, waitForWake)
 		if v.valid && untilExpiring(v.clocks, v.record) > 0 { // then its place in the line is another
@@ -234,24 +242,28 @@ func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 	return max(soonest, time.Millisecond)
 }
 
-// expiryWait is how long until the token expires. One that has expired by the wall clock alone is looked at again: the clock may be put right.
-// 0: there is nothing to wait for.
+// expiryWait is how long until the token expires. One that has expired by one of the clocks alone is checked again, because the
+// clock may be corrected. 0: there is nothing to wait for.
 func (v *view) expiryWait() time.Duration {
 	switch {
 	case v.valid:
 		return v.clocks.until(v.record.ExpiresAt, v.record)
-	case v.record != nil && v.clocks.passedByWallAlone(v.record.ExpiresAt, v.record):
+	case v.record != nil && v.clocks.passedByOneReading(v.record.ExpiresAt, v.record):
 		return longestWait
 	default:
 		return 0
 	}
 }
 
-// statusChanged reports whether a status is worth a write. That the Secret was seen at another version, and found right, is
-// not: the version in status only saves a read after a restart.
-func statusChanged(before, after *v1alpha1.ReactorTokenStatus) bool {
+// statusChanged reports whether a status is worth a write. That the Secret was observed at another version, and found right, is
+// not: the version in status only saves a read after a restart. Nor is a next attempt that moved, until the stored time has
+// passed: it wakes nobody.
+func statusChanged(before, after *v1alpha1.ReactorTokenStatus, now time.Time) bool {
 	ignoring := before.DeepCopy()
 	ignoring.SecretResourceVersion = after.SecretResourceVersion
+	if next := before.NextAttemptTime; next != nil && now.Before(next.Time) {
+		ignoring.NextAttemptTime = after.NextAttemptTime
+	}
 	return !equality.Semantic.DeepEqual(ignoring, after)
 }
 

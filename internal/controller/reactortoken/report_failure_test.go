@@ -41,7 +41,7 @@ func TestWhatStatusKeepsOfAFailure(t *testing.T) {
 		{"a wait for a turn changes nothing", due, ended(waiting(inLine)), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
 		{"a wait for another's answer changes nothing", due, ended(waiting(pending)), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
 		{"a spent budget names its instant", plan{cause: causeEdited, obstacle: spent}, ended(), kept{3, time.Minute, v1alpha1.ReasonReactorUnavailable}},
-		{"a suspension takes the place of the failure", plan{cause: causeDue, obstacle: paused}, ended(), kept{3, 0, ""}},
+		{"a suspension takes the place of the failure", plan{cause: causeDue, obstacle: paused}, ended(), kept{0, 0, ""}},
 		{"a pass that is repeated changes nothing", due, ended(func(d *outcome) { d.again = true }), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
 	}
 	for _, test := range tests {
@@ -61,12 +61,25 @@ func TestWhatStatusKeepsOfAFailure(t *testing.T) {
 	}
 }
 
+func TestAFailureThatLastsKeepsTheTimeAtWhichItStarted(t *testing.T) {
+	started := new(metav1.NewTime(noon.Add(-time.Hour)))
+	for reason, want := range map[string]*metav1.Time{v1alpha1.ReasonRequestRefused: started, v1alpha1.ReasonReactorUnavailable: new(metav1.NewTime(noon))} {
+		seen := seeing(failing(v1alpha1.ReasonRequestRefused, noon))
+		seen.status.LastFailure.FirstTime = started
+		now := &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{reason, "no"}}
+		got := report(aToken(), seen, plan{cause: causeDue, write: writeMint}, ended(failed(now))).status.LastFailure.FirstTime
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", reason, diff)
+		}
+	}
+}
+
 func TestTheAttemptThatFailedIsDescribedWithoutASecret(t *testing.T) {
 	long := &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, strings.Repeat("ü", 5000)}}
 	token := aToken(annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
 	got := report(token, seeing(), plan{cause: causeRequested, write: writeMint}, ended(failed(long))).status.LastFailure
 	want := &v1alpha1.FailedAttempt{Reason: v1alpha1.ReasonReactorUnavailable, Message: notice.Bounded(long.message, longestFailureMessage),
-		RequestHash: requestHash(&token.Spec), KeyFingerprint: goodKey, RenewRequest: "now"}
+		RequestHash: requestHash(&token.Spec), KeyFingerprint: goodKey, RenewRequest: "now", FirstTime: new(metav1.NewTime(noon))}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("attempt (-want +got):\n%s", diff)
 	}

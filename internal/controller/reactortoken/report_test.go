@@ -215,7 +215,7 @@ func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
 			again := seeing(func(o *observation) { o.status, o.target.resourceVersion = first.status, "9" })
 			done.clocks.now = noon.Add(time.Second)
 			second := report(aToken(), again, plan{}, done)
-			if statusChanged(&first.status, &second.status) {
+			if statusChanged(&first.status, &second.status, noon) {
 				t.Errorf("status (-first +second):\n%s", cmp.Diff(first.status, second.status))
 			}
 			if len(second.events) != 0 {
@@ -227,6 +227,7 @@ func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
 
 func TestStatusChanged(t *testing.T) {
 	base := report(aToken(), seeing(), plan{}, ended()).status
+	base.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
 	tests := []struct {
 		name   string
 		change func(*v1alpha1.ReactorTokenStatus)
@@ -242,12 +243,19 @@ func TestStatusChanged(t *testing.T) {
 		{"the generation", func(s *v1alpha1.ReactorTokenStatus) { s.ObservedGeneration = 2 }, true},
 		{"a count", func(s *v1alpha1.ReactorTokenStatus) { s.ConsecutiveFailures = 1 }, true},
 		{"a failure", func(s *v1alpha1.ReactorTokenStatus) { s.LastFailure = &v1alpha1.FailedAttempt{} }, true},
+		{"a next attempt that moved", func(s *v1alpha1.ReactorTokenStatus) { s.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Hour))) }, false},
+		{"a next attempt that another object makes now", func(s *v1alpha1.ReactorTokenStatus) { s.NextAttemptTime = nil }, false},
+	}
+	passed := base.DeepCopy()
+	passed.NextAttemptTime = nil
+	if !statusChanged(&base, passed, noon.Add(time.Minute)) {
+		t.Error("a next attempt whose time has passed stays in status")
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			after := base.DeepCopy()
 			test.change(after)
-			if got := statusChanged(&base, after); got != test.want {
+			if got := statusChanged(&base, after, noon); got != test.want {
 				t.Errorf("changed: %v, want %v", got, test.want)
 			}
 		})
@@ -276,8 +284,8 @@ func TestSchedule(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := schedule(reported{wake: test.wake}, test.done, test.again)
 			want := ctrl.Result{RequeueAfter: test.want}
-			if test.want > 0 {
-				want.Priority = new(0) // also after a pass that had a turn, and with that its priority
+			if test.want > 0 || test.err != nil {
+				want.Priority = new(0) // even after a reconcile that had a turn, and with that its priority
 			}
 			if diff := cmp.Diff(want, got); diff != "" || !errors.Is(err, test.err) {
 				t.Errorf("error %v; result (-want +got):\n%s", err, diff)

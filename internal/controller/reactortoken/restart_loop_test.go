@@ -101,9 +101,12 @@ func TestARestartUnderARefusedKeyCostsOneRequest(t *testing.T) {
 		w.stop()
 		before := w.attemptsOf(firstKey)
 		w.start()
-		w.pass(10 * time.Minute)
 		if got := w.attemptsOf(firstKey); got != before+1 {
 			t.Errorf("%d requests with the refused key after a restart, want 1", got-before)
+		}
+		w.pass(10 * time.Minute) // in which one token tries it again after 30 s, 1, 2 and 4 minutes
+		if got := w.attemptsOf(firstKey); got != before+1+4 {
+			t.Errorf("%d requests with the refused key in ten minutes", got-before)
 		}
 		for _, name := range names {
 			w.want(name, "Ready=False/APIKeyRefused", "Stalled=True/APIKeyRefused")

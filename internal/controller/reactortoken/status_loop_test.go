@@ -70,7 +70,7 @@ func TestAStatusIsWrittenOverTheVersionThatWasSeenOnly(t *testing.T) {
 	})
 }
 
-// Backoffs and parks live in status. While it cannot be written, they live in memory.
+// The times of the next attempts are in status. While it cannot be written, they live in memory.
 func TestWhatCannotBeWrittenIntoTheStatusIsNotForgotten(t *testing.T) {
 	for name, test := range map[string]struct {
 		status       int
@@ -78,7 +78,7 @@ func TestWhatCannotBeWrittenIntoTheStatusIsNotForgotten(t *testing.T) {
 		wantWhenBack string
 	}{
 		"a backoff": {http.StatusBadGateway, 12, 20, "Renewed=False/ReactorUnavailable"},
-		"a park":    {http.StatusBadRequest, 1, 1, "Renewed=False/RequestRefused"},
+		"a refusal": {http.StatusBadRequest, 4, 5, "Renewed=False/RequestRefused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {

@@ -20,8 +20,10 @@ const (
 	urgencyNew
 	// urgencyRenewal: an ordinary renewal, with a third of the token's life in hand.
 	urgencyRenewal
+	// urgencyRefused: Reactor refused this request before, and is likely to refuse it again.
+	urgencyRefused
 
-	urgencyLevels = int(urgencyRenewal) + 1
+	urgencyLevels = int(urgencyRefused) + 1
 )
 
 // ticket is an object's place in the line.
@@ -29,7 +31,7 @@ type ticket struct {
 	object      types.NamespacedName
 	fingerprint string // of the API key
 	urgency     urgency
-	expires     time.Time // of the token that it has; zero without one
+	expires     time.Time // of the token that it has, by the operator's wall clock, in whole seconds; zero without one
 }
 
 // line is the line of the objects that wait for the rate: by urgency first, then round-robin over namespaces, so that one
@@ -70,17 +72,18 @@ func (l *line) leave(object types.NamespacedName) {
 }
 
 // leaveAll takes those who wait to call with an API key out of the line, and returns them in the order of their names.
-func (l *line) leaveAll(fingerprint string) []types.NamespacedName {
-	var left []types.NamespacedName
+func (l *line) leaveAll(fingerprint string) []ticket {
+	var left []ticket
 	for object, t := range l.tickets {
 		if t.fingerprint == fingerprint {
-			left = append(left, object)
+			delete(l.tickets, object)
+			left = append(left, t)
 		}
 	}
-	slices.SortFunc(left, func(one, other types.NamespacedName) int { return strings.Compare(one.String(), other.String()) })
-	for _, object := range left {
-		l.leave(object)
+	for level := range l.levels {
+		l.levels[level].removeAll(fingerprint)
 	}
+	slices.SortFunc(left, func(one, other ticket) int { return strings.Compare(one.object.String(), other.object.String()) })
 	return left
 }
 
@@ -96,6 +99,11 @@ func (l *line) next() (ticket, bool) {
 }
 
 func (l *line) empty() bool { return len(l.tickets) == 0 }
+
+func (l *line) has(object types.NamespacedName) bool {
+	_, ok := l.tickets[object]
+	return ok
+}
 
 func (r *roundRobin) push(t ticket) {
 	if r.byNamespace == nil {
@@ -134,11 +142,30 @@ func (r *roundRobin) pop() (ticket, bool) {
 
 func (r *roundRobin) remove(t ticket) {
 	namespace := t.object.Namespace
-	rest := slices.DeleteFunc(r.byNamespace[namespace], func(other ticket) bool { return other.object == t.object })
-	if len(rest) > 0 {
-		r.byNamespace[namespace] = rest
+	r.keep(namespace, slices.DeleteFunc(r.byNamespace[namespace], func(other ticket) bool { return other.object == t.object }))
+	if len(r.byNamespace[namespace]) == 0 {
+		r.dropTurns()
+	}
+}
+
+// removeAll removes the tickets with an API key. It goes through all of them once: to remove them one by one would take the
+// square of that.
+func (r *roundRobin) removeAll(fingerprint string) {
+	for namespace, tickets := range r.byNamespace {
+		r.keep(namespace, slices.DeleteFunc(tickets, func(t ticket) bool { return t.fingerprint == fingerprint }))
+	}
+	r.dropTurns()
+}
+
+func (r *roundRobin) keep(namespace string, rest []ticket) {
+	if len(rest) == 0 {
+		delete(r.byNamespace, namespace)
 		return
 	}
-	delete(r.byNamespace, namespace)
-	r.turns = slices.DeleteFunc(r.turns, func(turn string) bool { return turn == namespace })
+	r.byNamespace[namespace] = rest
+}
+
+// dropTurns drops the turns of namespaces that have no ticket any more.
+func (r *roundRobin) dropTurns() {
+	r.turns = slices.DeleteFunc(r.turns, func(namespace string) bool { return len(r.byNamespace[namespace]) == 0 })
 }

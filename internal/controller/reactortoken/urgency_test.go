@@ -18,7 +18,7 @@ func ticketOf(text string) ticket {
 	level, expiry, _ := strings.Cut(place, "@")
 	inNamespace, name, _ := strings.Cut(object, "/")
 	t := ticket{object: types.NamespacedName{Namespace: inNamespace, Name: name}, fingerprint: "k", urgency: map[string]urgency{
-		"expiring": urgencyExpiring, "changed": urgencyChanged, "new": urgencyNew, "renewal": urgencyRenewal}[level]}
+		"expiring": urgencyExpiring, "changed": urgencyChanged, "new": urgencyNew, "renewal": urgencyRenewal, "refused": urgencyRefused}[level]}
 	if seconds, err := strconv.ParseInt(expiry, 10, 64); err == nil {
 		t.expires = time.Unix(seconds, 0)
 	}
@@ -43,6 +43,7 @@ func TestLine(t *testing.T) {
 		{"nobody", "", ""},
 		{"one namespace is served in order of arrival", "a/1:new a/2:new a/3:new", "a/1 a/2 a/3"},
 		{"the urgent go first", "a/1:renewal a/2:new a/3:changed a/4:expiring", "a/4 a/3 a/2 a/1"},
+		{"what Reactor refused goes last", "a/1:refused a/2:renewal a/3:new", "a/3 a/2 a/1"},
 		{"namespaces take turns", "a/1:new a/2:new a/3:new b/1:new c/1:new b/2:new", "a/1 b/1 c/1 a/2 b/2 a/3"},
 		{"urgency comes before turns", "a/1:new b/1:expiring a/2:expiring a/3:expiring c/1:new", "b/1 a/2 a/3 a/1 c/1"},
 		{"each level has turns of its own", "a/1:expiring a/2:new b/1:new", "a/1 a/2 b/1"},

@@ -274,3 +274,15 @@ func (r *Reconciler) wake(priority int, objects ...types.NamespacedName) {
 		(*q).AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, reconcile.Request{NamespacedName: object})
 	}
 }
+
+// wakeAll has all ReactorTokens reconciled.
+func (r *Reconciler) wakeAll(ctx context.Context) {
+	tokens := &v1alpha1.ReactorTokenList{}
+	if err := r.cache.List(ctx, tokens, client.UnsafeDisableDeepCopy); err != nil { // the cache fails only while it is being stopped
+		ctrl.LoggerFrom(ctx).Error(err, "listing the ReactorTokens to reconcile them by the clock that was measured")
+		return
+	}
+	for i := range tokens.Items {
+		r.wake(priorityRegular, client.ObjectKeyFromObject(&tokens.Items[i]))
+	}
+}

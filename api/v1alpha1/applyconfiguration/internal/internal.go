@@ -86,6 +86,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: apiURL
       type:
         scalar: string
+    - name: firstTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: keyFingerprint
       type:
         scalar: string

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // FailedAttemptApplyConfiguration represents a declarative configuration of the FailedAttempt type for use
 // with apply.
 //
@@ -10,6 +14,9 @@ package v1alpha1
 type FailedAttemptApplyConfiguration struct {
 	// reason is the reason that the condition Renewed shows.
 	Reason *string `json:"reason,omitempty"`
+	// firstTime is when attempts for the same request, with the same API key,
+	// started to fail for this reason, by the operator's clock.
+	FirstTime *v1.Time `json:"firstTime,omitempty"`
 	// message says what happened, without any secret.
 	Message *string `json:"message,omitempty"`
 	// requestHash identifies what was asked for: lifetime and scope.
@@ -34,6 +41,14 @@ func FailedAttempt() *FailedAttemptApplyConfiguration {
 // If called multiple times, the Reason field is set to the value of the last call.
 func (b *FailedAttemptApplyConfiguration) WithReason(value string) *FailedAttemptApplyConfiguration {
 	b.Reason = &value
+	return b
+}
+
+// WithFirstTime sets the FirstTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FirstTime field is set to the value of the last call.
+func (b *FailedAttemptApplyConfiguration) WithFirstTime(value v1.Time) *FailedAttemptApplyConfiguration {
+	b.FirstTime = &value
 	return b
 }
 

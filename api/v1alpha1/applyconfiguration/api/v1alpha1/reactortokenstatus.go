@@ -36,9 +36,11 @@ type ReactorTokenStatusApplyConfiguration struct {
 	// consecutiveFailures counts failed attempts since the last success, or since
 	// the API key or the request changed.
 	ConsecutiveFailures *int32 `json:"consecutiveFailures,omitempty"`
-	// nextAttemptTime is when the operator tries again, by its own clock; absent
-	// unless it waits after a failure, for an API key that Reactor refused or
-	// limits, or because too many tokens were requested in a short time.
+	// nextAttemptTime is when the operator tries again, by its own clock. It is
+	// set while the operator waits after a failure, or because too many tokens
+	// were requested in a short time. While Reactor refuses or limits an API key,
+	// only the ReactorToken that tries the key again has it; the others with the
+	// same key continue when Reactor has answered.
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 	// lastFailure describes the attempt that failed last; absent after a success.
 	LastFailure *FailedAttemptApplyConfiguration `json:"lastFailure,omitempty"`

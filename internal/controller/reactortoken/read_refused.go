@@ -1,0 +1,58 @@
+package reactortoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+)
+
+// reportReadRefused reports in status that the API server refuses a read that the operator needs, such as that of the target
+// Secret without the Role for it. It reports nothing else: an API server that does not answer does not take a status either,
+// and conditions must not flap with each short outage. Its error is one of the Kubernetes API.
+func (r *Reconciler) reportReadRefused(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, failed error) error {
+	if !isReadRefused(failed) {
+		return nil
+	}
+	before, _ := mem.latestStatus(token)
+	after := readRefused(token, before, failed, r.timekeeper.clocksAt(r.clock.Now(), time.Time{}))
+	_, err := r.writeStatus(ctx, token, mem, reported{status: *after, events: failureEvents(before, after)})
+	return err
+}
+
+// isReadRefused reports whether the API server answered that it does not allow a read, rather than that it is busy or away.
+func isReadRefused(err error) bool {
+	answer, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && answer.Status().Code >= 400 && answer.Status().Code < 500 && !apierrors.IsTooManyRequests(err)
+}
+
+// readRefused is the status while a read is refused. What it says of the token stays, until the token must have expired.
+func readRefused(token *v1alpha1.ReactorToken, before *v1alpha1.ReactorTokenStatus, failed error, at clocks) *v1alpha1.ReactorTokenStatus {
+	status := before.DeepCopy()
+	message := fmt.Sprintf("the API server refused a read that the operator needs: %v. Give the operator's service account the permission", failed)
+	set := func(kind string, state metav1.ConditionStatus, reason string) {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestConditionMessage),
+			ObservedGeneration: token.Generation, LastTransitionTime: metav1.NewTime(at.now.Truncate(time.Second)),
+		})
+	}
+	set(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonReadRefused)
+	expires := status.ExpirationTime
+	switch {
+	case meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) && expires != nil && at.until(expires.Time, &record{}) > 0:
+		return status
+	case expires != nil:
+		set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired)
+	default:
+		set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonReadRefused)
+	}
+	set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonReadRefused)
+	return status
+}
