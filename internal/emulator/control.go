@@ -28,6 +28,7 @@ func (e *Emulator) control(mux *http.ServeMux) {
 		"PUT /_emulator/lifetimes": e.putLifetimes,
 		"PUT /_emulator/clock":     e.putClock,
 
+		"PUT /_emulator/revocation":    e.putRevocation,
 		"PUT /_emulator/quotas":        e.putQuotas,
 		"PUT /_emulator/session-times": e.putSessionTimes,
 	} {
@@ -98,6 +99,7 @@ type faultJSON struct {
 	Cut              bool      `json:"cut"`
 	Status           int       `json:"status"`
 	Body             *string   `json:"body"`
+	Page             Page      `json:"page"`
 	PadTo            int       `json:"pad_to"`
 	RedirectTo       string    `json:"redirect_to"`
 	RetryAfter       interval  `json:"retry_after"`
@@ -113,7 +115,7 @@ func (f faultJSON) fault() Fault {
 	return Fault{
 		Route: f.Route, Key: f.Key, Model: f.Model, Times: f.Times,
 		Latency: time.Duration(f.Latency), Hang: f.Hang, Cut: f.Cut,
-		Status: f.Status, Body: f.Body, PadTo: f.PadTo, RedirectTo: f.RedirectTo,
+		Status: f.Status, Body: f.Body, Page: f.Page, PadTo: f.PadTo, RedirectTo: f.RedirectTo,
 		RetryAfter: time.Duration(f.RetryAfter), RetryAfterAsDate: f.RetryAfterAsDate,
 		OmitJWT: f.OmitJWT, OmitExpiresAt: f.OmitExpiresAt, ExpiresIn: (*time.Duration)(f.ExpiresIn),
 		DateSkew: time.Duration(f.DateSkew), OmitDate: f.OmitDate,
@@ -177,10 +179,28 @@ func (e *Emulator) putLifetimes(decoder *json.Decoder) (reply, error) {
 	if err := decode(decoder, &body); err != nil {
 		return reply{}, err
 	}
-	if min(body.Default, body.Ceiling) < interval(time.Second) {
-		return reply{}, errors.New("default and ceiling must both be at least 1s")
+	for _, lifetime := range []interval{body.Default, body.Ceiling} {
+		if lifetime != 0 && lifetime < interval(time.Second) {
+			return reply{}, errors.New("default and ceiling must be 0 or at least 1s")
+		}
 	}
 	e.SetLifetimes(time.Duration(body.Default), time.Duration(body.Ceiling))
+	return done, nil
+}
+
+func (e *Emulator) putRevocation(decoder *json.Decoder) (reply, error) {
+	var body struct {
+		Delay        interval `json:"delay"`
+		RefuseTokens bool     `json:"refuse_tokens"`
+	}
+	if err := decode(decoder, &body); err != nil {
+		return reply{}, err
+	}
+	revocation := Revocation{Delay: time.Duration(body.Delay), RefuseTokens: body.RefuseTokens}
+	if err := revocation.Validate(); err != nil {
+		return reply{}, err
+	}
+	e.SetRevocation(revocation)
 	return done, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	testclock "k8s.io/utils/clock/testing"
 )
 
 func TestTheControlEndpointRefusesWhatItDoesNotKnow(t *testing.T) {
@@ -23,7 +24,11 @@ func TestTheControlEndpointRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"an empty key", "POST", "/keys", `{}`, "key must not be empty"},
 		{"neither key nor fingerprint", "DELETE", "/keys", `{}`, "give either key or fingerprint"},
 		{"both key and fingerprint", "DELETE", "/keys", `{"key":"a","fingerprint":"b"}`, "give either key or fingerprint"},
-		{"half of the lifetimes", "PUT", "/lifetimes", `{"ceiling":"1h"}`, "default and ceiling must both be at least 1s"},
+		{"a negative lifetime", "PUT", "/lifetimes", `{"default":"1h","ceiling":"-1h"}`, "default and ceiling must be 0 or at least 1s"},
+		{"less than a second", "PUT", "/lifetimes", `{"default":"900ms"}`, "default and ceiling must be 0 or at least 1s"},
+		{"a late revocation", "PUT", "/revocation", `{"delay":"61s"}`, "delay 1m1s is not between 0s and 1m0s"},
+		{"a page that does not exist", "PUT", "/faults", `{"faults":[{"page":"418"}]}`, `fault 1: page \"418\" does not exist`},
+		{"a page with a body", "PUT", "/faults", `{"faults":[{"page":"502-html","body":""}]}`, "fault 1: page excludes status, body and redirect_to"},
 		{"a body that is too large", "PUT", "/clock", `{"offset":"` + strings.Repeat("1", maxRequestBytes) + `"}`, "request body too large"},
 	}
 	for _, test := range tests {
@@ -93,6 +98,26 @@ func TestLifetimesAndTheClockAreControlledOverHTTP(t *testing.T) {
 	}
 	if got := mint(t, e, `{"expires_after":3600}`).ExpiresAt - noon.Unix(); got != 1200-3600 {
 		t.Errorf("the ceiling is %ds", got)
+	}
+}
+
+func TestReactorsOwnLifetimesAreRestoredOverHTTP(t *testing.T) {
+	e := New(Options{Clock: testclock.NewFakePassiveClock(noon), Keys: []string{testKey}, DefaultLifetime: time.Minute, Ceiling: time.Minute})
+	for _, step := range []struct {
+		control          string
+		scoped, unscoped int64
+	}{
+		{`{"default":"10m","ceiling":"20m"}`, 600, 600},
+		{`{"ceiling":"2h"}`, 3600, 7200},
+		{`{}`, 3600, 6 * 3600},
+	} {
+		if got := send(t, e, "PUT", "/_emulator/lifetimes", "", step.control); got.status != 204 {
+			t.Errorf("%s: %d %s", step.control, got.status, got.body)
+		}
+		scoped, unscoped := mint(t, e, scopeOnly).ExpiresAt-noon.Unix(), mint(t, e, "").ExpiresAt-noon.Unix()
+		if scoped != step.scoped || unscoped != step.unscoped {
+			t.Errorf("%s: %ds with a scope, %ds without, want %ds and %ds", step.control, scoped, unscoped, step.scoped, step.unscoped)
+		}
 	}
 }
 

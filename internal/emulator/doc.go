@@ -9,10 +9,19 @@
 //	{"jwt":"eyJ…","expires_at":1795400000}
 //
 // The body may be absent, null, or an object with expires_after (whole seconds; shortened to the ceiling without an
-// error) and authorization_details. Answers are 400 for a body that breaks the rules, 401 for an unknown key, and 403
-// for a token that is to be bound to a session that does not exist, is over or of another model. Errors look like this:
+// error) and authorization_details. Without expires_after, a token with a scope lives for 1 hour, one without for 6 hours. Answers
+// are 400 for a body that breaks the rules, 401 for an unknown key, and 403 for a token that is to be bound to a session that does
+// not exist, is over or of another model.
 //
-//	{"error":"invalid_api_key","message":"the API key is not known"}
+// Every error that the emulator answers as Reactor is a JSON object with a string in error, and has no header Server:
+//
+//	{"error":"invalid_api_key","message":"the API key is missing or not known"}
+//
+// This is how a client tells Reactor's refusals from those of a proxy in front of it, which a Fault with Page makes. The form is
+// the one that users of /sessions captured; Reactor does not document any, least of all for /tokens.
+//
+// Several keys may be valid at the same time, as in a rotation. A revoked key still gets tokens for up to a minute (see
+// Revocation; not by default). The tokens of a revoked key stay valid, unless Revocation says otherwise: Reactor documents neither.
 //
 // POST /sessions starts a session with a token (Authorization: Bearer eyJ…), and answers as the JavaScript SDK 2.9.0 needs it:
 //
@@ -21,9 +30,12 @@
 //
 // GET /sessions/{id} shows it; when it is ready, the answer has selected_transport and capabilities too. DELETE ends it, and
 // answers 404 when it is over already. A token with a scope may start sessions of its models, as many as max_sessions says in
-// all its life, and act on those that it started or was bound to; everything else is 403. A session ends by DELETE, when
+// all its life (by default 5, or as many as it is bound to), and act on those that it started or was bound to; everything else is 403. A session ends by DELETE, when
 // max_session_duration_seconds are over, or when its connection dropped and nobody came back; until then it is billed, idle or
-// not. Beyond the account's quotas, POST /sessions answers 429 with Retry-After.
+// not. Beyond the account's quotas, POST /sessions answers 429. Only a quota of a rate names a wait, in the body and in Retry-After:
+//
+//	{"error":"quota_exceeded","message":"quota exceeded: sessions_per_minute","quota_type":"sessions_per_minute",
+//	 "limit":10,"current":10,"retry_after_seconds":6}
 //
 // Connections are negotiated in the form of the JavaScript SDK up to 2.11 and in that of later ones and of Python: an offer is taken
 // with 202, and polls for the answer get 202 until there is one. Without Media (see Options) there never is; test/media has some.
@@ -47,15 +59,17 @@
 //	DELETE /_emulator/faults     → 204
 //	POST   /_emulator/keys       {"key":"rk_…"}    → {"fingerprint":"5e88…"}
 //	DELETE /_emulator/keys       {"key":"rk_…"} or {"fingerprint":"5e88…"}    → 204, or 404
-//	PUT    /_emulator/lifetimes  {"default":"6h","ceiling":"6h"}    → 204
+//	PUT    /_emulator/lifetimes  {"default":"6h","ceiling":"6h"}    → 204; 0s, or none, restores Reactor's own (see SetLifetimes)
+//	PUT    /_emulator/revocation {"delay":"60s","refuse_tokens":true}    → 204; of the keys that are deleted from now on
 //	PUT    /_emulator/clock      {"offset":"-90s"}    → 204, shifts Date, iat, exp and expires_at
 //	PUT    /_emulator/quotas     {"concurrent":5,"starts_per_minute":10,"start_burst":3}    → 204; 0 sets no limit
 //	PUT    /_emulator/session-times        {"ready_after":"500ms","reconnect_window":"30s"}    → 204
 //	POST   /_emulator/sessions/{id}/drop   → 204, or 404; its connection is lost
 //	POST   /_emulator/sessions/{id}/end    → 204, or 404; Reactor ends it
 //
-// The members of a fault are those of Fault: route (a pattern, such as "DELETE /sessions/{id}"), key, model, times; latency, hang, cut; status, body, pad_to, redirect_to;
-// retry_after, retry_after_as_date; omit_jwt, omit_expires_at, expires_in; date_skew, omit_date.
+// The members of a fault are those of Fault: route (a pattern, such as "DELETE /sessions/{id}"), key, model, times; latency, hang, cut; status, body, pad_to, redirect_to, page;
+// retry_after, retry_after_as_date; omit_jwt, omit_expires_at, expires_in; date_skew, omit_date. A status alone is Reactor's own
+// error. A page is one of a proxy or a CDN: 200-html, 302, 403-html, 403-json, 403-text, 404-html, 405-html, 429-json or 502-html.
 //
 // Tokens are never served over the control endpoint, and neither keys nor tokens are logged.
 package emulator

@@ -2,8 +2,6 @@ package emulator
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,8 +14,14 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// DefaultCeiling is the longest lifetime that Reactor grants, and also the one that it grants when none is asked for.
-const DefaultCeiling = 6 * time.Hour
+// The lifetimes that Reactor grants. Its documentation of authentication says 6 hours; the part about scoped tokens says 1 hour.
+const (
+	// DefaultCeiling is the longest lifetime of any token, and the lifetime of an unscoped token without expires_after.
+	DefaultCeiling = 6 * time.Hour
+
+	// DefaultScopedLifetime is the lifetime of a scoped token without expires_after.
+	DefaultScopedLifetime = time.Hour
+)
 
 // Options configures an Emulator. The zero value is an emulator that knows no key.
 type Options struct {
@@ -33,7 +37,8 @@ type Options struct {
 	// Ceiling is the longest lifetime that is granted; DefaultCeiling when 0.
 	Ceiling time.Duration
 
-	// DefaultLifetime is granted when none is asked for; DefaultCeiling when 0. The ceiling bounds it.
+	// DefaultLifetime is the lifetime of every token without expires_after, scoped or not. If it is 0, a scoped token gets
+	// DefaultScopedLifetime and an unscoped token gets DefaultCeiling. The ceiling bounds it.
 	DefaultLifetime time.Duration
 
 	// Quotas limit the account's sessions; DefaultQuotas when nil.
@@ -59,8 +64,9 @@ type Emulator struct {
 	signer  signer
 
 	mu              sync.Mutex
-	keys            map[string]bool // by fingerprint
-	defaultLifetime time.Duration
+	keys            map[string]time.Time // by fingerprint: when its revocation takes effect; zero if it is not revoked
+	revocation      Revocation
+	defaultLifetime time.Duration // 0 if it depends on the scope
 	ceiling         time.Duration
 	offset          time.Duration // of the emulator's clock
 	faults          []Fault
@@ -83,7 +89,7 @@ func New(options Options) *Emulator {
 		account: options.Account,
 		log:     options.Logger,
 		media:   options.Media,
-		keys:    map[string]bool{},
+		keys:    map[string]time.Time{},
 
 		mintedWith: map[string]string{},
 		sessions:   map[string]*session{},
@@ -151,51 +157,20 @@ func acrossOrigins(handler http.Handler) http.Handler {
 	})
 }
 
-// Fingerprint returns the first 16 hexadecimal digits of the key's SHA-256, which is how keys appear in the ledger, in
-// faults and in the log. The fingerprint of an absent key is empty.
-func Fingerprint(key string) string {
-	if key == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte(key))
-	return hex.EncodeToString(sum[:8])
-}
-
-// AddKey makes a key known, and returns its fingerprint. An empty key is not added: it could not be told from an absent
-// one.
-func (e *Emulator) AddKey(key string) string {
-	fingerprint := Fingerprint(key)
-	if fingerprint != "" {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.keys[fingerprint] = true
-	}
-	return fingerprint
-}
-
-// RevokeKey makes a key unknown, and tells whether it was known. Tokens that were minted with it stay valid.
-func (e *Emulator) RevokeKey(key string) bool { return e.revoke(Fingerprint(key)) }
-
-func (e *Emulator) revoke(fingerprint string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	known := e.keys[fingerprint]
-	delete(e.keys, fingerprint)
-	return known
-}
-
-// SetLifetimes sets the lifetime that is granted when none is asked for, and the longest that is granted, in whole
-// seconds; 0 stands for DefaultCeiling.
+// SetLifetimes replaces Options.DefaultLifetime and Options.Ceiling, in whole seconds. The default is the lifetime of every token
+// without expires_after, scoped or not; 0 restores Reactor's own defaults: DefaultScopedLifetime for a scoped token, DefaultCeiling
+// for an unscoped one. A ceiling of 0 stands for DefaultCeiling. The ceiling bounds every default.
 func (e *Emulator) SetLifetimes(defaultLifetime, ceiling time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.ceiling = wholeSeconds(ceiling)
-	e.defaultLifetime = min(wholeSeconds(defaultLifetime), e.ceiling)
+	e.defaultLifetime = wholeSeconds(defaultLifetime, 0)
+	e.ceiling = wholeSeconds(ceiling, DefaultCeiling)
 }
 
-func wholeSeconds(d time.Duration) time.Duration {
+// wholeSeconds cuts a duration to whole seconds, and returns the default for less than one.
+func wholeSeconds(d, whenLess time.Duration) time.Duration {
 	if d < time.Second {
-		return DefaultCeiling
+		return whenLess
 	}
 	return d.Truncate(time.Second)
 }

@@ -14,7 +14,7 @@ const longestPad = 64 << 20
 // Fault makes calls go wrong. The first fault in the list that matches a call and is not used up has its way; members
 // that do not exclude each other act together.
 //
-// Status, Body, RedirectTo and Hang answer instead of doing what is asked for. With the others it is done and written down, and
+// Status, Body, RedirectTo, Page and Hang answer instead of doing what is asked for. With the others it is done and written down, and
 // what reaches the client of it is changed: with Cut on "POST /sessions" a session is started of which nobody knows the id.
 type Fault struct {
 	// Route is the pattern of the route that is meant, such as "DELETE /sessions/{id}"; "POST /tokens" when empty. The package's
@@ -39,11 +39,20 @@ type Fault struct {
 	// Cut ends the connection in the middle of the answer's body.
 	Cut bool
 
-	// Status is answered; with RedirectTo it is 307 when 0.
+	// Status is answered. If it is 0, it is 307 with RedirectTo, and 200 with Body. Without Body, the body has the form of Reactor's own
+	// errors, so that clients take the answer for one of Reactor:
+	//
+	//	{"error":"fault","message":"the emulator is set to answer 403"}
+	//
+	// A 429 with RetryAfter also has retry_after_seconds there.
 	Status int
 
-	// Body is answered instead of the usual one: bad JSON, for example, or a page of a proxy.
+	// Body is answered as it is instead of that one: bad JSON, for example, or another error of Reactor.
 	Body *string
+
+	// Page is answered as a proxy or a CDN in front of Reactor does, with its status, headers and body. It excludes Status, Body and
+	// RedirectTo; RetryAfter replaces the page's own.
+	Page Page
 
 	// PadTo inflates the body with blanks at its begin to so many bytes, at most 64 MiB. JSON stays JSON.
 	PadTo int
@@ -51,7 +60,7 @@ type Fault struct {
 	// RedirectTo is answered as Location.
 	RedirectTo string
 
-	// RetryAfter is answered as Retry-After in whole seconds.
+	// RetryAfter is answered as Retry-After in whole seconds. Status says when the body repeats it.
 	RetryAfter time.Duration
 
 	// RetryAfterAsDate writes RetryAfter as a date on the emulator's clock.
@@ -80,6 +89,10 @@ func (f Fault) Validate() error {
 		return fmt.Errorf("route %q is not one that is served", f.Route)
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
 		return fmt.Errorf("status %d is not between 200 and 599", f.Status)
+	case f.Page != "" && (f.Status != 0 || f.Body != nil || f.RedirectTo != ""):
+		return errors.New("page excludes status, body and redirect_to")
+	case f.Page != "" && !slices.Contains(Pages(), f.Page):
+		return fmt.Errorf("page %q does not exist: choose one of %q", f.Page, Pages())
 	case f.Times < 0 || f.Latency < 0 || f.RetryAfter < 0:
 		return errors.New("times, latency and retry_after must not be negative")
 	case f.PadTo < 0 || f.PadTo > longestPad:
@@ -94,7 +107,9 @@ func (f Fault) matches(route, key string, models []string) bool {
 }
 
 // replaces tells whether something else than a token is answered.
-func (f Fault) replaces() bool { return f.Status != 0 || f.Body != nil || f.RedirectTo != "" }
+func (f Fault) replaces() bool {
+	return f.Status != 0 || f.Body != nil || f.RedirectTo != "" || f.Page != ""
+}
 
 // status is what a fault that replaces answers with.
 func (f Fault) status() int {

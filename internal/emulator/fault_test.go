@@ -55,6 +55,23 @@ func TestAFaultChangesTheAnswer(t *testing.T) {
 				t.Errorf("%d, Retry-After %q", got.status, got.header.Get("Retry-After"))
 			}
 		}, 0},
+		{"a limit whose wait is in the body too", Fault{Status: 429, RetryAfter: 90 * time.Second, RetryAfterAsDate: true}, func(t *testing.T, got answer) {
+			want := `{"error":"fault","message":"the emulator is set to answer 429","retry_after_seconds":90}`
+			if got.body != want || got.header.Get("Retry-After") != "Mon, 23 Nov 2026 12:01:30 GMT" {
+				t.Errorf("%s, Retry-After %q", got.body, got.header.Get("Retry-After"))
+			}
+		}, 0},
+		{"a limit without a wait", Fault{Status: 429}, func(t *testing.T, got answer) {
+			if strings.Contains(got.body, "retry_after_seconds") || len(got.header.Values("Retry-After")) != 0 {
+				t.Errorf("%s, Retry-After %q", got.body, got.header.Get("Retry-After"))
+			}
+		}, 0},
+		{"a refusal of Reactor's own", Fault{Status: 403}, func(t *testing.T, got answer) {
+			want := `{"error":"fault","message":"the emulator is set to answer 403"}`
+			if got.status != 403 || got.body != want || got.header.Get("Content-Type") != "application/json" || got.header.Get("Server") != "" {
+				t.Errorf("%d %s %v", got.status, got.body, got.header)
+			}
+		}, 0},
 		{"a wait until a date", Fault{Status: 503, RetryAfter: time.Minute, RetryAfterAsDate: true}, func(t *testing.T, got answer) {
 			if got.header.Get("Retry-After") != "Mon, 23 Nov 2026 12:01:00 GMT" {
 				t.Errorf("Retry-After %q", got.header.Get("Retry-After"))

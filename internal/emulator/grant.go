@@ -17,9 +17,9 @@ type grant struct {
 // defaultMaxSessions is how many sessions a scoped token may start that names no number, and no session that it is bound to.
 const defaultMaxSessions = 5
 
-// grantOf reads the token that a request brings. Missing, unknown and expired tokens are one problem.
+// grantOf reads the token that a request brings. Missing, unknown, expired and refused tokens are one problem.
 func (e *Emulator) grantOf(r *http.Request) (grant, problem) {
-	unauthorized := problem{http.StatusUnauthorized, "unauthorized", "the token is missing, not known, or expired"}
+	unauthorized := problem{http.StatusUnauthorized, "unauthorized", "the token is missing, not known, or no longer valid"}
 	token, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !found {
 		return grant{}, unauthorized
@@ -30,7 +30,11 @@ func (e *Emulator) grantOf(r *http.Request) (grant, problem) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return grant{jti: claims.ID, key: e.mintedWith[claims.ID], details: claims.AuthorizationDetails}, problem{}
+	key := e.mintedWith[claims.ID]
+	if e.revocation.RefuseTokens && !e.accepts(key) {
+		return grant{}, unauthorized
+	}
+	return grant{jti: claims.ID, key: key, details: claims.AuthorizationDetails}, problem{}
 }
 
 // covers reports whether the token may act on a session: without a scope on every one of the account, else on those that it

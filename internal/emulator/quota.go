@@ -48,23 +48,25 @@ func (e *Emulator) overQuota(now time.Time) *reply {
 		}
 	}
 	if e.quotas.Concurrent > 0 && open >= e.quotas.Concurrent {
-		return quotaExceeded("concurrent_sessions", time.Minute)
+		return quotaExceeded("concurrent_sessions", e.quotas.Concurrent, open, 0)
 	}
 	if e.starts != nil && !e.starts.AllowN(now, 1) {
 		missing := 1 - e.starts.TokensAt(now)
-		return quotaExceeded("sessions_per_minute", time.Duration(missing/float64(e.starts.Limit())*float64(time.Second)))
+		wait := time.Duration(missing / float64(e.starts.Limit()) * float64(time.Second))
+		return quotaExceeded("sessions_per_minute", e.quotas.StartsPerMinute, e.quotas.StartsPerMinute, wait)
 	}
 	return nil
 }
 
-// quotaExceeded is what Reactor answers beyond a quota, as several of its users report.
-func quotaExceeded(kind string, wait time.Duration) *reply {
+// quotaExceeded is what Reactor answers beyond a quota, as several of its users report. Only the rate of starts has a wait: it is
+// not known when an open session will end. The wait is in the header and in the body.
+func quotaExceeded(kind string, limit, current int, wait time.Duration) *reply {
 	seconds := int64(math.Ceil(wait.Seconds()))
-	return &reply{
-		status: http.StatusTooManyRequests,
-		header: http.Header{"Retry-After": {strconv.FormatInt(seconds, 10)}},
-		body: encode(map[string]any{
-			"error": "quota_exceeded", "message": "the account's quota is used up", "quota_type": kind, "retry_after_seconds": seconds,
-		}),
+	answer := &reply{status: http.StatusTooManyRequests, header: http.Header{}, body: encode(errorBody{
+		Error: "quota_exceeded", Message: "quota exceeded: " + kind, QuotaType: kind, Limit: limit, Current: current, RetryAfterSeconds: seconds,
+	})}
+	if seconds > 0 {
+		answer.header.Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
+	return answer
 }

@@ -94,6 +94,10 @@ var sessionAnswers = map[string]func(*sessionCall, *session) reply{
 	"POST /sessions/{id}/transport/webrtc/connections/{cid}/ice_candidates": running(numbered(candidates)),
 }
 
+// outsideGrant is the refusal of a session that a scoped token neither started nor is bound to. The message follows Reactor's.
+var outsideGrant = problem{http.StatusForbidden, "forbidden", "this token is session-scoped and is not authorized for this resource; " +
+	"mint it again with authorization_details.resources.sessions.bind naming the session"}
+
 // sessionRoutes adds the session API.
 func (e *Emulator) sessionRoutes(mux *http.ServeMux) {
 	e.serveSessions(mux, startRoute, e.startSession)
@@ -104,7 +108,7 @@ func (e *Emulator) sessionRoutes(mux *http.ServeMux) {
 			case !found:
 				return notFound("there is no such session").reply()
 			case !call.grant.covers(s):
-				return problem{http.StatusForbidden, "forbidden", "the token neither started this session nor is bound to it"}.reply()
+				return outsideGrant.reply()
 			}
 			s.settle(call.now)
 			return answer(call, s)

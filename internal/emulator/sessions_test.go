@@ -237,6 +237,14 @@ func TestATokenActsOnlyOnWhatItMay(t *testing.T) {
 		} {
 			wantStatus(t, name, as(t, e, test.token, "GET /sessions/"+id, ""), test.status, test.code)
 		}
+		var refusal struct{ Message string }
+		if err := json.Unmarshal([]byte(as(t, e, renewed, "DELETE /sessions/"+id, "").body), &refusal); err != nil {
+			t.Fatal(err)
+		}
+		if want := "this token is session-scoped and is not authorized for this resource; " +
+			"mint it again with authorization_details.resources.sessions.bind naming the session"; refusal.Message != want {
+			t.Errorf("outside the grant: %q, want %q", refusal.Message, want)
+		}
 		time.Sleep(2*time.Hour + time.Second)
 		wantStatus(t, "a token that has expired", as(t, e, limited, "DELETE /sessions/"+id, ""), http.StatusUnauthorized, "unauthorized")
 		wantLedger(t, e, "ACTIVE  after 2h0m1s")
@@ -282,25 +290,27 @@ func TestATokenIsBoundOnlyToSessionsThatLive(t *testing.T) {
 func TestTheQuotasOfAnAccountAreKept(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, e *Emulator) {
 		token := mint(t, e, "").JWT
-		refused := func(kind, retryAfter string) {
+		refused := func(body, retryAfter string) {
 			t.Helper()
 			got := as(t, e, token, "POST /sessions", startBody)
-			wantStatus(t, kind, got, http.StatusTooManyRequests, "quota_exceeded")
-			if !strings.Contains(got.body, `"quota_type":"`+kind+`"`) || got.header.Get("Retry-After") != retryAfter {
-				t.Errorf("%s, Retry-After %s, want %s after %s", got.body, got.header.Get("Retry-After"), kind, retryAfter)
+			if got.status != http.StatusTooManyRequests || got.body != body || got.header.Get("Retry-After") != retryAfter {
+				t.Errorf("got  %d %s, Retry-After %q\nwant 429 %s, Retry-After %q", got.status, got.body, got.header.Get("Retry-After"), body, retryAfter)
 			}
 		}
 		var ids []string
 		for range DefaultQuotas.StartBurst {
 			ids = append(ids, start(t, e, token))
 		}
-		refused("sessions_per_minute", "6")
+		refused(`{"error":"quota_exceeded","message":"quota exceeded: sessions_per_minute","quota_type":"sessions_per_minute",`+
+			`"limit":10,"current":10,"retry_after_seconds":6}`, "6")
 		for len(ids) < DefaultQuotas.Concurrent {
 			time.Sleep(6 * time.Second)
 			ids = append(ids, start(t, e, token))
 		}
 		time.Sleep(time.Minute)
-		refused("concurrent_sessions", "60")
+		// When a session will end is not known: there is no time to wait for.
+		refused(`{"error":"quota_exceeded","message":"quota exceeded: concurrent_sessions","quota_type":"concurrent_sessions",`+
+			`"limit":5,"current":5}`, "")
 		as(t, e, token, "DELETE /sessions/"+ids[0], "")
 		start(t, e, token)
 		if got := e.Ledger(); len(got.Open()) != 5 || got.MostOpen("") != 5 || got.MostOpen(testModel) != 5 || got.MostOpen("reactor/other") != 0 {

@@ -30,9 +30,21 @@ type reply struct {
 	body   []byte
 }
 
-// reply is the answer that tells of a problem.
+// errorBody is the body of every error of Reactor. A string in error is what marks an answer as Reactor's own.
+type errorBody struct {
+	Error   string `json:"error"`
+	Message string `json:"message"`
+
+	// Of a quota that is exceeded, and RetryAfterSeconds of every 429 that names a time. Other answers lack them.
+	QuotaType         string `json:"quota_type,omitempty"`
+	Limit             int    `json:"limit,omitempty"`
+	Current           int    `json:"current,omitempty"`
+	RetryAfterSeconds int64  `json:"retry_after_seconds,omitempty"`
+}
+
+// reply is the answer that reports a problem.
 func (p problem) reply() reply {
-	return reply{status: p.status, body: encode(map[string]string{"error": p.code, "message": p.message})}
+	return reply{status: p.status, body: encode(errorBody{Error: p.code, Message: p.message})}
 }
 
 // encode writes JSON of types that always encode.
@@ -111,7 +123,7 @@ func (e *Emulator) answer(place int, request tokenRequest, found problem, fault 
 	switch {
 	case fault.replaces():
 		answer = faultReply(fault)
-	case !e.keys[call.Key]:
+	case !e.accepts(call.Key):
 		answer = problem{http.StatusUnauthorized, "invalid_api_key", "the API key is missing or not known"}.reply()
 	case found != (problem{}):
 		answer = found.reply()
@@ -128,9 +140,15 @@ func (e *Emulator) answer(place int, request tokenRequest, found problem, fault 
 
 // faultReply is the answer of a fault that mints nothing.
 func faultReply(fault Fault) reply {
+	if fault.Page != "" {
+		return pages[fault.Page]
+	}
 	status := fault.status()
-	answer := problem{status, "fault", "the emulator was told to answer " + strconv.Itoa(status)}.reply()
-	answer.header = http.Header{}
+	body := errorBody{Error: "fault", Message: "the emulator is set to answer " + strconv.Itoa(status)}
+	if status == http.StatusTooManyRequests {
+		body.RetryAfterSeconds = int64(fault.RetryAfter / time.Second)
+	}
+	answer := reply{status: status, header: http.Header{}, body: encode(body)}
 	if fault.RedirectTo != "" {
 		answer.header.Set("Location", fault.RedirectTo)
 	}
@@ -166,15 +184,19 @@ func (e *Emulator) mint(call *Call, request tokenRequest, fault Fault) reply {
 	return reply{status: http.StatusOK, body: encode(members)}
 }
 
-// lifetime is what is granted: the wish, at most the ceiling, and no error when that shortens it.
+// lifetime is the granted lifetime: the requested or the default one, but at most the ceiling. To shorten it is no error.
 func (e *Emulator) lifetime(request tokenRequest, fault Fault) time.Duration {
 	switch {
 	case fault.ExpiresIn != nil:
 		return fault.ExpiresIn.Truncate(time.Second)
-	case request.lifetime == 0:
-		return e.defaultLifetime
+	case request.lifetime > 0:
+		return min(request.lifetime, e.ceiling)
+	case e.defaultLifetime > 0:
+		return min(e.defaultLifetime, e.ceiling)
+	case len(request.details) > 0:
+		return min(DefaultScopedLifetime, e.ceiling)
 	}
-	return min(request.lifetime, e.ceiling)
+	return min(DefaultCeiling, e.ceiling)
 }
 
 // writeReply writes the answer, as the fault changes it.
@@ -197,7 +219,9 @@ func (e *Emulator) writeReply(w http.ResponseWriter, answer reply, fault Fault) 
 	if missing := fault.PadTo - len(body); missing > 0 {
 		body = append(bytes.Repeat([]byte(" "), missing), body...)
 	}
-	header.Set("Content-Type", contentType(body))
+	if header.Get("Content-Type") == "" {
+		header.Set("Content-Type", contentType(body))
+	}
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	header.Set("Cache-Control", "no-store")
 	w.WriteHeader(answer.status)

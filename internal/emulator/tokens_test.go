@@ -67,13 +67,22 @@ type granted struct {
 // mint expects a success.
 func mint(t *testing.T, e *Emulator, body string) granted {
 	t.Helper()
-	got := send(t, e, http.MethodPost, "/tokens", testKey, body)
+	return mintWith(t, e, testKey, body)
+}
+
+// mintWith expects a success with any key.
+func mintWith(t *testing.T, e *Emulator, key, body string) granted {
+	t.Helper()
+	got := send(t, e, http.MethodPost, "/tokens", key, body)
 	var token granted
 	if err := json.Unmarshal([]byte(got.body), &token); err != nil || got.status != http.StatusOK {
 		t.Fatalf("status %d, body %s, %v", got.status, got.body, err)
 	}
 	return token
 }
+
+// scopeOnly is a request for a scoped token that leaves the lifetime to the service.
+const scopeOnly = `{"authorization_details":[{"type":"session","resources":{"models":{"match":["reactor/helios"]}}}]}`
 
 func TestTheGrantedLifetimeIsTheWishUpToTheCeiling(t *testing.T) {
 	hour := time.Hour
@@ -88,6 +97,10 @@ func TestTheGrantedLifetimeIsTheWishUpToTheCeiling(t *testing.T) {
 		{"an empty object", `{}`, 6 * hour},
 		{"a null wish", `{"expires_after":null}`, 6 * hour},
 		{"an unknown member", `{"note":"x"}`, 6 * hour},
+		{"a scope without a requested lifetime", scopeOnly, hour},
+		{"a scope and a null lifetime", `{"expires_after":null,` + scopeOnly[1:], hour},
+		{"a scope and a lifetime", `{"expires_after":7200,` + scopeOnly[1:], 2 * hour},
+		{"a scope and more than the ceiling", `{"expires_after":21601,` + scopeOnly[1:], 6 * hour},
 		{"a wish", `{"expires_after":3600}`, hour},
 		{"the shortest wish", `{"expires_after":1}`, time.Second},
 		{"the ceiling", `{"expires_after":21600}`, 6 * hour},
@@ -109,17 +122,19 @@ func TestTheGrantedLifetimeIsTheWishUpToTheCeiling(t *testing.T) {
 func TestLifetimesCanBeSet(t *testing.T) {
 	e := emulatorAtNoon()
 	for _, test := range []struct {
-		defaultLifetime, ceiling time.Duration
-		wantDefault, wantLong    time.Duration
+		defaultLifetime, ceiling          time.Duration
+		wantDefault, wantScoped, wantLong time.Duration
 	}{
-		{time.Hour, 2 * time.Hour, time.Hour, 2 * time.Hour},
-		{3 * time.Hour, 2 * time.Hour, 2 * time.Hour, 2 * time.Hour},
-		{90 * time.Minute, 0, 90 * time.Minute, 6 * time.Hour},
-		{0, 0, 6 * time.Hour, 6 * time.Hour},
-		{1500 * time.Millisecond, 0, time.Second, 6 * time.Hour},
+		{2 * time.Hour, 3 * time.Hour, 2 * time.Hour, 2 * time.Hour, 3 * time.Hour},
+		{3 * time.Hour, 2 * time.Hour, 2 * time.Hour, 2 * time.Hour, 2 * time.Hour},
+		{90 * time.Minute, 0, 90 * time.Minute, 90 * time.Minute, 6 * time.Hour},
+		{0, 2 * time.Hour, 2 * time.Hour, time.Hour, 2 * time.Hour},
+		{0, 20 * time.Second, 20 * time.Second, 20 * time.Second, 20 * time.Second},
+		{0, 0, 6 * time.Hour, time.Hour, 6 * time.Hour},
+		{1500 * time.Millisecond, 0, time.Second, time.Second, 6 * time.Hour},
 	} {
 		e.SetLifetimes(test.defaultLifetime, test.ceiling)
-		for body, want := range map[string]time.Duration{"": test.wantDefault, `{"expires_after":86400}`: test.wantLong} {
+		for body, want := range map[string]time.Duration{"": test.wantDefault, scopeOnly: test.wantScoped, `{"expires_after":86400}`: test.wantLong} {
 			if got := mint(t, e, body).ExpiresAt - noon.Unix(); got != int64(want/time.Second) {
 				t.Errorf("with default %s and ceiling %s, %q is granted %ds, want %s", test.defaultLifetime, test.ceiling, body, got, want)
 			}

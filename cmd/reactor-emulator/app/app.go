@@ -40,8 +40,9 @@ func parse(args []string, moreKeys string) (settings, error) {
 	flags := pflag.NewFlagSet("reactor-emulator", pflag.ContinueOnError)
 	flags.StringVar(&s.listen, "listen", "127.0.0.1:8090", "The `address` to listen on. Whoever reaches it can add API keys.")
 	flags.StringArrayVar(&s.keys, "key", nil, "An API `key` that is known; repeat it for more. Also "+keysVariable+", separated by commas.")
-	flags.DurationVar(&s.defaultLifetime, "default-lifetime", emulator.DefaultCeiling, "The lifetime of a token when none is asked for.")
-	flags.DurationVar(&s.ceiling, "ceiling", emulator.DefaultCeiling, "The longest lifetime of a token; longer wishes are shortened.")
+	flags.DurationVar(&s.defaultLifetime, "default-lifetime", 0,
+		"The lifetime of a token without expires_after. Defaults to 1h for a token with a scope and 6h for one without.")
+	flags.DurationVar(&s.ceiling, "ceiling", emulator.DefaultCeiling, "The longest lifetime of a token; longer requested lifetimes are shortened.")
 	flags.IntVar(&s.quotas.Concurrent, "concurrent-sessions", s.quotas.Concurrent, "How many sessions may be open at once; 0 sets no limit.")
 	flags.IntVar(&s.quotas.StartsPerMinute, "session-starts-per-minute", s.quotas.StartsPerMinute,
 		"How many sessions may be started in a minute; 0 sets no limit.")
@@ -52,7 +53,7 @@ func parse(args []string, moreKeys string) (settings, error) {
 	if flags.NArg() > 0 {
 		return s, errors.New("there are only flags, no arguments")
 	}
-	if min(s.defaultLifetime, s.ceiling) < time.Second {
+	if s.ceiling < time.Second || s.defaultLifetime != 0 && s.defaultLifetime < time.Second {
 		return s, errors.New("--default-lifetime and --ceiling must be at least 1s")
 	}
 	if min(s.quotas.Concurrent, s.quotas.StartsPerMinute) < 0 {

@@ -25,7 +25,7 @@ func TestFlagsAreRead(t *testing.T) {
 		want      settings
 		wantError string
 	}{
-		{name: "none", want: settings{listen: "127.0.0.1:8090", defaultLifetime: 6 * time.Hour, ceiling: 6 * time.Hour, quotas: emulator.DefaultQuotas}},
+		{name: "none", want: settings{listen: "127.0.0.1:8090", ceiling: 6 * time.Hour, quotas: emulator.DefaultQuotas}},
 		{name: "all", args: []string{"--listen=:0", "--key=rk_a", "--key=rk_b", "--default-lifetime=1h", "--ceiling=2h", "--log-level=ERROR",
 			"--concurrent-sessions=0", "--session-starts-per-minute=60"},
 			moreKeys: "rk_c, rk_d,",
@@ -34,6 +34,7 @@ func TestFlagsAreRead(t *testing.T) {
 		{name: "an argument", args: []string{"serve"}, wantError: "there are only flags, no arguments"},
 		{name: "an unknown flag", args: []string{"--what"}, wantError: "unknown flag: --what"},
 		{name: "a negative quota", args: []string{"--concurrent-sessions=-1"}, wantError: "--concurrent-sessions and --session-starts-per-minute must not be negative"},
+		{name: "too short a default", args: []string{"--default-lifetime=900ms"}, wantError: "--default-lifetime and --ceiling must be at least 1s"},
 		{name: "no lifetime", args: []string{"--ceiling=0"}, wantError: "--default-lifetime and --ceiling must be at least 1s"},
 	}
 	for _, test := range tests {
