@@ -17,11 +17,12 @@
 //
 //	{"error":"invalid_api_key","message":"the API key is missing or not known"}
 //
-// This is how a client tells Reactor's refusals from those of a proxy in front of it, which a Fault with Page makes. The form is
-// the one that users of /sessions captured; Reactor does not document any, least of all for /tokens.
+// By that a client distinguishes Reactor's errors from those of a proxy in front of it, which a Fault with Page makes. The form is
+// the one that users of /sessions captured. Reactor does not document any, and no error of /tokens was captured.
 //
-// Several keys may be valid at the same time, as in a rotation. A revoked key still gets tokens for up to a minute (see
-// Revocation; not by default). The tokens of a revoked key stay valid, unless Revocation says otherwise: Reactor documents neither.
+// Several keys may be valid at the same time, as in a rotation. A revocation takes effect immediately, or up to a minute later as
+// Reactor's may (see Revocation). Reactor does not document whether the tokens of a revoked key stay valid. Here they do, unless
+// Revocation.RefuseTokens is set.
 //
 // POST /sessions starts a session with a token (Authorization: Bearer eyJ…), and answers as the JavaScript SDK 2.9.0 needs it:
 //

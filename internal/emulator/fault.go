@@ -40,7 +40,7 @@ type Fault struct {
 	Cut bool
 
 	// Status is answered. If it is 0, it is 307 with RedirectTo, and 200 with Body. Without Body, the body has the form of Reactor's own
-	// errors, so that clients take the answer for one of Reactor:
+	// errors, so that clients treat the answer as Reactor's:
 	//
 	//	{"error":"fault","message":"the emulator is set to answer 403"}
 	//
