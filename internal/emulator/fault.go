@@ -89,14 +89,22 @@ func (f Fault) Validate() error {
 		return fmt.Errorf("route %q is not one that is served", f.Route)
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
 		return fmt.Errorf("status %d is not between 200 and 599", f.Status)
-	case f.Page != "" && (f.Status != 0 || f.Body != nil || f.RedirectTo != ""):
-		return errors.New("page excludes status, body and redirect_to")
-	case f.Page != "" && !slices.Contains(Pages(), f.Page):
-		return fmt.Errorf("page %q does not exist: choose one of %q", f.Page, Pages())
 	case f.Times < 0 || f.Latency < 0 || f.RetryAfter < 0:
 		return errors.New("times, latency and retry_after must not be negative")
 	case f.PadTo < 0 || f.PadTo > longestPad:
 		return fmt.Errorf("pad_to %d is not between 0 and %d", f.PadTo, longestPad)
+	}
+	return f.validatePage()
+}
+
+func (f Fault) validatePage() error {
+	switch {
+	case f.Page == "":
+		return nil
+	case f.Status != 0 || f.Body != nil || f.RedirectTo != "":
+		return errors.New("page excludes status, body and redirect_to")
+	case !slices.Contains(Pages(), f.Page):
+		return fmt.Errorf("page %q does not exist: choose one of %q", f.Page, Pages())
 	}
 	return nil
 }
