@@ -103,7 +103,7 @@ func (r *Reconciler) mint(
 		return
 	}
 	if r.timekeeper.record(measurement{minted.ReceivedAt, minted.Skew}) {
-		r.wakeAll(ctx)
+		r.wakeMatching(ctx, func(*v1alpha1.ReactorToken) bool { return true })
 	}
 	mem.paid = demand{}
 	mem.held = &heldToken{demand: wanted, token: minted, tokenID: uuid.NewString()}

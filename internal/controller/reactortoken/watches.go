@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -54,6 +55,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.admission.mostTurns = turnsFor(mgr.GetControllerOptions().MaxConcurrentReconciles)
 	if err := mgr.Add(r.admission); err != nil {
 		return fmt.Errorf("adding the admission of mints to the manager: %w", err)
+	}
+	if err := mgr.Add(manager.RunnableFunc(r.endLowPriority)); err != nil {
+		return fmt.Errorf("adding the end of low priorities to the manager: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("reactortoken").
@@ -169,9 +173,11 @@ func tokenPredicate() predicate.Predicate {
 	}}
 }
 
-// rivalHandler wakes the other ReactorTokens with the same target Secret when one stops claiming it.
+// rivalHandler wakes the other ReactorTokens with the same target Secret when one stops claiming it, and those for which
+// something is due when the operator starts.
 func (r *Reconciler) rivalHandler() handler.EventHandler {
 	return handler.Funcs{
+		CreateFunc: r.enqueueDue,
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := targetSecretOf(e.ObjectOld), targetSecretOf(e.ObjectNew)
 			if len(before) == 1 && len(after) == 1 && before[0] != after[0] {
@@ -275,14 +281,16 @@ func (r *Reconciler) wake(priority int, objects ...types.NamespacedName) {
 	}
 }
 
-// wakeAll has all ReactorTokens reconciled.
-func (r *Reconciler) wakeAll(ctx context.Context) {
+// wakeMatching has the matching ReactorTokens reconciled.
+func (r *Reconciler) wakeMatching(ctx context.Context, matches func(*v1alpha1.ReactorToken) bool) {
 	tokens := &v1alpha1.ReactorTokenList{}
 	if err := r.cache.List(ctx, tokens, client.UnsafeDisableDeepCopy); err != nil { // the cache fails only while it is being stopped
-		ctrl.LoggerFrom(ctx).Error(err, "listing the ReactorTokens to reconcile them by the clock that was measured")
+		ctrl.LoggerFrom(ctx).Error(err, "listing the ReactorTokens")
 		return
 	}
 	for i := range tokens.Items {
-		r.wake(priorityRegular, client.ObjectKeyFromObject(&tokens.Items[i]))
+		if matches(&tokens.Items[i]) {
+			r.wake(priorityRegular, client.ObjectKeyFromObject(&tokens.Items[i]))
+		}
 	}
 }
