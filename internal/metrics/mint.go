@@ -45,7 +45,8 @@ func InstrumentMinter(next Minter, clock clock.PassiveClock, registry prometheus
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reactor_mint_requests_total",
 			Help: "Requests for a token, by whose matter the answer is: success; key_refused (401); rate_limited (429); " +
-				"request_refused (another 4xx, or a redirect); unavailable (5xx, 408, or no usable answer).",
+				"request_refused (another 4xx with an error of Reactor's); " +
+				"unavailable (5xx, 408, a redirect, a 4xx that is not proven to be Reactor's, or no usable answer).",
 		}, []string{"code_class"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "reactor_mint_duration_seconds",

@@ -75,7 +75,7 @@ func TestMintCallsAreCountedByWhoseMatterTheAnswerIs(t *testing.T) {
 		}
 	}
 	compare(t, registry, `
-# HELP reactor_mint_requests_total Requests for a token, by whose matter the answer is: success; key_refused (401); rate_limited (429); request_refused (another 4xx, or a redirect); unavailable (5xx, 408, or no usable answer).
+# HELP reactor_mint_requests_total Requests for a token, by whose matter the answer is: success; key_refused (401); rate_limited (429); request_refused (another 4xx with an error of Reactor's); unavailable (5xx, 408, a redirect, a 4xx that is not proven to be Reactor's, or no usable answer).
 # TYPE reactor_mint_requests_total counter
 reactor_mint_requests_total{code_class="key_refused"} 1
 reactor_mint_requests_total{code_class="rate_limited"} 1

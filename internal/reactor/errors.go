@@ -21,7 +21,17 @@ type Error struct {
 	// StatusCode is the HTTP status; 0 when there was no answer, or when nothing was sent.
 	StatusCode int
 
-	// RetryAfter is how long Reactor asked to wait, between 0 and 24 hours; 0 when it did not ask.
+	// Intermediary says that an answer came and is not proven to be Reactor's: a proxy, a firewall or a load balancer between the
+	// client and Reactor may have given it. It is set for a redirect, for 407, for any other 4xx but 401 and 429 whose body does
+	// not have the form of Reactor's errors, and for a success whose body is not JSON. Its class is ClassUnavailable.
+	Intermediary bool
+
+	// Server is the answer's header Server, redacted: one line of at most 64 bytes. It often names the product that answered,
+	// such as cloudflare; empty when there was no answer or no such header.
+	Server string
+
+	// RetryAfter is how long the answer asked to wait, between 0 and 24 hours; 0 when it did not ask. It is the header
+	// Retry-After, or without one the member retry_after_seconds of a body in the form of Reactor's errors.
 	RetryAfter time.Duration
 
 	// Excerpt is the begin of the answer's body, redacted: one line of at most 256 bytes. It is empty for a success that
@@ -37,7 +47,10 @@ func (e *Error) Error() string {
 	var text strings.Builder
 	text.WriteString(cmp.Or(e.doing, "minting a token"))
 	if e.StatusCode != 0 {
-		text.WriteString(": Reactor answered " + strings.TrimSpace(strconv.Itoa(e.StatusCode)+" "+http.StatusText(e.StatusCode)))
+		text.WriteString(": " + e.answered() + " answered " + strings.TrimSpace(strconv.Itoa(e.StatusCode)+" "+http.StatusText(e.StatusCode)))
+	}
+	if e.Intermediary && e.Server != "" {
+		text.WriteString(" (Server: " + e.Server + ")")
 	}
 	if e.Err != nil {
 		text.WriteString(": " + e.Err.Error())
@@ -46,6 +59,14 @@ func (e *Error) Error() string {
 		text.WriteString(": " + e.Excerpt)
 	}
 	return text.String()
+}
+
+// answered names what gave the answer.
+func (e *Error) answered() string {
+	if e.Intermediary {
+		return "something between the operator and Reactor"
+	}
+	return "Reactor"
 }
 
 // Unwrap returns the cause, so that errors.Is finds context.Canceled and the like.

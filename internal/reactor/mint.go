@@ -2,12 +2,14 @@ package reactor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -19,8 +21,9 @@ const (
 	// maxAnswerBytes bounds the body of a success; a token needs about one thousandth of it.
 	maxAnswerBytes = 1 << 20
 
-	// maxRefusalBytes bounds what is read of a refusal, of which an excerpt is kept.
-	maxRefusalBytes = 4 << 10
+	// maxRefusalBytes bounds what is read of a refusal, of which an excerpt is kept. Reactor's errors are below 1 KiB; one that
+	// is cut is no JSON any more, and so not proven to be Reactor's.
+	maxRefusalBytes = 64 << 10
 )
 
 // MintRequest asks for one token.
@@ -70,7 +73,9 @@ func (c *Client) Mint(ctx context.Context, req MintRequest) (Token, error) {
 	}
 	token, err := tokenFrom(body, seen)
 	if err != nil {
-		return Token{}, unusable(seen.response, err)
+		failure := unusable(seen.response, err, req.APIKey)
+		failure.Intermediary = !json.Valid(body) // such as a page to sign in
+		return Token{}, failure
 	}
 	return token, nil
 }
@@ -96,15 +101,15 @@ func (c *Client) ask(
 	}
 	defer func() { _ = response.Body.Close() }()
 	seen = exchange{sent: sent, received: c.clock.Now(), response: response}
-	if class := classOfStatus(response.StatusCode); class != ClassNone {
-		return nil, seen, refusedWith(class, seen, secret)
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return nil, seen, refusedWith(seen, secret)
 	}
 	body, err = readAnswer(response.Body, secret)
 	if err != nil && bounded.Err() != nil {
 		return nil, seen, c.unanswered(ctx, bounded, err, secret)
 	}
 	if err != nil {
-		return nil, seen, unusable(response, err)
+		return nil, seen, unusable(response, err, secret)
 	}
 	return body, seen, nil
 }
@@ -196,22 +201,50 @@ func readAnswer(from io.Reader, key Secret) ([]byte, error) {
 	return body, nil
 }
 
-// refusedWith is the failure that a status stands for. That its body was cut changes nothing.
-func refusedWith(class Class, seen exchange, key Secret) *Error {
-	body, _ := io.ReadAll(io.LimitReader(seen.response.Body, maxRefusalBytes))
+// refusedWith is the failure that an answer without success stands for.
+//
+// The header Retry-After wins over the body: it is what Reactor's own clients obey, and what a proxy in front of Reactor can set.
+func refusedWith(seen exchange, key Secret) *Error {
+	response := seen.response
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxRefusalBytes))
+	said := refusalIn(body)
+	class, intermediary := classOfAnswer(response.StatusCode, said.proven)
 	failure := &Error{
-		Class:      class,
-		StatusCode: seen.response.StatusCode,
-		RetryAfter: retryAfter(seen.response.Header.Get("Retry-After"), seen.serverDate()),
-		Excerpt:    excerptOf(string(body), key),
+		Class:        class,
+		StatusCode:   response.StatusCode,
+		Intermediary: intermediary,
+		Server:       serverOf(response, key),
+		RetryAfter:   cmp.Or(retryAfter(response.Header.Get("Retry-After"), seen.serverDate()), said.retryAfter),
+		Excerpt:      excerptOf(string(body), key),
 	}
 	if failure.StatusCode >= 300 && failure.StatusCode <= 399 {
-		failure.Err = errors.New("redirects are not followed, because the credential would go along")
+		failure.Err = errors.New("redirects are not followed, because the credential would go along" + targetOf(response, key))
 	}
 	return failure
 }
 
 // unusable is the failure of a success that holds no usable token.
-func unusable(response *http.Response, err error) *Error {
-	return &Error{Class: ClassUnavailable, StatusCode: response.StatusCode, Err: err}
+func unusable(response *http.Response, err error, key Secret) *Error {
+	return &Error{Class: ClassUnavailable, StatusCode: response.StatusCode, Server: serverOf(response, key), Err: err}
+}
+
+const (
+	maxServerBytes = 64
+	maxTargetBytes = 100
+)
+
+// serverOf is the header Server, fit to be shown.
+func serverOf(response *http.Response, key Secret) string {
+	return shortened(excerptOf(response.Header.Get("Server"), key), maxServerBytes)
+}
+
+// targetOf names the scheme and the host that a redirect to another host leads to: enough to recognize a sign-in page or a portal.
+// The rest of the URL may hold credentials.
+func targetOf(response *http.Response, key Secret) string {
+	target, err := url.Parse(response.Header.Get("Location"))
+	if err != nil || target.Host == "" {
+		return ""
+	}
+	shown := url.URL{Scheme: target.Scheme, Host: target.Host}
+	return " to " + shortened(excerptOf(shown.String(), key), maxTargetBytes)
 }

@@ -149,10 +149,10 @@ func TestARefusalIsToldWithItsStatusAndARedactedExcerpt(t *testing.T) {
 		{"with a status that has no name", 599, http.NoBody, ClassUnavailable, `minting a token: Reactor answered 599`},
 		{"with a body that is cut", 500, io.MultiReader(strings.NewReader("half of"), errorReader{io.ErrUnexpectedEOF}), ClassUnavailable,
 			`minting a token: Reactor answered 500 Internal Server Error: half of`},
-		{"with an endless body", 400, endless{}, ClassRequestRefused,
-			`minting a token: Reactor answered 400 Bad Request: ` + strings.Repeat("x", 253) + "…"},
-		{"by a redirect", 307, http.NoBody, ClassRequestRefused,
-			`minting a token: Reactor answered 307 Temporary Redirect: redirects are not followed, because the credential would go along`},
+		{"of this request", 402, strings.NewReader(`{"error":"credits_depleted"}`), ClassRequestRefused,
+			`minting a token: Reactor answered 402 Payment Required: {"error":"credits_depleted"}`},
+		{"with a body that is longer than an excerpt", 400, strings.NewReader(`{"error":"` + strings.Repeat("x", 60<<10) + `"}`), ClassRequestRefused,
+			`minting a token: Reactor answered 400 Bad Request: {"error":"` + strings.Repeat("x", 243) + "…"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -161,6 +161,96 @@ func TestARefusalIsToldWithItsStatusAndARedactedExcerpt(t *testing.T) {
 			failure := failureOf(t, err)
 			if failure.Class != test.class || failure.StatusCode != test.status || failure.RetryAfter != 30*time.Second || err.Error() != test.text {
 				t.Errorf("%s, status %d, retry after %s\ngot  %s\nwant %s", failure.Class, failure.StatusCode, failure.RetryAfter, err, test.text)
+			}
+		})
+	}
+}
+
+// A page of a proxy must not look like a refusal of Reactor: such pages come and go with maintenance and rollouts.
+func TestAnAnswerThatIsNotProvenToBeReactorsIsUnavailableAndNamesItsServer(t *testing.T) {
+	const between = "minting a token: something between the operator and Reactor answered "
+	problem := `{"type":"about:blank","title":"Access denied","status":403}`
+	tests := []struct {
+		name   string
+		status int
+		header http.Header
+		body   io.Reader
+		text   string
+	}{
+		{"a page", 403, http.Header{"Server": {"cloudflare"}}, strings.NewReader("<html>Blocked</html>"),
+			between + "403 Forbidden (Server: cloudflare): <html>Blocked</html>"},
+		{"JSON of another form", 403, http.Header{"Server": {"cloudflare"}}, strings.NewReader(problem), between + "403 Forbidden (Server: cloudflare): " + problem},
+		{"no header Server and no body", 404, nil, http.NoBody, between + "404 Not Found"},
+		{"another method", 405, http.Header{"Server": {"nginx/1.27.0"}}, http.NoBody, between + "405 Method Not Allowed (Server: nginx/1.27.0)"},
+		{"a proxy that wants to know who asks, whatever its body", 407, nil, strings.NewReader(`{"error":"who"}`), between + `407 Proxy Authentication Required: {"error":"who"}`},
+		{"a timeout of a proxy", 408, nil, http.NoBody, between + "408 Request Timeout"},
+		{"an endless body", 400, nil, endless{}, between + "400 Bad Request: " + strings.Repeat("x", 253) + "…"},
+		{"a status that no API gives", 999, nil, http.NoBody, between + "999"},
+		{"a page instead of a token", 200, http.Header{"Server": {"portal"}, "Content-Type": {"text/html"}}, strings.NewReader("<html>sign in</html>"),
+			between + "200 OK (Server: portal): the answer is not the JSON object that was expected (20 bytes, text/html)"},
+		{"nothing instead of a token", 204, nil, http.NoBody,
+			between + "204 No Content: the answer is not the JSON object that was expected (0 bytes, of no known type)"},
+		{"a redirect", 307, nil, http.NoBody,
+			between + "307 Temporary Redirect: redirects are not followed, because the credential would go along"},
+		{"a redirect to another host, without what may be secret", 302, http.Header{"Location": {"https://user:hunter2@login.example:8443/sso/hunter2?next=hunter2#hunter2"}}, http.NoBody,
+			between + "302 Found: redirects are not followed, because the credential would go along to https://login.example:8443"},
+		{"a redirect on the same host", 308, http.Header{"Location": {"/v2/tokens?key=hunter2"}}, http.NoBody,
+			between + "308 Permanent Redirect: redirects are not followed, because the credential would go along"},
+		{"a redirect to a host that is a secret", 302, http.Header{"Location": {"https://" + testKey.Reveal() + "/"}}, http.NoBody,
+			between + "302 Found: redirects are not followed, because the credential would go along to https://[redacted]"},
+		{"a header Server that is long", 403, http.Header{"Server": {strings.Repeat("s", 500)}}, http.NoBody,
+			between + "403 Forbidden (Server: " + strings.Repeat("s", 61) + "…)"},
+		{"a header Server with a secret and a line break", 403, http.Header{"Server": {"a\r\nb " + testKey.Reveal()}}, http.NoBody,
+			between + "403 Forbidden (Server: a b [redacted])"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			client := clientOver(t, func(*http.Request) (*http.Response, error) { return respond(test.status, test.header, test.body), nil })
+			_, err := client.Mint(t.Context(), anyRequest())
+			failure := failureOf(t, err)
+			if failure.Class != ClassUnavailable || !failure.Intermediary || failure.StatusCode != test.status || err.Error() != test.text || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s, intermediary %t, status %d\ngot  %s\nwant %s", failure.Class, failure.Intermediary, failure.StatusCode, err, test.text)
+			}
+		})
+	}
+}
+
+func TestAnAnswerWithoutReactorsFormIsStillAboutTheKeyFor401And429(t *testing.T) {
+	for status, want := range map[int]Class{401: ClassKeyRefused, 429: ClassKeyLimited} {
+		client := clientOver(t, func(*http.Request) (*http.Response, error) {
+			return respond(status, http.Header{"Server": {"cloudflare"}}, strings.NewReader("<html>")), nil
+		})
+		_, err := client.Mint(t.Context(), anyRequest())
+		if failure := failureOf(t, err); failure.Class != want || failure.Intermediary || failure.Server != "cloudflare" {
+			t.Errorf("%+v, want %s", failure, want)
+		}
+	}
+}
+
+func TestTheWaitIsReadFromTheHeaderAndElseFromReactorsBody(t *testing.T) {
+	limited := `{"error":"quota_exceeded","retry_after_seconds":7}`
+	tests := []struct {
+		name         string
+		status       int
+		header, body string
+		want         time.Duration
+	}{
+		{"the header alone", 429, "30", `{"error":"quota_exceeded"}`, 30 * time.Second},
+		{"the body alone", 429, "", limited, 7 * time.Second},
+		{"both", 429, "30", limited, 30 * time.Second},
+		{"a header that is not understood", 429, "soon", limited, 7 * time.Second},
+		{"a body of 503", 503, "", limited, 7 * time.Second},
+		{"a body that is not Reactor's", 429, "", `{"title":"rate limited","retry_after_seconds":7}`, 0},
+		{"neither", 429, "", `{"error":"no available capacity: no available servers to handle the request"}`, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			client := clientOver(t, func(*http.Request) (*http.Response, error) {
+				return respond(test.status, http.Header{"Retry-After": {test.header}}, strings.NewReader(test.body)), nil
+			})
+			_, err := client.Mint(t.Context(), anyRequest())
+			if got := failureOf(t, err).RetryAfter; got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})
 	}
@@ -285,7 +375,7 @@ func TestTheKeyNeverReachesTheTargetOfARedirect(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = client.Mint(t.Context(), anyRequest())
-			if failure := failureOf(t, err); failure.Class != ClassRequestRefused || failure.StatusCode != status {
+			if failure := failureOf(t, err); failure.Class != ClassUnavailable || failure.StatusCode != status {
 				t.Errorf("status %d to %q: %s, %v", status, location, failure.Class, err)
 			}
 			server.Close()

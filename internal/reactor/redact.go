@@ -105,11 +105,16 @@ func excerptOf(s string, known ...Secret) string {
 		return r
 	}, s)
 	line := Redact(strings.Join(strings.Fields(printable), " "), known...)
-	if len(line) <= excerptBytes {
+	return shortened(line, excerptBytes)
+}
+
+// shortened cuts a line of valid UTF-8 to at most limit bytes, and marks the cut.
+func shortened(line string, limit int) string {
+	if len(line) <= limit {
 		return line
 	}
 	const ellipsis = "…"
-	end := excerptBytes - len(ellipsis)
+	end := limit - len(ellipsis)
 	for !utf8.RuneStart(line[end]) {
 		end--
 	}

@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,6 +27,14 @@ func retryAfter(value string, serverNow time.Time) time.Duration {
 		return 0
 	}
 	return min(max(at.Sub(serverNow), 0), longestRetryAfter)
+}
+
+// boundedSeconds is the wait that a JSON number of seconds asks for, rounded up to whole seconds; 0 for one that is not positive.
+func boundedSeconds(seconds float64) time.Duration {
+	if seconds > longestRetryAfter.Seconds() {
+		return longestRetryAfter
+	}
+	return time.Duration(math.Ceil(max(seconds, 0))) * time.Second
 }
 
 // isDigits tells whether s is a sequence of at least one decimal digit.

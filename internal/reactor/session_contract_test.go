@@ -89,7 +89,9 @@ var sessionContract = []sessionCase{
 		before: faultySessions(emulator.Fault{Hang: true})},
 	{name: "a limit", emulatorOnly: needsFault, class: reactor.ClassKeyLimited, status: 429,
 		before: faultySessions(emulator.Fault{Status: 429})},
-	{name: "a redirect", emulatorOnly: needsFault, class: reactor.ClassRequestRefused, status: 307,
+	{name: "a refusal that is a proxy's page", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 403,
+		before: faultySessions(emulator.Fault{Status: 403, Body: new("<html>Forbidden</html>")})},
+	{name: "a redirect", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 307,
 		before: faultySessions(emulator.Fault{RedirectTo: "http://elsewhere.test/"})},
 }
 
