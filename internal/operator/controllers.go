@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 
@@ -58,7 +57,7 @@ var adders = map[string]adder{
 
 // AddControllers adds the controllers that the settings name, and registers the operator's metrics.
 func AddControllers(mgr manager.Manager, settings config.Config, version string, registry prometheus.Registerer) error {
-	api, err := newReactorClient(settings, version)
+	api, err := newReactorClient(settings, version, mgr.GetLogger())
 	if err != nil {
 		return err
 	}
@@ -98,18 +97,19 @@ func newRecorder(kube *rest.Config, http *http.Client, scheme *runtime.Scheme, l
 	return notice.NewRecorder(client, scheme, clock.RealClock{}, reporter, logger), nil
 }
 
-// newReactorClient reads the file of --ca-bundle, which is why its errors name the flags.
-func newReactorClient(settings config.Config, version string) (*reactor.Client, error) {
-	options := reactor.Options{BaseURL: settings.APIURL, UserAgent: userAgent(version)}
-	if settings.CABundle != "" {
-		bundle, err := os.ReadFile(settings.CABundle)
-		if err != nil {
-			return nil, fmt.Errorf("--ca-bundle: %w", err)
-		}
-		if len(bundle) == 0 {
-			return nil, fmt.Errorf("--ca-bundle: %s is empty", settings.CABundle)
-		}
-		options.CABundle = bundle
+// newReactorClient makes the client of Reactor's API. Its errors name the flags.
+func newReactorClient(settings config.Config, version string, logger logr.Logger) (*reactor.Client, error) {
+	options := reactor.Options{
+		BaseURL:      settings.APIURL,
+		UserAgent:    userAgent(version),
+		CABundleFile: settings.CABundle,
+		CABundleReloaded: func(err error) {
+			if err != nil {
+				logger.Error(err, "The file of --ca-bundle changed and cannot be used: the previous certificates stay in use until it is corrected", "file", settings.CABundle)
+				return
+			}
+			logger.Info("The file of --ca-bundle changed: its certificates are in use", "file", settings.CABundle)
+		},
 	}
 	api, err := reactor.NewClient(options)
 	if err != nil {

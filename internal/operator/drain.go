@@ -36,7 +36,7 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 		return err
 	}
 	defer record(ctx, recorder)()
-	api, err := newReactorClient(settings.Config, version)
+	api, err := newReactorClient(settings.Config, version, logger)
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,8 @@
 package reactor
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,9 +17,6 @@ const (
 	DefaultTimeout = 15 * time.Second
 
 	defaultUserAgent = "reactor-operator"
-
-	// maxHeaderBytes bounds the answer's header, as maxAnswerBytes bounds its body.
-	maxHeaderBytes = 64 << 10
 )
 
 // Clock tells the local time. Those of k8s.io/utils/clock are such clocks.
@@ -44,9 +37,15 @@ type Options struct {
 	// UserAgent is sent with each request; reactor-operator when empty.
 	UserAgent string
 
-	// CABundle holds certificates in PEM that are trusted beside the system's, for a proxy that ends TLS. It is used by
-	// the client's own transport only.
-	CABundle []byte
+	// CABundleFile is the path of a file of certificates in PEM that are trusted in addition to the system's, for a proxy that
+	// ends TLS; empty for none. It is read again when it changes, such as a mounted ConfigMap. It is used by the client's own
+	// transport only.
+	CABundleFile string
+
+	// CABundleReloaded is called after CABundleFile changed: with nil when the client uses the new certificates, or with the
+	// reason why it keeps those that it read before, once for each reason. It may be nil, and is called by the calls of the
+	// client, so it must not wait for one.
+	CABundleReloaded func(error)
 
 	// Timeout bounds a whole call; DefaultTimeout when 0.
 	Timeout time.Duration
@@ -63,19 +62,21 @@ type Client struct {
 	baseURL   string
 	userAgent string
 	timeout   time.Duration
-	transport http.RoundTripper
+	own       *ownTransport
+	transport http.RoundTripper // replaces own if it is not nil
 	clock     Clock
 }
 
-// NewClient validates the options. Its errors name the option, and never what stands in it.
+// NewClient validates the options and reads CABundleFile. Its errors name the option, or the file that cannot be read, and never what
+// is in it.
 func NewClient(options Options) (*Client, error) {
 	base, err := parseBaseURL(options.BaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("base URL: %w", err)
 	}
-	transport, err := ownTransport(options.CABundle)
+	own, err := newOwnTransport(options.CABundleFile, options.CABundleReloaded)
 	if err != nil {
-		return nil, fmt.Errorf("CA bundle: %w", err)
+		return nil, err
 	}
 	if !isHeaderText(options.UserAgent) {
 		return nil, errors.New("user agent: it holds control characters")
@@ -87,7 +88,8 @@ func NewClient(options Options) (*Client, error) {
 		baseURL:   base,
 		userAgent: defaultUserAgent,
 		timeout:   DefaultTimeout,
-		transport: transport,
+		own:       own,
+		transport: options.Transport,
 		clock:     realClock{},
 	}
 	client.apply(options)
@@ -102,12 +104,18 @@ func (c *Client) apply(options Options) {
 	if options.Timeout > 0 {
 		c.timeout = options.Timeout
 	}
-	if options.Transport != nil {
-		c.transport = options.Transport
-	}
 	if options.Clock != nil {
 		c.clock = options.Clock
 	}
+}
+
+// transportForCall returns what sends a call, and what to do when that call timed out.
+func (c *Client) transportForCall() (transport http.RoundTripper, timedOut func()) {
+	if c.transport != nil {
+		return c.transport, func() {}
+	}
+	own := c.own.forCall()
+	return own, func() { c.own.retire(own) }
 }
 
 // parseBaseURL returns the URL without its trailing slashes. The parser's own error is dropped: it quotes the URL, and
@@ -127,53 +135,6 @@ func parseBaseURL(text string) (string, error) {
 		return "", errors.New("it must not hold a query or a fragment")
 	}
 	return strings.TrimRight(base.String(), "/"), nil
-}
-
-// ownTransport returns a transport with proxies from the environment and the extra roots.
-func ownTransport(caBundle []byte) (*http.Transport, error) {
-	roots, err := rootsWith(caBundle)
-	if err != nil {
-		return nil, err
-	}
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-		TLSHandshakeTimeout:    10 * time.Second,
-		ForceAttemptHTTP2:      true,
-		DisableCompression:     true,
-		MaxIdleConns:           10,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-	}, nil
-}
-
-// rootsWith returns the system's roots and those of the bundle; nil, which is the system's, for an empty bundle. A block
-// that is not a certificate is an error and not skipped: the file is then another one than meant, such as the key's.
-func rootsWith(caBundle []byte) (*x509.CertPool, error) {
-	if len(caBundle) == 0 {
-		return nil, nil //nolint:nilnil // nil is how crypto/tls is told to take the system's roots
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, fmt.Errorf("read the system's certificates: %w", err)
-	}
-	count := 0
-	for block, rest := pem.Decode(caBundle); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("block %d is not a certificate", count+1)
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d: %w", count+1, err)
-		}
-		roots.AddCert(certificate)
-		count++
-	}
-	if count == 0 {
-		return nil, errors.New("it holds no certificate in PEM form")
-	}
-	return roots, nil
 }
 
 // isHeaderText tells whether s can be sent as the value of a header: it holds no control character.

@@ -2,17 +2,16 @@ package reactor
 
 import (
 	"encoding/pem"
-	"io"
-	"log"
-	"net/http"
-	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
 func TestNewClientRefusesWhatCannotWork(t *testing.T) {
+	path := func(content string) string { return writeFile(t, filepath.Join(t.TempDir(), "ca.crt"), content) }
 	privateKey := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")}))
 	garbled := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("secret")}))
+	empty := path("")
 	tests := []struct {
 		name      string
 		options   Options
@@ -30,9 +29,11 @@ func TestNewClientRefusesWhatCannotWork(t *testing.T) {
 		{"a query", Options{BaseURL: "https://api.reactor.inc?key=secret"}, "base URL: it must not hold a query or a fragment"},
 		{"an empty query", Options{BaseURL: "https://api.reactor.inc?"}, "base URL: it must not hold a query or a fragment"},
 		{"a fragment", Options{BaseURL: "https://api.reactor.inc#secret"}, "base URL: it must not hold a query or a fragment"},
-		{"a bundle that is not PEM", Options{BaseURL: DefaultBaseURL, CABundle: []byte("secret")}, "CA bundle: it holds no certificate in PEM form"},
-		{"a bundle with a private key", Options{BaseURL: DefaultBaseURL, CABundle: []byte(privateKey)}, "CA bundle: block 1 is not a certificate"},
-		{"a bundle with a garbled certificate", Options{BaseURL: DefaultBaseURL, CABundle: []byte(garbled)}, "CA bundle: certificate 1: x509: malformed certificate"},
+		{"a bundle that is not PEM", Options{BaseURL: DefaultBaseURL, CABundleFile: path("secret")}, "CA bundle: it holds no certificate in PEM form"},
+		{"a bundle with a private key", Options{BaseURL: DefaultBaseURL, CABundleFile: path(privateKey)}, "CA bundle: block 1 is not a certificate"},
+		{"a bundle with a garbled certificate", Options{BaseURL: DefaultBaseURL, CABundleFile: path(garbled)}, "CA bundle: certificate 1: x509: malformed certificate"},
+		{"an empty bundle", Options{BaseURL: DefaultBaseURL, CABundleFile: empty}, empty + " is empty"},
+		{"a bundle that does not exist", Options{BaseURL: DefaultBaseURL, CABundleFile: "/no/such.pem"}, "open /no/such.pem: no such file or directory"},
 		{"a user agent with a line break", Options{BaseURL: DefaultBaseURL, UserAgent: "a\r\nb"}, "user agent: it holds control characters"},
 		{"a negative timeout", Options{BaseURL: DefaultBaseURL, Timeout: -1}, "timeout: it is negative"},
 	}
@@ -63,29 +64,5 @@ func TestTheAddressKeepsItsPathAndLosesItsTrailingSlashes(t *testing.T) {
 		if client.baseURL != want {
 			t.Errorf("%s becomes %s, want %s", base, client.baseURL, want)
 		}
-	}
-}
-
-func TestTheCABundleIsTrustedBesideTheSystemsRoots(t *testing.T) {
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // one handshake is meant to fail
-	server.StartTLS()
-	defer server.Close()
-	bundle := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-
-	status := func(caBundle []byte) (int, string) {
-		client, err := NewClient(Options{BaseURL: server.URL, CABundle: caBundle})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = client.Mint(t.Context(), anyRequest())
-		return failureOf(t, err).StatusCode, err.Error()
-	}
-	if got, text := status(bundle); got != http.StatusNotFound {
-		t.Errorf("with the bundle: %s", text)
-	}
-	got, text := status(nil)
-	if got != 0 || !strings.Contains(text, "no answer from Reactor: tls: failed to verify certificate") {
-		t.Errorf("without the bundle: %s", text)
 	}
 }

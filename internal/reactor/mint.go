@@ -92,10 +92,16 @@ func (c *Client) ask(
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", c.userAgent)
+	transport, timedOut := c.transportForCall()
+	defer func() { // before cancel, which would hide the reason
+		if errors.Is(bounded.Err(), context.DeadlineExceeded) {
+			timedOut()
+		}
+	}()
 	sent := c.clock.Now()
 	// A round trip and not http.Client: a client follows redirects, and when told not to, it still fails in its own way
 	// on a Location that does not parse.
-	response, err := c.transport.RoundTrip(request)
+	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return nil, exchange{}, c.unanswered(ctx, bounded, err, secret)
 	}

@@ -62,13 +62,17 @@ func newSource(settings config.TokenServer, version string, registry *prometheus
 		one := &mounted{folder: settings.OneTokenForAll, leastLife: settings.LeastLife, clock: clock.RealClock{}}
 		return one, exportExpiry(registry, one)
 	}
-	options := reactor.Options{BaseURL: settings.APIURL, UserAgent: fmt.Sprintf("reactor-token-server/%s (%s/%s)", version, runtime.GOOS, runtime.GOARCH)}
-	if settings.CABundle != "" {
-		bundle, err := os.ReadFile(settings.CABundle)
-		if err != nil {
-			return nil, fmt.Errorf("--ca-bundle: %w", err)
-		}
-		options.CABundle = bundle
+	options := reactor.Options{
+		BaseURL:      settings.APIURL,
+		UserAgent:    fmt.Sprintf("reactor-token-server/%s (%s/%s)", version, runtime.GOOS, runtime.GOARCH),
+		CABundleFile: settings.CABundle,
+		CABundleReloaded: func(err error) {
+			if err != nil {
+				log.Error("The file of --ca-bundle changed and cannot be used: the previous certificates stay in use until it is corrected", "file", settings.CABundle, "error", err)
+				return
+			}
+			log.Info("The file of --ca-bundle changed: its certificates are in use", "file", settings.CABundle)
+		},
 	}
 	api, err := reactor.NewClient(options)
 	if err != nil {
