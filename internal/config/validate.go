@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -50,6 +51,10 @@ func checkNotNegative(flag string, value int) error {
 	return nil
 }
 
+// maxAPIURL is the MaxLength of status.lastFailure.apiURL of a ReactorToken, in Unicode code points: with a longer URL, the API server
+// would refuse every status that reports a failure.
+const maxAPIURL = 1024
+
 // checkAPIURL does not repeat the URL: it may hold a password, which is one of the things that are refused here.
 func checkAPIURL(text string) error {
 	const instead = "an absolute http or https URL without user, query and fragment, such as https://api.reactor.inc"
@@ -58,6 +63,9 @@ func checkAPIURL(text string) error {
 		parsed.RawQuery != "" || parsed.ForceQuery || strings.Contains(text, "#") ||
 		(parsed.Scheme != "https" && parsed.Scheme != "http") {
 		return errors.New("--api-url: write " + instead)
+	}
+	if length := utf8.RuneCountInString(text); length > maxAPIURL {
+		return fmt.Errorf("--api-url: write a URL of at most %d characters: it has %d", maxAPIURL, length)
 	}
 	return nil
 }
