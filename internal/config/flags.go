@@ -31,7 +31,7 @@ func (c *Config) reactorFlags() *pflag.FlagSet {
 	flags.StringVar(&c.APIURL, "api-url", c.APIURL,
 		"The `URL` of Reactor's API. API keys are sent to it. With http:// they travel unencrypted: only for an emulator on this machine.")
 	flags.StringVar(&c.CABundle, "ca-bundle", c.CABundle,
-		"A PEM `file` of certificates to trust for the API, beside the system's.")
+		"A PEM `file` of certificates to trust for the API, in addition to the system's. It is read again when it changes.")
 	flags.Float64Var(&c.MintQPS, "mint-qps", c.MintQPS,
 		"At most this `number` of tokens is requested per second, by all ReactorTokens together.")
 	flags.IntVar(&c.MintBurst, "mint-burst", c.MintBurst,

@@ -144,7 +144,7 @@ func (s *TokenServer) mintFlags() *pflag.FlagSet {
 		"Remember this `number` of callers, with their tokens and limits. Who is forgotten gets a new token.")
 	flags.StringVar(&s.APIURL, "api-url", s.APIURL,
 		"The `URL` of Reactor's API. The API key is sent to it. With http:// it travels unencrypted: only for an emulator on this machine.")
-	flags.StringVar(&s.CABundle, "ca-bundle", s.CABundle, "A PEM `file` of certificates to trust for the API, beside the system's.")
+	flags.StringVar(&s.CABundle, "ca-bundle", s.CABundle, "A PEM `file` of certificates to trust for the API, in addition to the system's. It is read again when it changes.")
 	return flags
 }
 

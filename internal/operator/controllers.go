@@ -105,10 +105,10 @@ func newReactorClient(settings config.Config, version string, logger logr.Logger
 		CABundleFile: settings.CABundle,
 		CABundleReloaded: func(err error) {
 			if err != nil {
-				logger.Error(err, "The file of --ca-bundle changed and cannot be used: the previous certificates stay in use until it is corrected", "file", settings.CABundle)
+				logger.Error(err, "the file of --ca-bundle changed and cannot be used: the previous certificates stay in use until it is corrected", "file", settings.CABundle)
 				return
 			}
-			logger.Info("The file of --ca-bundle changed: its certificates are in use", "file", settings.CABundle)
+			logger.Info("the file of --ca-bundle changed: its certificates are in use", "file", settings.CABundle)
 		},
 	}
 	api, err := reactor.NewClient(options)

@@ -2,14 +2,18 @@ package operator
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -141,6 +145,44 @@ func TestAddControllersNamesTheFlagThatIsWrong(t *testing.T) {
 				t.Errorf("got %v, want %q in it", err, test.want)
 			}
 		})
+	}
+}
+
+func TestAChangeOfTheCABundleIsLogged(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	var lines []string
+	logger := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+	settings := settingsOf(t, append([]string{"--ca-bundle=" + file, "--api-url=" + server.URL}, quiet...)...)
+	var api *reactor.Client
+	for _, step := range []struct {
+		content []byte
+		want    string // in the log; empty for no line
+	}{
+		{certificate, ""},
+		{[]byte("half of a file"), "cannot be used: the previous certificates stay in use"},
+		{append(certificate, '\n'), "its certificates are in use"},
+	} {
+		if err := os.WriteFile(file, step.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if api == nil {
+			var err error
+			if api, err = newReactorClient(settings, "test", logger); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lines = nil
+		_, err := api.Mint(t.Context(), reactor.MintRequest{APIKey: "rk_test", Lifetime: time.Hour})
+		if failure, ok := errors.AsType[*reactor.Error](err); !ok || failure.StatusCode != http.StatusNotFound {
+			t.Errorf("the server was not reached: %v", err)
+		}
+		got := strings.Join(lines, "\n")
+		if len(lines) > 1 || (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
+			t.Errorf("the log has %q, want %q in one line", got, step.want)
+		}
 	}
 }
 

@@ -213,14 +213,14 @@ func readAnswer(from io.Reader, key Secret) ([]byte, error) {
 func refusedWith(seen exchange, key Secret) *Error {
 	response := seen.response
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxRefusalBytes))
-	said := refusalIn(body)
-	class, intermediary := classOfAnswer(response.StatusCode, said.proven)
+	refused := refusalIn(body)
+	class, intermediary := classOfAnswer(response.StatusCode, refused.proven)
 	failure := &Error{
 		Class:        class,
 		StatusCode:   response.StatusCode,
 		Intermediary: intermediary,
 		Server:       serverOf(response, key),
-		RetryAfter:   cmp.Or(retryAfter(response.Header.Get("Retry-After"), seen.serverDate()), said.retryAfter),
+		RetryAfter:   cmp.Or(retryAfter(response.Header.Get("Retry-After"), seen.serverDate()), refused.retryAfter),
 		Excerpt:      excerptOf(string(body), key),
 	}
 	if failure.StatusCode >= 300 && failure.StatusCode <= 399 {

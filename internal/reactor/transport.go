@@ -22,7 +22,7 @@ const (
 	// default of 2 per host, the other workers dial, and shake hands, for every call.
 	maxIdleConnections = 64
 
-	// A NAT or a proxy may drop an established connection without a word. HTTP/2 sends all calls over one connection, and a call that
+	// A NAT or a proxy may silently drop an established connection. HTTP/2 sends all calls over one connection, and a call that
 	// times out ends its stream only, so the next call uses the dead connection again. Therefore a connection on which nothing
 	// arrived for sendPingAfter is asked for a sign of life, and closed when none comes within pingTimeout. Together they are below
 	// DefaultTimeout, so that a call over a dead connection ends with the true reason.

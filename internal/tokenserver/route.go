@@ -68,10 +68,10 @@ func newSource(settings config.TokenServer, version string, registry *prometheus
 		CABundleFile: settings.CABundle,
 		CABundleReloaded: func(err error) {
 			if err != nil {
-				log.Error("The file of --ca-bundle changed and cannot be used: the previous certificates stay in use until it is corrected", "file", settings.CABundle, "error", err)
+				log.Error("the file of --ca-bundle changed and cannot be used: the previous certificates stay in use until it is corrected", "file", settings.CABundle, "error", err)
 				return
 			}
-			log.Info("The file of --ca-bundle changed: its certificates are in use", "file", settings.CABundle)
+			log.Info("the file of --ca-bundle changed: its certificates are in use", "file", settings.CABundle)
 		},
 	}
 	api, err := reactor.NewClient(options)
