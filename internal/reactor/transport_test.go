@@ -114,7 +114,7 @@ func (p *tcpProxy) serve() {
 
 func (p *tcpProxy) forward(client net.Conn, swallows *atomic.Bool) {
 	defer func() { _ = client.Close() }()
-	server, err := net.Dial("tcp", p.target) //nolint:noctx // it ends with the client's connection
+	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		return
 	}
