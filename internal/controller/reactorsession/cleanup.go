@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
@@ -156,14 +157,25 @@ func (r *Reconciler) unscopedToken(ctx context.Context, session *v1alpha1.Reacto
 
 // mintUnscoped exchanges the API key for a token without a scope.
 func (r *Reconciler) mintUnscoped(ctx context.Context, session *v1alpha1.ReactorSession) (reactor.Secret, error) {
-	key, known, err := r.keys.Read(ctx, session.Namespace, session.Spec.APIKeySecretRef)
+	name := client.ObjectKeyFromObject(session)
+	key, used, err := r.keys.Get(ctx, name, session.Spec.APIKeySecretRef)
 	if err != nil {
 		return "", err
 	}
-	if known.Problem != nil {
+	if used.Problem != nil {
 		return "", errNoCredential
 	}
 	token, err := r.reactor.Mint(ctx, reactor.MintRequest{APIKey: key, Lifetime: cleanupLifetime})
+	if reactor.ClassOf(err) == reactor.ClassKeyRefused {
+		// The key in memory may be an old one, which was replaced in the Secret and revoked before the watch showed the new version.
+		newer, current, readErr := r.keys.Reread(ctx, name, session.Spec.APIKeySecretRef, used.Fingerprint)
+		switch {
+		case readErr != nil:
+			return "", readErr
+		case current.Problem == nil && current.Fingerprint != used.Fingerprint:
+			token, err = r.reactor.Mint(ctx, reactor.MintRequest{APIKey: newer, Lifetime: cleanupLifetime})
+		}
+	}
 	switch reactor.ClassOf(err) {
 	case reactor.ClassKeyRefused, reactor.ClassRequestRefused:
 		return "", errNoCredential

@@ -78,7 +78,7 @@ type Reconciler struct {
 	settings settings
 	indexed  bool // the cache has the indexes of SetupWithManager; a drain has none
 	memory   *memory
-	keys     *apikey.Keyring
+	keys     *apikey.Cache
 	capacity *capacity
 	queue    atomic.Pointer[queue]
 }
@@ -95,7 +95,7 @@ func New(o Options) *Reconciler {
 		client: o.Client, cache: o.Cache, live: o.APIReader, reactor: o.Reactor, recorder: o.Recorder, clock: o.Clock, tally: o.Tally,
 		settings: settings{apiURL: o.APIURL, promptDelivery: o.AllowPromptDelivery},
 		memory:   newMemory(),
-		keys:     apikey.NewKeyring(o.Cache, o.APIReader),
+		keys:     apikey.NewCache(o.Cache, o.APIReader),
 	}
 	r.capacity = newCapacity(o.SessionsPerKey, o.SessionStartsPerMinute, r.wake)
 	return r
@@ -109,6 +109,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	session := &v1alpha1.ReactorSession{}
 	if err := r.cache.Get(ctx, request.NamespacedName, session); apierrors.IsNotFound(err) {
 		r.capacity.forget(r.memory.forget(request.NamespacedName))
+		r.keys.Forget(request.NamespacedName)
 		return ctrl.Result{}, r.releaseOrphansOf(ctx, request.NamespacedName)
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("reading ReactorSession %s: %w", request, err)

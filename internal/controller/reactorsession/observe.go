@@ -57,7 +57,7 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 		return nil, err
 	}
 	var err error
-	seen.key, err = r.keys.Look(ctx, session.Namespace, session.Spec.APIKeySecretRef)
+	seen.key, err = r.keys.Lookup(ctx, client.ObjectKeyFromObject(session), session.Spec.APIKeySecretRef)
 	return seen, err
 }
 

@@ -84,7 +84,7 @@ func (r *Reconciler) mint(
 		done.waiting = waitObstacle(token, seen, said, gate)
 		return
 	}
-	key, current, err := r.keys.Read(ctx, token.Namespace, token.Spec.APIKeySecretRef)
+	key, current, err := r.keys.Get(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef)
 	if err != nil || current != seen.key {
 		r.admission.answered(place, answerNone, 0, r.clock.Now())
 		done.retry, done.again = err, true
@@ -96,8 +96,14 @@ func (r *Reconciler) mint(
 		mem.paid = wanted
 	}
 	minted, err := r.minter.Mint(ctx, mintRequestOf(&token.Spec, key))
+	// Before the answer: the objects that wait for it are requeued by it, and must find the new key.
+	replaced, readErr := r.keyWasReplaced(ctx, token, seen, err)
 	now := r.clock.Now()
 	gate = r.admission.answered(place, answerOf(err), retryAfterOf(err), now)
+	if replaced || readErr != nil {
+		done.retry, done.again = readErr, true
+		return
+	}
 	if err != nil {
 		done.failed = mintObstacle(token, newFailedMint(token, seen, err, gate, now))
 		return
@@ -132,6 +138,23 @@ func newFailedMint(token *v1alpha1.ReactorToken, seen *observation, err error, g
 		failed.untilExpiring = untilExpiring(seen.clocks, held) - took
 	}
 	return failed
+}
+
+// keyWasReplaced reports whether Reactor refused an API key that is no longer in its Secret. Scenario:
+//  1. An operator of the account replaces the key in the Secret, and revokes the old one.
+//  2. The watch lags: the cached metadata does not show the new version of the Secret yet.
+//  3. A mint uses the old key, which is in memory, and Reactor answers 401.
+//  4. This is the end of the old key. It does not mean that the new key is broken, so the refusal counts against the old key
+//     only, is not reported, and the reconcile is repeated with the new key.
+func (r *Reconciler) keyWasReplaced(
+	ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, answer error,
+) (bool, error) {
+	if reactor.ClassOf(answer) != reactor.ClassKeyRefused {
+		return false, nil
+	}
+	used := seen.key.Fingerprint
+	_, current, err := r.keys.Reread(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef, used)
+	return current.Fingerprint != used, err
 }
 
 // store writes the held token into the Secret. The token stays held until that succeeds, so that a write which is refused

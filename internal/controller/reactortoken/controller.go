@@ -67,7 +67,7 @@ type Reconciler struct {
 	clock    clock.PassiveClock
 
 	memory     *memory
-	keys       *apikey.Keyring
+	keys       *apikey.Cache
 	timekeeper *timekeeper
 	admission  *admission
 	delivery   *delivery
@@ -80,7 +80,7 @@ func New(o Options) *Reconciler {
 		client: o.Client, cache: o.Cache, live: o.APIReader,
 		minter: o.Minter, apiURL: o.APIURL, recorder: o.Recorder, clock: o.Clock,
 		memory:     newMemory(),
-		keys:       apikey.NewKeyring(o.Cache, o.APIReader),
+		keys:       apikey.NewCache(o.Cache, o.APIReader),
 		timekeeper: &timekeeper{started: o.Clock.Now()},
 		delivery:   newDelivery(o),
 	}
@@ -126,6 +126,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // created go by their owner reference.
 func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) error {
 	r.memory.forget(name)
+	r.keys.Forget(name)
 	r.admission.forget(name)
 	written, err := r.secretsWrittenFor(ctx, name)
 	if err != nil {

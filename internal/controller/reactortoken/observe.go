@@ -21,8 +21,8 @@ type leftoverSecret struct {
 	what            leftover
 }
 
-// observe makes every Kubernetes read of the pass, except that of the API key itself, which is read at the moment of its
-// use. Metadata comes from the cache; a payload is read live, and only when the metadata does not answer the question.
+// observe makes every Kubernetes read of the reconcile, except a read of the API key that is not in memory when it is used, or that
+// Reactor refuses. Metadata comes from the cache; a payload is read live, and only when the metadata does not answer the question.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) (*observation, error) {
 	status, _ := mem.latestStatus(token)
 	seen := &observation{status: *status.DeepCopy(), held: mem.held, apiURL: r.apiURL}
@@ -35,7 +35,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 			return nil, err
 		}
 	}
-	if seen.key, err = r.keys.Look(ctx, token.Namespace, token.Spec.APIKeySecretRef); err != nil {
+	if seen.key, err = r.keys.Lookup(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef); err != nil {
 		return nil, err
 	}
 	if seen.claimedBy, err = r.observeRivals(ctx, token, &seen.target); err != nil {

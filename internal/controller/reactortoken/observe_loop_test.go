@@ -1,8 +1,11 @@
 package reactortoken
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +18,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
 // away fails the calls of a verb and kind, and of a name if there is one.
@@ -67,29 +71,109 @@ func TestAReadThatFailsDecidesNothing(t *testing.T) {
 	}
 }
 
-func TestAKeyThatChangesUnderAMintIsTheNewOne(t *testing.T) {
+// minterAfter calls Reactor after something else has happened.
+type minterAfter struct {
+	Minter
+	before func()
+}
+
+func (m minterAfter) Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error) {
+	m.before()
+	return m.Minter.Mint(ctx, request)
+}
+
+// The key is replaced in its Secret and revoked at Reactor while a mint uses it, and the watch lags by far.
+func TestAKeyThatIsReplacedAndRevokedUnderAMintIsNotReportedAsRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		names := []string{"web-0", "web-1", "web-2"}
+		for _, name := range names {
+			w.create(newToken(name))
+		}
+		w.api.cacheLag = time.Minute
+		var once sync.Once
+		w.tune = func(o *Options) {
+			o.Minter = minterAfter{o.Minter, func() {
+				once.Do(func() {
+					w.rotate(secondKey)
+					w.reactor.RevokeKey(firstKey)
+				})
+			}}
+		}
+		w.start()
+		for _, name := range names {
+			w.want(name, "Ready=True/TokenValid", "Renewed=True/Issued", "Stalled=")
+			w.wantValid(name)
+			if secret := w.secret(name); secret != nil && secret.Annotations[v1alpha1.KeyFingerprintAnnotation] != apikey.FingerprintOf(secondKey) {
+				t.Errorf("the record of %s does not name the new key", name)
+			}
+			if diff := cmp.Diff([]string{"TokenIssued"}, w.eventsOf(name)); diff != "" {
+				t.Errorf("events of %s (-want +got):\n%s", name, diff)
+			}
+		}
+		if got := w.attemptsOf(firstKey); got != 1 {
+			t.Errorf("%d requests with the old key, want 1", got)
+		}
+		w.pass(2 * time.Minute) // until the watch shows the new version
+		w.wantMints(len(names))
+	})
+}
+
+// The refusal of a key that is still in its Secret is reported, and costs one read of it.
+func TestARefusedKeyIsReadAgainBeforeItIsReported(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
-		reads := 0
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made == (call{"get", "Secret", keySecret}) {
-				if reads++; reads == 2 { // between the look at the key and its use
-					w.rotate(secondKey)
-				}
-			}
-			return do()
-		})
+		w.reactor.RevokeKey(firstKey)
 		w.start()
-		w.wantMints(1)
-		w.wantValid("web")
-		if got := w.attemptsOf(secondKey); got != 1 {
-			t.Errorf("%d requests with the new key", got)
-		}
-		if got := w.secret("web").Annotations[v1alpha1.KeyFingerprintAnnotation]; got != apikey.FingerprintOf(secondKey) {
-			t.Error("the record names the old key")
+		w.want("web", "Ready=False/APIKeyRefused", "Stalled=True/APIKeyRefused")
+		if got := w.api.asked(call{"get", "Secret", keySecret}); got != 2 {
+			t.Errorf("%d reads of the key, want one for the mint and one after its refusal", got)
 		}
 	})
 }
+
+func TestAKeyIsReadOnceForAllItsMints(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const count = 20
+		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 1000, 1000 }
+		w.passes = 8
+		w.api.meddleWith(func(_ call, do func() error) error {
+			time.Sleep(100 * time.Millisecond) // so that many reconciles need the key before the first read of it has returned
+			return do()
+		})
+		keyReads := func() int { return w.api.asked(call{"get", "Secret", keySecret}) }
+		createMany := func(name string) {
+			for i := range count {
+				w.create(newToken(fmt.Sprintf("%s-%d", name, i)))
+			}
+		}
+		createMany("first")
+		w.start()
+		w.pass(30 * time.Second)
+		w.wantMints(count)
+		if got := keyReads(); got != 1 {
+			t.Errorf("%d reads of the key for %d mints, want 1", got, count)
+		}
+
+		asked := w.api.asked(call{})
+		createMany("second")
+		w.pass(10 * time.Second)
+		w.wantMints(2 * count)
+		if got := w.api.asked(call{}) - asked; got != 2*count {
+			t.Errorf("%d requests for %d mints with a key in memory, want 2 each: the Secret and the status", got, count)
+		}
+
+		w.pass(keptFor)
+		createMany("third")
+		w.pass(10 * time.Second)
+		w.wantMints(3 * count)
+		if got := keyReads(); got != 2 {
+			t.Errorf("%d reads of the key, want another one a minute after its last use", got)
+		}
+	})
+}
+
+// keptFor is how long a key is kept in memory after its last use.
+const keptFor = time.Minute
 
 func TestARepairThatIsRefusedKeepsTheTokenReadyAndIsMadeUpFor(t *testing.T) {
 	inWorld(t, func(w *world) {
