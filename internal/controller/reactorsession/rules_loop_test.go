@@ -1,6 +1,7 @@
 package reactorsession
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -587,6 +588,34 @@ func TestASessionThatItsOwnTokenCannotEndIsEndedWithAnotherOne(t *testing.T) {
 		w.pass(2 * time.Minute)
 		if got, want := w.ended("night"), "1 Counted ExitCode Ended"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
+		}
+		w.wantOpen(0)
+	})
+}
+
+// The key is replaced and revoked just before a cleanup uses the one in memory, and the watch does not show that yet.
+func TestACleanUpWithAKeyThatWasReplacedAndRevokedUsesTheNewOne(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.runNow(leaves(30*time.Second, 1))
+		w.create(newSession("night"))
+		w.start()
+		tokenSecret := w.pods()[0].Name
+		w.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: http.StatusUnauthorized, Times: 1}) // to the attempt's own token
+		var replaced atomic.Bool
+		w.api.meddleWith(func(made call, do func() error) error {
+			err := do()
+			if made == (call{"get", "Secret", tokenSecret}) && !replaced.Swap(true) {
+				w.reactor.RevokeKey(firstKey)
+				return errors.Join(err, w.api.Update(context.Background(), secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, secondKey)))
+			}
+			return err
+		})
+		w.pass(2 * time.Minute)
+		if got, want := w.ended("night"), "1 Counted ExitCode Ended"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+		if !replaced.Load() {
+			t.Error("the key was not replaced")
 		}
 		w.wantOpen(0)
 	})
