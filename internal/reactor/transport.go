@@ -22,6 +22,10 @@ const (
 	// default of 2 per host, the other workers dial, and shake hands, for every call.
 	maxIdleConnections = 64
 
+	// idleConnTimeout is shorter than the minute for which an API key may stay in memory after its last use: the buffers of a
+	// connection hold what was sent last until it is closed.
+	idleConnTimeout = 45 * time.Second
+
 	// A NAT or a proxy may silently drop an established connection. HTTP/2 sends all calls over one connection, and a call that
 	// times out ends its stream only, so the next call uses the dead connection again. Therefore a connection on which nothing
 	// arrived for sendPingAfter is asked for a sign of life, and closed when none comes within pingTimeout. Together they are below
@@ -54,7 +58,10 @@ func newOwnTransport(caBundleFile string, caBundleReloaded func(error)) (*ownTra
 	own := &ownTransport{
 		caBundleFile:     caBundleFile,
 		caBundleReloaded: caBundleReloaded,
-		http2:            http.HTTP2Config{SendPingTimeout: sendPingAfter, PingTimeout: pingTimeout},
+		http2: http.HTTP2Config{
+			SendPingTimeout: sendPingAfter, PingTimeout: pingTimeout,
+			MaxEncoderHeaderTableSize: 1, // no header fits: the table would keep each key
+		},
 	}
 	if caBundleFile != "" {
 		// The version first: if the file changes in between, the next call reads it again. A file that is missing is reported by the
@@ -145,7 +152,7 @@ func (o *ownTransport) build() *http.Transport {
 		DisableCompression:     true,
 		MaxIdleConns:           maxIdleConnections,
 		MaxIdleConnsPerHost:    maxIdleConnections,
-		IdleConnTimeout:        90 * time.Second,
+		IdleConnTimeout:        idleConnTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
 }
