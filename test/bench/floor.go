@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,12 +63,13 @@ func learn(ctx context.Context, s *stage.Stage) (*example, error) {
 	return found, removeTokens(ctx, s, []string{name})
 }
 
-// floor does what an operator cannot do without, and nothing else: for each ReactorToken it reads the key, asks Reactor, writes the Secret
-// and the status. It has the operator's rights, clients, limits, concurrency and watches, and none of its decisions.
+// floor does what an operator cannot do without, and nothing else: it reads the key once, and for each ReactorToken it calls Reactor and
+// writes the Secret and the status. It has the operator's rights, clients, limits, concurrency and watches, and none of its decisions.
 type floor struct {
 	config  config.Config
 	kube    client.Client // writes
-	live    client.Reader // reads keys and whatever else no cache has
+	live    client.Reader // reads the key and whatever else no cache has
+	key     func() (reactor.Secret, error)
 	watches cache.Cache
 	reactor *reactor.Client
 	writes  *example
@@ -111,6 +113,7 @@ func newFloor(ctx context.Context, s *stage.Stage, writes *example, flags ...str
 		return nil, err
 	}
 	ctx, f.stop = context.WithCancel(ctx)
+	f.key = sync.OnceValues(func() (reactor.Secret, error) { return f.readKey(ctx) })
 	for _, kind := range []client.Object{&v1alpha1.ReactorToken{}, &v1alpha1.ReactorSession{}, secretMetadata(), &corev1.Pod{}} {
 		if _, err := f.watches.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
 			f.stop()
@@ -136,13 +139,20 @@ func (f *floor) passes(ctx context.Context, names []string) error {
 	})
 }
 
-// pass makes the four requests of a mint.
+// readKey reads the key that all the ReactorTokens share.
+func (f *floor) readKey(ctx context.Context) (reactor.Secret, error) {
+	secret := &corev1.Secret{}
+	err := f.live.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: stage.KeySecret}, secret)
+	return reactor.Secret(secret.Data[v1alpha1.DefaultAPIKeyKey]), err
+}
+
+// pass makes the three requests of a mint.
 func (f *floor) pass(ctx context.Context, token *v1alpha1.ReactorToken) error {
-	key := &corev1.Secret{}
-	if err := f.live.Get(ctx, client.ObjectKey{Namespace: token.Namespace, Name: token.Spec.APIKeySecretRef.Name}, key); err != nil {
+	key, err := f.key()
+	if err != nil {
 		return err
 	}
-	request := reactor.MintRequest{APIKey: reactor.Secret(key.Data["api-key"]), Lifetime: token.Spec.EffectiveLifetime()}
+	request := reactor.MintRequest{APIKey: key, Lifetime: token.Spec.EffectiveLifetime()}
 	if scope := token.Spec.Scope; scope != nil {
 		request.Scope = &reactor.Scope{MaxSessions: scope.MaxSessions, MaxSessionDuration: scope.MaxSessionDuration.Std()}
 		for _, name := range scope.Models {

@@ -236,7 +236,7 @@ func (b *bench) rowsOfRotation(run *rotationRun, limit float64) {
 }
 
 // arrivalJitter is how much earlier than its turn a request may seem to arrive, in seconds: those before it were held up. Between a turn and
-// the request the key is read, from an API server that may be busy.
+// the request the key may be read, from an API server that may be busy.
 const arrivalJitter = 0.1
 
 // overtaken counts the less urgent calls that came while more urgent ones still waited: after an instant, and before the last urgent one.
