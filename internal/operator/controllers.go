@@ -30,10 +30,10 @@ import (
 const reporter = "reactor-operator"
 
 // adder adds one controller, with its metrics, to a manager.
-type adder func(manager.Manager, config.Config, outside, prometheus.Registerer) error
+type adder func(manager.Manager, config.Config, externalClients, prometheus.Registerer) error
 
-// outside is what the controllers have to do with beside the objects of Kubernetes.
-type outside struct {
+// externalClients are what the controllers use in addition to the client and the cache of the manager.
+type externalClients struct {
 	reactor countedAPI
 	events  events.EventRecorder
 }
@@ -56,7 +56,7 @@ var adders = map[string]adder{
 }
 
 // AddControllers adds the controllers that the settings name, and registers the operator's metrics.
-func AddControllers(mgr manager.Manager, settings config.Config, version string, registry prometheus.Registerer) error {
+func AddControllers(mgr *Manager, settings config.Config, version string, registry prometheus.Registerer) error {
 	api, err := newReactorClient(settings, version, mgr.GetLogger())
 	if err != nil {
 		return err
@@ -71,18 +71,11 @@ func AddControllers(mgr manager.Manager, settings config.Config, version string,
 	if err != nil {
 		return fmt.Errorf("registering the metrics of mints: %w", err)
 	}
-	recorder, err := newRecorder(mgr.GetConfig(), mgr.GetHTTPClient(), mgr.GetScheme(), mgr.GetLogger())
-	if err != nil {
-		return err
-	}
-	if err := mgr.Add(recorder); err != nil {
-		return fmt.Errorf("adding the recorder of events to the manager: %w", err)
-	}
 	for _, name := range config.KnownControllers() {
 		if !slices.Contains(settings.Controllers, name) {
 			continue
 		}
-		if err := adders[name](mgr, settings, outside{countedAPI{Client: api, minter: minter}, recorder}, registry); err != nil {
+		if err := adders[name](mgr, settings, externalClients{countedAPI{Client: api, minter: minter}, mgr.recorder}, registry); err != nil {
 			return fmt.Errorf("adding the controller %s: %w", name, err)
 		}
 	}
@@ -119,7 +112,7 @@ func newReactorClient(settings config.Config, version string, logger logr.Logger
 }
 
 // addSessions adds the controller of ReactorSessions.
-func addSessions(mgr manager.Manager, settings config.Config, with outside, registry prometheus.Registerer) error {
+func addSessions(mgr manager.Manager, settings config.Config, with externalClients, registry prometheus.Registerer) error {
 	attempts, err := metrics.NewAttempts(registry)
 	if err != nil {
 		return fmt.Errorf("registering the metrics of attempts: %w", err)
@@ -146,7 +139,7 @@ func addSessions(mgr manager.Manager, settings config.Config, with outside, regi
 }
 
 // addTokens adds the controller of ReactorTokens.
-func addTokens(mgr manager.Manager, settings config.Config, with outside, registry prometheus.Registerer) error {
+func addTokens(mgr manager.Manager, settings config.Config, with externalClients, registry prometheus.Registerer) error {
 	collector := metrics.NewTokenCollector(mgr.GetCache(), mgr.Elected(), settings.MetricsPerObject)
 	tokens := reactortoken.New(reactortoken.Options{
 		Client:              mgr.GetClient(),

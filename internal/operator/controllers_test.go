@@ -31,7 +31,7 @@ import (
 )
 
 // newTestManager returns a manager that has not begun to talk to its cluster, which does not exist.
-func newTestManager(t *testing.T, settings config.Config) manager.Manager {
+func newTestManager(t *testing.T, settings config.Config) *Manager {
 	t.Helper()
 	options := managerOptions(settings)
 	options.Controller.SkipNameValidation = new(true) // one process, several managers
@@ -47,7 +47,7 @@ func newTestManager(t *testing.T, settings config.Config) manager.Manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return mgr
+	return &Manager{Manager: mgr}
 }
 
 // quiet are flags that open no port and need no namespace.

@@ -3,7 +3,6 @@ package operator
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -11,7 +10,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 )
 
@@ -35,7 +33,8 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 	if err != nil {
 		return err
 	}
-	defer record(ctx, recorder)()
+	stopRecorder := recorder.Start()
+	defer stopRecorder()
 	api, err := newReactorClient(settings.Config, version, logger)
 	if err != nil {
 		return err
@@ -54,15 +53,4 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 	}
 	logger.Info("nothing is kept by the operator any more: it can be uninstalled")
 	return nil
-}
-
-// record starts a recorder. What is returned stops it, once it has written what is on its way.
-func record(ctx context.Context, recorder *notice.Recorder) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	recording := sync.WaitGroup{}
-	recording.Go(func() { _ = recorder.Start(ctx) }) // it has no error to return
-	return func() {
-		cancel()
-		recording.Wait()
-	}
 }

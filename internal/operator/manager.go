@@ -21,6 +21,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 )
@@ -29,8 +30,16 @@ const (
 	// leaseName is the lease that the leader holds.
 	leaseName = "reactor-operator.reactor.inc"
 
-	// shutdownTimeout is how long what is in flight may take to finish. The pod's terminationGracePeriodSeconds must be longer.
+	// shutdownTimeout is how long reconciles in flight may take to finish.
 	shutdownTimeout = max(reactortoken.PassTimeout, reactorsession.PassTimeout) + 5*time.Second
+
+	// releaseTimeout is how long the manager takes at most to release its lease: controller-runtime's default of RenewDeadline, which
+	// bounds LeaderElector.release of client-go.
+	releaseTimeout = 10 * time.Second
+
+	// maxShutdown is how long the process takes at most to end. One step follows the other: the reconciles end, the lease is released,
+	// and the events that are still queued are written. The pod's terminationGracePeriodSeconds must be longer.
+	maxShutdown = shutdownTimeout + releaseTimeout + notice.FlushTimeout
 
 	// namespaceFile tells a pod which namespace it is in.
 	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -45,8 +54,12 @@ func NewManager(kube *rest.Config, settings config.Config, version string) (*Man
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
+	recorder, err := newRecorder(mgr.GetConfig(), mgr.GetHTTPClient(), mgr.GetScheme(), mgr.GetLogger())
+	if err != nil {
+		return nil, err
+	}
 	caches := &cachesFilled{filled: make(chan struct{})}
-	return &Manager{mgr, caches}, errors.Join(addProbes(mgr, caches), mgr.Add(manager.RunnableFunc(giveBackMemory)))
+	return &Manager{mgr, caches, recorder}, errors.Join(addProbes(mgr, caches), mgr.Add(manager.RunnableFunc(giveBackMemory)))
 }
 
 // checkLeaseNamespace says what controller-runtime would say in the words of its own options.

@@ -3,6 +3,7 @@ package operator
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -171,9 +172,25 @@ func TestTheNamespaceOfTheLeaseIsGivenOrThatOfThePod(t *testing.T) {
 }
 
 func TestTimesFitIntoEachOther(t *testing.T) {
-	const grace = 45 * time.Second // terminationGracePeriodSeconds in config/manager/manager.yaml
-	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= max(reactortoken.PassTimeout, reactorsession.PassTimeout) || got >= grace {
-		t.Errorf("a shutdown takes up to %s: a pass takes up to %s, and the pod is killed after %s", got, reactorsession.PassTimeout, grace)
+	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= max(reactortoken.PassTimeout, reactorsession.PassTimeout) {
+		t.Errorf("a shutdown waits %s for reconciles, which take up to %s", got, reactorsession.PassTimeout)
+	}
+	for _, manifest := range []string{"config/manager/manager.yaml", "charts/reactor-operator/templates/deployment.yaml"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", manifest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(`terminationGracePeriodSeconds: (\d+)\n`).FindSubmatch(text)
+		if found == nil {
+			t.Fatalf("%s has no terminationGracePeriodSeconds", manifest)
+		}
+		grace, err := time.ParseDuration(string(found[1]) + "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if grace <= maxShutdown {
+			t.Errorf("%s: the pod is killed after %s, and a shutdown takes up to %s", manifest, grace, maxShutdown)
+		}
 	}
 }
 

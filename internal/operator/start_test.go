@@ -3,8 +3,11 @@ package operator
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
@@ -45,7 +48,11 @@ func TestStart(t *testing.T) {
 			} else {
 				defer close(scripted.ends)
 			}
-			if err := (&Manager{scripted, caches}).Start(ctx); !errors.Is(err, test.want) {
+			recorder, err := newRecorder(&rest.Config{Host: "http://no.such.host"}, http.DefaultClient, newScheme(), logr.Discard())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := (&Manager{scripted, caches, recorder}).Start(ctx); !errors.Is(err, test.want) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
 		})

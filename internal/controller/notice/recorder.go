@@ -26,19 +26,20 @@ const (
 	// writers is how many events are written at the same time. A pass writes twice or more before it tells one, so that eight keep up with
 	// a dozen workers and more, however slow the API server is.
 	writers = 8
-	// mostQueued is how many events may wait for that. Those beyond are dropped: they stand in the log.
-	mostQueued = 1000
-	// flushTimeout bounds what a recorder that is stopped still writes.
-	flushTimeout = 5 * time.Second
+	// maxQueued is how many events may wait for that. Those beyond are dropped: they stand in the log.
+	maxQueued = 1000
+	// FlushTimeout is how long a recorder that is stopped continues to write queued events. It is what remains of a lease (15 s) when its
+	// holder stops renewing it (after 10 s), so that a former leader ends before the next one starts.
+	FlushTimeout = 5 * time.Second
 )
 
-// retries are of one event: eight within two minutes. Others may have to wait for it.
-var retries = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 8}
+// retries of one event take two minutes. The interval does not grow, so that each writer tries twice within FlushTimeout: an API server
+// that answers again during a shutdown gets the events. Eight writers send four requests per second to one that does not.
+var retries = wait.Backoff{Duration: 2 * time.Second, Factor: 1, Jitter: 0.2, Steps: 60}
 
-// Recorder writes events.
-//
-// It is there in the place of client-go's recorder, which keeps each event for six minutes and more, in case that it repeats and becomes
-// a series. What is told here are transitions, which do not, and 10,000 tokens that are issued at once would be 12 MB for nothing.
+// Recorder writes events. It replaces client-go's recorder, for two reasons (docs/adr/0010-own-event-recorder.md):
+//   - it writes the events of the last reconciles before the process ends;
+//   - it does not keep events in memory to aggregate them. Our events are transitions, which do not repeat.
 type Recorder struct {
 	events   typedeventsv1.EventsGetter
 	scheme   *runtime.Scheme
@@ -51,12 +52,12 @@ type Recorder struct {
 
 var _ events.EventRecorder = (*Recorder)(nil)
 
-// NewRecorder returns a recorder of events that the reporter reports. It begins to write once it is started.
+// NewRecorder returns a recorder of events that the reporter reports. It queues events, and writes them once it is started.
 func NewRecorder(to typedeventsv1.EventsGetter, scheme *runtime.Scheme, now clock.PassiveClock, reporter string, logger logr.Logger) *Recorder {
 	host, _ := os.Hostname() // whose absence is no obstacle
 	return &Recorder{
 		events: to, scheme: scheme, clock: now, reporter: reporter, instance: Bounded(reporter+"-"+host, longestInstance), logger: logger,
-		queue: make(chan *eventsv1.Event, mostQueued),
+		queue: make(chan *eventsv1.Event, maxQueued),
 	}
 }
 
@@ -99,45 +100,61 @@ func (r *Recorder) event(regarding, related runtime.Object, told Notice) (*event
 	return event, nil
 }
 
-// Start writes events until the context ends, and then, for a few seconds at most, those that are on their way. It implements the
-// manager's Runnable.
-func (r *Recorder) Start(ctx context.Context) error {
-	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(flushTimeout, stop) })()
+// Start starts to write events. It takes no context, because a recorder must outlive what emits: call stop, once, when every reconcile has
+// ended. Events that were emitted before the call of stop are written before it returns. It returns after FlushTimeout at the latest,
+// and logs the events that are not written by then.
+func (r *Recorder) Start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
 	work := sync.WaitGroup{}
 	for range writers {
-		work.Go(func() { r.writeAll(writing, ctx.Done()) })
+		work.Go(func() { r.writeAll(ctx, stopped) })
 	}
-	work.Wait()
-	return nil
+	return func() {
+		close(stopped)
+		timeout := time.AfterFunc(FlushTimeout, cancel)
+		work.Wait()
+		timeout.Stop()
+		cancel()
+	}
 }
 
-// writeAll writes what is queued until all is done and no more is to come.
-func (r *Recorder) writeAll(ctx context.Context, over <-chan struct{}) {
+// writeAll writes events until the recorder is stopped, and then those that are queued.
+func (r *Recorder) writeAll(ctx context.Context, stopped <-chan struct{}) {
 	for {
 		select {
 		case event := <-r.queue:
 			r.write(ctx, event)
-			continue
-		default:
-		}
-		select {
-		case event := <-r.queue:
-			r.write(ctx, event)
-		case <-over:
+		case <-stopped:
+			r.flush(ctx)
 			return
 		}
 	}
 }
 
-// write creates an event, and tries that again until it is refused for good or the context ends.
+// flush writes the events that are queued. Without it one could stay in the queue: 1. An event is queued. 2. The recorder is stopped.
+// 3. The select of writeAll, which takes any of the channels that are ready, takes stopped.
+func (r *Recorder) flush(ctx context.Context) {
+	for {
+		select {
+		case event := <-r.queue:
+			r.write(ctx, event)
+		default:
+			return
+		}
+	}
+}
+
+// write creates an event. It retries until the API server rejects the event, or the context ends.
 func (r *Recorder) write(ctx context.Context, event *eventsv1.Event) {
 	var failed error
-	_ = wait.ExponentialBackoffWithContext(ctx, retries, func(ctx context.Context) (bool, error) { // what it says, failed says better
+	err := wait.ExponentialBackoffWithContext(ctx, retries, func(ctx context.Context) (bool, error) {
 		_, failed = r.events.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
 		return failed == nil || refusedForGood(failed), nil
 	})
+	if failed == nil {
+		failed = err // the context ended before the first try
+	}
 	if failed != nil && !apierrors.IsAlreadyExists(failed) && !apierrors.HasStatusCause(failed, corev1.NamespaceTerminatingCause) {
 		r.logger.Info("an event could not be written", "reason", event.Reason, "namespace", event.Namespace, "name", event.Regarding.Name, "error", failed.Error())
 	}

@@ -28,6 +28,7 @@ import (
 // sink is an API server that takes events.
 type sink struct {
 	typedeventsv1.EventInterface
+	delay  func(context.Context) error      // before the event is taken; nil: none
 	answer func(note string, try int) error // nil: it takes all
 
 	mu    sync.Mutex
@@ -37,7 +38,12 @@ type sink struct {
 
 func (s *sink) Events(string) typedeventsv1.EventInterface { return s }
 
-func (s *sink) Create(_ context.Context, event *eventsv1.Event, _ metav1.CreateOptions) (*eventsv1.Event, error) {
+func (s *sink) Create(ctx context.Context, event *eventsv1.Event, _ metav1.CreateOptions) (*eventsv1.Event, error) {
+	if s.delay != nil {
+		if err := s.delay(ctx); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tries++
@@ -61,6 +67,42 @@ func (s *sink) notes() []string {
 	return notes
 }
 
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lines collects a log.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) logger() logr.Logger {
+	return funcr.New(func(_, args string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.all = append(l.all, args)
+	}, funcr.Options{})
+}
+
+// count returns how many lines contain a text.
+func (l *lines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := 0
+	for _, line := range l.all {
+		if strings.Contains(line, text) {
+			found++
+		}
+	}
+	return found
+}
+
 func newTestRecorder(t *testing.T, to *sink, logger logr.Logger) *Recorder {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -80,11 +122,7 @@ func TestAnEventSaysWhatHappenedToWhat(t *testing.T) {
 		recorder := newTestRecorder(t, server, logr.Discard())
 		recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "it %s", "runs")
 		recorder.Eventf(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "one"}}, pod("studio", "web"), corev1.EventTypeWarning, "Lost", "Watch", "gone")
-		ctx, stop := context.WithCancel(t.Context())
-		stop()
-		if err := recorder.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
+		recorder.Start()()
 		theWeb := corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: "studio", Name: "web", UID: "u", ResourceVersion: "7"}
 		want := []*eventsv1.Event{
 			{
@@ -135,9 +173,7 @@ func TestAnEventIsTriedAgainUntilItIsTakenOrRefusedForGood(t *testing.T) {
 				}}
 				recorder := newTestRecorder(t, server, logr.Discard())
 				recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "first")
-				ctx, stop := context.WithCancel(t.Context())
-				running := sync.WaitGroup{}
-				running.Go(func() { _ = recorder.Start(ctx) })
+				stop := recorder.Start()
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				if server.tries != test.wantTries {
@@ -145,7 +181,6 @@ func TestAnEventIsTriedAgainUntilItIsTakenOrRefusedForGood(t *testing.T) {
 				}
 				recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "second")
 				stop()
-				running.Wait()
 				if !slices.Contains(server.notes(), "second") {
 					t.Error("the next event is not written")
 				}
@@ -154,21 +189,52 @@ func TestAnEventIsTriedAgainUntilItIsTakenOrRefusedForGood(t *testing.T) {
 	}
 }
 
-func TestARecorderThatIsStoppedWritesWhatIsOnItsWayForAFewSeconds(t *testing.T) {
+// However many events are queued, and whatever the API server does, a shutdown waits for them for a bounded time.
+func TestAStoppedRecorderWritesQueuedEventsForFlushTimeoutAtMost(t *testing.T) {
+	for name, answer := range map[string]func(ctx context.Context) error{
+		"the API server is down":         func(context.Context) error { return errors.New("connection refused") },
+		"the API server never responds":  func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+		"the API server takes 3 s, each": func(ctx context.Context) error { return sleep(ctx, 3*time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log lines
+				server := &sink{delay: answer}
+				recorder := newTestRecorder(t, server, log.logger())
+				for i := range maxQueued {
+					recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "%d", i)
+				}
+				stop := recorder.Start()
+				stopped := time.Now()
+				stop()
+				if took := time.Since(stopped); took != FlushTimeout {
+					t.Errorf("it stopped after %s, want %s", took, FlushTimeout)
+				}
+				if written, lost := len(server.notes()), log.count("an event could not be written"); written+lost != maxQueued {
+					t.Errorf("of %d events, %d were written and %d were logged as not written", maxQueued, written, lost)
+				}
+			})
+		})
+	}
+}
+
+// The scenario: 1. The API server is down for a minute. 2. The recorder is stopped. 3. A second later the API server answers.
+func TestAStoppedRecorderRetriesEventsThatFailedForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &sink{answer: func(string, int) error { return errors.New("connection refused") }}
+		up := time.Now().Add(time.Minute + time.Second)
+		server := &sink{answer: func(string, int) error {
+			if time.Now().Before(up) {
+				return errors.New("connection refused")
+			}
+			return nil
+		}}
 		recorder := newTestRecorder(t, server, logr.Discard())
-		for i := range 3 {
-			recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "%d", i)
-		}
-		ctx, stop := context.WithCancel(t.Context())
+		stop := recorder.Start()
+		recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "it runs")
+		time.Sleep(time.Minute)
 		stop()
-		began := time.Now()
-		if err := recorder.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(began); took != flushTimeout {
-			t.Errorf("it ends after %s, want %s", took, flushTimeout)
+		if diff := cmp.Diff([]string{"it runs"}, server.notes()); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -182,15 +248,11 @@ func TestEventsBeyondTheQueueAreDroppedAndNobodyWaits(t *testing.T) {
 	}, funcr.Options{})
 	server := &sink{}
 	recorder := newTestRecorder(t, server, logger)
-	for i := range mostQueued + 3 {
+	for i := range maxQueued + 3 {
 		recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "%04d", i)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	stop()
-	if err := recorder.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if got := server.notes(); len(got) != mostQueued || got[mostQueued-1] != fmt.Sprintf("%04d", mostQueued-1) || dropped != 3 {
+	recorder.Start()()
+	if got := server.notes(); len(got) != maxQueued || got[maxQueued-1] != fmt.Sprintf("%04d", maxQueued-1) || dropped != 3 {
 		t.Errorf("%d are written, and %d dropped", len(got), dropped)
 	}
 }
