@@ -1,0 +1,129 @@
+package reactortoken
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	clientgoapply "k8s.io/client-go/applyconfigurations"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1/applyconfiguration"
+)
+
+// upgraded are the ReactorTokens in testdata/upgrade-8505e71, with their Secrets.
+var upgraded = map[string]string{"default": "default", "scoped": "scoped-token", "adopted": "adopted", "short": "short"}
+
+// upgradeAfter is how long after the world begins the operator of the fixture was stopped. All of its tokens were valid, and none was due:
+// short, which lives for 10 minutes, is due after 5 minutes and 56 seconds.
+const upgradeAfter = 2 * time.Minute
+
+// loadUpgrade replaces the API server of the world by one that holds the objects of the fixture, as they are: with their UIDs,
+// resourceVersions and managed fields.
+func (w *world) loadUpgrade() {
+	w.Helper()
+	tokens, secrets := &v1alpha1.ReactorTokenList{}, &corev1.SecretList{}
+	for name, list := range map[string]any{"tokens.yaml": tokens, "secrets.yaml": secrets} {
+		text, err := os.ReadFile(filepath.Join("testdata", "upgrade-8505e71", name))
+		if err != nil {
+			w.Fatal(err)
+		}
+		if err := yaml.UnmarshalStrict(text, list); err != nil {
+			w.Fatal(err)
+		}
+	}
+	scheme := newScheme(w.T)
+	base := fake.NewClientBuilder().
+		WithScheme(scheme).
+		WithStatusSubresource(&v1alpha1.ReactorToken{}).
+		WithTypeConverters(
+			clientgoapply.NewTypeConverter(clientgoscheme.Scheme),
+			applyconfiguration.NewTypeConverter(scheme),
+			managedfields.NewDeducedTypeConverter(),
+		).
+		WithReturnManagedFields().
+		WithGlobalResourceVersionCounter().
+		WithLists(tokens, secrets).
+		Build()
+	w.api = &apiServer{WithWatch: interceptor.NewClient(base, whatTheFakeLeavesOut()), cacheLag: 20 * time.Millisecond}
+	for i := range 20 { // the fake's resourceVersions start at 1, and the fixture's end at 14
+		w.create(secretIn("elsewhere", fmt.Sprint(i), "key", "value"))
+	}
+	w.create(secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey))
+}
+
+// snapshot returns the objects of the fixture as they are now.
+func (w *world) snapshot() (tokens map[string]*v1alpha1.ReactorToken, secrets map[string]*corev1.Secret) {
+	w.Helper()
+	tokens, secrets = map[string]*v1alpha1.ReactorToken{}, map[string]*corev1.Secret{}
+	for token, secret := range upgraded {
+		tokens[token], secrets[token] = w.token(token), w.secret(secret)
+	}
+	return tokens, secrets
+}
+
+// When this fails, an upgrade of the operator would mint the tokens of running installations again, or write their Secrets. Change the code,
+// not the fixture. (A release that only rewords a condition writes each status once. Then compare the Secrets alone.)
+func TestAnUpgradeLeavesTheSecretsOfThePreviousReleaseAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.loadUpgrade()
+		w.passUntil(time.Now().Add(upgradeAfter))
+		tokensBefore, secretsBefore := w.snapshot()
+		w.start()
+		w.pass(time.Minute)
+		if got := w.attempts(); got != 0 {
+			t.Errorf("%d requests to Reactor, want none", got)
+		}
+		if got := w.api.writes(); got != 0 {
+			t.Errorf("%d writes, want none", got)
+		}
+		tokensAfter, secretsAfter := w.snapshot()
+		if diff := cmp.Diff(secretsBefore, secretsAfter); diff != "" {
+			t.Errorf("Secrets (-before +after the upgrade):\n%s", diff)
+		}
+		if diff := cmp.Diff(tokensBefore, tokensAfter); diff != "" {
+			t.Errorf("ReactorTokens (-before +after the upgrade):\n%s", diff)
+		}
+		for token := range upgraded {
+			w.want(token, "Ready=True/TokenValid")
+			if events := w.eventsOf(token); len(events) != 0 {
+				t.Errorf("events of %s: %v", token, events)
+			}
+		}
+		w.wantNoErrors()
+	})
+}
+
+func TestAnUpgradeRenewsTheTokenThatIsDueOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.loadUpgrade()
+		w.passUntil(time.Now().Add(7 * time.Minute))
+		_, before := w.snapshot()
+		w.start()
+		w.pass(time.Minute)
+		w.wantMints(1)
+		if got := w.attempts(); got != 1 {
+			t.Errorf("%d requests to Reactor, want 1", got)
+		}
+		w.wantValid("short")
+		_, after := w.snapshot()
+		delete(before, "short")
+		delete(after, "short")
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("the Secrets of the tokens that are not due (-before +after the upgrade):\n%s", diff)
+		}
+		for token := range upgraded {
+			w.want(token, "Ready=True/TokenValid")
+		}
+		w.wantNoErrors()
+	})
+}
