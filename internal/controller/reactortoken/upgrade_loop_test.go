@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	clientgoapply "k8s.io/client-go/applyconfigurations"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -120,6 +121,36 @@ func TestAnUpgradeRenewsTheTokenThatIsDueOnce(t *testing.T) {
 		delete(after, "short")
 		if diff := cmp.Diff(before, after); diff != "" {
 			t.Errorf("the Secrets of the tokens that are not due (-before +after the upgrade):\n%s", diff)
+		}
+		for token := range upgraded {
+			w.want(token, "Ready=True/TokenValid")
+		}
+		w.wantNoErrors()
+	})
+}
+
+// The operator does not read a Secret whose resourceVersion is the one in status. Here another client has labeled every Secret meanwhile, so
+// the operator reads them all, and compares their checksums and contents with what it would write itself.
+func TestAnUpgradeAcceptsSecretsOfThePreviousReleaseThatItReads(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.loadUpgrade()
+		w.passUntil(time.Now().Add(upgradeAfter))
+		for _, secret := range upgraded {
+			w.editSecret(secret, func(s *corev1.Secret) { metav1.SetMetaDataLabel(&s.ObjectMeta, "example.com/labeled", "true") })
+		}
+		_, before := w.snapshot()
+		w.start()
+		w.pass(time.Minute)
+		for _, secret := range upgraded {
+			if w.api.asked(call{verb: "get", kind: "Secret", name: secret}) == 0 {
+				t.Errorf("Secret %s was not read", secret)
+			}
+		}
+		if got := w.attempts(); got != 0 {
+			t.Errorf("%d requests to Reactor, want none", got)
+		}
+		if _, after := w.snapshot(); !cmp.Equal(before, after) {
+			t.Errorf("Secrets (-before +after the upgrade):\n%s", cmp.Diff(before, after))
 		}
 		for token := range upgraded {
 			w.want(token, "Ready=True/TokenValid")
