@@ -1,11 +1,12 @@
 // Command session-worker does what the program of a ReactorSession does, and nothing else: it starts a Reactor session, tells its id in
 // the termination message, keeps the session until it is told to stop or its time is over, and ends it.
 //
-// It reads REACTOR_MODEL, REACTOR_API_URL, and either REACTOR_JWT_FILE or REACTOR_API_KEY, as the operator sets them. Flags make it fail
+// It reads REACTOR_MODEL, REACTOR_API_URL (unless --api is set), and either REACTOR_JWT_FILE or REACTOR_API_KEY, as the operator sets them. Flags make it fail
 // in the ways that docs/reactorsession.md tells apart.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -39,6 +40,7 @@ const endTimeout = 20 * time.Second
 
 // settings are what the flags say.
 type settings struct {
+	api     string
 	hold    time.Duration
 	poll    time.Duration
 	exit    int
@@ -53,6 +55,7 @@ type settings struct {
 
 func main() {
 	var s settings
+	flag.StringVar(&s.api, "api", "", "call Reactor at this URL; default: REACTOR_API_URL")
 	flag.DurationVar(&s.hold, "hold", time.Hour, "hold the session for so long, and then exit 0")
 	flag.DurationVar(&s.poll, "poll", 5*time.Second, "look at the session, and at the file of the token, so often")
 	flag.IntVar(&s.exit, "exit", 0, "exit with this code instead of 0")
@@ -102,7 +105,7 @@ func send(name string, pid int) error {
 
 // run holds one session, and returns the exit code.
 func run(ctx context.Context, s settings) (code int, err error) {
-	w := worker{api: strings.TrimRight(os.Getenv("REACTOR_API_URL"), "/"), tokenFile: os.Getenv("REACTOR_JWT_FILE"), message: s.message}
+	w := worker{api: strings.TrimRight(cmp.Or(s.api, os.Getenv("REACTOR_API_URL")), "/"), tokenFile: os.Getenv("REACTOR_JWT_FILE"), message: s.message}
 	if s.fail != "" {
 		return 1, w.report("error", map[string]string{"code": s.fail})
 	}

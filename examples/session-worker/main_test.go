@@ -160,6 +160,20 @@ func TestTheExitCodeTellsTheSignal(t *testing.T) {
 	}
 }
 
+func TestAFlagNamesAnotherURLThanTheOperator(t *testing.T) {
+	reactor := emulator.New(emulator.Options{Keys: []string{key}})
+	server := httptest.NewServer(reactor)
+	defer server.Close()
+	t.Setenv("REACTOR_API_URL", "http://proxy.invalid")
+	t.Setenv("REACTOR_MODEL", "reactor/helios")
+	t.Setenv("REACTOR_API_KEY", key)
+	t.Setenv("REACTOR_JWT_FILE", "")
+	code, err := run(t.Context(), settings{api: server.URL + "/", message: filepath.Join(t.TempDir(), "message"), poll: time.Hour})
+	if sessions := reactor.Ledger().Sessions; code != 0 || err != nil || len(sessions) != 1 || sessions[0].State != emulator.StateClosed {
+		t.Errorf("exit code %d, %v, sessions %+v", code, err, sessions)
+	}
+}
+
 func TestASignalIsSentByItsName(t *testing.T) {
 	came := make(chan os.Signal, 1)
 	signal.Notify(came, syscall.SIGINT)
