@@ -152,10 +152,10 @@ e2e: ## Run the tests that need pods, on a node of this machine: Linux and root 
 # The size of make chaos, and what it is drawn from (0: something new each time).
 TOKENS   ?= 2000
 SESSIONS ?= 50
-ROUNDS   ?= 12
+ROUNDS   ?= 14
 SEED     ?= 0
 .PHONY: chaos
-chaos: build ## Kill, freeze and fill up what the operator stands on, and judge what came of it (TOKENS, SESSIONS, ROUNDS, SEED; a quarter of an hour).
+chaos: build ## Kill, freeze and fill up what the operator stands on, and judge what came of it (TOKENS, SESSIONS, ROUNDS, SEED; half an hour).
 	@$(GO_BUILD) -o bin/ ./examples/session-worker; \
 	go build -o bin/chaos ./test/chaos; go build -o bin/node ./test/node/cmd/node; \
 	assets=$$($(CLUSTER_BINARIES)); node=; \

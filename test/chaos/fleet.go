@@ -73,8 +73,9 @@ func drawFate(dice *rand.Rand) fate {
 // modelOf is the model of a ReactorSession, or a ReactorToken.
 func modelOf(name string) string { return "chaos/" + name }
 
-// sessionOf builds a ReactorSession. Each has a model of its own, by which the ledger tells whose a Reactor session is.
-func sessionOf(number int, what fate) *v1alpha1.ReactorSession {
+// sessionOf builds a ReactorSession, whose program calls Reactor directly. Each has a model of its own, by which the ledger tells whose a
+// Reactor session is.
+func sessionOf(number int, reactor controlEndpoint, what fate) *v1alpha1.ReactorSession {
 	name := fmt.Sprintf("session-%05d", number)
 	grace := int64(30)
 	return &v1alpha1.ReactorSession{
@@ -88,7 +89,7 @@ func sessionOf(number int, what fate) *v1alpha1.ReactorSession {
 			TTLAfterFinished: "1m",
 			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 				TerminationGracePeriodSeconds: &grace,
-				Containers:                    []corev1.Container{{Name: "worker", Image: workerImage, Args: what.args}},
+				Containers:                    []corev1.Container{{Name: "worker", Image: workerImage, Args: append([]string{"--api=" + string(reactor)}, what.args...)}},
 			}},
 		},
 	}
@@ -96,18 +97,19 @@ func sessionOf(number int, what fate) *v1alpha1.ReactorSession {
 
 // fleet keeps sessions in flight.
 type fleet struct {
-	kube   client.WithWatch
-	wanted int
-	dice   *rand.Rand
-	fates  map[string]fate
-	made   int
-	over   atomic.Bool
-	kept   chan struct{} // is closed when nothing is created any more
+	kube    client.WithWatch
+	reactor controlEndpoint
+	wanted  int
+	dice    *rand.Rand
+	fates   map[string]fate
+	made    int
+	over    atomic.Bool
+	kept    chan struct{} // is closed when nothing is created any more
 }
 
-func newFleet(kube client.WithWatch, s settings) *fleet {
+func newFleet(kube client.WithWatch, reactor controlEndpoint, s settings) *fleet {
 	dice := rand.New(rand.NewPCG(s.seed, 1)) //nolint:gosec // the same from the same seed, on purpose
-	return &fleet{kube: kube, wanted: s.sessions, dice: dice, fates: map[string]fate{}, kept: make(chan struct{})}
+	return &fleet{kube: kube, reactor: reactor, wanted: s.sessions, dice: dice, fates: map[string]fate{}, kept: make(chan struct{})}
 }
 
 // keep looks every two seconds how many sessions are in flight, creates what is missing, and deletes those whose fate that is. While
@@ -140,7 +142,7 @@ func (f *fleet) tend(ctx context.Context) {
 	for ; inFlight < f.wanted; inFlight++ {
 		what := drawFate(f.dice)
 		f.made++
-		made := sessionOf(f.made, what)
+		made := sessionOf(f.made, f.reactor, what)
 		f.fates[made.Name] = what
 		if err := f.kube.Create(ctx, made); err != nil {
 			return // the number is lost, and the next look makes another
@@ -163,9 +165,9 @@ func isOver(s *v1alpha1.ReactorSession) bool {
 }
 
 // awaitRunning waits until most of the wanted sessions run at Reactor: some are always between two.
-func (f *fleet) awaitRunning(ctx context.Context, reactor controlEndpoint) error {
+func (f *fleet) awaitRunning(ctx context.Context) error {
 	err := wait.PollUntilContextTimeout(ctx, time.Second, 5*time.Minute, true, func(ctx context.Context) (bool, error) {
-		read, err := reactor.ledger(ctx)
+		read, err := f.reactor.ledger(ctx)
 		return len(read.open()) >= f.wanted*8/10, err
 	})
 	if err != nil {

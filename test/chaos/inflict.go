@@ -39,6 +39,10 @@ func (w *world) inflict(ctx context.Context, f fault) (string, error) {
 		return w.freezeReactor(ctx, f.lasts)
 	case reactorFails:
 		return w.failReactor(ctx, f)
+	case blackhole:
+		return w.blackholeConnections(ctx)
+	case errorsByProxy:
+		return w.answerWithPages(ctx, f.lasts)
 	}
 	return "", fmt.Errorf("nobody knows how to do this: %s", f.kind)
 }
@@ -259,4 +263,31 @@ func (w *world) failReactor(ctx context.Context, f fault) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%d requests for tokens went wrong", spoiled), nil
+}
+
+// blackholeConnections silences the connections from the operator to the proxy, permanently: only an operator that dials another one is
+// answered again. It waits until one does, or until it should have.
+func (w *world) blackholeConnections(ctx context.Context) (string, error) {
+	dialed, began := w.proxy.dials(), time.Now()
+	silenced := w.proxy.blackhole()
+	w.circumstances.blackholedAt(began)
+	for w.proxy.dials() == dialed && time.Since(began) < noticing {
+		if err := stage.Pause(ctx, 100*time.Millisecond); err != nil {
+			return "", err
+		}
+	}
+	if w.proxy.dials() == dialed {
+		return fmt.Sprintf("%d connections, and none was dialed within %s", silenced, noticing), nil
+	}
+	return fmt.Sprintf("%d connections, the next was dialed %.1f s later", silenced, time.Since(began).Seconds()), nil
+}
+
+// answerWithPages has the proxy answer the operator. These calls do not reach Reactor, so that they excuse nothing: no token is minted that
+// could be lost, and the programs of sessions, which do not use the proxy, are answered as always.
+func (w *world) answerWithPages(ctx context.Context, lasts time.Duration) (string, error) {
+	before := w.proxy.pages.Load()
+	w.proxy.failing.Store(true)
+	err := stage.Pause(ctx, lasts)
+	w.proxy.failing.Store(false)
+	return fmt.Sprintf("%d requests were answered with a page", w.proxy.pages.Load()-before), err
 }

@@ -35,6 +35,7 @@ const (
 	byCrash  cause = "an operator was killed between mint and write"
 	byRefuse cause = "an operator was killed, or lost its lease, that held it for a write which Kubernetes refused"
 	byAnswer cause = "Reactor answered when nobody listened any more, or the answer was cut"
+	bySilent cause = "Reactor answered on a connection that was blackholed meanwhile"
 )
 
 const (
@@ -42,6 +43,9 @@ const (
 	writing = 5 * time.Second
 	// answering is how long after it can answer again Reactor works through what was asked before; and what a client waits for an answer.
 	answering = 15 * time.Second
+	// inFlight bounds how long before or after its connection is blackholed a call may have reached Reactor whose answer is lost. Here such
+	// a call takes milliseconds; this is for a busy machine.
+	inFlight = 2 * time.Second
 	// workers is how many tokens one operator mints at a time, by default.
 	workers = 8
 	// rounding is for times in whole seconds.
@@ -52,12 +56,13 @@ const (
 // before that. See renewalTime in internal/controller/reactortoken.
 func earliestRenewal(granted time.Duration) time.Duration { return granted * 17 / 30 }
 
-// circumstances are what a mint or a session can be excused with.
+// circumstances are what a mint or a session can be excused with. Error pages of the proxy are none: such a call mints nothing.
 type circumstances struct {
-	crashes []time.Time // operators that ended otherwise than in order
-	refused []window    // Kubernetes took no writes
-	mute    []window    // Reactor did not answer, or not whom it should
-	died    ends        // programs that told of no session
+	crashes    []time.Time // operators that ended otherwise than in order
+	refused    []window    // Kubernetes took no writes
+	mute       []window    // Reactor did not answer, or not whom it should
+	blackholed []time.Time // the operators' connections to Reactor became silent
+	died       ends        // programs that told of no session
 }
 
 // mintTally says what became of the tokens that were minted.
@@ -83,7 +88,7 @@ func (t *mintTally) allowed() int {
 func judgeMints(calls []call, written map[string]string, used map[string]bool, why circumstances) mintTally {
 	tally := mintTally{beyond: map[cause]int{}}
 	last := map[string]call{}   // by Secret
-	lost := map[time.Time]int{} // by the crash
+	lost := map[time.Time]int{} // by the crash, or the blackhole
 	for _, c := range calls {
 		if c.JTI == "" {
 			continue
@@ -95,8 +100,8 @@ func judgeMints(calls []call, written map[string]string, used map[string]bool, w
 		case !found && len(c.Models) == 0 && used[c.JTI]:
 			tally.cleanUps++
 		case !found:
-			cause, crash := why.ofLoss(c)
-			if lost[crash]++; cause == byCrash && lost[crash] > workers {
+			cause, at := why.ofLoss(c)
+			if lost[at]++; !at.IsZero() && lost[at] > workers {
 				cause = "" // no operator has so many in its hands
 			}
 			tally.add(c, cause)
@@ -120,7 +125,11 @@ func (t *mintTally) add(c call, why cause) {
 	t.beyond[why]++
 }
 
-// ofLoss is why a token never came into a Secret, and the crash that it was lost by, if it was.
+// ofLoss is why a token was never written to a Secret, and when the crash or the blackhole was that lost it, if one did.
+//
+// A blackhole excuses little, since it lasts: 1. A call reaches Reactor, which mints. 2. The connection becomes silent, and the answer is
+// lost. 3. The operator calls again and again on that connection until it notices; these calls do not reach Reactor, which mints nothing.
+// 4. It dials another connection, and the next token is one that was due. So only calls that were in flight are excused, as with a crash.
 func (w circumstances) ofLoss(c call) (cause, time.Time) {
 	if c.Faulted || inAny(w.mute, c.Time, answering) {
 		return byAnswer, time.Time{}
@@ -130,6 +139,11 @@ func (w circumstances) ofLoss(c call) (cause, time.Time) {
 		died := func(crash time.Time) bool { return !crash.Before(c.Time) && held.holds(crash, writing) }
 		if held.holds(c.Time, 0) && slices.ContainsFunc(w.crashes, died) {
 			return byRefuse, time.Time{}
+		}
+	}
+	for _, at := range w.blackholed {
+		if c.Time.Sub(at).Abs() <= inFlight {
+			return bySilent, at
 		}
 	}
 	for _, crash := range w.crashes {

@@ -62,6 +62,18 @@ func TestMintsAreJudged(t *testing.T) {
 			calls: []call{mint(31, "a", "m")}, why: circumstances{mute: []window{{after(0), after(30)}}},
 			want: mintTally{made: 1, beyond: map[cause]int{byAnswer: 1}},
 		},
+		"one whose answer was lost on a connection that was blackholed": {
+			calls: []call{mint(9, "a", "m")}, why: circumstances{blackholed: []time.Time{after(10)}},
+			want: mintTally{made: 1, beyond: map[cause]int{bySilent: 1}},
+		},
+		"more than can be in flight when connections are blackholed": {
+			calls: slices.Repeat([]call{mint(11, "a", "m")}, 9), why: circumstances{blackholed: []time.Time{after(10)}},
+			want: mintTally{made: 9, beyond: map[cause]int{bySilent: 8}, bad: []call{mint(11, "a", "m")}},
+		},
+		"one that was answered on a new connection": {
+			calls: []call{mint(13, "a", "m")}, why: circumstances{blackholed: []time.Time{after(10)}},
+			want: mintTally{made: 1, bad: []call{mint(13, "a", "m")}},
+		},
 		"one that ended a session": {
 			calls: []call{mint(0, "a")}, used: "a",
 			want: mintTally{made: 1, cleanUps: 1},

@@ -58,8 +58,8 @@ func (l ledger) open() []session {
 	return slices.DeleteFunc(slices.Clone(l.Sessions), func(s session) bool { return !s.Ended.IsZero() })
 }
 
-// endBound is how long a session may live on after Kubernetes has told that its program has ended: a fault lasts less than a minute, and
-// another half passes until somebody leads again.
+// endBound is how long a session may live after Kubernetes reported the end of its program: a fault lasts a minute at most, and after
+// another half an operator leads, or retries, again.
 const endBound = 2 * time.Minute
 
 // sessionTally says what became of the Reactor sessions.

@@ -38,9 +38,9 @@ func main() {
 	s := settings{}
 	pflag.IntVar(&s.tokens, "tokens", 2000, "how many ReactorTokens there are")
 	pflag.IntVar(&s.sessions, "sessions", 50, "how many ReactorSessions are in flight")
-	pflag.IntVar(&s.rounds, "rounds", 12, "how many times something goes wrong")
+	pflag.IntVar(&s.rounds, "rounds", 14, "how many times something goes wrong")
 	pflag.Uint64Var(&s.seed, "seed", 0, "what the schedule and the sessions are drawn from; 0 draws one")
-	pflag.DurationVar(&s.lifetime, "lifetime", 4*time.Minute, "how long tokens live; with less there is less time for faults")
+	pflag.DurationVar(&s.lifetime, "lifetime", 6*time.Minute, "how long tokens live; with less there is less time for faults")
 	pflag.StringVar(&s.logs, "logs", "bin/chaos-logs", "folder where the logs and the ledger stay, in one of their own for each seed")
 	pflag.BoolVar(&s.noNode, "no-node", false, "run the programs of sessions without a node, also where the machine could run one")
 	pflag.Parse()

@@ -115,7 +115,7 @@ func (m *member) launch() (*process.Process, error) {
 	log := filepath.Join(c.world.plane.Dir, fmt.Sprintf("operator-%03d.log", c.starts))
 	c.mu.Unlock()
 	args := append([]string{
-		"--api-url=" + string(c.world.reactor), "--metrics-auth=false",
+		"--api-url=" + c.world.proxyURL, "--ca-bundle=" + c.world.proxyCA, "--metrics-auth=false",
 		"--metrics-bind-address=" + m.metrics, "--health-probe-bind-address=" + m.probes,
 	}, m.args...)
 	p, err := process.Start("the operator", log, []string{"KUBECONFIG=" + c.world.account, "HOME=" + os.TempDir()}, managerBinary, args...)

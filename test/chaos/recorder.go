@@ -193,9 +193,15 @@ func (c *chronicle) muteSince(from time.Time) {
 	c.why.mute = append(c.why.mute, window{from, time.Now()})
 }
 
+func (c *chronicle) blackholedAt(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.why.blackholed = append(c.why.blackholed, at)
+}
+
 // with returns what was kept, and when operators and programs ended.
 func (c *chronicle) with(crashes []time.Time, died ends) circumstances {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return circumstances{crashes, slices.Clone(c.why.refused), slices.Clone(c.why.mute), died}
+	return circumstances{crashes, slices.Clone(c.why.refused), slices.Clone(c.why.mute), slices.Clone(c.why.blackholed), died}
 }

@@ -22,6 +22,8 @@ const (
 	kubeletKilled    kind = "kubelet is killed"
 	reactorFrozen    kind = "Reactor is frozen"
 	reactorFails     kind = "Reactor fails"
+	blackhole        kind = "the connections to Reactor are blackholed"
+	errorsByProxy    kind = "a proxy answers with error pages instead of Reactor"
 )
 
 // victim is the program that a fault hits. Two faults with the same victim do not overlap: they would be a third.
@@ -29,8 +31,8 @@ func (k kind) victim() string {
 	switch k {
 	case operatorLoop, leaderKilled:
 		return "the operator"
-	case reactorFrozen, reactorFails:
-		return "Reactor"
+	case reactorFrozen, reactorFails, blackhole, errorsByProxy:
+		return "Reactor" // or the way to it
 	case kubeletKilled:
 		return "the node"
 	default:
@@ -54,7 +56,7 @@ var failures = []failure{
 type fault struct {
 	kind  kind
 	after time.Duration   // since the round began
-	lasts time.Duration   // until its cause is taken away; 0 for what is only killed
+	lasts time.Duration   // until its cause is taken away; 0 for what is only killed: the operator must replace it
 	lives []time.Duration // of operatorLoop: how long each operator works before it is killed
 	fails failure         // of reactorFails
 }
@@ -76,12 +78,17 @@ func (f fault) String() string {
 	return text
 }
 
-// restarts is what it takes beside, to restart a server so that it fails, and once more so that it does not.
-func (f fault) restarts() time.Duration {
-	if f.kind == apiServerRefuses || f.kind == etcdFull {
+// overhead is what a fault takes in addition: to restart a server so that it fails, and again so that it does not; or until the operator
+// notices that its connections are dead.
+func (f fault) overhead() time.Duration {
+	switch f.kind {
+	case apiServerRefuses, etcdFull:
 		return 2 * serverStart
+	case blackhole:
+		return noticing
+	default:
+		return 0
 	}
-	return 0
 }
 
 // round is what goes wrong at one time, and the quiet after all is well again.
@@ -102,7 +109,7 @@ func (r round) String() string {
 func (r round) span() time.Duration {
 	var span time.Duration
 	for _, f := range r.faults {
-		span = max(span, f.after+f.lasts+f.restarts())
+		span = max(span, f.after+f.lasts+f.overhead())
 	}
 	return span
 }
@@ -110,9 +117,11 @@ func (r round) span() time.Duration {
 const (
 	// readerLag is how far a reader is behind the Secret, as the file in a pod is whose kubelet looks at its pods every ten seconds.
 	readerLag = 15 * time.Second
-	// takeover bounds how long after a fault nobody renews: kube-apiserver starts, a dead leader's lease runs out (15 s, looked at every
-	// 2 s), the caches are filled.
+	// takeover bounds how long after a fault no token is renewed: kube-apiserver starts, a dead leader's lease runs out (15 s, checked every
+	// 2 s), the caches are filled; or the operator waits before it retries, after error pages and after calls on dead connections.
 	takeover = 30 * time.Second
+	// noticing is how long an operator may use a connection that is dead: a silence of 15 s, and a ping that is not answered for another 15 s.
+	noticing = 30 * time.Second
 	// slack is for the pass that renews, and for a busy machine.
 	slack = 5 * time.Second
 	// operatorStart is what an operator may take to be ready.
@@ -121,10 +130,14 @@ const (
 	serverStart = 4 * time.Second
 	// leastSpan is the shortest round that is worth it.
 	leastSpan = 5 * time.Second
+	// maxSpan bounds all faults but error pages: a kubelet that is away for longer loses its pods.
+	maxSpan = 30 * time.Second
+	// pagesSpan is how long a proxy answers with error pages: a rollout, or a restart of what is behind it.
+	pagesSpan = time.Minute
 )
 
-// leastLifetime is the shortest in which each fault finds its time, also the second of a pair.
-const leastLifetime = 210 * time.Second
+// leastLifetime is the shortest in which each fault fits: a minute of error pages, or a blackhole that is the second of a pair.
+const leastLifetime = 330 * time.Second
 
 // longestSpan is how long the faults of a round may last, so that no operator could be excused: a token is renewed when a third of its
 // lifetime is left, and a reader that is readerLag behind must never hold an expired one.
@@ -135,7 +148,9 @@ func longestSpan(lifetime time.Duration) time.Duration {
 
 // kinds are those that a machine can show. Pods' restarts need a kubelet.
 func kinds(node bool) []kind {
-	all := []kind{operatorLoop, leaderKilled, apiServerKilled, apiServerRefuses, etcdKilled, etcdFull, reactorFrozen, reactorFails}
+	all := []kind{
+		operatorLoop, leaderKilled, apiServerKilled, apiServerRefuses, etcdKilled, etcdFull, reactorFrozen, reactorFails, blackhole, errorsByProxy,
+	}
 	if node {
 		all = append(all, kubeletKilled)
 	}
@@ -177,19 +192,21 @@ func (d dice) between(least, most time.Duration) time.Duration {
 	return (least + time.Duration(d.Int64N(int64(most-least)))).Truncate(time.Millisecond)
 }
 
-// fault draws one that begins after so long in its round.
+// fault draws one that starts after the given time in its round.
 func (d dice) fault(k kind, after time.Duration) fault {
 	f := fault{kind: k, after: after}
+	left := min(d.longest, maxSpan) - after - f.overhead()
 	switch k {
-	case leaderKilled:
+	case leaderKilled, blackhole:
+	case errorsByProxy:
+		f.lasts = min(d.longest-after, pagesSpan)
 	case operatorLoop:
-		for f.lasts+operatorStart+time.Second <= d.longest-after && len(f.lives) < 8 {
-			life := d.between(300*time.Millisecond, min(4*time.Second, d.longest-after-f.lasts-operatorStart))
+		for f.lasts+operatorStart+time.Second <= left && len(f.lives) < 8 {
+			life := d.between(300*time.Millisecond, min(4*time.Second, left-f.lasts-operatorStart))
 			f.lives = append(f.lives, life)
 			f.lasts += life + operatorStart
 		}
 	default:
-		left := d.longest - after - f.restarts()
 		f.lasts = d.between(max(leastSpan, left/2), left)
 	}
 	if k == reactorFails {
@@ -203,5 +220,5 @@ func (d dice) pair(all []kind) []fault {
 	first := all[d.IntN(len(all))]
 	others := slices.DeleteFunc(slices.Clone(all), func(k kind) bool { return k.victim() == first.victim() })
 	second := others[d.IntN(len(others))]
-	return []fault{d.fault(first, 0), d.fault(second, d.between(0, d.longest/3))}
+	return []fault{d.fault(first, 0), d.fault(second, d.between(0, min(d.longest, maxSpan)/3))}
 }

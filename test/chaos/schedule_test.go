@@ -19,7 +19,7 @@ func TestTheSameSeedDrawsTheSameSchedule(t *testing.T) {
 }
 
 func TestNoScheduleExcusesAnOperator(t *testing.T) {
-	for _, lifetime := range []time.Duration{leastLifetime, 4 * time.Minute, 10 * time.Minute} {
+	for _, lifetime := range []time.Duration{leastLifetime, 6 * time.Minute, 10 * time.Minute} {
 		longest := longestSpan(lifetime)
 		for seed := range uint64(500) {
 			for _, r := range draw(seed, 20, longest, true) {
@@ -33,6 +33,12 @@ func TestNoScheduleExcusesAnOperator(t *testing.T) {
 					}
 					if f.kind == operatorLoop && len(f.lives) == 0 {
 						t.Fatalf("seed %d: a loop of nothing", seed)
+					}
+					if f.kind == errorsByProxy && f.after == 0 && f.lasts != time.Minute {
+						t.Fatalf("seed %d: error pages for %s, want a minute", seed, f.lasts)
+					}
+					if f.kind != errorsByProxy && f.lasts > maxSpan {
+						t.Fatalf("seed %d: %s", seed, f)
 					}
 					victims = append(victims, f.kind.victim())
 				}
@@ -76,6 +82,14 @@ func TestARoundSaysWhatHappens(t *testing.T) {
 		{
 			round{faults: []fault{{kind: reactorFails, lasts: 20 * time.Second, fails: failures[0]}, {kind: etcdKilled, after: 3 * time.Second, lasts: 9 * time.Second}}},
 			"Reactor fails: 503, for 20s; and etcd is killed, for 9s, after 3s",
+		},
+		{
+			round{faults: []fault{{kind: errorsByProxy, lasts: time.Minute}}},
+			"a proxy answers with error pages instead of Reactor, for 1m0s",
+		},
+		{
+			round{faults: []fault{{kind: leaderKilled}, {kind: blackhole, after: 4 * time.Second}}},
+			"the leader of two operators is killed; and the connections to Reactor are blackholed, after 4s",
 		},
 	} {
 		if got := test.round.String(); got != test.want {

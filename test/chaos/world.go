@@ -57,6 +57,9 @@ type world struct {
 	account   string           // the path of the operator's kubeconfig
 	emulator  *process.Process
 	reactor   controlEndpoint
+	proxy     *proxy // between the operators and the emulator
+	proxyURL  string
+	proxyCA   string // path
 	crew      *crew
 	pods      *hostKubelet // nil with a node
 	fleet     *fleet
@@ -80,7 +83,7 @@ func (w *world) build(ctx context.Context) error {
 	if err := os.RemoveAll(w.logs); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{w.startCluster, w.connect, w.grant, w.startReactor, w.makeKeys} {
+	for _, step := range []func(context.Context) error{w.startCluster, w.connect, w.grant, w.startReactor, w.startProxy, w.makeKeys} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -98,7 +101,7 @@ func (w *world) build(ctx context.Context) error {
 		return err
 	}
 	w.say("%d ReactorTokens are Ready", w.settings.tokens)
-	return w.fleet.awaitRunning(ctx, w.reactor)
+	return w.fleet.awaitRunning(ctx)
 }
 
 // startCluster starts a control plane, with a node where the machine can run one.
@@ -184,6 +187,17 @@ func (w *world) startReactor(ctx context.Context) error {
 	})
 }
 
+// startProxy starts the proxy that the operators use. The programs of sessions do not use it, since a flag of theirs names the emulator: what
+// a program does without an answer is not the operator's to repair.
+func (w *world) startProxy(context.Context) error {
+	var err error
+	if w.proxy, w.proxyURL, err = startProxy(string(w.reactor)); err != nil {
+		return err
+	}
+	w.proxyCA = w.file("proxy-ca.pem")
+	return os.WriteFile(w.proxyCA, w.proxy.ca, 0o600)
+}
+
 func (w *world) makeKeys(ctx context.Context) error {
 	if err := w.kube.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
 		return err
@@ -204,7 +218,7 @@ func (w *world) makeKeys(ctx context.Context) error {
 func (w *world) startBackground(ctx context.Context) {
 	ctx, w.stop = context.WithCancel(ctx)
 	w.done = make(chan struct{})
-	w.fleet = newFleet(w.kube, w.settings)
+	w.fleet = newFleet(w.kube, w.reactor, w.settings)
 	jobs := []func(context.Context){
 		func(ctx context.Context) { follow(ctx, w.kube, &corev1.SecretList{}, operatorsOwn, w.recorder.secret) },
 		func(ctx context.Context) { follow(ctx, w.kube, &corev1.PodList{}, nil, w.recorder.pod) },
@@ -236,6 +250,9 @@ func (w *world) strike() error {
 	}
 	if w.crew != nil {
 		w.crew.stop()
+	}
+	if w.proxy != nil {
+		w.proxy.stop()
 	}
 	if w.emulator != nil {
 		_ = thaw(w.emulator) // it may have ended
