@@ -4,8 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -59,7 +58,7 @@ func newProxy(host string, target *url.URL, by http.RoundTripper) (*proxy, error
 	if err != nil {
 		return nil, fmt.Errorf("load the proxy's certificate: %w", err)
 	}
-	quiet := log.New(io.Discard, "", 0) // killed operators and cut answers are expected
+	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // killed operators and cut answers are expected
 	p := &proxy{ca: chain, open: map[*connection]bool{}}
 	p.forward = &httputil.ReverseProxy{
 		Transport: by,
@@ -175,15 +174,17 @@ type errorPage struct {
 	header [2]string // one more: name and value
 }
 
+const nginx = "nginx"
+
 // errorPages are answered in turn: maintenance, a firewall, a route that is missing during a rollout, a page that takes no POST, a
 // gateway without a backend, and a captive portal.
 var errorPages = []errorPage{
-	{http.StatusFound, "nginx", [2]string{"Location", "https://maintenance.invalid/"}},
+	{http.StatusFound, nginx, [2]string{"Location", "https://maintenance.invalid/"}},
 	{http.StatusForbidden, "cloudflare", [2]string{"Cf-Ray", "0123456789abcdef-FRA"}},
-	{http.StatusNotFound, "nginx", [2]string{}},
-	{http.StatusMethodNotAllowed, "nginx", [2]string{"Allow", "GET, HEAD"}},
-	{http.StatusBadGateway, "nginx", [2]string{}},
-	{http.StatusOK, "nginx", [2]string{}},
+	{http.StatusNotFound, nginx, [2]string{}},
+	{http.StatusMethodNotAllowed, nginx, [2]string{"Allow", "GET, HEAD"}},
+	{http.StatusBadGateway, nginx, [2]string{}},
+	{http.StatusOK, nginx, [2]string{}},
 }
 
 func (p errorPage) write(w http.ResponseWriter) {

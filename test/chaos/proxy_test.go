@@ -58,7 +58,7 @@ func (p pipes) client(t *testing.T, ca []byte) *http.Client {
 			p.dialed <- there
 			return here, nil
 		},
-		TLSClientConfig:   &tls.Config{RootCAs: roots}, //nolint:gosec // Go's default is what the operator has
+		TLSClientConfig:   &tls.Config{RootCAs: roots},
 		ForceAttemptHTTP2: true,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
