@@ -11,11 +11,15 @@ import (
 )
 
 // clocks are the clocks of a simulation. The bubble's time is the one that timers know; it never jumps. The true time is ahead of it by
-// what the hosts were suspended; the operator's host and Reactor may tell another one, and so may nodes.
+// the time for which hosts were suspended. Hosts of the operator, Reactor and nodes can each have a clock that differs from the true time.
 type clocks struct {
 	mu        sync.Mutex
-	suspended time.Duration // all in all
-	operator  time.Duration // how far the operator's wall clock is ahead of the true time
+	suspended time.Duration // in total
+}
+
+// host is a machine that runs the operator. A run stays on its host; the next run may have another one.
+type host struct {
+	ahead time.Duration // how far its wall clock is ahead of the true time; clocks.mu guards it
 }
 
 // trueTime tells the true time.
@@ -31,10 +35,11 @@ func (c *clocks) suspend(d time.Duration) {
 	c.suspended += d
 }
 
-func (c *clocks) setOperator(ahead time.Duration) {
+// set sets the wall clock of a host.
+func (c *clocks) set(h *host, ahead time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.operator = ahead
+	h.ahead = ahead
 }
 
 // suspendedFor is how long hosts were suspended, all in all.
@@ -44,11 +49,11 @@ func (c *clocks) suspendedFor() time.Duration {
 	return c.suspended
 }
 
-// aheadNow is how far the operator's wall clock is ahead of the true time.
-func (c *clocks) aheadNow() time.Duration {
+// aheadOf returns how far the wall clock of a host is ahead of the true time.
+func (c *clocks) aheadOf(h *host) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.operator
+	return h.ahead
 }
 
 // worldClock tells the true time.
@@ -57,12 +62,13 @@ type worldClock struct{ *clocks }
 func (c worldClock) Now() time.Time                     { return c.trueTime() }
 func (c worldClock) Since(then time.Time) time.Duration { return c.Now().Sub(then) }
 
-// operatorClock is that of the operator's host. Its readings carry a monotonic part, as time.Now's do outside of bubbles: it knows nothing
+// operatorClock is the clock of the host of one run of the operator. Its readings carry a monotonic part, as time.Now's do outside of bubbles: it knows nothing
 // of jumps, and stood still while the host was suspended.
 type operatorClock struct {
 	*clocks
 
-	read func() // is told of each reading
+	host *host
+	read func() // called with each reading
 }
 
 func (c operatorClock) Now() time.Time {
@@ -70,7 +76,7 @@ func (c operatorClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	return reading(now.Add(c.suspended+c.operator), now.Sub(bubbleBegin))
+	return reading(now.Add(c.suspended+c.host.ahead), now.Sub(bubbleBegin))
 }
 
 func (c operatorClock) Since(then time.Time) time.Duration { return c.Now().Sub(then) }
@@ -99,17 +105,21 @@ func reading(wall time.Time, monotonic time.Duration) time.Time {
 func TestTheOperatorsClockHasTwoParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &clocks{}
-		operator := operatorClock{c, func() {}}
+		here := &host{}
+		operator, elsewhere := operatorClock{c, here, func() {}}, operatorClock{c, &host{ahead: time.Minute}, func() {}}
 		before := operator.Now()
 		time.Sleep(time.Minute + time.Nanosecond)
 		c.suspend(time.Hour)
-		c.setOperator(-24 * time.Hour)
+		c.set(here, -24*time.Hour)
 		after := operator.Now()
 		if got := after.Sub(before); got != time.Minute+time.Nanosecond {
 			t.Errorf("by the monotonic clock, %s passed", got)
 		}
 		if got, want := after.Round(0).Sub(before.Round(0)), time.Minute+time.Nanosecond+time.Hour-24*time.Hour; got != want {
 			t.Errorf("by the wall clock, %s passed, want %s", got, want)
+		}
+		if got, want := elsewhere.Now().Round(0).Sub(after.Round(0)), 24*time.Hour+time.Minute; got != want {
+			t.Errorf("the clock of another host is %s ahead, want %s", got, want)
 		}
 		if !before.Round(0).Equal(bubbleBegin) {
 			t.Errorf("the first reading is %s", before)

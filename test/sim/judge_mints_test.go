@@ -15,10 +15,15 @@ type accounts struct {
 	tokens map[string]*account
 	minted map[string]circumstances // by the id of the token
 	holds  map[hold]time.Time
-	no     map[string]time.Time // when a key was refused last
+
+	refused  map[hold]*refusedKey
+	accepted map[hold]time.Time    // when Reactor last accepted a key that it has not refused since
+	silent   map[hold]time.Time    // since when tokens wait for a key and none reports until when
+	slow     map[int]*rate.Limiter // of retries of what Reactor refused, by the run of the operator
+	measured map[int]measurement   // by the run of the operator
 }
 
-// hold is a key that Reactor has limited, as one run of the operator knows.
+// hold is a key, as one run of the operator knows it.
 type hold struct {
 	run int
 	key string
@@ -41,14 +46,19 @@ type account struct {
 	issued, expiry time.Time             // of that
 	ownRenewBefore bool                  // its renewals are due by spec.renewBefore
 	failed         bool                  // its last attempt
-	refused        bool                  // Reactor refused what it asks for: people have to change something
+	refusal        refusal               // of the same request by Reactor itself
+	page           time.Time             // when something else answered its last attempt; zero: Reactor did, or nothing
+	tried          time.Time             // its last attempt
+	reported       time.Time             // when its status was written after an attempt, while its key was refused
 	due            []time.Time           // its renewals
 	budgets        map[int]*rate.Limiter // of its other mints, by the run of the operator
 	asked          []time.Time           // when it was given causes, in the last hour
 }
 
 func newAccounts() accounts {
-	return accounts{tokens: map[string]*account{}, minted: map[string]circumstances{}, holds: map[hold]time.Time{}, no: map[string]time.Time{}}
+	return accounts{tokens: map[string]*account{}, minted: map[string]circumstances{}, holds: map[hold]time.Time{},
+		refused: map[hold]*refusedKey{}, accepted: map[hold]time.Time{}, silent: map[hold]time.Time{}, slow: map[int]*rate.Limiter{}, measured: map[int]measurement{},
+	}
 }
 
 func (a *accounts) of(name string) *account {
@@ -79,7 +89,9 @@ func (j *judge) causeFor(why string, changes bool, names []string) {
 	for _, name := range names {
 		a := j.accounts.of(name)
 		a.causes++
-		a.refused = a.refused && !changes
+		if changes {
+			a.refusal, a.page = refusal{}, time.Time{}
+		}
 		grace := afterChange
 		if a.asked = append(since(a.asked, now.Add(-40*time.Minute)), now); len(a.asked) > mintBudget-2 { // it may be spent
 			grace += 40 * time.Minute
@@ -108,7 +120,16 @@ func (j *judge) asks(m *mint) {
 	if until := j.accounts.holds[hold{m.run.number, m.key}]; m.asked.Before(until) && !m.unscoped() {
 		j.broken(ruleLimits, "the key %s is used %s before Reactor allows it again", m.key, until.Sub(m.asked))
 	}
-	if name, ours := nameOfMint(m); ours && j.world.isSuspended(name) && j.weather.isFine(time.Now(), everything, ofToken(name)) {
+	j.checkAttempt(m)
+	name, ours := nameOfMint(m)
+	if !ours {
+		return
+	}
+	if a := j.accounts.of(name); a.run > 0 {
+		_, most := j.clockErrors(a.circumstances, m.run)
+		m.early = max(most, 0)
+	}
+	if j.world.isSuspended(name) && j.weather.isFine(time.Now(), everything, ofToken(name)) {
 		j.broken(ruleMints, "a token of %s is asked for, which is suspended", name)
 	}
 }
@@ -132,48 +153,68 @@ func (j *judge) answered(m *mint) {
 	if m.status == 429 && m.retryAfter > 0 && !m.unscoped() {
 		j.accounts.holds[hold{m.run.number, m.key}] = m.answered.Add(m.retryAfter - time.Second)
 	}
-	if m.status == 401 {
-		j.accounts.no[m.key] = time.Now()
+	claims, err := j.world.reactor.Verify(m.jwt)
+	usable := m.usable && err == nil && claims.ExpiresAt.Sub(j.world.reactor.Now()) >= leastLife
+	if !m.unscoped() {
+		j.learn(m, usable)
 	}
 	name, ours := nameOfMint(m)
 	if !ours {
 		return
 	}
-	if m.status >= 300 && m.status < 500 && m.status != 401 && m.status != 408 && m.status != 429 {
-		j.accounts.of(name).refused = true
-	}
-	claims, err := j.world.reactor.Verify(m.jwt)
-	if !m.usable || err != nil || claims.ExpiresAt.Sub(j.world.reactor.Now()) < leastLife {
+	j.accounts.of(name).answered(m, j.world.reactor.Now())
+	if !usable {
 		j.accounts.of(name).failed = true
 		return
 	}
 	j.counts.Mints++
 	j.accounts.minted[claims.ID] = circumstances{
-		key: m.key, run: m.run.number, skew: j.world.skewNow(), ahead: j.world.clocks.aheadNow(), slept: j.world.clocks.suspendedFor(),
+		key: m.key, run: m.run.number, skew: j.world.skewNow(), ahead: j.world.clocks.aheadOf(m.run.host), slept: j.world.clocks.suspendedFor(),
 		took: m.answered.Sub(m.asked),
 	}
-	j.minted(name, claims)
+	j.minted(name, claims, m.early)
+}
+
+// learn records what an answer says of a key, and of Reactor's clock.
+func (j *judge) learn(m *mint, usable bool) {
+	switch {
+	case m.status == 401:
+		j.keyRefused(m)
+	case m.isRefusal():
+		j.keyAccepted(m)
+	case usable:
+		j.keyAccepted(m)
+		j.measured(m)
+	}
+}
+
+// answered records what an answer says of the request. now is the time by Reactor's clock.
+func (a *account) answered(m *mint, now time.Time) {
+	a.page = time.Time{}
+	if m.isPage() {
+		a.page = time.Now()
+	}
+	if !m.isRefusal() {
+		a.refusal = refusal{}
+		return
+	}
+	if a.refusal.key != m.key {
+		a.refusal = refusal{first: time.Now(), key: m.key}
+	}
+	a.refusal.last, a.refusal.left = time.Now(), a.expiry.Sub(now)
 }
 
 // leastLife is what a token must have left on arrival, or it is none.
 const leastLife = 12 * time.Second
 
-// wasRefused reports whether the operator may still wait with the key in a Secret, since it was refused a while ago.
-func (j *judge) wasRefused(keySecret string) bool {
-	at := j.accounts.no[emulator.Fingerprint(j.world.keyIn(keySecret))]
-	return !at.IsZero() && time.Since(at) < afterRefusal
-}
-
-// minted judges a mint: it is a renewal that is due, or it has a cause.
-func (j *judge) minted(name string, claims emulator.Claims) {
+// minted judges a mint: it is a renewal that is due, or it has a cause. Where a clock of the operator is ahead of Reactor's, a renewal is due
+// early by that.
+func (j *judge) minted(name string, claims emulator.Claims, early time.Duration) {
 	a := j.accounts.of(name)
 	before := *a
 	a.issued, a.expiry, a.failed = claims.IssuedAt.Time, claims.ExpiresAt.Time, false
 	a.circumstances = j.accounts.minted[claims.ID]
-	// What the operator's clock was set forward since then, or Reactor's back, makes a renewal due earlier. When the token was issued is known
-	// to half of its call.
-	early := max(a.ahead-before.ahead, 0) + max(before.skew-a.skew, 0) + before.took/2
-	if before.isDue(a.issued.Add(early)) {
+	if before.isDue(a.issued.Add(early + before.took/2)) { // when the token was issued is known to half of its call
 		a.due = append(a.due, time.Now())
 		j.checkSpread(name)
 		return
@@ -240,7 +281,7 @@ func (j *judge) checkSpread(name string) {
 		}
 	}
 	// What was out of order before the first of the two renewals does not matter: it is between them that a crowd has to part.
-	if together > len(crowdNames)/2 && j.weather.wasFine(mine[0], time.Now(), everything, atReactor, ofKey(keySecrets[0])) {
+	if together > len(crowdNames)/2 && j.weather.wasFine(mine[0], time.Now(), everything, atReactor, probes, ofKey(keySecrets[0])) {
 		j.broken(ruleSpread, "%d of %d tokens are renewed at the same time", together, len(crowdNames))
 	}
 }
@@ -256,24 +297,6 @@ func (j *judge) circumstancesOf(name string, secret *corev1.Secret) circumstance
 		}
 	}
 	return j.accounts.of(name).circumstances
-}
-
-// isBlind reports whether the operator cannot know how long a token is valid: Reactor's clock was changed since it was issued, or the
-// operator's was set back, and the monotonic clock is of no use: the run has ended in which the token was received, or the host was suspended.
-func (j *judge) isBlind(minted circumstances) bool {
-	if minted.run == 0 {
-		return false
-	}
-	setBack := j.world.clocks.aheadNow() < minted.ahead-2*time.Second
-	leader := j.world.leader.Load()
-	ended := leader == nil || leader.number != minted.run
-	slept := j.world.clocks.suspendedFor() > minted.slept
-	return j.world.skewNow() != minted.skew || setBack && (ended || slept)
-}
-
-// wasSetForward reports whether the operator's clock was set forward since a token was minted: by it the token may have expired.
-func (j *judge) wasSetForward(minted circumstances) bool {
-	return j.world.clocks.aheadNow() > minted.ahead+time.Second
 }
 
 // ownRenewal notes that the renewals of a ReactorToken are due by its own renewBefore from now on.

@@ -77,6 +77,7 @@ const (
 	rulePods     = "a pod that runs is left alone"
 	ruleRest     = "the system comes to rest"
 	ruleSpread   = "a crowd is spread"
+	ruleRetried  = "a refusal is retried"
 )
 
 // The scopes of what is out of order, besides those of single tokens, keys and sessions.
@@ -84,6 +85,8 @@ const (
 	everything = "everything"
 	atReactor  = "Reactor"
 	nodes      = "nodes"
+	limited    = "limits" // keys that Reactor limits
+	probes     = "probes" // keys that Reactor answered with 401
 )
 
 func ofToken(name string) string { return "token " + name }
@@ -93,7 +96,6 @@ func ofKey(secret string) string { return "key " + secret }
 const (
 	operatorStarts = 40 * time.Second // caches fill, gates are tried
 	afterOutage    = 3 * time.Minute  // of the API server: informers and queues wait up to a minute each
-	afterRefusal   = 17 * time.Minute // a refused key is tried every 15 minutes
 	afterLimit     = 11 * time.Minute // a limited key waits 10 minutes at the most
 	afterFailure   = 6 * time.Minute  // of Reactor: the backoff is 5 minutes at the most
 	afterChange    = 25 * time.Second // a debounce, lagging caches, a turn at the rate limit
@@ -210,7 +212,7 @@ func TestALoopWithoutRequestsIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
 		w.judge = newJudge(w)
-		clock := operatorClock{&w.clocks, w.judge.clockRead}
+		clock := operatorClock{&w.clocks, &host{}, w.judge.clockRead}
 		read := func(pause time.Duration) {
 			for range 60_000 {
 				time.Sleep(pause)

@@ -21,6 +21,7 @@ func (j *judge) checkTokens() {
 	if err := j.world.people.List(context.Background(), tokens, client.InNamespace(namespace)); err != nil {
 		return
 	}
+	j.checkTimes(tokens.Items)
 	for i := range tokens.Items {
 		token := &tokens.Items[i]
 		if secret := j.world.secret(token.TargetSecretName()); j.isJudged(token, secret) {
@@ -38,7 +39,8 @@ func (j *judge) checkToken(token *v1alpha1.ReactorToken, secret *corev1.Secret) 
 	now, a := time.Now(), j.accounts.of(token.Name)
 	scopes := []string{everything, ofToken(token.Name)}
 	j.checkTruth(token, secret)
-	if token.Spec.Suspended() || a.refused || j.wasRefused(token.Spec.APIKeySecretRef.Name) {
+	j.checkReasons(token)
+	if token.Spec.Suspended() || j.waitsForRetry(token, secret) || j.waitsForKey(token, secret) {
 		return
 	}
 	scopes = append(scopes, atReactor, ofKey(token.Spec.APIKeySecretRef.Name))
@@ -98,9 +100,9 @@ func (j *judge) checkCurrent(token *v1alpha1.ReactorToken, secret *corev1.Secret
 	}
 }
 
-// waits are the reasons for which the next attempt has an instant.
+// waits are the reasons for which the next attempt has a time. Of the tokens that wait for a key, only the one that tries it has: see checkTimes.
 var waits = []string{
-	v1alpha1.ReasonReactorUnavailable, v1alpha1.ReasonRateLimited, v1alpha1.ReasonAPIKeyRefused, v1alpha1.ReasonMintBudgetSpent, v1alpha1.ReasonSecretWriteRefused,
+	v1alpha1.ReasonReactorUnavailable, v1alpha1.ReasonRequestRefused, v1alpha1.ReasonMintBudgetSpent, v1alpha1.ReasonSecretWriteRefused,
 }
 
 // checkTruth compares what status tells with what the Secret holds, unless something is out of order.
@@ -120,7 +122,7 @@ func (j *judge) checkTruth(token *v1alpha1.ReactorToken, secret *corev1.Secret) 
 	case held.IsZero():
 	case ready && now.Sub(held) > afterChange:
 		j.broken(ruleTruth, "%s is Ready, and its token expired %s ago: %s", token.Name, now.Sub(held), describe(token))
-	case !ready && held.Sub(now) > 2*time.Second && !j.wasSetForward(minted):
+	case !ready && held.Sub(now) > 2*time.Second && !j.isAhead(minted):
 		j.broken(ruleTruth, "%s is not Ready, and its token is valid for %s: %s", token.Name, held.Sub(now), describe(token))
 	case token.Status.ExpirationTime == nil || !token.Status.ExpirationTime.Time.Equal(held):
 		j.broken(ruleTruth, "%s tells the expiry %v, and its token has %s", token.Name, token.Status.ExpirationTime, held)

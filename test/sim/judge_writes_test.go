@@ -67,6 +67,7 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 		}
 		if secret := j.world.secret(token.TargetSecretName()); j.isJudged(token, secret) {
 			j.checkTruth(token, secret)
+			j.checkRefusedWrite(token)
 		}
 	}
 	if pod, ok := before.(*corev1.Pod); ok {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"net/http"
 	"slices"
 	"time"
 
@@ -18,7 +19,7 @@ var answers = map[string]struct {
 	fault emulator.Fault
 	grace time.Duration
 }{
-	"401":                         {emulator.Fault{Status: 401}, afterRefusal},
+	"401":                         {emulator.Fault{Status: 401}, afterFailure},
 	"403":                         {emulator.Fault{Status: 403}, afterFailure},
 	"422":                         {emulator.Fault{Status: 422}, afterFailure},
 	"429":                         {emulator.Fault{Status: 429}, afterLimit},
@@ -59,14 +60,18 @@ var reactorOperations = []operation{
 		return step{How: d.one(answerNames()...), For: d.between(5*time.Second, 40*time.Minute)}
 	}, func(w *world, s step) {
 		wrong := answers[s.How]
-		w.answerWrongly(s, wrong.fault, wrong.grace)
+		grace := wrong.grace
+		if wrong.fault.Status == 401 {
+			grace = afterRefused(s.For)
+		}
+		w.answerWrongly(s, grace, wrong.fault)
 	}},
 	{"Reactor answers about sessions", 3, func(d dice) step {
 		return step{On: d.one("POST /sessions", "GET /sessions/{id}", "DELETE /sessions/{id}"), How: d.one("429", "500", "a cut", "a hang"), For: d.between(5*time.Second, 10*time.Minute)}
 	}, func(w *world, s step) {
 		fault := sessionFaults[s.How]
 		fault.Route = s.On
-		w.answerWrongly(s, fault, afterFailure)
+		w.answerWrongly(s, afterFailure, fault)
 	}},
 	{"Reactor grants at most", 2, lasting(5*time.Minute, time.Hour, "1m", "5m", "1h"), func(w *world, s step) {
 		most, err := time.ParseDuration(s.How)
@@ -83,13 +88,23 @@ var reactorOperations = []operation{
 	}},
 }
 
-// answerWrongly adds a fault for a while. Those that began earlier have their way first.
-func (w *world) answerWrongly(s step, fault emulator.Fault, grace time.Duration) {
+// afterRefused is how long a key that was refused for a while may wait until it is tried again: the waits double.
+func afterRefused(d time.Duration) time.Duration {
+	return min(d+firstProbe, longestProbe) + afterChange
+}
+
+// answerWrongly adds faults for a while. Those that began earlier have their way first.
+func (w *world) answerWrongly(s step, grace time.Duration, faults ...emulator.Fault) {
 	w.mu.Lock()
-	w.wrong = append(w.wrong, wrongAnswers{fault, time.Now().Add(s.For)})
+	for _, fault := range faults {
+		w.wrong = append(w.wrong, wrongAnswers{fault, time.Now().Add(s.For)})
+	}
 	w.mu.Unlock()
-	if fault.Hang || fault.Latency > 0 { // calls that hang take the workers of all
+	if faults[0].Hang || faults[0].Latency > 0 { // calls that hang take the workers of all
 		w.during(everything, s, 2*time.Minute, func() {}, nil)
+	}
+	if faults[0].Status == http.StatusTooManyRequests { // the key waits, and with it what Reactor refused
+		w.during(limited, s, grace, func() {}, nil)
 	}
 	whole := s
 	whole.For += grace // a backoff that began just before
@@ -126,11 +141,33 @@ var operatorOperations = []operation{
 	{"change leader", 2, lasting(time.Second, 40*time.Second), (*world).changeLeader},
 }
 
-// clockOperations are what happens to the clocks of the operator's host.
+// hostOperations are what brings the operator to another host, whose clock differs. Count is how many seconds it is ahead.
+var hostOperations = []operation{
+	{"move operator", 2, func(d dice) step { return step{How: d.one("crash", "stop"), Count: d.IntN(14400) - 7200} }, func(w *world, s step) {
+		if s.How == "crash" {
+			w.crash()
+		} else {
+			w.stop()
+		}
+		w.judge.causeForAll(s.Do)
+		w.setHost(&host{ahead: time.Duration(s.Count) * time.Second})
+		w.start()
+	}},
+	{"change leader to another host", 2, func(d dice) step {
+		return step{Count: d.IntN(14400) - 7200, For: d.between(time.Second, 40*time.Second)}
+	}, func(w *world, s step) {
+		if w.leader.Load() != nil {
+			w.setHost(&host{ahead: time.Duration(s.Count) * time.Second})
+			w.changeLeader(s)
+		}
+	}},
+}
+
+// clockOperations are what happens to the clock of the operator's host.
 var clockOperations = []operation{
 	{"operator's clock is set", 2, func(d dice) step { return step{Count: d.IntN(14400) - 7200} }, func(w *world, s step) {
 		w.judge.causeForAll(s.Do)
-		w.jump(s, func() { w.clocks.setOperator(time.Duration(s.Count) * time.Second) })
+		w.jump(s, func() { w.clocks.set(w.hostNow(), time.Duration(s.Count)*time.Second) })
 	}},
 	{"host is suspended", 1, lasting(time.Minute, 3*time.Hour), func(w *world, s step) {
 		w.jump(s, func() { w.clocks.suspend(s.For) })

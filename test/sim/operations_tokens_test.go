@@ -166,7 +166,7 @@ func (w *world) revoke(s step) {
 	w.reactor.RevokeKey(goodKeys[s.Count])
 	w.later(s.For, func() {
 		w.reactor.AddKey(goodKeys[s.Count])
-		w.later(afterRefusal, func() {
+		w.later(afterRefused(s.For), func() {
 			for _, name := range keySecrets {
 				w.judge.calm(ofKey(name), why, 0)
 			}

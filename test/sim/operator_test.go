@@ -32,11 +32,13 @@ import (
 // informers, on the model of the API server.
 type run struct {
 	number  int
+	host    *host
 	user    string // by which the model knows it
 	ctx     context.Context
 	end     context.CancelFunc
 	ended   chan struct{} // closed when it is over
 	crashed atomic.Bool
+	silent  atomic.Bool   // its connection to Reactor has died; see send
 	filled  atomic.Bool   // the caches
 	synced  chan struct{} // closed then
 }
@@ -48,7 +50,7 @@ var errCrashed = errors.New("the operator has crashed")
 func (w *world) startRun() *run {
 	w.mu.Lock()
 	w.runs++
-	r := &run{number: w.runs, user: fmt.Sprintf("operator-%d", w.runs), ended: make(chan struct{}), synced: make(chan struct{})}
+	r := &run{number: w.runs, host: w.host, user: fmt.Sprintf("operator-%d", w.runs), ended: make(chan struct{}), synced: make(chan struct{})}
 	r.ctx, r.end = context.WithCancel(context.Background())
 	w.byUser[r.user] = r
 	w.mu.Unlock()
@@ -98,7 +100,7 @@ const (
 )
 
 func (w *world) addControllers(mgr ctrl.Manager, r *run, access client.Client) error {
-	clock := operatorClock{&w.clocks, w.judge.clockRead}
+	clock := operatorClock{&w.clocks, r.host, w.judge.clockRead}
 	api, err := reactor.NewClient(reactor.Options{BaseURL: reactorURL, Transport: w.watched(r), Clock: clock})
 	if err != nil {
 		return err

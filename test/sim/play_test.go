@@ -66,6 +66,7 @@ func (w *world) play() {
 func (w *world) mend() {
 	w.peace.Store(true)
 	w.faults.end()
+	w.between.end()
 	w.mu.Lock()
 	w.wrong = nil
 	clear(w.lags)
@@ -93,24 +94,9 @@ func (w *world) mend() {
 	for _, name := range slices.Concat(tokenNames, crowdNames) {
 		w.unblock(step{On: name, Do: "mend"})
 		w.editToken(step{On: name, Do: "mend"}, false, func(t *v1alpha1.ReactorToken) { t.Spec.Suspend = nil })
-		w.requestRenewal(step{On: name, Do: "mend"})
 	}
 	for _, name := range sessionNames {
 		w.editSession(step{On: name, Do: "mend"}, func(s *v1alpha1.ReactorSession) { s.Spec.Suspend = nil })
-		w.requestChildRenewals(name)
-	}
-}
-
-// requestChildRenewals asks for another token for attempts that wait, as a person would whose request Reactor refused.
-func (w *world) requestChildRenewals(session string) {
-	tokens := &v1alpha1.ReactorTokenList{}
-	if w.people.List(context.Background(), tokens, client.InNamespace(namespace)) != nil {
-		return
-	}
-	for i := range tokens.Items {
-		if owners := tokens.Items[i].OwnerReferences; len(owners) > 0 && owners[0].Name == session {
-			w.requestRenewal(step{On: tokens.Items[i].Name, Do: "mend"})
-		}
 	}
 }
 

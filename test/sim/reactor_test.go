@@ -26,6 +26,8 @@ type mint struct {
 	usable          bool
 	jwt             string
 	retryAfter      time.Duration
+	reactors        bool          // the body is one of Reactor's for an error
+	early           time.Duration // by how much the operator's clocks may have made it ask too early
 }
 
 // watched is the operator's way to Reactor. What it asks for and is answered is shown to the judge.
@@ -36,11 +38,11 @@ func (w *world) watched(r *run) http.RoundTripper {
 		}
 		w.judge.count(func(c *counts) { c.Calls++ })
 		if request.Method != http.MethodPost || request.URL.Path != "/tokens" {
-			return w.transport.RoundTrip(request)
+			return w.send(r, request)
 		}
 		made := mint{asked: time.Now(), run: r, key: emulator.Fingerprint(request.Header.Get("Reactor-API-Key")), models: modelsOf(request)}
 		w.judge.asks(&made)
-		response, err := w.transport.RoundTrip(request)
+		response, err := w.send(r, request)
 		made.answered = time.Now()
 		if err == nil {
 			made.read(response)
@@ -86,6 +88,7 @@ func (m *mint) read(response *http.Response) {
 	text, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
 	response.Body = &again{bytes.NewReader(text), err}
+	m.reactors = err == nil && isReactors(text)
 	var answer struct {
 		JWT       string `json:"jwt"`
 		ExpiresAt int64  `json:"expires_at"`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -91,7 +92,8 @@ func draw(seed uint64) schedule {
 }
 
 // calm draws a schedule in which a crowd of tokens begins together, and little happens. Where much does, the judge makes so many allowances
-// that it would not see renewals that come together, or too late by a clock: it is mostly a clock that is set here.
+// that it would not see renewals that come together, or too late by a clock: it is mostly a clock that is set here, a host that is another one,
+// or an answer that is wrong.
 func calm(d dice, s schedule) schedule {
 	s.Steps = []step{{Do: "start operator"}}
 	lifetime := d.one("30m", "1h")
@@ -101,7 +103,8 @@ func calm(d dice, s schedule) schedule {
 	for i := range 1 + d.IntN(3) {
 		next := drawOperation(d)
 		if i == 0 || d.IntN(2) == 0 {
-			next = clockOperations[d.IntN(len(clockOperations))].drawn(d)
+			few := slices.Concat(clockOperations, hostOperations, betweenOperations)
+			next = few[d.IntN(len(few))].drawn(d)
 		}
 		next.After = 90*time.Minute + d.between(time.Minute, time.Hour)
 		s.Steps = append(s.Steps, next)

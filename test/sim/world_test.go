@@ -40,6 +40,7 @@ type world struct {
 	transport http.RoundTripper
 	node      *node
 	faults    *faults
+	between   between
 	judge     *judge
 	told      told
 	power     context.Context // ends with the world
@@ -52,6 +53,7 @@ type world struct {
 
 	mu     sync.Mutex
 	runs   int
+	host   *host // on which the next run of the operator starts; the leader's, while one runs
 	byUser map[string]*run
 	skew   time.Duration            // of Reactor's clock
 	lags   map[string]time.Duration // of the caches, by kind, beyond the usual
@@ -87,7 +89,7 @@ func newUIDs(seed uint64) func() types.UID {
 
 // newWorld makes a world with API keys, a node and no operator. It works until ctx ends.
 func newWorld(ctx context.Context, plan schedule) *world {
-	w := &world{plan: plan, scheme: newScheme(), power: ctx, lags: map[string]time.Duration{}, byUser: map[string]*run{}}
+	w := &world{plan: plan, scheme: newScheme(), power: ctx, host: &host{}, lags: map[string]time.Duration{}, byUser: map[string]*run{}}
 	w.api = apimodel.New(apimodel.Options{Scheme: w.scheme, UID: newUIDs(plan.Seed), Clock: worldClock{&w.clocks}})
 	w.people = w.api.Client("people")
 	w.reactor = emulator.New(emulator.Options{Keys: goodKeys, Clock: worldClock{&w.clocks}, Quotas: &emulator.Quotas{}})
@@ -202,6 +204,19 @@ func (w *world) setLag(kind string, lag time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lags[kind] = lag
+}
+
+// hostNow is the host of the leader, or of the next one.
+func (w *world) hostNow() *host {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.host
+}
+
+func (w *world) setHost(h *host) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.host = h
 }
 
 // skewNow is how far Reactor's clock is ahead of the true time.
