@@ -13,7 +13,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
-// How the operator retries what was refused. These are the documented times; how much later the judge wants them stands with each check.
+// How the operator retries what was refused. These are the documented times. How much later an attempt may be is stated with each check.
 const (
 	firstProbe   = 30 * time.Second // of a key that Reactor answered with 401; it doubles up to longestProbe
 	longestProbe = 15 * time.Minute
@@ -131,8 +131,11 @@ func (j *judge) checkAttempt(m *mint) {
 	if a.refusal.key != m.key || !j.weather.wasFine(a.refusal.last, m.asked, everything, ofToken(name)) {
 		return
 	}
-	if least := min(refusalRetry*2/3, max(a.refusal.left/8, leastProbe)); a.refusal.left > 0 && m.asked.Sub(a.refusal.last) < least ||
-		a.refusal.left <= 0 && m.asked.Sub(a.refusal.last) < refusalRetry*2/3 {
+	least := refusalRetry * 2 / 3
+	if a.refusal.left > 0 { // and once more before the token expires
+		least = min(least, max(a.refusal.left/8, leastProbe))
+	}
+	if m.asked.Sub(a.refusal.last) < least {
 		j.broken(ruleLimits, "a token of %s is requested %s after Reactor refused the same request", name, m.asked.Sub(a.refusal.last))
 	}
 	const burst = 3
@@ -196,7 +199,7 @@ func (j *judge) checkReasons(token *v1alpha1.ReactorToken) {
 // reports that the key is refused, and later that its token expired.
 func (j *judge) checkRefusedWrite(token *v1alpha1.ReactorToken) {
 	key, a := j.accounts.refused[j.keyOfToken(token)], j.accounts.of(token.Name)
-	if key == nil || !isToken(token.Name) || !j.weather.isFine(time.Now(), everything, ofToken(token.Name), ofKey(token.Spec.APIKeySecretRef.Name)) {
+	if key == nil || !isToken(token.Name) || !j.weather.isFine(time.Now(), everything, ofToken(token.Name)) {
 		return
 	}
 	if a.tried.After(a.reported) {
