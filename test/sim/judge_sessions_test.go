@@ -203,6 +203,7 @@ func (j *judge) checkSessionTruth() {
 	}
 	for i := range sessions.Items {
 		session := &sessions.Items[i]
+		j.checkCleanup(session)
 		ready := meta.FindStatusCondition(session.Status.Conditions, v1alpha1.ConditionReady)
 		if ready == nil || !j.weather.isFine(time.Now(), ofSession(session.Name)) {
 			continue
@@ -215,6 +216,28 @@ func (j *judge) checkSessionTruth() {
 			j.broken(ruleTruth, "session %s is Running, and no program of it is", session.Name)
 		} else if !running && lives == 1 && ready.Reason != v1alpha1.ReasonStopping {
 			j.broken(ruleTruth, "session %s is %s, and a program of it runs", session.Name, ready.Reason)
+		}
+	}
+}
+
+// checkCleanup judges what status reports of the Reactor session of the attempt that ended last, whatever answered the operator.
+func (j *judge) checkCleanup(session *v1alpha1.ReactorSession) {
+	if len(session.Status.RecentAttempts) == 0 {
+		return
+	}
+	ended := session.Status.RecentAttempts[0]
+	if ended.Cleanup != v1alpha1.CleanupAlreadyOver && ended.Cleanup != v1alpha1.CleanupEnded {
+		return
+	}
+	var last *program
+	for _, p := range j.book.programs {
+		if p.uid == session.UID && (session.Status.CurrentAttempt == nil || session.Status.CurrentAttempt.PodName != p.pod) {
+			last = p
+		}
+	}
+	for _, open := range j.world.reactor.Ledger().Open() {
+		if last != nil && j.book.byID[open.ID] == last && !last.lives() && !last.takenAway {
+			j.broken(ruleTruth, "session %s reports %s for pod %s, and its Reactor session is open", session.Name, ended.Cleanup, last.pod)
 		}
 	}
 }
