@@ -4,7 +4,7 @@
 // is the emulator behind an in-memory transport, and the API server a model (apimodel) that is held to the real one by a test of its own.
 // A schedule is data: it is drawn from a seed, printed when it fails, shortened, and kept in testdata to be played again.
 //
-//   - operations_between_test.go is what stands between the operator and Reactor: proxies, connections, and answers of neither.
+//   - operations_between_test.go has what is between the operator and Reactor: proxies, connections, and answers of neither.
 //   - schedule_test.go draws schedules; operations_*_test.go is what can happen in one.
 //   - world_test.go, operator_test.go, node_test.go, machine_test.go, reactor_test.go, clocks_test.go and faults_test.go are the world.
 //   - judge_*_test.go are the rules, and weather_test.go is what the judge makes allowances for.

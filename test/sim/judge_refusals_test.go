@@ -13,7 +13,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
-// How the operator retries what was refused. These are the documented times. How much later an attempt may be is stated with each check.
+// How the operator retries what was refused. These are the documented times. How much later an attempt may come is stated with each check.
 const (
 	firstProbe   = 30 * time.Second // of a key that Reactor answered with 401; it doubles up to longestProbe
 	longestProbe = 15 * time.Minute
@@ -132,7 +132,7 @@ func (j *judge) checkAttempt(m *mint) {
 		return
 	}
 	least := refusalRetry * 2 / 3
-	if a.refusal.left > 0 { // and once more before the token expires
+	if a.refusal.left > 0 { // and again before the token expires
 		least = min(least, max(a.refusal.left/8, leastProbe))
 	}
 	if m.asked.Sub(a.refusal.last) < least {
@@ -212,7 +212,7 @@ func (j *judge) checkRefusedWrite(token *v1alpha1.ReactorToken) {
 	}
 }
 
-// checkTimes judges that for each key that is refused or limited, one of the tokens that wait for it tells when it is tried again.
+// checkTimes judges that for each key that is refused or limited, one of the tokens that wait for it reports the time of the next try.
 func (j *judge) checkTimes(tokens []v1alpha1.ReactorToken) {
 	waiting, reported := map[hold]string{}, map[hold]bool{}
 	for i := range tokens {

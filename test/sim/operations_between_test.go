@@ -83,7 +83,7 @@ func (w *world) mistake(s step) {
 	}
 }
 
-// between is what stands between the operator and Reactor.
+// between is what is between the operator and Reactor.
 type between struct {
 	mu      sync.Mutex
 	planned []string // what happens to the next requests for a token
@@ -142,7 +142,7 @@ func (w *world) send(r *run, request *http.Request) (*http.Response, error) {
 	return w.transport.RoundTrip(request)
 }
 
-// answerTo is an answer that is not Reactor's. It has no Date, so that it tells nothing about Reactor's clock.
+// answerTo is an answer that is not Reactor's. It has no Date, so it says nothing about Reactor's clock.
 func answerTo(request *http.Request, status int, body string) *http.Response {
 	return &http.Response{
 		Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
