@@ -28,14 +28,15 @@ type Session struct {
 // Over reports whether the session has ended, and costs nothing more.
 func (s Session) Over() bool { return s.State == StateClosed }
 
-// Session looks a session up, with one request. A session that Reactor does not know, or knows no more (404), is over.
+// Session looks a session up, with one request. A session that Reactor does not know, or no longer knows (404), is over. A 404
+// that is not proven to be Reactor's is an error: a proxy gives such answers during a rollout, while the session costs money.
 //
-// Its error is always an *Error. ClassKeyRefused (401) is the token's matter here, which is expired or unknown; with
-// ClassRequestRefused and the status 403, the token is good and neither started this session nor is bound to it.
+// Its error is always an *Error. ClassKeyRefused (401) means that the token is expired or unknown. With ClassRequestRefused and
+// the status 403, the token is valid, and neither started this session nor is bound to it.
 func (c *Client) Session(ctx context.Context, token Secret, id string) (Session, error) {
 	const doing = "looking up a session"
 	body, failure := c.aboutSession(ctx, http.MethodGet, token, id)
-	if failure != nil && failure.StatusCode == http.StatusNotFound {
+	if isUnknownSession(failure) {
 		return Session{ID: id, State: StateClosed}, nil
 	}
 	if failure != nil {
@@ -51,15 +52,23 @@ func (c *Client) Session(ctx context.Context, token Secret, id string) (Session,
 	return Session{ID: id, State: shown.State}, nil
 }
 
-// EndSession ends a session, with one request. It returns nil also for a session that is over already (404). Its error is that of
+// EndSession ends a session, with one request. It returns nil even for a session that is over already (404). Its error is that of
 // Session.
 func (c *Client) EndSession(ctx context.Context, token Secret, id string) error {
-	_, failure := c.aboutSession(ctx, http.MethodDelete, token, id)
-	if failure == nil || failure.StatusCode == http.StatusNotFound {
+	body, failure := c.aboutSession(ctx, http.MethodDelete, token, id)
+	switch {
+	case failure == nil && len(body) > 0 && !json.Valid(body): // a page, such as one to sign in
+		failure = &Error{Class: ClassUnavailable, StatusCode: http.StatusOK, Intermediary: true, Err: errors.New("the answer is not JSON")}
+	case failure == nil, isUnknownSession(failure):
 		return nil
 	}
 	failure.doing = "ending a session"
 	return failure
+}
+
+// isUnknownSession reports whether Reactor answered that it does not know a session.
+func isUnknownSession(failure *Error) bool {
+	return failure != nil && failure.StatusCode == http.StatusNotFound && !failure.Intermediary
 }
 
 // aboutSession calls /sessions/{id}.

@@ -81,3 +81,31 @@ func TestAnAnswerWithoutAStateSaysNothing(t *testing.T) {
 		}
 	}
 }
+
+// A proxy answers with a page of its own, during a rollout or before a sign-in. The session behind it still costs money.
+func TestAProxysPageIsNoProofThatASessionIsOver(t *testing.T) {
+	const page = "<html>come back later</html>"
+	for name, status := range map[string]int{"a missing page": http.StatusNotFound, "a page as a success": http.StatusOK, "a refusal": http.StatusForbidden} {
+		t.Run(name, func(t *testing.T) {
+			client := clientOver(t, func(*http.Request) (*http.Response, error) { return respond(status, nil, strings.NewReader(page)), nil })
+			found, err := client.Session(t.Context(), testJWT, "3b1c5a52")
+			if ClassOf(err) != ClassUnavailable || found.Over() {
+				t.Errorf("looking it up: %+v, %v", found, err)
+			}
+			if err := client.EndSession(t.Context(), testJWT, "3b1c5a52"); ClassOf(err) != ClassUnavailable {
+				t.Errorf("ending it: %v", err)
+			}
+		})
+	}
+	t.Run("Reactor's own 404", func(t *testing.T) {
+		client := clientOver(t, func(*http.Request) (*http.Response, error) {
+			return respond(http.StatusNotFound, nil, strings.NewReader(`{"error":"not_found"}`)), nil
+		})
+		if found, err := client.Session(t.Context(), testJWT, "3b1c5a52"); err != nil || !found.Over() {
+			t.Errorf("looking it up: %+v, %v", found, err)
+		}
+		if err := client.EndSession(t.Context(), testJWT, "3b1c5a52"); err != nil {
+			t.Errorf("ending it: %v", err)
+		}
+	})
+}

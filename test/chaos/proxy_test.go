@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -163,7 +165,11 @@ func TestTheOperatorsClientGetsErrorPagesForAWhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.stop()
-	client, err := reactor.NewClient(reactor.Options{BaseURL: address, CABundle: p.ca})
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(bundle, p.ca, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	client, err := reactor.NewClient(reactor.Options{BaseURL: address, CABundleFile: bundle})
 	if err != nil {
 		t.Fatal(err)
 	}

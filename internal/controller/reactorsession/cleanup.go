@@ -114,14 +114,16 @@ func (r *Reconciler) endWith(ctx context.Context, token reactor.Secret, id strin
 	return v1alpha1.CleanupEnded, nil
 }
 
-// isRefusal reports whether a token may not act on the session: it has expired, or is another grant.
+// isRefusal reports whether a token may not act on the session: it has expired, or is another grant. A 403 that is not proven to
+// be Reactor's says nothing about the token.
 func isRefusal(err error) bool {
 	failure, ok := errors.AsType[*reactor.Error](err)
 	if !ok {
 		return false
 	}
 	notSent := failure.StatusCode == 0 && failure.Class != reactor.ClassUnavailable
-	return notSent || failure.StatusCode == http.StatusUnauthorized || failure.StatusCode == http.StatusForbidden
+	forbidden := failure.StatusCode == http.StatusForbidden && !failure.Intermediary
+	return notSent || failure.StatusCode == http.StatusUnauthorized || forbidden
 }
 
 // attemptsToken is the token that the attempt had, which started its session.

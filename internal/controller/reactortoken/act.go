@@ -109,7 +109,7 @@ func (r *Reconciler) mint(
 		return
 	}
 	if r.timekeeper.record(measurement{minted.ReceivedAt, minted.Skew}) {
-		r.wakeMatching(ctx, func(*v1alpha1.ReactorToken) bool { return true })
+		r.wakeAll(ctx)
 	}
 	mem.paid = demand{}
 	mem.held = &heldToken{demand: wanted, token: minted, tokenID: uuid.NewString()}

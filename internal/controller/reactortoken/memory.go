@@ -96,14 +96,6 @@ func (m *memory) of(token *v1alpha1.ReactorToken) *remembered {
 	return known
 }
 
-// has reports whether there is memory of an object: it was reconciled since the start.
-func (m *memory) has(token *v1alpha1.ReactorToken) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	known, ok := m.objects[types.NamespacedName{Namespace: token.Namespace, Name: token.Name}]
-	return ok && known.uid == token.UID
-}
-
 // receivedAt is when this process received the token that the record speaks of; zero when it did not.
 func (r *remembered) receivedAt(of *record) time.Time {
 	if of == nil || of.TokenID != r.received.tokenID {

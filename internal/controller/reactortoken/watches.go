@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -55,9 +54,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.admission.mostTurns = turnsFor(mgr.GetControllerOptions().MaxConcurrentReconciles)
 	if err := mgr.Add(r.admission); err != nil {
 		return fmt.Errorf("adding the admission of mints to the manager: %w", err)
-	}
-	if err := mgr.Add(manager.RunnableFunc(r.endLowPriority)); err != nil {
-		return fmt.Errorf("adding the end of low priorities to the manager: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("reactortoken").
@@ -281,16 +277,14 @@ func (r *Reconciler) wake(priority int, objects ...types.NamespacedName) {
 	}
 }
 
-// wakeMatching has the matching ReactorTokens reconciled.
-func (r *Reconciler) wakeMatching(ctx context.Context, matches func(*v1alpha1.ReactorToken) bool) {
+// wakeAll has all ReactorTokens reconciled.
+func (r *Reconciler) wakeAll(ctx context.Context) {
 	tokens := &v1alpha1.ReactorTokenList{}
 	if err := r.cache.List(ctx, tokens, client.UnsafeDisableDeepCopy); err != nil { // the cache fails only while it is being stopped
 		ctrl.LoggerFrom(ctx).Error(err, "listing the ReactorTokens")
 		return
 	}
 	for i := range tokens.Items {
-		if matches(&tokens.Items[i]) {
-			r.wake(priorityRegular, client.ObjectKeyFromObject(&tokens.Items[i]))
-		}
+		r.wake(priorityRegular, client.ObjectKeyFromObject(&tokens.Items[i]))
 	}
 }
