@@ -22,8 +22,9 @@ func (r *Reconciler) reportReadRefused(ctx context.Context, token *v1alpha1.Reac
 		return nil
 	}
 	before, _ := mem.latestStatus(token)
-	after := readRefused(token, before, failed, r.timekeeper.clocksAt(r.clock.Now(), time.Time{}))
-	_, err := r.writeStatus(ctx, token, mem, reported{status: *after, events: failureEvents(before, after)})
+	now := r.clock.Now()
+	after := readRefused(token, before, failed, r.timekeeper.clocksAt(now, time.Time{}))
+	_, err := r.writeStatus(ctx, token, mem, reported{now: now, status: *after, events: failureEvents(before, after)})
 	return err
 }
 

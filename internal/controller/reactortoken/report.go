@@ -14,6 +14,7 @@ import (
 
 // reported is what a pass tells: the status, the events that announce a change of it, and how long until the next pass.
 type reported struct {
+	now    time.Time
 	status v1alpha1.ReactorTokenStatus
 	events []notice.Notice
 	wake   time.Duration // 0: a watch wakes the next pass
@@ -30,7 +31,7 @@ func report(token *v1alpha1.ReactorToken, seen *observation, planned plan, done 
 	if done.delivered && v.record != nil {
 		status.DeliveredTokenID = v.record.TokenID
 	}
-	return reported{status: *status, events: eventsOf(token, seen, &v, status), wake: wakeAfter(status, &v)}
+	return reported{now: v.clocks.now, status: *status, events: eventsOf(token, seen, &v, status), wake: wakeAfter(status, &v)}
 }
 
 // view is what the status is derived from.

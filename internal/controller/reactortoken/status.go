@@ -49,7 +49,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.ReactorTok
 	written := mem.status == nil || mem.statusVersion != ""
 	mem.untold = append(mem.untold, told.events...)
 	mem.untold = mem.untold[max(0, len(mem.untold)-mostUntold):]
-	if written && !statusChanged(before, &told.status, r.clock.Now()) {
+	if written && !statusChanged(before, &told.status, told.now) {
 		r.announce(ctx, token, mem)
 		return 0, nil
 	}
