@@ -22,8 +22,8 @@ const (
 	ReasonIssued = "Issued"
 	// ReasonPending (Ready=False, Renewed=Unknown): the first token is on its way.
 	ReasonPending = "Pending"
-	// ReasonQueued: a new token is due, and waits its turn because more tokens are due at once than the
-	// installation's rate (--mint-qps) lets through.
+	// ReasonQueued: a new token is due, and its request is queued because more tokens are due than the installation's
+	// rate (--mint-qps) allows.
 	ReasonQueued = "Queued"
 	// ReasonSuspended: spec.suspend is true, so no token is requested.
 	ReasonSuspended = "Suspended"
@@ -44,8 +44,9 @@ const (
 	// Reactor specified.
 	ReasonRateLimited = "RateLimited"
 	// ReasonRequestRefused: Reactor refused this request (400, 403, 422 and the like). The operator retries every 15
-	// minutes for six hours, then every hour, and when the request or the key changes, or a renewal is requested by
-	// annotation.
+	// minutes for six hours, then every hour, and once more before the token expires. Such retries have the lowest
+	// priority and take at most a tenth of --mint-qps. The operator retries immediately when the request or the key
+	// changes, or a renewal is requested by annotation.
 	ReasonRequestRefused = "RequestRefused"
 	// ReasonReactorUnavailable: Reactor could not be reached or did not give a usable answer, or something between
 	// the operator and Reactor answered. The operator tries again at status.nextAttemptTime.
@@ -71,7 +72,7 @@ const (
 	ReasonSecretWriteRefused = "SecretWriteRefused"
 )
 
-// ReasonReadRefused (Renewed=False): the API server refuses a read that the operator needs, for example because a Role
+// ReasonReadRefused (Renewed=False, and without a valid token Ready=False and Stalled=True): the API server refuses a read that the operator needs, for example because a Role
 // is missing. The operator retries with backoff, at most a minute apart.
 const ReasonReadRefused = "ReadRefused"
 

@@ -57,8 +57,9 @@ type ReactorTokenList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || !self.renewBefore.matches('^([0-9]{1,5}[hms]){1,3}$') || (has(self.lifetime) && !self.lifetime.matches('^([0-9]{1,5}[hms]){1,3}$')) || duration(self.renewBefore) < duration(has(self.lifetime) ? self.lifetime : '6h')",fieldPath=".renewBefore",message="renewBefore must be shorter than lifetime (6h when left out): write a smaller renewBefore, or leave it out to renew in the last third of the token's life",messageExpression="'renewBefore (' + self.renewBefore + ') must be shorter than lifetime (' + (has(self.lifetime) ? self.lifetime : '6h when left out') + '): write a smaller renewBefore, or leave it out to renew in the last third of the token\\'s life'"
 type ReactorTokenSpec struct {
 	// apiKeySecretRef names the Secret, in the same namespace, that holds the
-	// Reactor API key. When the key in it changes, a new token is requested at
-	// once; the old one stays in place until the new one is written.
+	// Reactor API key. When the key in it changes, the operator requests a new
+	// token, at the rate of --mint-qps; the old one stays in place until the new
+	// one is written.
 	// +required
 	APIKeySecretRef APIKeySecretReference `json:"apiKeySecretRef,omitzero"`
 

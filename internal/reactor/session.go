@@ -47,7 +47,9 @@ func (c *Client) Session(ctx context.Context, token Secret, id string) (Session,
 		State string `json:"state"`
 	}
 	if err := json.Unmarshal(body, &shown); err != nil || shown.State == "" {
-		return Session{}, &Error{doing: doing, Class: ClassUnavailable, StatusCode: http.StatusOK, Err: errors.New("the answer tells no state")}
+		return Session{}, &Error{
+			doing: doing, Class: ClassUnavailable, StatusCode: http.StatusOK, Intermediary: !json.Valid(body), Err: errors.New("the answer has no state"),
+		}
 	}
 	return Session{ID: id, State: shown.State}, nil
 }

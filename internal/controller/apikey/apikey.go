@@ -58,6 +58,6 @@ func notInKey(r rune) bool { return r <= ' ' || r > '~' }
 
 func missing(reference v1alpha1.APIKeySecretReference) *Problem {
 	return &Problem{v1alpha1.ReasonAPIKeyNotFound, fmt.Sprintf(
-		"Secret %q does not exist in this namespace: create it with the Reactor API key under %q, and a token follows at once",
+		"Secret %q does not exist in this namespace: create it with the Reactor API key under %q, and the operator requests a token",
 		reference.Name, reference.EffectiveKey())}
 }

@@ -68,13 +68,13 @@ const longestInstance = 128
 func (r *Recorder) Eventf(regarding, related runtime.Object, kind, reason, action, note string, args ...any) {
 	event, err := r.event(regarding, related, Notice{kind, reason, action, fmt.Sprintf(note, args...)})
 	if err != nil {
-		r.logger.Error(err, "an event cannot be told", "reason", reason)
+		r.logger.Error(err, "an event cannot be created", "reason", reason)
 		return
 	}
 	select {
 	case r.queue <- event:
 	default:
-		r.logger.Info("an event is dropped: too many are on their way", "reason", reason, "namespace", event.Namespace, "name", event.Regarding.Name)
+		r.logger.Info("an event is dropped: too many are queued", "reason", reason, "namespace", event.Namespace, "name", event.Regarding.Name)
 	}
 }
 

@@ -261,7 +261,7 @@ func TestAnEventOfAnUnknownKindIsLoggedAndNotQueued(t *testing.T) {
 	var log strings.Builder
 	recorder := newTestRecorder(t, &sink{}, funcr.New(func(_, args string) { log.WriteString(args) }, funcr.Options{}))
 	recorder.Eventf(&eventsv1.Event{}, nil, corev1.EventTypeNormal, "Started", "Start", "it runs")
-	if len(recorder.queue) != 0 || !strings.Contains(log.String(), "cannot be told") {
+	if len(recorder.queue) != 0 || !strings.Contains(log.String(), "cannot be created") {
 		t.Errorf("%d are queued; the log: %s", len(recorder.queue), log.String())
 	}
 }

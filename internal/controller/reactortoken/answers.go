@@ -62,7 +62,7 @@ func mintObstacle(token *v1alpha1.ReactorToken, failed *failedMint) *obstacle {
 		return keyLimited(token, failed.gate.until)
 	case reactor.ClassRequestRefused:
 		found := mustAct(v1alpha1.ReasonRequestRefused,
-			"%v. Change spec.lifetime, spec.scope or the API key. The operator retries at least every hour. To retry immediately, set the annotation %s to a new value",
+			"%v. Change spec.lifetime, spec.scope or the API key. The operator retries every 15 minutes, and after six hours about every hour. To retry immediately, set the annotation %s to a new value",
 			failed.err, v1alpha1.RenewRequestedAtAnnotation)
 		found.until = wholeSecond(failed.now.Add(refusalRetryWait(token.UID, failed)))
 		return found
@@ -174,7 +174,7 @@ func isOfKey(reason string) bool {
 
 func keyRefused(token *v1alpha1.ReactorToken, until time.Time) *obstacle {
 	found := mustAct(v1alpha1.ReasonAPIKeyRefused,
-		"Reactor rejected the API key in Secret %q (401 Unauthorized). Update the Secret with a valid key. The operator then requests a token immediately",
+		"Reactor rejected the API key in Secret %q (401 Unauthorized). Update the Secret with a valid key. The operator then requests new tokens, at the rate of --mint-qps",
 		token.Spec.APIKeySecretRef.Name)
 	found.until = wholeSecond(until)
 	return found

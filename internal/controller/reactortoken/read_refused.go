@@ -37,7 +37,7 @@ func isReadRefused(err error) bool {
 // readRefused is the status while a read is refused. What it says of the token stays, until the token must have expired.
 func readRefused(token *v1alpha1.ReactorToken, before *v1alpha1.ReactorTokenStatus, failed error, at clocks) *v1alpha1.ReactorTokenStatus {
 	status := before.DeepCopy()
-	message := fmt.Sprintf("the API server refused a read that the operator needs: %v. Give the operator's service account the permission", failed)
+	message := fmt.Sprintf("the API server refused a read that the operator needs: %v. If a permission is missing, give it to the operator's service account. The operator retries every minute", failed)
 	set := func(kind string, state metav1.ConditionStatus, reason string) {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestConditionMessage),

@@ -13,8 +13,9 @@ import (
 // where to put it.
 type ReactorTokenSpecApplyConfiguration struct {
 	// apiKeySecretRef names the Secret, in the same namespace, that holds the
-	// Reactor API key. When the key in it changes, a new token is requested at
-	// once; the old one stays in place until the new one is written.
+	// Reactor API key. When the key in it changes, the operator requests a new
+	// token, at the rate of --mint-qps; the old one stays in place until the new
+	// one is written.
 	APIKeySecretRef *APIKeySecretReferenceApplyConfiguration `json:"apiKeySecretRef,omitempty"`
 	// lifetime is how long each token is to live, at least 1m. Reactor's ceiling
 	// is 6h, which is also what is asked for when this is left out; a longer wish
