@@ -20,6 +20,7 @@ func TestARefusedKeyParksAllItsTokensWithOneCallAndAChangedKeyFreesThem(t *testi
 	o := w.start()
 	wrong := newKey()
 	w.setKey(wrong)
+	begin := time.Now()
 	for i := range count {
 		w.create(fmt.Sprintf("web-%d", i))
 	}
@@ -30,7 +31,9 @@ func TestARefusedKeyParksAllItsTokensWithOneCallAndAChangedKeyFreesThem(t *testi
 		w.requestRenewal(name, "now")
 	}
 	w.settle(o)
-	if calls := w.reactor.Ledger().CallsByKey()[emulator.Fingerprint(wrong)]; calls != 1 {
+	// One token tries the key again after 30 seconds, and then after twice that: on a slow machine that may be now.
+	most := func(first int) int { return first + int(time.Since(begin)/(30*time.Second)) }
+	if calls := w.reactor.Ledger().CallsByKey()[emulator.Fingerprint(wrong)]; calls < 1 || calls > most(1) {
 		t.Errorf("%d calls with a refused key", calls)
 	}
 
@@ -39,7 +42,7 @@ func TestARefusedKeyParksAllItsTokensWithOneCallAndAChangedKeyFreesThem(t *testi
 	o = w.start()
 	o.waitUntilIdle(count)
 	w.settle(o)
-	if calls := w.reactor.Ledger().CallsByKey()[emulator.Fingerprint(wrong)]; calls != 2 {
+	if calls := w.reactor.Ledger().CallsByKey()[emulator.Fingerprint(wrong)]; calls < 2 || calls > most(2) {
 		t.Errorf("%d calls with a refused key, over a restart", calls)
 	}
 	w.rotateKey()
@@ -82,8 +85,8 @@ func TestABadRequestHoldsNobodyElse(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			o := w.start()
-			// An answer that quotes what it was sent, as answers of proxies do: nothing of it may be shown.
-			quoted := "refused: key " + w.key + ", token " + mintDirectly(t, w.reactor.Emulator, w.key)
+			// A refusal of Reactor's that quotes what it was sent: nothing of it may be shown.
+			quoted := `{"error":"refused","message":"key ` + w.key + `, token ` + mintDirectly(t, w.reactor.Emulator, w.key) + `"}`
 			minted := w.mints()
 			w.reactor.SetFaults(emulator.Fault{Model: string(modelOf("bad")), Status: status, Body: &quoted})
 			w.create("bad", func(token *v1alpha1.ReactorToken) {
