@@ -27,9 +27,9 @@ const (
 )
 
 const (
-	// A refused key is tried again after minProbeWait. The wait doubles with each further 401, up to maxProbeWait. It is never
-	// longer than one part in probeShare of the shortest remaining life among the tokens that wait for the key, so that one
-	// mistaken 401 lets no token expire.
+	// A refused key is tried again after minProbeWait. The wait doubles, up to maxProbeWait, while Reactor continues to answer
+	// with 401. It is never longer than one part in probeShare of the shortest remaining life among the tokens that wait for
+	// the key, so that one mistaken 401 lets no token expire.
 	minProbeWait = 30 * time.Second
 	maxProbeWait = 15 * time.Minute
 	probeShare   = 4
@@ -54,8 +54,8 @@ type gate struct {
 
 	state           gateState
 	until           time.Time // gateRateLimited, gateRefused: when the prober may try the key again
-	consecutive401s int
-	consecutive429s int // without Retry-After
+	refusedSince    time.Time // the first 401 since Reactor last accepted the key; zero without one
+	consecutive429s int       // without Retry-After
 	prober          types.NamespacedName
 	probe           struct { // the call that tries the key now
 		object types.NamespacedName
@@ -175,14 +175,16 @@ func (g *gate) recordLateAnswer(t ticket, what answer, retryAfter time.Duration,
 }
 
 func (g *gate) open() []ticket {
-	g.state, g.consecutive401s, g.consecutive429s, g.prober = gateOpen, 0, 0, types.NamespacedName{}
+	g.state, g.refusedSince, g.consecutive429s, g.prober = gateOpen, time.Time{}, 0, types.NamespacedName{}
 	return g.release(func(waiter) bool { return true })
 }
 
 // refuse closes the gate after a 401. The object that got it tries the key again.
 func (g *gate) refuse(t ticket, now time.Time) {
 	g.state = gateRefused
-	g.consecutive401s++
+	if g.refusedSince.IsZero() {
+		g.refusedSince = now
+	}
 	wait := g.probeWait(t.expires, now)
 	for _, w := range g.waiting {
 		wait = min(wait, g.probeWait(w.expires, now))
@@ -193,8 +195,19 @@ func (g *gate) refuse(t ticket, now time.Time) {
 
 // probeWait is how long a refused key is left alone, as far as a token that expires at the given time can afford it. A token
 // that has expired, or does not exist, needs no earlier probe than others.
+//
+// The wait is as long as the key has been refused, and minProbeWait more: 30 seconds, then 1, 2, 4 and 8 minutes. It does not
+// depend on the number of 401s:
+//
+//  1. Reactor answers 401 by mistake for two minutes.
+//  2. A token that has 47 seconds left brings eight probes forward. Each of them is answered with 401.
+//  3. The token expires. A wait that doubled with each 401 would now be 15 minutes long, and the token would be missing for
+//     that time, although Reactor accepts the key again a minute later.
 func (g *gate) probeWait(expires, now time.Time) time.Duration {
-	wait := min(minProbeWait<<min(max(g.consecutive401s-1, 0), 8), maxProbeWait)
+	wait := minProbeWait
+	if !g.refusedSince.IsZero() {
+		wait = min(now.Sub(g.refusedSince)+minProbeWait, maxProbeWait)
+	}
 	if left := expires.Sub(now.Round(0)); !expires.IsZero() && left > 0 {
 		wait = min(wait, max(left/probeShare, probeFloor))
 	}
