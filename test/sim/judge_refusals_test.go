@@ -15,7 +15,7 @@ import (
 
 // How the operator retries what was refused. These are the documented times. How much later an attempt may come is stated with each check.
 const (
-	firstProbe   = 30 * time.Second // of a key that Reactor answered with 401; it doubles up to longestProbe
+	firstProbe   = 30 * time.Second // of a key that Reactor answered with 401; it doubles with the time, up to longestProbe
 	longestProbe = 15 * time.Minute
 	leastProbe   = 5 * time.Second // a probe comes earlier than firstProbe for tokens that expire soon, and no earlier than this
 
@@ -27,13 +27,13 @@ const (
 
 // refusedKey is a key that Reactor answered with 401, and that it has not accepted since, as one run of the operator knows.
 type refusedKey struct {
-	last   time.Time      // of these answers
-	count  int            // of them in a row
-	writes map[string]int // of the status of each token meanwhile, without an attempt of its own
+	first, last time.Time      // of these answers
+	writes      map[string]int // of the status of each token meanwhile, without an attempt of its own
 }
 
-// gap returns how long after the last 401 the key is tried again.
-func (k *refusedKey) gap() time.Duration { return min(firstProbe<<min(k.count-1, 10), longestProbe) }
+// gap returns how long after the last 401 the key is tried again: 30 seconds, then 1, 2, 4, 8 and 15 minutes. Attempts that tokens close
+// to their expiry bring forward do not make it longer.
+func (k *refusedKey) gap() time.Duration { return min(k.last.Sub(k.first)+firstProbe, longestProbe) }
 
 // refusal is what Reactor itself refused, in a row of attempts of the same request.
 type refusal struct {
@@ -71,10 +71,10 @@ func (m *mint) hasRefusingStatus() bool {
 func (j *judge) keyRefused(m *mint) {
 	of := hold{m.run.number, m.key}
 	if j.accounts.refused[of] == nil {
-		j.accounts.refused[of] = &refusedKey{writes: map[string]int{}}
+		j.accounts.refused[of] = &refusedKey{first: time.Now(), writes: map[string]int{}}
 	}
 	key := j.accounts.refused[of]
-	key.last, key.count = time.Now(), key.count+1
+	key.last = time.Now()
 	delete(j.accounts.accepted, of)
 	j.weather.strike(time.Now(), probes, "401", key.gap()+time.Minute)
 }
@@ -96,7 +96,7 @@ func (j *judge) keyOfToken(token *v1alpha1.ReactorToken) hold {
 }
 
 // waitsForKey reports whether a token may still wait, because Reactor answered its key with 401 a while ago. The key is tried again when
-// its gap is over, and no later than a quarter of what the token has left.
+// its gap is over, and no later than a quarter of what the token has left. A token that has expired needs no earlier attempt.
 func (j *judge) waitsForKey(token *v1alpha1.ReactorToken, secret *corev1.Secret) bool {
 	key := j.accounts.refused[j.keyOfToken(token)]
 	if key == nil {
@@ -108,6 +108,9 @@ func (j *judge) waitsForKey(token *v1alpha1.ReactorToken, secret *corev1.Secret)
 		due := expires.Add(-a.expiry.Sub(a.issued) / 3)
 		if due.Before(key.last) {
 			due = key.last
+		}
+		if !expires.After(due) {
+			return time.Now().Before(next.Add(afterChange))
 		}
 		if quarter := due.Add(max(expires.Sub(due)/4, leastProbe)); quarter.Before(next) {
 			next = quarter

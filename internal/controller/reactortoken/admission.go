@@ -20,8 +20,9 @@ type admission struct {
 
 	mu      sync.Mutex
 	bucket  *rate.Limiter
-	gates   map[string]*gate               // by key fingerprint, while an object uses the key
+	gates   map[string]*gate               // by key fingerprint, while an object uses the key, or Reactor limits it
 	gateOf  map[types.NamespacedName]*gate // of the key with which an object asked last
+	unused  map[string]*gate               // those that no object uses: Reactor limits their keys
 	line    line
 	turns   map[types.NamespacedName]turn
 	arrived chan struct{} // an object joined the line
@@ -65,6 +66,7 @@ func newAdmission(qps float64, burst int, now clock.PassiveClock, wake func(int,
 		bucket:    rate.NewLimiter(rate.Limit(qps), burst),
 		gates:     map[string]*gate{},
 		gateOf:    map[types.NamespacedName]*gate{},
+		unused:    map[string]*gate{},
 		turns:     map[types.NamespacedName]turn{},
 		arrived:   make(chan struct{}, 1),
 		ended:     make(chan struct{}, 1),
@@ -248,10 +250,16 @@ func (a *admission) use(t ticket) (g *gate, next []ticket) {
 		a.gates[t.fingerprint] = g
 	}
 	g.users++
+	delete(a.unused, t.fingerprint)
 	a.gateOf[t.object] = g
 	return g, next
 }
 
+// disuse notes that an object does not use its key any more. A key that no object uses is forgotten, unless Reactor limits it:
+//
+//  1. Reactor answers the only call with a key with 429 and a Retry-After of five minutes.
+//  2. The object is deleted, or gets another key.
+//  3. A minute later another object uses the first key. It must not call before the five minutes are over.
 func (a *admission) disuse(object types.NamespacedName) {
 	g, ok := a.gateOf[object]
 	if !ok {
@@ -259,7 +267,14 @@ func (a *admission) disuse(object types.NamespacedName) {
 	}
 	delete(a.gateOf, object)
 	if g.users--; g.users == 0 {
-		delete(a.gates, g.fingerprint)
+		a.unused[g.fingerprint] = g
+	}
+	now := a.clock.Now()
+	for fingerprint, g := range a.unused {
+		if g.state != gateRateLimited || !g.closed(now) {
+			delete(a.unused, fingerprint)
+			delete(a.gates, fingerprint)
+		}
 	}
 }
 

@@ -421,3 +421,24 @@ func TestAKeyIsForgottenWhenItsObjectsUseAnother(t *testing.T) {
 		}
 	})
 }
+
+func TestAKeyThatReactorLimitsIsNotForgottenWithTheObjectThatUsedIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 10, 10)
+		first, second := place("first", "k", urgencyNew), place("second", "k", urgencyNew)
+		d.ask(first)
+		d.answered(first, answerLimited, 5*time.Minute, time.Now())
+		d.forget(first.object)
+		time.Sleep(time.Minute)
+		if said, gate := d.admit(second, time.Now()); said != waitForKey || gate.until.Sub(time.Now()) != 4*time.Minute {
+			t.Errorf("it said %v, and the key is tried again at %s, want in 4 minutes", said, gate.until)
+		}
+		d.forget(second.object)
+		time.Sleep(5 * time.Minute)
+		d.ask(place("third", "other", urgencyNew))
+		d.forget(objectNamed("third"))
+		if got := len(d.gates) + len(d.unused) + len(d.gateOf); got != 0 {
+			t.Errorf("%d entries remain after the limit", got)
+		}
+	})
+}

@@ -110,11 +110,14 @@ func (g *gate) recordCall(object types.NamespacedName, now time.Time) {
 }
 
 // wait adds an object that is not allowed to call to those that wait. A token that would expire before the key is tried again
-// brings that time forward, and tries it itself.
+// brings that time forward, and tries it itself. So does the first one that waits after the prober left.
 func (g *gate) wait(t ticket, now time.Time) {
 	w := waiter{ticket: t}
 	if g.closed(now) {
 		w.reported = g.state
+		if (g.prober == types.NamespacedName{}) {
+			g.prober = t.object
+		}
 		if at := now.Add(g.probeWait(t.expires, now)); g.state == gateRefused && at.Before(g.until) {
 			g.until, g.prober = at, t.object
 		}

@@ -125,6 +125,17 @@ func play(t *testing.T, script string) string {
 	return strings.Join(got, ",")
 }
 
+func TestTheFirstObjectThatWaitsAfterTheProberLeftHasTheDutyToTryTheKey(t *testing.T) {
+	g, first, second := newGate("k"), ticket{object: objectNamed("first")}, ticket{object: objectNamed("second")}
+	g.recordAnswer(first, answerLimited, 5*time.Minute, noon)
+	g.abandon(first.object)
+	g.wait(second, noon.Add(time.Minute))
+	want := gateView{gateRateLimited, true, noon.Add(5 * time.Minute)}
+	if got := g.view(second.object, noon.Add(time.Minute)); got != want {
+		t.Errorf("the gate is %+v, want %+v", got, want)
+	}
+}
+
 func TestTheViewOfAGateIsWhatAConditionShows(t *testing.T) {
 	until := noon.Add(time.Minute)
 	me, other := objectNamed("me"), objectNamed("other")
