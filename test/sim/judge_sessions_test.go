@@ -296,7 +296,7 @@ func (j *judge) checkPodDeletion(pod *corev1.Pod) {
 		if p.uid == uid {
 			current = p.ran(time.Now(), j.world.clocks.suspendedFor())
 			total += current
-			behind += p.behind + 2*tick
+			behind += p.behind + 2*tick + j.aheadFor(p)
 			takenAway = takenAway || p.takenAway
 		}
 	}
@@ -308,6 +308,16 @@ func (j *judge) checkPodDeletion(pod *corev1.Pod) {
 	if !stray && !used && j.weather.isFine(time.Now(), everything, ofSession(session.Name)) {
 		j.broken(rulePods, "pod %s is deleted, and nobody asked for it", pod.Name)
 	}
+}
+
+// aheadFor is how much too long the operator may think that a program has run, because the clock of its host is ahead. Only a run that was
+// not there when the program began has to compare its own clock with the node's.
+func (j *judge) aheadFor(p *program) time.Duration {
+	leader := j.world.leader.Load()
+	if leader == nil || p.began.After(leader.began) {
+		return 0
+	}
+	return max(j.world.clocks.aheadOf(leader.host), 0)
 }
 
 // checkPodWrite judges what the operator changes of a pod that lives, and that nobody deletes: no more than the marks by which it finds it,

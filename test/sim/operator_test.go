@@ -33,6 +33,7 @@ import (
 type run struct {
 	number  int
 	host    *host
+	began   time.Time
 	user    string // by which the model knows it
 	ctx     context.Context
 	end     context.CancelFunc
@@ -50,7 +51,7 @@ var errCrashed = errors.New("the operator has crashed")
 func (w *world) startRun() *run {
 	w.mu.Lock()
 	w.runs++
-	r := &run{number: w.runs, host: w.host, user: fmt.Sprintf("operator-%d", w.runs), ended: make(chan struct{}), synced: make(chan struct{})}
+	r := &run{number: w.runs, host: w.host, began: time.Now(), user: fmt.Sprintf("operator-%d", w.runs), ended: make(chan struct{}), synced: make(chan struct{})}
 	r.ctx, r.end = context.WithCancel(context.Background())
 	w.byUser[r.user] = r
 	w.mu.Unlock()
