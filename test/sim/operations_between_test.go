@@ -12,24 +12,21 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
-// page is what a proxy answers instead of Reactor.
-const page = "<html><head><title>Maintenance</title></head><body><h1>We will be back soon.</h1></body></html>"
-
 // pages are the ways in which a proxy, a firewall or a load balancer answers instead of Reactor, and how long after the last such answer the
 // operator may need. None of them says anything about the request or, 429 apart, about the key.
 var pages = map[string]struct {
-	fault emulator.Fault
+	page  emulator.Page
 	grace time.Duration
 }{
-	"302":      {emulator.Fault{Status: 302, RedirectTo: "https://elsewhere.test/maintenance", Body: new(page)}, afterFailure},
-	"403 HTML": {emulator.Fault{Status: 403, Body: new(page)}, afterFailure},
-	"403 text": {emulator.Fault{Status: 403, Body: new("Access denied")}, afterFailure},
-	"403 JSON": {emulator.Fault{Status: 403, Body: new(`{"message":"Forbidden"}`)}, afterFailure},
-	"404 HTML": {emulator.Fault{Status: 404, Body: new(page)}, afterFailure},
-	"405 HTML": {emulator.Fault{Status: 405, Body: new(page)}, afterFailure},
-	"200 HTML": {emulator.Fault{Status: 200, Body: new(page)}, afterFailure},
-	"502 HTML": {emulator.Fault{Status: 502, Body: new(page)}, afterFailure},
-	"429 JSON": {emulator.Fault{Status: 429, Body: new(`{"type":"about:blank","title":"Too Many Requests","status":429}`)}, afterLimit},
+	"302":      {emulator.PageMaintenanceFound, afterFailure},
+	"403 HTML": {emulator.PageForbiddenHTML, afterFailure},
+	"403 text": {emulator.PageForbiddenText, afterFailure},
+	"403 JSON": {emulator.PageForbiddenJSON, afterFailure},
+	"404 HTML": {emulator.PageNotFoundHTML, afterFailure},
+	"405 HTML": {emulator.PageNotAllowedHTML, afterFailure},
+	"200 HTML": {emulator.PageOKHTML, afterFailure},
+	"502 HTML": {emulator.PageBadGatewayHTML, afterFailure},
+	"429 JSON": {emulator.PageLimitedJSON, afterLimit},
 }
 
 // sessionRoutes are the routes about Reactor sessions.
@@ -44,12 +41,10 @@ var betweenOperations = []operation{
 		return step{On: d.one("POST /tokens", "POST /tokens", everyRoute), How: d.one(slices.Sorted(maps.Keys(pages))...), For: d.between(30*time.Second, 20*time.Minute)}
 	}, func(w *world, s step) {
 		answer := pages[s.How]
-		faults := []emulator.Fault{answer.fault}
+		faults := []emulator.Fault{{Page: answer.page}}
 		if s.On == everyRoute {
 			for _, route := range sessionRoutes {
-				fault := answer.fault
-				fault.Route = route
-				faults = append(faults, fault)
+				faults = append(faults, emulator.Fault{Route: route, Page: answer.page})
 			}
 		}
 		w.answerWrongly(s, answer.grace, faults...)
@@ -135,7 +130,7 @@ func (w *world) send(r *run, request *http.Request) (*http.Response, error) {
 		case <-time.After(late):
 		}
 	case "401 HTML":
-		return answerTo(request, http.StatusUnauthorized, page), nil
+		return answerTo(request, http.StatusUnauthorized, "<html><body><h1>Sign in</h1></body></html>"), nil
 	default:
 		return answerTo(request, http.StatusUnauthorized, `{"error":"invalid_api_key","message":"the API key is missing or not known"}`), nil
 	}

@@ -103,7 +103,7 @@ func (w *world) answerWrongly(s step, grace time.Duration, faults ...emulator.Fa
 	if faults[0].Hang || faults[0].Latency > 0 { // calls that hang take the workers of all
 		w.during(everything, s, 2*time.Minute, func() {}, nil)
 	}
-	if faults[0].Status == http.StatusTooManyRequests { // the key waits, and with it what Reactor refused
+	if faults[0].Status == http.StatusTooManyRequests || faults[0].Page == emulator.PageLimitedJSON { // the key waits, and with it what Reactor refused
 		w.during(limited, s, grace, func() {}, nil)
 	}
 	whole := s

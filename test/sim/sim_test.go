@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,9 +54,25 @@ func TestSchedules(t *testing.T) {
 	})
 	t.Logf("%d schedules: %s of virtual time, %d starts of the operator and %d crashes, %d requests and %d writes, %d tokens, %d programs, %d Reactor sessions",
 		*seeds, sum.Virtual.Round(time.Hour), sum.Runs, sum.Crashes, sum.Requests, sum.Writes, sum.Mints, sum.Programs, sum.Sessions)
+	t.Logf("schedules with %s", strings.Join(drawnWith(slices.Concat(betweenOperations, hostOperations)), ", "))
 	if *seeds >= 8 && (sum.Mints == 0 || sum.Sessions == 0 || sum.Crashes == 0) {
 		t.Error("the schedules show nothing")
 	}
+}
+
+// drawnWith returns how many of the schedules have each of these operations.
+func drawnWith(of []operation) []string {
+	with := make([]string, 0, len(of))
+	for _, o := range of {
+		many := 0
+		for seed := *from; seed < *from+uint64(*seeds); seed++ {
+			if slices.ContainsFunc(draw(seed).Steps, func(s step) bool { return s.Do == o.name }) {
+				many++
+			}
+		}
+		with = append(with, fmt.Sprintf("%q: %d", o.name, many))
+	}
+	return with
 }
 
 func (c *counts) add(other counts) {
