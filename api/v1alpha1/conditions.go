@@ -72,8 +72,9 @@ const (
 	ReasonSecretWriteRefused = "SecretWriteRefused"
 )
 
-// ReasonReadRefused (Renewed=False, and without a valid token Ready=False and Stalled=True): the API server refuses a read that the operator needs, for example because a Role
-// is missing. The operator retries with backoff, at most a minute apart.
+// ReasonReadRefused (Renewed=False, and without a valid token Ready=False and Stalled=True): the API server refuses a
+// read that the operator needs, for example because a Role is missing. The operator retries with backoff, at most a
+// minute apart.
 const ReasonReadRefused = "ReadRefused"
 
 // Reasons of the condition LifetimeClamped.

@@ -33,7 +33,7 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 	if err != nil {
 		return err
 	}
-	stopRecorder := recorder.Start()
+	stopRecorder := recorder.Start() //nolint:contextcheck // it writes what is queued when the context has ended
 	defer stopRecorder()
 	api, err := newReactorClient(settings.Config, version, logger)
 	if err != nil {

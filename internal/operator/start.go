@@ -28,7 +28,7 @@ type Manager struct {
 // While the caches are being filled nothing is in flight, and it returns at once. The manager's own Start would not return
 // then: it spins until it is killed (kubernetes-sigs/controller-runtime#3440), which a missing Role is enough for.
 func (m *Manager) Start(ctx context.Context) error {
-	stopRecorder := m.recorder.Start()
+	stopRecorder := m.recorder.Start() //nolint:contextcheck // it writes what is queued when the context has ended
 	defer stopRecorder()
 	ended := make(chan error, 1)
 	go func() { ended <- m.Manager.Start(ctx) }()

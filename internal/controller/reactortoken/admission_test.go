@@ -430,7 +430,7 @@ func TestAKeyThatReactorLimitsIsNotForgottenWithTheObjectThatUsedIt(t *testing.T
 		d.answered(first, answerLimited, 5*time.Minute, time.Now())
 		d.forget(first.object)
 		time.Sleep(time.Minute)
-		if said, gate := d.admit(second, time.Now()); said != waitForKey || gate.until.Sub(time.Now()) != 4*time.Minute {
+		if said, gate := d.admit(second, time.Now()); said != waitForKey || time.Until(gate.until) != 4*time.Minute {
 			t.Errorf("it said %v, and the key is tried again at %s, want in 4 minutes", said, gate.until)
 		}
 		d.forget(second.object)

@@ -208,37 +208,6 @@ func hadToken(status *v1alpha1.ReactorTokenStatus) bool {
 	return status.IssuedTime != nil || status.DeliveredTokenID != ""
 }
 
-// urgencyOf orders the mints when more are due than the rate allows.
-func urgencyOf(token *v1alpha1.ReactorToken, why cause, seen *observation) urgency {
-	if refusedBefore(token, seen) {
-		return urgencyRefused
-	}
-	switch why {
-	case causeNew:
-		return urgencyNew
-	case causeKeyChanged, causeRequestChanged, causeRequested:
-		return urgencyChanged
-	case causeDue:
-		held := seen.target.record
-		if untilExpiring(seen.clocks, held) > 0 {
-			return urgencyRenewal
-		}
-		return urgencyExpiring
-	case causeNone, causeDeleted, causeEdited, causeExpired:
-		return urgencyExpiring
-	default:
-		return urgencyExpiring
-	}
-}
-
-// expiringShare of the granted lifetime is left when a token counts as about to expire.
-const expiringShare = 10
-
-// untilExpiring is how long it is until a token counts as about to expire. It is negative when it does.
-func untilExpiring(at clocks, held *record) time.Duration {
-	return at.until(held.ExpiresAt, held) - held.granted()/expiringShare
-}
-
 // leastUsefulLife is what a held token must still have to be worth a write.
 const leastUsefulLife = 10 * time.Second
 

@@ -75,7 +75,7 @@ func play(t *testing.T, script string) string {
 	t.Helper()
 	g, now, tickets := newGate("k"), noon, map[string]ticket{}
 	var got []string
-	woken := func(tickets []ticket, any bool) {
+	woken := func(tickets []ticket, whichever bool) {
 		names := make([]string, len(tickets))
 		for i := range tickets {
 			names[i] = tickets[i].object.Name
@@ -83,7 +83,7 @@ func play(t *testing.T, script string) string {
 		slices.Sort(names)
 		switch {
 		case len(names) == 0:
-		case any:
+		case whichever:
 			got = append(got, "woken:"+strconv.Itoa(len(names)))
 		default:
 			got = append(got, "woken:"+strings.Join(names, "+"))

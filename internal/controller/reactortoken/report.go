@@ -99,12 +99,10 @@ func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 	case v.waiting != nil && isOfKey(v.obstacle.reason): // only the object that tries the key again has a time for that
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 		status.LastFailure = attemptOf(token, seen, v.obstacle)
-	case v.waiting != nil && v.obstacle.reason == v1alpha1.ReasonRequestRefused:
-		// waiting for a turn to retry: what is known of the last failure stays
 	case v.obstacle.kind == kindLater && !v.obstacle.until.IsZero(): // a budget is spent
 		status.NextAttemptTime = timestamp(v.obstacle.until)
-	case v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
-		// waiting for a turn: what is known of the last failure stays
+	case v.waiting != nil, v.obstacle.reason == v1alpha1.ReasonPending:
+		// queued: what is known of the last failure stays
 	case status.LastFailure == nil || status.LastFailure.Reason != v.obstacle.reason:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
 	}
@@ -220,13 +218,8 @@ func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 		}
 	case v.obstacle != nil && !v.obstacle.until.IsZero():
 		instants = append(instants, v.obstacle.until.Sub(v.clocks.now))
-	case v.waiting != nil && v.waiting.kind == kindUserMustAct, v.waiting != nil && isOfKey(v.waiting.reason):
-		instants = append(instants, longestWait)
 	case v.waiting != nil:
-		instants = append(instants, waitForWake)
-		if v.valid && untilExpiring(v.clocks, v.record) > 0 { // then its place in the line is another
-			instants = append(instants, untilExpiring(v.clocks, v.record))
-		}
+		instants = append(instants, v.waitingWakes()...)
 	}
 	for _, at := range []time.Time{v.deliverAt, v.repairAt, v.againAt} {
 		if !at.IsZero() {
@@ -241,6 +234,19 @@ func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 		soonest = min(soonest, instant)
 	}
 	return max(soonest, time.Millisecond)
+}
+
+// waitingWakes are how long until an object that waits for another one to wake it is reconciled all the same. An object that waits
+// for its key, or to retry what Reactor refused, may wait for hours.
+func (v *view) waitingWakes() []time.Duration {
+	if v.waiting.kind == kindUserMustAct || isOfKey(v.waiting.reason) {
+		return []time.Duration{longestWait}
+	}
+	wakes := []time.Duration{waitForWake}
+	if v.valid && untilExpiring(v.clocks, v.record) > 0 { // then its place in the line is another
+		wakes = append(wakes, untilExpiring(v.clocks, v.record))
+	}
+	return wakes
 }
 
 // expiryWait is how long until the token expires. One that has expired by one of the clocks alone is checked again, because the

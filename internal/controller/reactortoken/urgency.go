@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
 // urgency orders the mints when more are due than the rate allows. A smaller one goes first.
@@ -25,6 +27,37 @@ const (
 
 	urgencyLevels = int(urgencyRefused) + 1
 )
+
+// urgencyOf orders the mints when more are due than the rate allows.
+func urgencyOf(token *v1alpha1.ReactorToken, why cause, seen *observation) urgency {
+	if refusedBefore(token, seen) {
+		return urgencyRefused
+	}
+	switch why {
+	case causeNew:
+		return urgencyNew
+	case causeKeyChanged, causeRequestChanged, causeRequested:
+		return urgencyChanged
+	case causeDue:
+		held := seen.target.record
+		if untilExpiring(seen.clocks, held) > 0 {
+			return urgencyRenewal
+		}
+		return urgencyExpiring
+	case causeNone, causeDeleted, causeEdited, causeExpired:
+		return urgencyExpiring
+	default:
+		return urgencyExpiring
+	}
+}
+
+// expiringShare of the granted lifetime is left when a token counts as about to expire.
+const expiringShare = 10
+
+// untilExpiring is how long it is until a token counts as about to expire. It is negative when it does.
+func untilExpiring(at clocks, held *record) time.Duration {
+	return at.until(held.ExpiresAt, held) - held.granted()/expiringShare
+}
 
 // ticket is an object's place in the line.
 type ticket struct {
