@@ -76,12 +76,16 @@ func (j *judge) keyRefused(m *mint) {
 	key := j.accounts.refused[of]
 	key.last = time.Now()
 	delete(j.accounts.accepted, of)
+	delete(j.accounts.late, of)
 	j.weather.strike(time.Now(), probes, "401", key.gap()+time.Minute)
 }
 
 // keyAccepted records that Reactor accepted a key: what waited for it continues.
 func (j *judge) keyAccepted(m *mint) {
 	of := hold{m.run.number, m.key}
+	if key := j.accounts.refused[of]; key != nil && m.asked.Before(key.last) {
+		j.accounts.late[of] = time.Now()
+	}
 	delete(j.accounts.refused, of)
 	j.accounts.accepted[of] = time.Now()
 }
@@ -131,6 +135,7 @@ func (j *judge) checkAttempt(m *mint) {
 	}
 	a := j.accounts.of(name)
 	defer func() { a.tried = m.asked }()
+	j.checkAfterLateAnswer(name, m)
 	if a.refusal.key != m.key || !j.weather.wasFine(a.refusal.last, m.asked, everything, ofToken(name)) {
 		return
 	}
@@ -149,6 +154,20 @@ func (j *judge) checkAttempt(m *mint) {
 	}
 	if !slow.AllowN(m.asked, 1) {
 		j.broken(ruleLimits, "requests that Reactor refused take more than 1/%d of the rate", refusalsShare)
+	}
+}
+
+// checkAfterLateAnswer judges when a token that got a 401 is requested again, if Reactor then accepted a call that was sent before the 401:
+// the 401 was a mistake.
+func (j *judge) checkAfterLateAnswer(name string, m *mint) {
+	const late = 10 * time.Second
+	of := hold{m.run.number, m.key}
+	at, ok := j.accounts.late[of]
+	if !ok || j.accounts.of(name).unauthorized != of || m.asked.Sub(at) <= late {
+		return
+	}
+	if j.weather.isFine(m.asked, everything, atReactor, limited, ofToken(name), ofKey(keySecrets[0]), ofKey(keySecrets[1])) {
+		j.broken(ruleRetried, "%s got a 401, and is requested again only %s after Reactor accepted the key", name, m.asked.Sub(at))
 	}
 }
 
