@@ -18,7 +18,6 @@ type accounts struct {
 
 	refused  map[hold]*refusedKey
 	accepted map[hold]time.Time    // when Reactor last accepted a key that it has not refused since
-	late     map[hold]time.Time    // when Reactor accepted a call that was sent before it refused the key
 	silent   map[hold]time.Time    // since when tokens wait for a key and none reports until when
 	slow     map[int]*rate.Limiter // of retries of what Reactor refused, by the run of the operator
 	measured map[int]measurement   // by the run of the operator
@@ -48,7 +47,6 @@ type account struct {
 	ownRenewBefore bool                  // its renewals are due by spec.renewBefore
 	failed         bool                  // its last attempt
 	refusal        refusal               // of the same request by Reactor itself
-	unauthorized   hold                  // the key that its last attempt got a 401 for; empty: it got another answer
 	page           time.Time             // when something else answered its last attempt; zero: Reactor did, or nothing
 	tried          time.Time             // its last attempt
 	reported       time.Time             // when its status was written after an attempt, while its key was refused
@@ -59,7 +57,7 @@ type account struct {
 
 func newAccounts() accounts {
 	return accounts{tokens: map[string]*account{}, minted: map[string]circumstances{}, holds: map[hold]time.Time{},
-		refused: map[hold]*refusedKey{}, accepted: map[hold]time.Time{}, late: map[hold]time.Time{}, silent: map[hold]time.Time{}, slow: map[int]*rate.Limiter{}, measured: map[int]measurement{},
+		refused: map[hold]*refusedKey{}, accepted: map[hold]time.Time{}, silent: map[hold]time.Time{}, slow: map[int]*rate.Limiter{}, measured: map[int]measurement{},
 	}
 }
 
@@ -192,10 +190,7 @@ func (j *judge) learn(m *mint, usable bool) {
 
 // answered records what an answer says of the request. now is the time by Reactor's clock.
 func (a *account) answered(m *mint, now time.Time) {
-	a.page, a.unauthorized = time.Time{}, hold{}
-	if m.status == 401 {
-		a.unauthorized = hold{m.run.number, m.key}
-	}
+	a.page = time.Time{}
 	if m.isPage() {
 		a.page = time.Now()
 	}

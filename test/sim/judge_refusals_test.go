@@ -28,6 +28,7 @@ const (
 // refusedKey is a key that Reactor answered with 401, and that it has not accepted since, as one run of the operator knows.
 type refusedKey struct {
 	first, last time.Time      // of these answers
+	put         time.Time      // when people last put it into a Secret
 	writes      map[string]int // of the status of each token meanwhile, without an attempt of its own
 }
 
@@ -76,16 +77,24 @@ func (j *judge) keyRefused(m *mint) {
 	key := j.accounts.refused[of]
 	key.last = time.Now()
 	delete(j.accounts.accepted, of)
-	delete(j.accounts.late, of)
 	j.weather.strike(time.Now(), probes, "401", key.gap()+time.Minute)
+}
+
+// keyPut records that people put a key into a Secret. The operator may try it immediately, even if it was refused: it forgets a refused key
+// that no token uses any more.
+func (j *judge) keyPut(key string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for of, refused := range j.accounts.refused {
+		if of.key == emulator.Fingerprint(key) {
+			refused.put = time.Now()
+		}
+	}
 }
 
 // keyAccepted records that Reactor accepted a key: what waited for it continues.
 func (j *judge) keyAccepted(m *mint) {
 	of := hold{m.run.number, m.key}
-	if key := j.accounts.refused[of]; key != nil && m.asked.Before(key.last) {
-		j.accounts.late[of] = time.Now()
-	}
 	delete(j.accounts.refused, of)
 	j.accounts.accepted[of] = time.Now()
 }
@@ -126,7 +135,7 @@ func (j *judge) waitsForKey(token *v1alpha1.ReactorToken, secret *corev1.Secret)
 // checkAttempt judges when a token is requested again after a refusal.
 func (j *judge) checkAttempt(m *mint) {
 	key := j.accounts.refused[hold{m.run.number, m.key}]
-	if key != nil && m.asked.Before(key.last.Add(leastProbe)) && !m.unscoped() {
+	if key != nil && !key.put.After(key.last) && m.asked.Before(key.last.Add(leastProbe)) && !m.unscoped() {
 		j.broken(ruleLimits, "the key %s is tried %s after Reactor refused it", m.key, m.asked.Sub(key.last))
 	}
 	name, ours := nameOfMint(m)
@@ -135,7 +144,6 @@ func (j *judge) checkAttempt(m *mint) {
 	}
 	a := j.accounts.of(name)
 	defer func() { a.tried = m.asked }()
-	j.checkAfterLateAnswer(name, m)
 	if a.refusal.key != m.key || !j.weather.wasFine(a.refusal.last, m.asked, everything, ofToken(name)) {
 		return
 	}
@@ -154,20 +162,6 @@ func (j *judge) checkAttempt(m *mint) {
 	}
 	if !slow.AllowN(m.asked, 1) {
 		j.broken(ruleLimits, "requests that Reactor refused take more than 1/%d of the rate", refusalsShare)
-	}
-}
-
-// checkAfterLateAnswer judges when a token that got a 401 is requested again, if Reactor then accepted a call that was sent before the 401:
-// the 401 was a mistake.
-func (j *judge) checkAfterLateAnswer(name string, m *mint) {
-	const late = 10 * time.Second
-	of := hold{m.run.number, m.key}
-	at, ok := j.accounts.late[of]
-	if !ok || j.accounts.of(name).unauthorized != of || m.asked.Sub(at) <= late {
-		return
-	}
-	if j.weather.isFine(m.asked, everything, atReactor, limited, ofToken(name), ofKey(keySecrets[0]), ofKey(keySecrets[1])) {
-		j.broken(ruleRetried, "%s got a 401, and is requested again only %s after Reactor accepted the key", name, m.asked.Sub(at))
 	}
 }
 
