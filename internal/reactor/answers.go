@@ -25,7 +25,7 @@ const (
 	// ClassRequestRefused is the matter of this one request: Reactor will refuse the same request again.
 	ClassRequestRefused
 
-	// ClassUnavailable is nobody's matter: no answer came, or none that can be used, or one that is not proven to be Reactor's
+	// ClassUnavailable requires no action by a person: no answer came, or none that can be used, or one that is not proven to be Reactor's
 	// (see Error.Intermediary). Try again later.
 	ClassUnavailable
 )
@@ -97,7 +97,7 @@ func refusalIn(body []byte) refusal {
 }
 
 // ClassOf returns the class of an error of this package, however deeply it is wrapped; ClassNone for nil; and
-// ClassUnavailable for an error of other origin, since nobody was told to act.
+// ClassUnavailable for an error of other origin, since no person was asked to act.
 func ClassOf(err error) Class {
 	if err == nil {
 		return ClassNone

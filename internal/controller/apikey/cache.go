@@ -129,7 +129,7 @@ func (c *Cache) resolve(
 		return c.gone(e, reference)
 	}
 	if err != nil {
-		return "", Key{}, fmt.Errorf("looking up Secret %s, which is to hold the API key: %w", e.location.secret, err)
+		return "", Key{}, fmt.Errorf("looking up Secret %s, which should hold the API key: %w", e.location.secret, err)
 	}
 	observed := version{meta.UID, meta.ResourceVersion}
 	if plain, key, ok := c.known(e, observed, needed); ok {

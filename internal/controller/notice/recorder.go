@@ -14,7 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	typedeventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/record/util"
@@ -33,9 +32,13 @@ const (
 	FlushTimeout = 5 * time.Second
 )
 
-// retries of one event take two minutes. The interval does not grow, so that each writer tries twice within FlushTimeout: an API server
-// that answers again during a shutdown gets the events. Eight writers send four requests per second to one that does not.
-var retries = wait.Backoff{Duration: 2 * time.Second, Factor: 1, Jitter: 0.2, Steps: 60}
+// An event that could not be written is queued again after retryInterval, behind the others, for maxTries: two minutes. The interval
+// does not grow, so that an API server that answers again during a shutdown gets the events within FlushTimeout. Eight writers send
+// four requests per second to one that does not answer.
+const (
+	retryInterval = 2 * time.Second
+	maxTries      = 60
+)
 
 // Recorder writes events. It replaces client-go's recorder, for two reasons (docs/adr/0010-own-event-recorder.md):
 //   - it writes the events of the last reconciles before the process ends;
@@ -47,7 +50,7 @@ type Recorder struct {
 	reporter string
 	instance string
 	logger   logr.Logger
-	queue    chan *eventsv1.Event
+	queue    chan queuedEvent
 }
 
 var _ events.EventRecorder = (*Recorder)(nil)
@@ -57,7 +60,7 @@ func NewRecorder(to typedeventsv1.EventsGetter, scheme *runtime.Scheme, now cloc
 	host, _ := os.Hostname() // whose absence is no obstacle
 	return &Recorder{
 		events: to, scheme: scheme, clock: now, reporter: reporter, instance: Bounded(reporter+"-"+host, longestInstance), logger: logger,
-		queue: make(chan *eventsv1.Event, maxQueued),
+		queue: make(chan queuedEvent, maxQueued),
 	}
 }
 
@@ -72,7 +75,7 @@ func (r *Recorder) Eventf(regarding, related runtime.Object, kind, reason, actio
 		return
 	}
 	select {
-	case r.queue <- event:
+	case r.queue <- queuedEvent{event: event}:
 	default:
 		r.logger.Info("an event is dropped: too many are queued", "reason", reason, "namespace", event.Namespace, "name", event.Regarding.Name)
 	}
@@ -101,7 +104,7 @@ func (r *Recorder) event(regarding, related runtime.Object, told Notice) (*event
 }
 
 // Start starts to write events. It takes no context, because a recorder must outlive what emits: call stop, once, when every reconcile has
-// ended. Events that were emitted before the call of stop are written before it returns. It returns after FlushTimeout at the latest,
+// ended. Events that were emitted before the call of stop are written before it returns. It returns after FlushTimeout at most,
 // and logs the events that are not written by then.
 func (r *Recorder) Start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -145,18 +148,43 @@ func (r *Recorder) flush(ctx context.Context) {
 	}
 }
 
-// write creates an event. It retries until the API server rejects the event, or the context ends.
-func (r *Recorder) write(ctx context.Context, event *eventsv1.Event) {
-	var failed error
-	err := wait.ExponentialBackoffWithContext(ctx, retries, func(ctx context.Context) (bool, error) {
-		_, failed = r.events.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
-		return failed == nil || refusedForGood(failed), nil
-	})
-	if failed == nil {
-		failed = err // the context ended before the first try
+// queuedEvent is an event that waits to be written.
+type queuedEvent struct {
+	event *eventsv1.Event
+	tries int
+}
+
+// write creates an event. One that fails does not keep its writer from the others, because the cause may concern it alone:
+//
+//  1. A webhook that fails denies the events of one namespace. Eight of them are queued, one for each writer.
+//  2. An event of another namespace is queued behind them.
+//  3. Each writer tries its event once, and queues it again behind that one.
+func (r *Recorder) write(ctx context.Context, queued queuedEvent) {
+	event := queued.event
+	_, err := r.events.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
+	queued.tries++
+	if err == nil || !refusedForGood(err) && queued.tries < maxTries && r.queueAgain(ctx, queued) {
+		return
 	}
-	if failed != nil && !apierrors.IsAlreadyExists(failed) && !apierrors.HasStatusCause(failed, corev1.NamespaceTerminatingCause) {
-		r.logger.Info("an event could not be written", "reason", event.Reason, "namespace", event.Namespace, "name", event.Regarding.Name, "error", failed.Error())
+	if !apierrors.IsAlreadyExists(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		r.logger.Info("an event could not be written", "reason", event.Reason, "namespace", event.Namespace, "name", event.Regarding.Name, "error", err.Error())
+	}
+}
+
+// queueAgain queues an event again after retryInterval. It reports whether there was room and time for it.
+func (r *Recorder) queueAgain(ctx context.Context, queued queuedEvent) bool {
+	timer := time.NewTimer(retryInterval)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	}
+	select {
+	case r.queue <- queued:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -265,3 +265,26 @@ func TestAnEventOfAnUnknownKindIsLoggedAndNotQueued(t *testing.T) {
 		t.Errorf("%d are queued; the log: %s", len(recorder.queue), log.String())
 	}
 }
+
+// A webhook that fails denies the events of one namespace.
+func TestEventsThatFailDoNotKeepTheOthersFromBeingWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &sink{answer: func(note string, _ int) error {
+			if note == "denied" {
+				return apierrors.NewInternalError(errors.New("failed calling webhook"))
+			}
+			return nil
+		}}
+		recorder := newTestRecorder(t, server, logr.Discard())
+		stop := recorder.Start()
+		for range 2 * writers {
+			recorder.Eventf(pod("tenant", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "denied")
+		}
+		time.Sleep(time.Minute)
+		recorder.Eventf(pod("studio", "web"), nil, corev1.EventTypeNormal, "Started", "Start", "allowed")
+		stop()
+		if diff := cmp.Diff([]string{"allowed"}, server.notes()); diff != "" {
+			t.Errorf("written (-want +got):\n%s", diff)
+		}
+	})
+}

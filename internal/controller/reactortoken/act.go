@@ -38,6 +38,7 @@ type outcome struct {
 	deliverAt time.Time       // when the delivery goes on; zero: when the pass is repeated, or never
 	again     bool            // the world changed under the pass: look again
 	retry     error           // for the queue's backoff
+	unread    error           // why the API key could not be read; for the queue's backoff, too
 }
 
 // wrote reports whether the pass has written the Secret, or tried to, or has to look again before it can.
@@ -87,7 +88,7 @@ func (r *Reconciler) mint(
 	key, current, err := r.keys.Get(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef)
 	if err != nil || current != seen.key {
 		r.admission.answered(place, answerNone, 0, r.clock.Now())
-		done.retry, done.again = err, true
+		done.unread, done.again = err, true
 		return
 	}
 	wanted := demandOf(token, seen)
@@ -101,7 +102,7 @@ func (r *Reconciler) mint(
 	now := r.clock.Now()
 	gate = r.admission.answered(place, answerOf(err), retryAfterOf(err), now)
 	if replaced || readErr != nil {
-		done.retry, done.again = readErr, true
+		done.unread, done.again = readErr, true
 		return
 	}
 	if err != nil {

@@ -121,7 +121,9 @@ func (a *admission) takeTurn(t ticket, now time.Time) bool {
 	// A renewal takes no turn of its own accord while the workers have enough: those behind it in the controller's queue may expire sooner, and
 	// must get as far as the line. Everything else would have to tell of its wait in its status, which costs more than the order is worth.
 	renewal := t.urgency == urgencyRenewal || t.urgency == urgencyExpiring || t.urgency == urgencyRefused
-	if t.urgency == urgencyRefused && !a.mayRetry(t, now) {
+	if t.urgency != urgencyRefused {
+		a.retries.leave(t.object) // its request, or its key, was corrected
+	} else if !a.mayRetry(t, now) {
 		return false
 	}
 	if a.line.empty() && (!renewal || len(a.turns) < a.mostTurns) && a.bucket.AllowN(now, 1) {
@@ -140,6 +142,7 @@ func (a *admission) mayRetry(t ticket, now time.Time) bool {
 	if a.line.has(t.object) || a.retries.empty() && a.retryBucket.AllowN(now, 1) {
 		return true
 	}
+	t.expires = time.Time{} // in the order of arrival: the ones that expire first would come back first, each time, and leave no turn to others
 	a.retries.join(t)
 	signal(a.retriesArrived)
 	return false

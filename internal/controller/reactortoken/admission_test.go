@@ -442,3 +442,51 @@ func TestAKeyThatReactorLimitsIsNotForgottenWithTheObjectThatUsedIt(t *testing.T
 		}
 	})
 }
+
+// A request that Reactor refused waits for its retry, and then a person corrects it. It must not fall back behind all others.
+func TestARequestThatWasCorrectedDoesNotWaitAsARetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1, 1)
+		d.open("k")
+		d.ask(place("first", "k", urgencyNew))
+		d.ask(place("other", "k", urgencyRefused))
+		d.ask(place("web", "k", urgencyRefused))
+		for i := range 30 {
+			d.ask(place(fmt.Sprint("expiring-", i), "k", urgencyExpiring))
+		}
+		if said := d.ask(place("web", "another", urgencyChanged)); said != waitForTurn {
+			t.Fatalf("it was told %d", said)
+		}
+		time.Sleep(15 * time.Second) // in which a retry is due
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if got := d.line.tickets[objectNamed("web")]; got.urgency != urgencyChanged || got.fingerprint != "another" {
+			t.Errorf("it is queued as %+v", got)
+		}
+	})
+}
+
+// Those that Reactor refused come back after minutes. The ones whose tokens expire first must not have their retry before all others
+// each time.
+func TestRetriesAreInTheOrderOfArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, 1, 1)
+		d.open("k")
+		retry := func(name string, left time.Duration) ticket {
+			refused := place(name, "k", urgencyRefused)
+			refused.expires = time.Now().Add(left)
+			return refused
+		}
+		d.ask(retry("first", time.Hour))
+		d.ask(retry("second", time.Hour))
+		d.ask(retry("third", time.Minute))
+		var order []string
+		for range 40 {
+			time.Sleep(time.Second)
+			order = append(order, d.wakes()...)
+		}
+		if diff := cmp.Diff([]string{"second", "third"}, order); diff != "" {
+			t.Errorf("order (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -80,6 +80,8 @@ const (
 	refusalRetryInterval     = 15 * time.Minute
 	refusalPatience          = 6 * time.Hour
 	slowRefusalRetryInterval = time.Hour
+	// lastRetryWait is how long to wait at least when the token is about to expire.
+	lastRetryWait = 30 * time.Second
 )
 
 // refusalRetryWait is how long to wait before a request that Reactor refused is retried. It is shorter where the token in the
@@ -91,8 +93,11 @@ func refusalRetryWait(uid types.UID, failed *failedMint) time.Duration {
 		wait = slowRefusalRetryInterval
 	}
 	wait = lessByUID(wait, uid)
-	if failed.untilExpiring > 0 {
+	switch {
+	case failed.untilExpiring > 0:
 		wait = min(wait, failed.untilExpiring)
+	case failed.left > 0: // a short renewBefore leaves no more
+		wait = min(wait, max(failed.left/2, lastRetryWait))
 	}
 	return max(wait, backoffFloor)
 }
@@ -129,7 +134,7 @@ func again(reason string, err error, until time.Time) *obstacle {
 	return &obstacle{kind: kindAgain, until: wholeSecond(until), problem: problem{reason, err.Error()}}
 }
 
-// waitObstacle is why an object was not admitted. While one call tries a key, nobody knows whether the key is good: an object
+// waitObstacle is why an object was not admitted. While one call tries a key, it is not known whether the key is valid: an object
 // whose status says that it is not keeps saying so until the answer, because conditions must not flap, and no other does.
 func waitObstacle(token *v1alpha1.ReactorToken, seen *observation, said verdict, gate gateView) *obstacle {
 	state := gate.state

@@ -145,7 +145,9 @@ func TestWhenARefusedRequestIsRetried(t *testing.T) {
 		"once more when the token is about to expire": {failedMint{untilExpiring: time.Minute, left: 2 * time.Minute}, time.Minute},
 		"not sooner when there is time":               {failedMint{untilExpiring: time.Hour, left: 2 * time.Hour}, plain(15 * time.Minute)},
 		"after six hours, too":                        {failedMint{since: noon.Add(-24 * time.Hour), untilExpiring: time.Minute}, time.Minute},
-		"as slowly when that was done":                {failedMint{untilExpiring: -time.Second, left: time.Minute}, plain(15 * time.Minute)},
+		"as slowly after the expiry":                  {failedMint{untilExpiring: -time.Second, left: -time.Second}, plain(15 * time.Minute)},
+		"before the expiry when little is left":       {failedMint{untilExpiring: -time.Second, left: 3 * time.Minute}, 90 * time.Second},
+		"at last after half a minute":                 {failedMint{untilExpiring: -time.Second, left: 20 * time.Second}, lastRetryWait},
 		"not in a hot loop":                           {failedMint{untilExpiring: time.Millisecond, left: time.Minute}, backoffFloor},
 	} {
 		t.Run(name, func(t *testing.T) {

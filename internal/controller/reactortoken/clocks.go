@@ -46,7 +46,7 @@ func (c clocks) passedByOneReading(at time.Time, written *record) bool {
 //  3. The token expires, and for 30 minutes B reports it as valid and requests no other.
 //
 // So a token that this process did not receive is judged by the newest skew that this process measured. Before the first
-// measurement nobody knows whether the host is the same, and both the wall clock and the stored skew count.
+// measurement it is not known whether the host is the same, and both the wall clock and the stored skew count.
 func (c clocks) readings(written *record) []time.Time {
 	wall := c.now.Round(0)
 	switch {
@@ -91,8 +91,8 @@ func (k *timekeeper) clocksAt(now, received time.Time) clocks {
 }
 
 // measureTolerance is what two measurements may differ by although no clock was set: each is exact to half a second and half
-// the duration of its call.
-const measureTolerance = 5 * time.Second
+// the duration of its call (see reactor.Token), and a call takes at most 15 seconds.
+const measureTolerance = 10 * time.Second
 
 // record takes a measurement into account. It reports whether Reactor's clock turns out to be ahead of what was assumed: then
 // the reconciles that are scheduled for tokens of other processes come too late.

@@ -106,12 +106,13 @@ func TestAMeasurementReportsThatRenewalsWouldComeTooLate(t *testing.T) {
 		skew   time.Duration
 		want   bool
 	}{
-		"the first one, of a right clock":       {nil, 0, false},
-		"the first one, of a fast clock":        {nil, -minutes(30), false},
-		"the first one, of a slow clock":        {nil, minutes(30), true},
-		"a slow clock that was measured before": {[]measurement{{noon.Add(-minutes(5)), minutes(30)}}, minutes(30) + time.Second, false},
-		"a fast clock that was corrected":       {[]measurement{{noon.Add(-minutes(5)), -minutes(30)}}, 0, true},
-		"a measurement that was overtaken":      {[]measurement{{noon.Add(minutes(1)), 0}}, minutes(30), false},
+		"the first one, of a right clock":         {nil, 0, false},
+		"the first one, of a fast clock":          {nil, -minutes(30), false},
+		"the first one, of a slow clock":          {nil, minutes(30), true},
+		"a slow clock that was measured before":   {[]measurement{{noon.Add(-minutes(5)), minutes(30)}}, minutes(30) + time.Second, false},
+		"a fast clock that was corrected":         {[]measurement{{noon.Add(-minutes(5)), -minutes(30)}}, 0, true},
+		"a call that took long after a quick one": {[]measurement{{noon.Add(-minutes(5)), 0}}, 8 * time.Second, false},
+		"a measurement that was overtaken":        {[]measurement{{noon.Add(minutes(1)), 0}}, minutes(30), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := &timekeeper{}

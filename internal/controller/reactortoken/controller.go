@@ -114,6 +114,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	planned := decide(token, seen)
 	done := r.act(ctx, token, mem, seen, planned)
+	if done.unread != nil {
+		return retryLater, errors.Join(done.unread, r.reportReadRefused(ctx, token, mem, done.unread))
+	}
 	told := report(token, seen, planned, done)
 	again, err := r.writeStatus(ctx, token, mem, told)
 	if err != nil {

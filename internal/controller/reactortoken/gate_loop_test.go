@@ -193,13 +193,13 @@ func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
 		if diff := cmp.Diff(told, w.transitions("early")); diff != "" {
 			t.Errorf("the conditions of the token that tries the key flap (-before +now):\n%s", diff)
 		}
+		if got := w.eventsOf("late"); slices.Contains(got, v1alpha1.ReasonAPIKeyRefused) {
+			t.Errorf("events of a token whose key was never refused to it: %v", got)
+		}
 		w.reactor.ClearFaults()
 		w.pass(5 * time.Minute)
 		for _, name := range []string{"early", "late"} {
 			w.want(name, "Ready=True/TokenValid", "Stalled=")
-		}
-		if got := w.eventsOf("late"); slices.Contains(got, v1alpha1.ReasonAPIKeyRefused) {
-			t.Errorf("events of a token whose key was never refused to it: %v", got)
 		}
 	})
 }
@@ -546,4 +546,73 @@ func TestAMissingOrBadKeyIsToldAndItsArrivalIsNoticed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The token that got the 401 is new, and its try is queued behind hundreds of requests with another key. Those that wait for its
+// answer must not expire meanwhile.
+func TestATokenDoesNotExpireBecauseTheOneThatTriesItsKeyIsQueued(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 1, 20 }
+		w.create(secretIn(namespace, otherKeySecret, v1alpha1.DefaultAPIKeyKey, secondKey))
+		var short []string
+		for i := range 6 {
+			short = append(short, fmt.Sprintf("short-%d", i)) // all due at the same time, a quarter of their life after their begin
+			w.create(newToken(short[i], lifetime("4m"), func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "3m30s" }))
+		}
+		w.start()
+		w.passUntil(w.token("short-0").Status.RenewalTime.Add(-4 * time.Second))
+		w.reactor.SetFaults(emulator.Fault{Status: 401, Times: 1, Key: emulator.Fingerprint(firstKey)})
+		w.create(newToken("new"))
+		w.pass(2 * time.Second)
+		w.want("new", "Renewed=False/APIKeyRefused")
+		for i := range 600 {
+			w.create(newToken(fmt.Sprintf("flood-%d", i), withOtherKey))
+		}
+		w.pass(4 * time.Minute)
+		for _, name := range short {
+			if got := w.eventsOf(name); slices.Contains(got, v1alpha1.ReasonTokenExpired) {
+				t.Errorf("events of %s: %v", name, got)
+			}
+		}
+	})
+}
+
+// With a short renewBefore, a token is about to expire when it is renewed.
+func TestARefusalJustBeforeTheExpiryIsRetriedBeforeIt(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web", lifetime("1h"), func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "1m" }))
+		w.start()
+		expiry := w.token("web").Status.ExpirationTime.Time
+		w.reactor.SetFaults(emulator.Fault{Status: 403, Times: 1})
+		w.passUntil(expiry.Add(time.Second))
+		w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
+	})
+}
+
+// A refused key, and then an outage: the tokens that wait for the key know why, and their status stays.
+func TestAnOutageWhileAKeyIsRefusedWritesNoStatusOfThoseThatWait(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.RevokeKey(firstKey)
+		names := w.createFive()
+		w.start()
+		probers := w.probers(names)
+		versions := map[string]string{}
+		for _, name := range names {
+			versions[name] = w.token(name).ResourceVersion
+		}
+		w.reactor.SetFaults(emulator.Fault{Status: 503})
+		w.pass(20 * time.Minute)
+		w.reactor.ClearFaults()
+		w.pass(20 * time.Minute)
+		for _, name := range names {
+			if written := w.token(name).ResourceVersion != versions[name]; written && name != probers[0] {
+				t.Errorf("the status of %s was written", name)
+			}
+		}
+		w.reactor.AddKey(firstKey)
+		w.pass(maxProbeWait)
+		for _, name := range names {
+			w.want(name, "Ready=True/TokenValid")
+		}
+	})
 }

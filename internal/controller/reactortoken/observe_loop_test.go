@@ -320,6 +320,21 @@ func TestAReadThatIsRefusedIsReportedInAConditionAndAnEvent(t *testing.T) {
 			w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued", "Stalled=")
 		})
 	})
+	t.Run("when the key is used again", func(t *testing.T) { // the plain key is not kept, and the fingerprint is
+		inWorld(t, func(w *world) {
+			w.create(newToken("web", lifetime("1h")))
+			w.start()
+			expiry := w.token("web").Status.ExpirationTime.Time
+			w.api.meddleWith(refuse(keySecret))
+			w.passUntil(expiry.Add(-5 * time.Minute))
+			w.want("web", "Ready=True/TokenValid", "Renewed=False/ReadRefused", "Stalled=")
+			w.passUntil(expiry.Add(retryCap + time.Second))
+			w.want("web", "Ready=False/TokenExpired", "Renewed=False/ReadRefused", "Stalled=True/ReadRefused")
+			w.api.meddleWith(nil)
+			w.pass(retryCap)
+			w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued", "Stalled=")
+		})
+	})
 	t.Run("while there is one, until it expires", func(t *testing.T) {
 		inWorld(t, func(w *world) {
 			w.create(newToken("web", lifetime("1h")))

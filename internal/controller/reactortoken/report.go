@@ -239,11 +239,13 @@ func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
 // waitingWakes are how long until an object that waits for another one to wake it is reconciled all the same. An object that waits
 // for its key, or to retry what Reactor refused, may wait for hours.
 func (v *view) waitingWakes() []time.Duration {
-	if v.waiting.kind == kindUserMustAct || isOfKey(v.waiting.reason) {
-		return []time.Duration{longestWait}
-	}
 	wakes := []time.Duration{waitForWake}
-	if v.valid && untilExpiring(v.clocks, v.record) > 0 { // then its place in the line is another
+	if v.waiting.kind == kindUserMustAct || isOfKey(v.waiting.reason) {
+		wakes[0] = longestWait
+	}
+	// An object whose token is about to expire is more urgent: it moves up in the line, and tries its key itself when the object that
+	// has the duty to do so is queued.
+	if v.valid && untilExpiring(v.clocks, v.record) > 0 {
 		wakes = append(wakes, untilExpiring(v.clocks, v.record))
 	}
 	return wakes
@@ -264,7 +266,7 @@ func (v *view) expiryWait() time.Duration {
 
 // statusChanged reports whether a status is worth a write. That the Secret was observed at another version, and found right, is
 // not: the version in status only saves a read after a restart. Nor is a next attempt that moved, until the stored time has
-// passed: it wakes nobody.
+// passed: it requeues no object.
 func statusChanged(before, after *v1alpha1.ReactorTokenStatus, now time.Time) bool {
 	ignoring := before.DeepCopy()
 	ignoring.SecretResourceVersion = after.SecretResourceVersion
