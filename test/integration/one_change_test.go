@@ -252,7 +252,7 @@ func TestTheOperatorsOwnStatusWritesWakeNothing(t *testing.T) {
 	}
 }
 
-func TestARenewalCostsThreeRequestsAndWhatItWakesCostsNone(t *testing.T) {
+func TestARenewalCostsTwoRequestsAndWhatItWakesCostsNone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.start()
@@ -268,7 +268,6 @@ func TestARenewalCostsThreeRequestsAndWhatItWakesCostsNone(t *testing.T) {
 		got = append(got, r.method+" "+r.resource+"/"+r.name+"/"+r.subresource)
 	}
 	want := []string{
-		http.MethodGet + " secrets/" + keySecret + "/",
 		http.MethodPatch + " secrets/web/",
 		http.MethodPut + " reactortokens/web/status",
 	}

@@ -32,6 +32,16 @@ func TestARenewalHappensAtTheRightTimeOfAServerWhoseClockIsOff(t *testing.T) {
 			})
 			o.kill()
 			o = w.start() // which did not receive the token, and knows its age from the Secret alone
+			if skew < 0 {
+				// The host's clock is ahead of Reactor's. After a restart the operator does not know whether the skew in the Secret is
+				// that of this host, and renews once too early.
+				w.waitForAnother("web", idOf(secret))
+				w.settle(o)
+				if mints := w.mints(); mints != 2 {
+					t.Errorf("%d mints after the restart", mints)
+				}
+				return
+			}
 			w.settle(o)
 			if mints := w.mints(); mints != 1 {
 				t.Errorf("%d mints after the restart", mints)
