@@ -35,11 +35,11 @@ func invert(text []byte) []byte {
 
 // Dump writes all that is reachable into a file, and returns its path. It collects the garbage three times before: what a sync.Pool holds
 // survives two collections.
-func Dump(t testing.TB) string {
-	t.Helper()
-	file, err := os.Create(filepath.Join(t.TempDir(), "heap"))
+func Dump(tb testing.TB) string {
+	tb.Helper()
+	file, err := os.Create(filepath.Join(tb.TempDir(), "heap"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = file.Close() }()
 	for range 3 {
@@ -50,11 +50,11 @@ func Dump(t testing.TB) string {
 }
 
 // In reports whether the text is in a file.
-func (h Hidden) In(t testing.TB, path string) bool {
-	t.Helper()
+func (h Hidden) In(tb testing.TB, path string) bool {
+	tb.Helper()
 	file, err := os.Open(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = file.Close() }()
 	const piece = 1 << 20
@@ -74,7 +74,7 @@ func (h Hidden) In(t testing.TB, path string) bool {
 			return false
 		}
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
