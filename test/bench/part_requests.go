@@ -42,6 +42,13 @@ func (b *bench) requests(ctx context.Context) (err error) {
 	if b.writes, err = learn(ctx, s.Stage); err != nil {
 		return err
 	}
+	// Reactor's first answer to the key: until it comes, tokens that are created meanwhile report that they wait for it, in one write more.
+	if err := createTokens(ctx, s.Stage, []string{"answered-first"}); err != nil {
+		return err
+	}
+	if _, err := b.awaitMints(ctx, s, 1); err != nil {
+		return err
+	}
 	err = b.countMints(ctx, s, "first mint", func() error { return createTokens(ctx, s.Stage, s.names) })
 	if err != nil {
 		return err
