@@ -53,7 +53,7 @@ var mutants = []mutant{
 	{"a refused key is first tried after 15 minutes", "reactortoken/gate.go", "		wait = min(now.Sub(g.refusedSince)+minProbeWait, maxProbeWait)\n", "		wait = maxProbeWait\n", []string{ruleValid}},
 	{"the probe ignores the remaining life", "reactortoken/gate.go", "		wait = min(wait, max(left/probeShare, probeFloor))\n", "		_ = left\n", []string{ruleValid}},
 	{"every token of a refused key carries the probe time", "reactortoken/gate.go", "	if view.closed && g.prober == object {", "	if view.closed {", []string{ruleRest}},
-	{"a refused key is tried every second", "reactortoken/gate.go", "	g.until, g.prober = now.Add(g.shortestProbeWait(t, now)), t.object\n", "	g.until, g.prober = now.Add(min(g.shortestProbeWait(t, now), time.Second)), t.object\n", []string{ruleLimits}},
+	{"a refused key is tried every second", "reactortoken/gate.go", "	g.until, g.prober = now.Add(wait), t.object\n", "	g.until, g.prober = now.Add(min(wait, time.Second)), t.object\n", []string{ruleLimits}},
 	{"a limited key is forgotten with the object that used it", "reactortoken/admission.go", "g.state != gateRateLimited || !g.closed(now)", "g.state != gateRateLimited || !g.closed(now) || g.users == 0", []string{ruleLimits}},
 	{"a probe that a token brings forward doubles the wait", "reactortoken/gate.go", "		g.refusedSince = now\n	}\n",
 		"		g.refusedSince = now\n	} else {\n		g.refusedSince = g.refusedSince.Add(-now.Sub(g.refusedSince) - minProbeWait)\n	}\n", []string{ruleValid}},

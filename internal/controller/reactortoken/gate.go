@@ -153,7 +153,7 @@ func (g *gate) recordAnswer(t ticket, what answer, retryAfter time.Duration, now
 	case answerLimited:
 		g.rateLimit(t, retryAfter, now)
 	case answerNone:
-		return g.recordNoAnswer(t, probed, now)
+		return g.passOn()
 	}
 	return g.releaseUnreported()
 }
@@ -177,24 +177,6 @@ func (g *gate) recordLateAnswer(t ticket, what answer, retryAfter time.Duration,
 	return nil
 }
 
-// recordNoAnswer takes a call that Reactor did not answer, or did not answer usably.
-//
-// When nothing is known of the key, another object calls next. When the key was refused or limited before, the object that tried it
-// keeps the duty to do so, and the others keep waiting:
-//
-//  1. Reactor refuses the key of 10,000 tokens. Then Reactor is down.
-//  2. If one object after the other tried the key, each of them would write to its status that Reactor is unavailable, and with the
-//     next 401 that the key is refused.
-func (g *gate) recordNoAnswer(t ticket, probed bool, now time.Time) []ticket {
-	switch {
-	case g.state == gateUnknown:
-		return g.passOn()
-	case g.state != gateOpen && probed:
-		g.until = now.Add(g.shortestProbeWait(t, now))
-	}
-	return nil
-}
-
 func (g *gate) open() []ticket {
 	g.state, g.refusedSince, g.consecutive429s, g.prober = gateOpen, time.Time{}, 0, types.NamespacedName{}
 	return g.release(func(waiter) bool { return true })
@@ -206,17 +188,12 @@ func (g *gate) refuse(t ticket, now time.Time) {
 	if g.refusedSince.IsZero() {
 		g.refusedSince = now
 	}
-	g.until, g.prober = now.Add(g.shortestProbeWait(t, now)), t.object
-	g.wait(t, now)
-}
-
-// shortestProbeWait is the wait that the object that called, and all that wait for the key, can afford.
-func (g *gate) shortestProbeWait(t ticket, now time.Time) time.Duration {
 	wait := g.probeWait(t.expires, now)
 	for _, w := range g.waiting {
 		wait = min(wait, g.probeWait(w.expires, now))
 	}
-	return wait
+	g.until, g.prober = now.Add(wait), t.object
+	g.wait(t, now)
 }
 
 // probeWait is how long a refused key is left alone, as far as a token that expires at the given time can afford it. A token

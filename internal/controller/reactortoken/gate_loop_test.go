@@ -588,31 +588,3 @@ func TestARefusalJustBeforeTheExpiryIsRetriedBeforeIt(t *testing.T) {
 		w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
 	})
 }
-
-// A refused key, and then an outage: the tokens that wait for the key know why, and their status stays.
-func TestAnOutageWhileAKeyIsRefusedWritesNoStatusOfThoseThatWait(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.reactor.RevokeKey(firstKey)
-		names := w.createFive()
-		w.start()
-		probers := w.probers(names)
-		versions := map[string]string{}
-		for _, name := range names {
-			versions[name] = w.token(name).ResourceVersion
-		}
-		w.reactor.SetFaults(emulator.Fault{Status: 503})
-		w.pass(20 * time.Minute)
-		w.reactor.ClearFaults()
-		w.pass(20 * time.Minute)
-		for _, name := range names {
-			if written := w.token(name).ResourceVersion != versions[name]; written && name != probers[0] {
-				t.Errorf("the status of %s was written", name)
-			}
-		}
-		w.reactor.AddKey(firstKey)
-		w.pass(maxProbeWait)
-		for _, name := range names {
-			w.want(name, "Ready=True/TokenValid")
-		}
-	})
-}
