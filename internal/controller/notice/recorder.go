@@ -163,7 +163,7 @@ func (r *Recorder) write(ctx context.Context, queued queuedEvent) {
 	event := queued.event
 	_, err := r.events.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
 	queued.tries++
-	if err == nil || !refusedForGood(err) && queued.tries < maxTries && r.queueAgain(ctx, queued) {
+	if err == nil || !IsRefused(err) && queued.tries < maxTries && r.queueAgain(ctx, queued) {
 		return
 	}
 	if !apierrors.IsAlreadyExists(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
@@ -188,8 +188,9 @@ func (r *Recorder) queueAgain(ctx context.Context, queued queuedEvent) bool {
 	}
 }
 
-// refusedForGood reports whether an event that was answered like this would be refused again.
-func refusedForGood(err error) bool {
+// IsRefused reports whether the API server rejected a request itself (4xx), so that it would reject it again. A server that is busy
+// (429) or away did not.
+func IsRefused(err error) bool {
 	answer, ok := errors.AsType[*apierrors.StatusError](err)
 	return ok && answer.ErrStatus.Code >= 400 && answer.ErrStatus.Code < 500 && !apierrors.IsTooManyRequests(err)
 }

@@ -2,11 +2,9 @@ package reactortoken
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,7 +16,7 @@ import (
 // Secret without the Role for it. It reports nothing else: an API server that does not answer does not take a status either,
 // and conditions must not flap with each short outage. Its error is one of the Kubernetes API.
 func (r *Reconciler) reportReadRefused(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, failed error) error {
-	if !isReadRefused(failed) {
+	if !notice.IsRefused(failed) {
 		return nil
 	}
 	before, _ := mem.latestStatus(token)
@@ -26,12 +24,6 @@ func (r *Reconciler) reportReadRefused(ctx context.Context, token *v1alpha1.Reac
 	after := readRefused(token, before, failed, r.timekeeper.clocksAt(now, time.Time{}))
 	_, err := r.writeStatus(ctx, token, mem, reported{now: now, status: *after, events: failureEvents(before, after)})
 	return err
-}
-
-// isReadRefused reports whether the API server answered that it does not allow a read, rather than that it is busy or away.
-func isReadRefused(err error) bool {
-	answer, ok := errors.AsType[*apierrors.StatusError](err)
-	return ok && answer.Status().Code >= 400 && answer.Status().Code < 500 && !apierrors.IsTooManyRequests(err)
 }
 
 // readRefused is the status while a read is refused. What it says of the token stays, until the token must have expired.
