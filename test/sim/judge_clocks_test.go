@@ -20,7 +20,7 @@ func (j *judge) measured(m *mint) {
 }
 
 // clockErrors returns how far the time that a run of the operator takes for Reactor's is ahead of Reactor's clock, for a token that was
-// minted in such circumstances: at least and at most.
+// minted in such circumstances: at least and at most. Each skew is exact to half of the call that it was measured with.
 //
 // A token that the run itself received has two clocks: the wall clock, corrected by the skew at its receipt, and the monotonic clock, which
 // stands still while the host is suspended. The operator acts on the later one. For a token of another run it has the newest skew that it
@@ -31,7 +31,7 @@ func (j *judge) clockErrors(minted circumstances, r *run) (least, most time.Dura
 	stored := ahead - minted.ahead - (skew - minted.skew)
 	if r.number == minted.run {
 		own := max(stored, minted.skew-skew-(j.world.clocks.suspendedFor()-minted.slept))
-		return own, own
+		return own, own + minted.took/2
 	}
 	unmeasured := max(stored, ahead-skew)
 	known, ok := j.accounts.measured[r.number]

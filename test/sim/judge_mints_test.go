@@ -201,7 +201,7 @@ func (a *account) answered(m *mint, now time.Time) {
 	if a.refusal.key != m.key {
 		a.refusal = refusal{first: time.Now(), key: m.key}
 	}
-	a.refusal.last, a.refusal.left = time.Now(), a.expiry.Sub(now)
+	a.refusal.last, a.refusal.left, a.refusal.early = time.Now(), a.expiry.Sub(now), m.early
 }
 
 // leastLife is what a token must have left on arrival, or it is none.

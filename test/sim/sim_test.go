@@ -34,14 +34,6 @@ func TestMain(m *testing.M) {
 }
 
 // TestSchedules plays schedules that are drawn from seeds.
-// openSeeds are schedules with a violation that is known and not fixed yet, in the operator or in the judge.
-var openSeeds = map[uint64]string{
-	311: "a token is minted early, and no rule allows it: no mint without a cause",
-	315: "a request that Reactor refused minutes before the expiry is not retried before it: a refusal is retried",
-	333: "a valid token is reported as expired before this process has measured Reactor's clock: status tells the truth",
-	382: "a valid token is reported as expired before this process has measured Reactor's clock: status tells the truth",
-}
-
 func TestSchedules(t *testing.T) {
 	if *file != "" {
 		play(t, readSchedule(t, *file))
@@ -53,9 +45,6 @@ func TestSchedules(t *testing.T) {
 		for seed := *from; seed < *from+uint64(*seeds); seed++ {
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 				t.Parallel()
-				if why, open := openSeeds[seed]; open {
-					t.Skip("a known violation, not fixed yet: " + why)
-				}
 				came := play(t, draw(seed))
 				mu.Lock()
 				defer mu.Unlock()

@@ -60,10 +60,10 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 	if planned.write != writeMint {
 		r.admission.leave(client.ObjectKeyFromObject(token))
 	}
-	if !seen.heldFits(token) || (planned.cause == causeNone && seen.target.token() != nil) {
+	current := seen.target.token()
+	if !seen.heldFits(token) || (planned.cause == causeNone && current != nil && !current.ExpiresAt.Before(seen.held.token.ExpiresAt)) {
 		mem.held = nil // of no use any more
 	}
-	current := seen.target.token()
 	if done.record != nil {
 		current = done.record
 	}

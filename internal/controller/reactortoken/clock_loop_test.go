@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/utils/clock"
+
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
@@ -135,4 +137,61 @@ func TestALeaderOnAnotherHostNeverReportsAnExpiredTokenAsValid(t *testing.T) {
 			})
 		}
 	}
+}
+
+// hostClock is the clock of a host. It is ahead of the true time, which Reactor's clock shows.
+type hostClock struct {
+	clock.RealClock
+
+	ahead time.Duration
+}
+
+func (c hostClock) Now() time.Time                     { return c.RealClock.Now().Add(c.ahead) }
+func (c hostClock) Since(then time.Time) time.Duration { return c.Now().Sub(then) }
+
+// moveToAFastHost starts the operator again, on a host whose clock is two hours fast.
+func (w *world) moveToAFastHost() {
+	w.Helper()
+	w.clock = hostClock{ahead: 2 * time.Hour}
+	w.start()
+}
+
+// A fast clock lets a new leader report a valid token as expired. The leader knows better as soon as it receives any token. The renewal of
+// this token is suspended, so no attempt of its own corrects the status.
+func TestAMeasurementCorrectsWhatAFastClockReported(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web", lifetime("1h")))
+		w.start()
+		w.edit("web", func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) })
+		w.settle()
+		w.moveToAFastHost()
+		w.want("web", "Ready=False/TokenExpired")
+		w.create(newToken("other"))
+		w.settle()
+		w.want("web", "Ready=True/TokenValid", "Renewed=False/Suspended")
+		w.wantMints(2)
+	})
+}
+
+// A leader on a host whose clock is fast takes a valid token for an expired one and requests another one. The API server refuses to write
+// that. Meanwhile the measurement shows that the old token is valid. The new one is written when the old one is due.
+func TestATokenThatAFastClockRequestedEarlyIsKeptUntilItIsDue(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web", lifetime("1h")))
+		w.start()
+		before := w.token("web").Status
+		w.pass(20 * time.Minute)
+		w.api.meddleWith(forbidden)
+		w.moveToAFastHost()
+		w.wantMints(2)
+		w.api.meddleWith(nil)
+		w.passUntil(before.RenewalTime.Add(-time.Second))
+		w.want("web", "Ready=True/TokenValid")
+		w.pass(2 * time.Second)
+		w.wantMints(2)
+		w.wantValid("web")
+		if got := w.token("web").Status.IssuedTime; !got.After(before.IssuedTime.Time) {
+			t.Error("the Secret still holds the token that is due")
+		}
+	})
 }

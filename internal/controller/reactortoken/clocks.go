@@ -94,9 +94,10 @@ func (k *timekeeper) clocksAt(now, received time.Time) clocks {
 // the duration of its call (see reactor.Token), and a call takes at most 15 seconds.
 const measureTolerance = 10 * time.Second
 
-// record takes a measurement into account. It reports whether Reactor's clock turns out to be ahead of what was assumed: then
-// the reconciles that are scheduled for tokens of other processes come too late.
-func (k *timekeeper) record(m measurement) (tooLate bool) {
+// record takes a measurement into account. It reports whether Reactor's clock turns out to differ from what was assumed. If it is
+// ahead, the reconciles that are scheduled for tokens of other processes come too late. If it is behind, valid tokens were reported
+// as expired.
+func (k *timekeeper) record(m measurement) (corrected bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.newest.at.IsZero() && m.at.Sub(k.newest.at) < 0 {
@@ -104,5 +105,5 @@ func (k *timekeeper) record(m measurement) (tooLate bool) {
 	}
 	before := clocks{now: m.at, started: k.started, measured: k.newest}
 	k.newest = m
-	return before.until(m.at.Round(0).Add(m.skew), &record{}) > measureTolerance
+	return before.until(m.at.Round(0).Add(m.skew), &record{}).Abs() > measureTolerance
 }

@@ -40,6 +40,7 @@ type world struct {
 	*testing.T
 	api     *apiServer
 	reactor *emulator.Emulator
+	clock   clock.PassiveClock // of the operator's host
 	tune    func(*Options)
 	passes  int // at once
 	run     *run
@@ -52,7 +53,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, passes: 2, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
+		w := &world{T: t, passes: 2, clock: clock.RealClock{}, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
 		w.create(secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey))
 		t.Cleanup(func() {
 			w.stop()
@@ -68,11 +69,11 @@ func inWorld(t *testing.T, test func(w *world)) {
 func (w *world) start() {
 	w.Helper()
 	w.stop()
-	api, err := reactor.NewClient(reactor.Options{BaseURL: "https://reactor.test", Transport: w.reactor.Transport()})
+	api, err := reactor.NewClient(reactor.Options{BaseURL: "https://reactor.test", Transport: w.reactor.Transport(), Clock: w.clock})
 	if err != nil {
 		w.Fatal(err)
 	}
-	options := Options{Minter: api, Recorder: &w.told, Clock: clock.RealClock{}, MintQPS: 5, MintBurst: 10,
+	options := Options{Minter: api, Recorder: &w.told, Clock: w.clock, MintQPS: 5, MintBurst: 10,
 		AllowRestart: true, AllowPromptDelivery: true}
 	if w.tune != nil {
 		w.tune(&options)
