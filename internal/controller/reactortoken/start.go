@@ -18,7 +18,7 @@ import (
 //  1. The operator starts with 50,000 ReactorTokens whose Secrets it has to read, and with one that was created while it was down.
 //  2. Each read takes 20 ms. Renewals come due as fast as --mint-qps allows; their priority is the regular one. They leave a
 //     quarter of the workers to others (see turnsFor).
-//  3. The new ReactorToken is reconciled last, after minutes.
+//  3. The new ReactorToken is reconciled last, after eight minutes (TestNeitherANewTokenNorTheLowestPriorityStarves).
 //
 // So those for which a token is due have the regular priority from the start.
 
