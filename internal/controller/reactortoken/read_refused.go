@@ -30,22 +30,17 @@ func (r *Reconciler) reportReadRefused(ctx context.Context, token *v1alpha1.Reac
 func readRefused(token *v1alpha1.ReactorToken, before *v1alpha1.ReactorTokenStatus, failed error, at clocks) *v1alpha1.ReactorTokenStatus {
 	status := before.DeepCopy()
 	message := fmt.Sprintf("the API server refused a read that the operator needs: %v. If a permission is missing, give it to the operator's service account. The operator retries every minute", failed)
-	set := func(kind string, state metav1.ConditionStatus, reason string) {
-		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestConditionMessage),
-			ObservedGeneration: token.Generation, LastTransitionTime: metav1.NewTime(at.now.Truncate(time.Second)),
-		})
-	}
-	set(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonReadRefused)
+	set := conditionSetter(status, token.Generation, at.now)
+	set(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonReadRefused, message)
 	expires := status.ExpirationTime
 	switch {
 	case meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) && expires != nil && at.until(expires.Time, &record{}) > 0:
 		return status
 	case expires != nil:
-		set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired)
+		set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, message)
 	default:
-		set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonReadRefused)
+		set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonReadRefused, message)
 	}
-	set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonReadRefused)
+	set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonReadRefused, message)
 	return status
 }

@@ -122,12 +122,7 @@ func attemptOf(token *v1alpha1.ReactorToken, seen *observation, found *obstacle)
 
 // setConditions writes Ready, Renewed, LifetimeClamped and Stalled.
 func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, v *view) {
-	set := func(kind string, state metav1.ConditionStatus, reason, message string) {
-		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestConditionMessage),
-			ObservedGeneration: token.Generation, LastTransitionTime: metav1.NewTime(v.clocks.now.Truncate(time.Second)),
-		})
-	}
+	set := conditionSetter(status, token.Generation, v.clocks.now)
 	ready, reason, message := readiness(token, v)
 	set(v1alpha1.ConditionReady, ready, reason, message)
 	if state, reason, message := renewal(status, v); reason != "" {
@@ -145,6 +140,18 @@ func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v.obstacle.reason, v.obstacle.message)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
+	}
+}
+
+// conditionSetter returns a function that sets a condition in status, of the given generation of the spec.
+func conditionSetter(
+	status *v1alpha1.ReactorTokenStatus, generation int64, now time.Time,
+) func(kind string, state metav1.ConditionStatus, reason, message string) {
+	return func(kind string, state metav1.ConditionStatus, reason, message string) {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestConditionMessage),
+			ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
+		})
 	}
 }
 
