@@ -126,8 +126,8 @@ func (j *judge) asks(m *mint) {
 		return
 	}
 	if a := j.accounts.of(name); a.run > 0 {
-		_, most := j.clockErrors(a.circumstances, m.run)
-		m.early = max(most, 0)
+		least, most := j.clockErrors(a.circumstances, m.run)
+		m.early, m.late = max(most, 0), max(-least, 0)
 	}
 	if j.world.isSuspended(name) && j.weather.isFine(time.Now(), everything, ofToken(name)) {
 		j.broken(ruleMints, "a token of %s is asked for, which is suspended", name)
@@ -201,7 +201,8 @@ func (a *account) answered(m *mint, now time.Time) {
 	if a.refusal.key != m.key {
 		a.refusal = refusal{first: time.Now(), key: m.key}
 	}
-	a.refusal.last, a.refusal.left, a.refusal.early = time.Now(), a.expiry.Sub(now), m.early
+	left := a.expiry.Sub(now)
+	a.refusal.last, a.refusal.shortest, a.refusal.longest = time.Now(), left-m.early, left+m.late
 }
 
 // leastLife is what a token must have left on arrival, or it is none.

@@ -38,10 +38,10 @@ func (k *refusedKey) gap() time.Duration { return min(k.last.Sub(k.first)+firstP
 
 // refusal is what Reactor itself refused, in a row of attempts of the same request.
 type refusal struct {
-	first, last time.Time     // zero: nothing
-	key         string        // fingerprint
-	left        time.Duration // of the token's life, at the last one
-	early       time.Duration // how far the operator's clock was ahead of Reactor's then
+	first, last time.Time // zero: nothing
+	key         string    // fingerprint
+	// What was left of the token's life at the last one, by the clocks of the operator: at least and at most.
+	shortest, longest time.Duration
 }
 
 // retry returns when the request is tried again, however long its token lives.
@@ -149,8 +149,8 @@ func (j *judge) checkAttempt(m *mint) {
 		return
 	}
 	least := refusalRetry * 2 / 3
-	if a.refusal.left > 0 { // and again before the token expires
-		least = min(least, max(a.refusal.left/8, leastProbe))
+	if a.refusal.longest > 0 { // and again before the token expires
+		least = min(least, max(a.refusal.shortest/8, leastProbe))
 	}
 	if m.asked.Sub(a.refusal.last) < least {
 		j.broken(ruleLimits, "a token of %s is requested %s after Reactor refused the same request", name, m.asked.Sub(a.refusal.last))
@@ -184,7 +184,7 @@ func (j *judge) waitsForRetry(token *v1alpha1.ReactorToken, secret *corev1.Secre
 	case problem == "":
 	case now.After(a.refusal.retry().Add(slack)):
 		j.broken(ruleRetried, "Reactor refused %s %s ago, and it is not requested again: %s", token.Name, now.Sub(a.refusal.last), describe(token))
-	case !held.IsZero() && expired.Before(now) && expired.Sub(a.refusal.last)-a.refusal.early > 2*slack:
+	case !held.IsZero() && expired.Before(now) && min(expired.Sub(a.refusal.last), a.refusal.shortest) > 2*slack:
 		j.broken(ruleRetried, "Reactor refused %s %s before its token expired, and it was not requested again before: %s",
 			token.Name, expired.Sub(a.refusal.last), describe(token))
 	}

@@ -27,7 +27,7 @@ type mint struct {
 	jwt             string
 	retryAfter      time.Duration
 	reactors        bool          // the body is one of Reactor's for an error
-	early           time.Duration // by how much the operator's clocks may have made it ask too early
+	early, late     time.Duration // how far the operator's clocks may be ahead of Reactor's, and behind it
 }
 
 // watched is the operator's way to Reactor. What it asks for and is answered is shown to the judge.

@@ -74,6 +74,8 @@ func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorTok
 		status.SecretResourceVersion = v.version
 	case seen.target.asWanted():
 		status.SecretResourceVersion = seen.target.resourceVersion
+	default: // after a restart, a version that is right for an earlier spec must not count as right for this one
+		status.SecretResourceVersion = ""
 	}
 	status.IssuedTime = timestamp(v.record.IssuedAt)
 	status.ExpirationTime = timestamp(v.record.ExpiresAt)

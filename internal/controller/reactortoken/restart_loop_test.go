@@ -66,6 +66,28 @@ func TestARestartMendsExactlyWhatWasSpoiltMeanwhile(t *testing.T) {
 	})
 }
 
+// The API server refuses to write what a changed spec asks for. Status is of the changed spec then. The operator that starts later must
+// not conclude that the Secret is as that spec wants it.
+func TestARestartWritesWhatAChangedSpecAsksFor(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web"))
+		w.start()
+		w.api.meddleWith(forbidden)
+		w.edit("web", func(token *v1alpha1.ReactorToken) {
+			token.Spec.Secret.AdditionalKeys = []v1alpha1.AdditionalKey{{Name: "header", Format: v1alpha1.FormatAuthorizationHeader}}
+		})
+		w.settle()
+		w.stop()
+		w.api.meddleWith(nil)
+		w.start()
+		w.pass(writeBackoffCap)
+		if len(w.secret("web").Data["header"]) == 0 {
+			t.Error("the Secret has no header")
+		}
+		w.wantMints(1)
+	})
+}
+
 // What a wait after a failure needs stands in status, and outlives the operator.
 func TestARestartKeepsABackoff(t *testing.T) {
 	inWorld(t, func(w *world) {
