@@ -83,6 +83,12 @@ type SessionAttempt struct {
 	// +kubebuilder:validation:MaxLength=253
 	TokenName string `json:"tokenName,omitempty"`
 
+	// tokenIssuedTime is when Reactor issued the token with which the attempt's pod
+	// was created. A token in its Secret that was issued at another time is a renewed
+	// one. Absent before the pod exists, and under APIKeyEnv.
+	// +optional
+	TokenIssuedTime *metav1.Time `json:"tokenIssuedTime,omitempty"`
+
 	// keyFingerprint identifies the API key that the attempt was begun with,
 	// without revealing it.
 	// +optional

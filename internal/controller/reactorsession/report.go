@@ -59,6 +59,7 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 		}
 	}
 	if pod := podOf(seen, done); pod != nil && status.CurrentAttempt != nil {
+		followToken(status.CurrentAttempt, seen.token)
 		followPod(status.CurrentAttempt, pod)
 	}
 	setConditions(status, session, seen, show, finish)
@@ -86,6 +87,15 @@ func begin(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSessi
 		status.CurrentAttempt.TokenName = name
 	}
 	status.NextAttemptTime = nil
+}
+
+// followToken records when the token was issued with which the attempt's pod was created, once: the cleanup recognizes a renewed token by
+// its other time. It is written together with the pod's UID. An operator that crashes between the two records what it finds when it is back.
+// If the token was renewed meanwhile, the cleanup takes it for the first one, and ends nothing with more rights than that has.
+func followToken(attempt *v1alpha1.SessionAttempt, token *v1alpha1.ReactorToken) {
+	if token != nil && attempt.TokenIssuedTime == nil {
+		attempt.TokenIssuedTime = token.Status.IssuedTime.DeepCopy()
+	}
 }
 
 // followPod takes over what the pod of the current attempt tells.
