@@ -40,6 +40,14 @@ type notEndable struct{ why string }
 
 func (e *notEndable) Error() string { return e.why }
 
+// stillOpen says that Reactor accepted a DELETE of a session, and has not yet shown it as CLOSED, which takes about a second. Until then the
+// session is billed, and takes one of the account's slots: an attempt that started in that second could be refused.
+type stillOpen struct{ id string }
+
+func (e *stillOpen) Error() string {
+	return fmt.Sprintf("Reactor accepted the end of session %s, and does not show it as closed", e.id)
+}
+
 // ownership is what is known of whether a Reactor session was started by the attempt that reported it.
 type ownership int
 
@@ -82,7 +90,7 @@ var errNoneReported = errors.New("its program reported no session id")
 func (r *Reconciler) cleanUp(
 	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *ending,
 ) (result v1alpha1.CleanupResult, unverified error, again time.Duration) {
-	if !how.started {
+	if !how.mayHaveSession {
 		return v1alpha1.CleanupNotNeeded, nil, 0
 	}
 	if len(how.sessions) == 0 {
@@ -94,15 +102,16 @@ func (r *Reconciler) cleanUp(
 	tried.unscoped.err = nil
 	// Each of them, whatever happens to the others; first the one that was reported last, since that one may be open.
 	for _, id := range slices.Backward(how.sessions) {
-		became, err := r.endSession(ctx, session, seen, tried, id)
+		err := r.endSession(ctx, session, seen, tried, id)
 		_, final := errors.AsType[*notEndable](err)
+		if _, accepted := errors.AsType[*stillOpen](err); accepted {
+			tried.ended = true
+		}
 		switch {
-		case err != nil && !final && seen.now.Before(tried.since.Add(cleanupBound)):
+		case err != nil && !final && seen.now.Before(tried.until()):
 			again = min(cleanupBase<<min(tried.times, 8), cleanupCap)
 		case err != nil:
 			unverified = err
-		case became == v1alpha1.CleanupEnded:
-			tried.ended = true
 		}
 	}
 	tried.times++
@@ -118,56 +127,60 @@ func (r *Reconciler) cleanUp(
 	}
 }
 
-// endSession ends one session: with the attempt's own token, or with an unscoped one if the own token cannot answer for the session.
-// A *notEndable is final. After any other error it is tried again.
+// endSession ends one session: with the attempt's own token, or with an unscoped one if the own token cannot answer for the session. It
+// returns nil when Reactor shows the session as closed. A *notEndable is final. After any other error it is tried again.
 func (r *Reconciler) endSession(
 	ctx context.Context, session *v1alpha1.ReactorSession, seen *observation, tried *cleanup, id string,
-) (v1alpha1.CleanupResult, error) {
+) error {
 	own, renewed, err := r.attemptsToken(ctx, session, seen)
 	if err != nil {
-		return "", err
+		return err
 	}
 	owner := unproven
 	if own != "" {
-		result, readable, err := r.endWith(ctx, own, id, true)
+		found, err := r.endWith(ctx, own, id, true)
 		if !isRefusal(err) {
-			return result, err
+			return err
 		}
-		owner = ownershipAfter(err, readable, renewed)
+		owner = ownershipAfter(err, found.ID != "", renewed)
 	}
 	if owner == foreign {
-		return "", &notEndable{fmt.Sprintf("its program reported session %s, which its own token may not read (403 Forbidden): that session belongs to another program, "+
+		return &notEndable{fmt.Sprintf("its program reported session %s, which its own token may not read (403 Forbidden): that session belongs to another program, "+
 			"and the operator does not end it", id)}
 	}
 	token, err := r.unscopedToken(ctx, session, tried, seen.now)
 	if err != nil {
-		return "", err
+		return err
 	}
-	result, _, err := r.endWith(ctx, token, id, owner >= ownershipNeeded)
+	found, err := r.endWith(ctx, token, id, owner >= ownershipNeeded)
 	switch {
+	case err == nil && found.Unknown && tried.unscoped.key != seen.status.CurrentAttempt.KeyFingerprint:
+		return &notEndable{fmt.Sprintf("Reactor does not know session %s by the API key in Secret %q, which is another key than that of the attempt, and may be of another account",
+			id, session.Spec.APIKeySecretRef.Name)}
 	case statusOf(err) == http.StatusUnauthorized: // it was minted a moment ago: another one follows with the next try
 		tried.unscoped = unscoped{err: err}
 	case isRefusal(err):
-		return "", &notEndable{fmt.Sprintf("Reactor refuses session %s even to a token without a scope", id)}
+		return &notEndable{fmt.Sprintf("Reactor refuses session %s even to a token without a scope", id)}
 	}
-	return result, err
+	return err
 }
 
-// endWith reads a session, and ends it if it is open and the token may be used for that. readable tells that the token was allowed to read it.
-func (r *Reconciler) endWith(ctx context.Context, token reactor.Secret, id string, mayEnd bool) (result v1alpha1.CleanupResult, readable bool, err error) {
+// endWith reads a session, and ends it if it is open and the token may be used for that. Its error is nil if the session was closed when it was
+// read. It returns the session if the token was allowed to read it.
+func (r *Reconciler) endWith(ctx context.Context, token reactor.Secret, id string, mayEnd bool) (reactor.Session, error) {
 	found, err := r.reactor.Session(ctx, token, id)
 	switch {
 	case err != nil:
-		return "", false, err
+		return reactor.Session{}, err
 	case found.Over():
-		return v1alpha1.CleanupAlreadyOver, true, nil
+		return found, nil
 	case !mayEnd:
-		return "", true, &notEndable{fmt.Sprintf("session %s is open, and nothing proves that the attempt started it", id)}
+		return found, &notEndable{fmt.Sprintf("session %s is open, and nothing proves that the attempt started it", id)}
 	}
 	if err := r.reactor.EndSession(ctx, token, id); err != nil {
-		return "", true, err
+		return found, err
 	}
-	return v1alpha1.CleanupEnded, true, nil
+	return found, &stillOpen{id}
 }
 
 // isRefusal reports whether Reactor refused the token for this session, or the token cannot be sent at all. A 403 that is not proven to be
@@ -227,7 +240,7 @@ func isRenewed(attempt *v1alpha1.SessionAttempt, annotations map[string]string) 
 func (r *Reconciler) unscopedToken(ctx context.Context, session *v1alpha1.ReactorSession, tried *cleanup, now time.Time) (reactor.Secret, error) {
 	has := &tried.unscoped
 	if has.err == nil && !now.Before(has.until) {
-		has.token, has.err = r.mintUnscoped(ctx, session)
+		has.token, has.key, has.err = r.mintUnscoped(ctx, session)
 		has.until = now.Add(cleanupLifetime - cleanupTimeout)
 		if has.err != nil {
 			has.until = time.Time{}
@@ -236,16 +249,16 @@ func (r *Reconciler) unscopedToken(ctx context.Context, session *v1alpha1.Reacto
 	return has.token, has.err
 }
 
-// mintUnscoped exchanges the API key for a token without a scope. A refusal of the key may be a mistake, or end with a new key in its Secret,
+// mintUnscoped exchanges the API key for a token without a scope, and returns the key's fingerprint too. A refusal of the key may be a mistake, or end with a new key in its Secret,
 // so the cleanup tries again until its time is over. Without a key there is nothing to wait for.
-func (r *Reconciler) mintUnscoped(ctx context.Context, session *v1alpha1.ReactorSession) (reactor.Secret, error) {
+func (r *Reconciler) mintUnscoped(ctx context.Context, session *v1alpha1.ReactorSession) (jwt reactor.Secret, fingerprint string, err error) {
 	name := client.ObjectKeyFromObject(session)
 	key, used, err := r.keys.Get(ctx, name, session.Spec.APIKeySecretRef)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if used.Problem != nil {
-		return "", &notEndable{fmt.Sprintf("there is no API key for a token that could end its session: %s", used.Problem.Message)}
+		return "", "", &notEndable{fmt.Sprintf("there is no API key for a token that could end its session: %s", used.Problem.Message)}
 	}
 	token, err := r.reactor.Mint(ctx, reactor.MintRequest{APIKey: key, Lifetime: cleanupLifetime})
 	if reactor.ClassOf(err) == reactor.ClassKeyRefused {
@@ -253,10 +266,11 @@ func (r *Reconciler) mintUnscoped(ctx context.Context, session *v1alpha1.Reactor
 		newer, current, readErr := r.keys.Reread(ctx, name, session.Spec.APIKeySecretRef, used.Fingerprint)
 		switch {
 		case readErr != nil:
-			return "", readErr
+			return "", "", readErr
 		case current.Problem == nil && current.Fingerprint != used.Fingerprint:
+			used = current
 			token, err = r.reactor.Mint(ctx, reactor.MintRequest{APIKey: newer, Lifetime: cleanupLifetime})
 		}
 	}
-	return token.JWT, err
+	return token.JWT, used.Fingerprint, err
 }

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
@@ -113,4 +116,126 @@ func TestACleanupSurvivesARefusalOfItsKeyThatIsAMistake(t *testing.T) {
 		}
 		w.wantOpen(0)
 	})
+}
+
+// Reactor answers a DELETE with 200, and the session is CLOSED a moment later. Until then it is billed, and takes one of the account's slots.
+func TestACleanupEndsWhenReactorShowsTheSessionAsClosed(t *testing.T) {
+	for name, test := range map[string]struct {
+		closeAfter time.Duration
+		want       string
+	}{
+		"a moment later":              {emulator.DefaultCloseAfter, "1 Counted ExitCode Ended"},
+		"half a minute later":         {30 * time.Second, "1 Counted ExitCode Ended"},
+		"not as long as one can wait": {time.Hour, "1 Counted ExitCode Unverified"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.reactor.SetSessionTimes(0, 0, test.closeAfter)
+				w.node.runNow(leaves(10*time.Second, 1))
+				w.create(newSession("night", policy(v1alpha1.RestartNever), func(s *v1alpha1.ReactorSession) { s.Spec.BackoffLimit = new(int32(0)) }))
+				w.start()
+				for range int((cleanupBound + 2*time.Minute) / time.Second) {
+					if w.ended("night") != "" {
+						break
+					}
+					w.pass(time.Second)
+				}
+				if got := w.ended("night"); got != test.want {
+					t.Errorf("attempts %q, want %q", got, test.want)
+				}
+				if test.closeAfter < time.Hour {
+					w.wantOpen(0)
+				}
+			})
+		})
+	}
+}
+
+// A program that could not start a session has none to clean up.
+func TestAProgramThatARateLimitLetStartNoSessionIsNoReasonToWarn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.SetFaults(emulator.Fault{Route: "POST /sessions", Status: http.StatusTooManyRequests})
+		w.create(newSession("night"))
+		w.start()
+		if got, want := w.ended("night"), "1 Uncounted RateLimited NotNeeded"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+		if told := w.count("night", "CleanupUnverified"); told != 0 {
+			t.Errorf("a warning was emitted %d times", told)
+		}
+	})
+}
+
+// The node starts the container after nobody could reach it any more, and is deleted then. What status shows is older than that.
+func TestAPodThatWasLostWhileItPulledMayHaveStarted(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.be(func(k *kubelet) { k.stuck = true })
+		w.create(newSession("night"))
+		w.start()
+		pod := &w.pods()[0]
+		pod.Spec.NodeName = "node"
+		if err := w.api.Update(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+		pod.Status = corev1.PodStatus{Phase: corev1.PodFailed,
+			Conditions:        []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC"}},
+			ContainerStatuses: []corev1.ContainerStatus{{Name: "stream", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}}},
+		}
+		if err := w.api.Status().Update(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+		w.remove(pod)
+		w.settle()
+		if got, want := w.ended("night"), "1 Uncounted DeletionByPodGC Unverified"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+		if told := w.count("night", "CleanupUnverified"); told != 1 {
+			t.Errorf("that the cleanup could not be verified was reported %d times", told)
+		}
+	})
+}
+
+// Another client may edit the status of a token.
+func TestATokenThatIsReadyAndTellsNoTimesIsNotUsed(t *testing.T) {
+	token := &v1alpha1.ReactorToken{}
+	token.Status.ObservedGeneration = 1
+	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
+	session := newSession("night")
+	seen := &observation{now: noon, token: token, status: v1alpha1.ReactorSessionStatus{CurrentAttempt: &v1alpha1.SessionAttempt{Number: 1, TokenName: "night-1"}}}
+	if planned := gates(session, seen); planned.do != doNothing || planned.show == nil || planned.show.reason != v1alpha1.ReasonWaitingForToken {
+		t.Errorf("the plan is %q, %+v", planned.do, planned.show)
+	}
+}
+
+// By a key of another account, Reactor knows no session of this one.
+func TestASessionThatIsUnknownByAnotherKeyIsNotOver(t *testing.T) {
+	for name, test := range map[string]struct {
+		rotate bool
+		want   string
+	}{
+		"the key of the attempt": {false, "1 Counted ExitCode AlreadyOver"},
+		"another key":            {true, "1 Counted ExitCode Unverified"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.node.runNow(func(m *machine) {
+					m.tell(`{"sessionId":"00000000-0000-4000-8000-000000000000"}`)
+					time.Sleep(time.Minute)
+					m.leave(1)
+				})
+				w.create(newSession("night", apiKeyEnv))
+				w.start()
+				w.want("night", "Ready=True/Running")
+				if test.rotate {
+					if err := w.api.Update(t.Context(), secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, secondKey)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.pass(70 * time.Second)
+				if got := w.ended("night"); got != test.want {
+					t.Errorf("attempts %q, want %q", got, test.want)
+				}
+			})
+		})
+	}
 }

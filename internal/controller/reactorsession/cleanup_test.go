@@ -75,15 +75,15 @@ func TestATokenThatMayNotEndASessionMayStillFindThatItIsOver(t *testing.T) {
 	_, answer := m.call("POST", "/sessions", token.JWT.Reveal(), `{"model":{"name":"reactor/helios"}}`)
 	id, _ := answer["session_id"].(string)
 	r := &Reconciler{reactor: api}
-	result, readable, err := r.endWith(t.Context(), token.JWT, id, false)
-	if _, final := errors.AsType[*notEndable](err); !readable || !final {
-		t.Errorf("an open session: %q, readable %t, %v", result, readable, err)
+	found, err := r.endWith(t.Context(), token.JWT, id, false)
+	if _, final := errors.AsType[*notEndable](err); found.ID != id || !final {
+		t.Errorf("an open session: %+v, %v", found, err)
 	}
 	if got := len(fake.Ledger().Open()); got != 1 {
 		t.Errorf("%d sessions are open", got)
 	}
 	fake.EndSession(id)
-	if result, _, err := r.endWith(t.Context(), token.JWT, id, false); result != v1alpha1.CleanupAlreadyOver || err != nil {
-		t.Errorf("a closed session: %q, %v", result, err)
+	if found, err := r.endWith(t.Context(), token.JWT, id, false); found.State != reactor.StateClosed || err != nil {
+		t.Errorf("a closed session: %+v, %v", found, err)
 	}
 }

@@ -19,9 +19,9 @@ type SessionAttemptApplyConfiguration struct {
 	PodUID *string `json:"podUID,omitempty"`
 	// tokenName is the ReactorToken of the attempt; absent under APIKeyEnv.
 	TokenName *string `json:"tokenName,omitempty"`
-	// tokenIssuedTime is when Reactor issued the token with which the attempt's pod
-	// was created. A token in its Secret that was issued at another time is a renewed
-	// one. Absent before the pod exists, and under APIKeyEnv.
+	// tokenIssuedTime is when Reactor issued the token that the attempt's container
+	// finds at its start. A token in its Secret that was issued at another time is a
+	// renewed one. Absent before the pod exists, and under APIKeyEnv.
 	TokenIssuedTime *v1.Time `json:"tokenIssuedTime,omitempty"`
 	// keyFingerprint identifies the API key that the attempt was begun with,
 	// without revealing it.
