@@ -295,7 +295,7 @@ func podRefused(err error) *view {
 // end sees to the Reactor session of an attempt that has ended. Only then is its outcome written down, and only after that its pod let
 // go: until both are done, this is done again.
 func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *ending) outcome {
-	cleanup, unverified, again := r.cleanUp(ctx, session, mem, seen, how)
+	cleanup, again, unverified := r.cleanUp(ctx, session, mem, seen, how)
 	if again > 0 {
 		return outcome{wake: again}
 	}

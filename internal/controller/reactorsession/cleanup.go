@@ -35,16 +35,16 @@ const (
 // cleanupTimeout is for one try. It leaves the reconcile time to write the result.
 const cleanupTimeout = 20 * time.Second
 
-// notEndable says why the operator has no token that may end a session, or must not use the one that it has. Another try would change nothing.
-type notEndable struct{ why string }
+// notEndableError says why the operator has no token that may end a session, or must not use the one that it has. Another try would change nothing.
+type notEndableError struct{ why string }
 
-func (e *notEndable) Error() string { return e.why }
+func (e *notEndableError) Error() string { return e.why }
 
-// stillOpen says that Reactor accepted a DELETE of a session, and has not yet shown it as CLOSED, which takes about a second. Until then the
+// stillOpenError says that Reactor accepted a DELETE of a session, and has not yet shown it as CLOSED, which takes about a second. Until then the
 // session is billed, and takes one of the account's slots: an attempt that started in that second could be refused.
-type stillOpen struct{ id string }
+type stillOpenError struct{ id string }
 
-func (e *stillOpen) Error() string {
+func (e *stillOpenError) Error() string {
 	return fmt.Sprintf("Reactor accepted the end of session %s, and does not show it as closed", e.id)
 }
 
@@ -85,16 +85,16 @@ func ownershipAfter(refusal error, readable, renewed bool) ownership {
 // errNoneReported is why nothing can be cleaned up.
 var errNoneReported = errors.New("its program reported no session id")
 
-// cleanUp cleans up the Reactor sessions of an attempt that has ended. It returns the result, and why it is CleanupUnverified; or after what
-// time to try again.
+// cleanUp cleans up the Reactor sessions of an attempt that has ended. It returns the result, or after what time to try again. Its error says
+// why the result is CleanupUnverified.
 func (r *Reconciler) cleanUp(
 	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *ending,
-) (result v1alpha1.CleanupResult, unverified error, again time.Duration) {
+) (result v1alpha1.CleanupResult, again time.Duration, unverified error) {
 	if !how.mayHaveSession {
-		return v1alpha1.CleanupNotNeeded, nil, 0
+		return v1alpha1.CleanupNotNeeded, 0, nil
 	}
 	if len(how.sessions) == 0 {
-		return v1alpha1.CleanupUnverified, errNoneReported, 0
+		return v1alpha1.CleanupUnverified, 0, errNoneReported
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
@@ -103,8 +103,8 @@ func (r *Reconciler) cleanUp(
 	// Each of them, whatever happens to the others; first the one that was reported last, since that one may be open.
 	for _, id := range slices.Backward(how.sessions) {
 		err := r.endSession(ctx, session, seen, tried, id)
-		_, final := errors.AsType[*notEndable](err)
-		if _, accepted := errors.AsType[*stillOpen](err); accepted {
+		_, final := errors.AsType[*notEndableError](err)
+		if _, accepted := errors.AsType[*stillOpenError](err); accepted {
 			tried.ended = true
 		}
 		switch {
@@ -117,18 +117,18 @@ func (r *Reconciler) cleanUp(
 	tried.times++
 	switch {
 	case again > 0:
-		return "", nil, again
+		return "", again, nil
 	case unverified != nil:
-		return v1alpha1.CleanupUnverified, unverified, 0
+		return v1alpha1.CleanupUnverified, 0, unverified
 	case tried.ended:
-		return v1alpha1.CleanupEnded, nil, 0
+		return v1alpha1.CleanupEnded, 0, nil
 	default:
-		return v1alpha1.CleanupAlreadyOver, nil, 0
+		return v1alpha1.CleanupAlreadyOver, 0, nil
 	}
 }
 
 // endSession ends one session: with the attempt's own token, or with an unscoped one if the own token cannot answer for the session. It
-// returns nil when Reactor shows the session as closed. A *notEndable is final. After any other error it is tried again.
+// returns nil when Reactor shows the session as closed. A *notEndableError is final. After any other error it is tried again.
 func (r *Reconciler) endSession(
 	ctx context.Context, session *v1alpha1.ReactorSession, seen *observation, tried *cleanup, id string,
 ) error {
@@ -145,7 +145,7 @@ func (r *Reconciler) endSession(
 		owner = ownershipAfter(err, found.ID != "", renewed)
 	}
 	if owner == foreign {
-		return &notEndable{fmt.Sprintf("its program reported session %s, which its own token may not read (403 Forbidden): that session belongs to another program, "+
+		return &notEndableError{fmt.Sprintf("its program reported session %s, which its own token may not read (403 Forbidden): that session belongs to another program, "+
 			"and the operator does not end it", id)}
 	}
 	token, err := r.unscopedToken(ctx, session, tried, seen.now)
@@ -155,12 +155,12 @@ func (r *Reconciler) endSession(
 	found, err := r.endWith(ctx, token, id, owner >= ownershipNeeded)
 	switch {
 	case err == nil && found.Unknown && tried.unscoped.key != seen.status.CurrentAttempt.KeyFingerprint:
-		return &notEndable{fmt.Sprintf("Reactor does not know session %s by the API key in Secret %q, which is another key than that of the attempt, and may be of another account",
+		return &notEndableError{fmt.Sprintf("Reactor does not know session %s by the API key in Secret %q, which is another key than that of the attempt, and may be of another account",
 			id, session.Spec.APIKeySecretRef.Name)}
 	case statusOf(err) == http.StatusUnauthorized: // it was minted a moment ago: another one follows with the next try
 		tried.unscoped = unscoped{err: err}
 	case isRefusal(err):
-		return &notEndable{fmt.Sprintf("Reactor refuses session %s even to a token without a scope", id)}
+		return &notEndableError{fmt.Sprintf("Reactor refuses session %s even to a token without a scope", id)}
 	}
 	return err
 }
@@ -175,12 +175,12 @@ func (r *Reconciler) endWith(ctx context.Context, token reactor.Secret, id strin
 	case found.Over():
 		return found, nil
 	case !mayEnd:
-		return found, &notEndable{fmt.Sprintf("session %s is open, and nothing proves that the attempt started it", id)}
+		return found, &notEndableError{fmt.Sprintf("session %s is open, and nothing proves that the attempt started it", id)}
 	}
 	if err := r.reactor.EndSession(ctx, token, id); err != nil {
 		return found, err
 	}
-	return found, &stillOpen{id}
+	return found, &stillOpenError{id}
 }
 
 // isRefusal reports whether Reactor refused the token for this session, or the token cannot be sent at all. A 403 that is not proven to be
@@ -249,8 +249,8 @@ func (r *Reconciler) unscopedToken(ctx context.Context, session *v1alpha1.Reacto
 	return has.token, has.err
 }
 
-// mintUnscoped exchanges the API key for a token without a scope, and returns the key's fingerprint too. A refusal of the key may be a mistake, or end with a new key in its Secret,
-// so the cleanup tries again until its time is over. Without a key there is nothing to wait for.
+// mintUnscoped exchanges the API key for a token without a scope, and returns the key's fingerprint too. A refusal of the key may be a mistake,
+// or end with a new key in its Secret, so the cleanup tries again until its time is over. Without a key there is nothing to wait for.
 func (r *Reconciler) mintUnscoped(ctx context.Context, session *v1alpha1.ReactorSession) (jwt reactor.Secret, fingerprint string, err error) {
 	name := client.ObjectKeyFromObject(session)
 	key, used, err := r.keys.Get(ctx, name, session.Spec.APIKeySecretRef)
@@ -258,7 +258,7 @@ func (r *Reconciler) mintUnscoped(ctx context.Context, session *v1alpha1.Reactor
 		return "", "", err
 	}
 	if used.Problem != nil {
-		return "", "", &notEndable{fmt.Sprintf("there is no API key for a token that could end its session: %s", used.Problem.Message)}
+		return "", "", &notEndableError{fmt.Sprintf("there is no API key for a token that could end its session: %s", used.Problem.Message)}
 	}
 	token, err := r.reactor.Mint(ctx, reactor.MintRequest{APIKey: key, Lifetime: cleanupLifetime})
 	if reactor.ClassOf(err) == reactor.ClassKeyRefused {

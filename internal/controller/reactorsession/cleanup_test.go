@@ -76,7 +76,7 @@ func TestATokenThatMayNotEndASessionMayStillFindThatItIsOver(t *testing.T) {
 	id, _ := answer["session_id"].(string)
 	r := &Reconciler{reactor: api}
 	found, err := r.endWith(t.Context(), token.JWT, id, false)
-	if _, final := errors.AsType[*notEndable](err); found.ID != id || !final {
+	if _, final := errors.AsType[*notEndableError](err); found.ID != id || !final {
 		t.Errorf("an open session: %+v, %v", found, err)
 	}
 	if got := len(fake.Ledger().Open()); got != 1 {
