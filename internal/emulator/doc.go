@@ -32,9 +32,10 @@
 // GET /sessions/{id} shows it; when it is ready, the answer has selected_transport and capabilities too. DELETE answers 200, and the
 // session is CLOSED 0.7 seconds later, as users of Reactor measured; until then it is open. DELETE answers 404 when it is over already.
 // A token with a scope may start sessions of its models, as many as max_sessions says in all its life (by default 5, or as many as
-// it is bound to), and act on those that it started or was bound to; everything else is 403. A session ends by DELETE, when max_session_duration_seconds are over, or when its connection dropped and no client came back;
-// until then it is billed, idle or not. Beyond the account's quotas, POST /sessions answers 429. Only a quota of a rate names a
-// wait, in the body and in Retry-After:
+// it is bound to), and act on those that it started or was bound to; everything else is 403. A session ends by DELETE, when
+// max_session_duration_seconds are over, or when its connection dropped and no client came back; until then it is billed, idle
+// or not. Beyond the account's quotas, POST /sessions answers 429. Only a quota of a rate names a wait, in the body and in
+// Retry-After:
 //
 //	{"error":"quota_exceeded","message":"quota exceeded: sessions_per_minute","quota_type":"sessions_per_minute",
 //	 "limit":10,"current":10,"retry_after_seconds":6}
