@@ -83,6 +83,12 @@ type SessionAttempt struct {
 	// +kubebuilder:validation:MaxLength=253
 	TokenName string `json:"tokenName,omitempty"`
 
+	// tokenIssuedTime is when Reactor issued the token that the attempt's container
+	// finds at its start. A token in its Secret that was issued at another time is a
+	// renewed one. Absent before the pod exists, and under APIKeyEnv.
+	// +optional
+	TokenIssuedTime *metav1.Time `json:"tokenIssuedTime,omitempty"`
+
 	// keyFingerprint identifies the API key that the attempt was begun with,
 	// without revealing it.
 	// +optional
@@ -173,7 +179,7 @@ type CleanupResult string
 
 // The results of a clean-up.
 const (
-	// CleanupNotNeeded: the program never ran.
+	// CleanupNotNeeded: the program never ran, or reported that Reactor's rate limit let it start no session.
 	CleanupNotNeeded CleanupResult = "NotNeeded"
 	// CleanupAlreadyOver: the program had ended its session.
 	CleanupAlreadyOver CleanupResult = "AlreadyOver"
@@ -225,4 +231,23 @@ const (
 	ReasonPodRefused = "PodRefused"
 	// ReasonBackoffLimitExceeded (False, Failed): the program failed too often.
 	ReasonBackoffLimitExceeded = "BackoffLimitExceeded"
+)
+
+// Reasons of the other conditions of a ReactorSession.
+const (
+	// ReasonNotSuspended (Suspended=False): spec.suspend is false, or the session has not stopped yet.
+	ReasonNotSuspended = "NotSuspended"
+	// ReasonAPIKeyFound (TokenReady=True): under APIKeyEnv, the program gets the API key itself.
+	ReasonAPIKeyFound = "APIKeyFound"
+	// ReasonTokenDeleted (TokenReady=False): the ReactorToken of an attempt that has a pod does not exist any more. The program keeps the token
+	// that it has read.
+	ReasonTokenDeleted = "TokenDeleted"
+)
+
+// Reasons of events about a ReactorSession that are not reasons of its condition Ready.
+const (
+	// ReasonAttemptEnded: an attempt ended; the note says how.
+	ReasonAttemptEnded = "AttemptEnded"
+	// ReasonCleanupUnverified (Warning): the operator does not know whether an attempt left a Reactor session open; the note says why.
+	ReasonCleanupUnverified = "CleanupUnverified"
 )

@@ -47,6 +47,7 @@ func TestEachWayInWhichASessionEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			reactor := emulator.New(emulator.Options{Keys: []string{key}})
+			reactor.SetSessionTimes(0, 0, 0)
 			server := httptest.NewServer(reactor)
 			defer server.Close()
 			t.Setenv("REACTOR_API_URL", server.URL)
@@ -162,6 +163,7 @@ func TestTheExitCodeTellsTheSignal(t *testing.T) {
 
 func TestAFlagNamesAnotherURLThanTheOperator(t *testing.T) {
 	reactor := emulator.New(emulator.Options{Keys: []string{key}})
+	reactor.SetSessionTimes(0, 0, 0)
 	server := httptest.NewServer(reactor)
 	defer server.Close()
 	t.Setenv("REACTOR_API_URL", "http://proxy.invalid")

@@ -224,14 +224,15 @@ func (e *Emulator) putSessionTimes(decoder *json.Decoder) (reply, error) {
 	var body struct {
 		ReadyAfter      interval `json:"ready_after"`
 		ReconnectWindow interval `json:"reconnect_window"`
+		CloseAfter      interval `json:"close_after"`
 	}
 	if err := decode(decoder, &body); err != nil {
 		return reply{}, err
 	}
-	if min(body.ReadyAfter, body.ReconnectWindow) < 0 {
-		return reply{}, errors.New("ready_after and reconnect_window must not be negative")
+	if min(body.ReadyAfter, body.ReconnectWindow, body.CloseAfter) < 0 {
+		return reply{}, errors.New("ready_after, reconnect_window and close_after must not be negative")
 	}
-	e.SetSessionTimes(time.Duration(body.ReadyAfter), time.Duration(body.ReconnectWindow))
+	e.SetSessionTimes(time.Duration(body.ReadyAfter), time.Duration(body.ReconnectWindow), time.Duration(body.CloseAfter))
 	return done, nil
 }
 

@@ -80,6 +80,7 @@ type Emulator struct {
 	starts          *rate.Limiter // of sessions; nil without a limit
 	readyAfter      time.Duration
 	reconnectWindow time.Duration
+	closeAfter      time.Duration
 }
 
 // New returns an emulator.
@@ -110,7 +111,7 @@ func New(options Options) *Emulator {
 	e.signer = newSigner(random)
 	e.handler = e.routes()
 	e.SetLifetimes(options.DefaultLifetime, options.Ceiling)
-	e.SetSessionTimes(DefaultReadyAfter, DefaultReconnectWindow)
+	e.SetSessionTimes(DefaultReadyAfter, DefaultReconnectWindow, DefaultCloseAfter)
 	e.SetQuotas(DefaultQuotas)
 	if options.Quotas != nil {
 		e.SetQuotas(*options.Quotas)

@@ -38,6 +38,9 @@ type session struct {
 	dial        dialer    // connects media; nil when there are none
 	line        *line     // the media of the last connection; nil when there are none
 
+	closeAfter time.Duration // how long after its deletion it is closed
+	deleted    time.Time     // when that was requested; zero while it was not
+
 	ended time.Time
 	why   string
 }
@@ -49,6 +52,9 @@ func (s *session) settle(now time.Time) {
 	}
 	if s.longest > 0 {
 		s.endAt(s.created.Add(s.longest), now, EndDuration)
+	}
+	if !s.deleted.IsZero() {
+		s.endAt(s.deleted.Add(s.closeAfter), now, EndDeleted)
 	}
 	if !s.dropped.IsZero() {
 		s.endAt(s.dropped.Add(s.window), now, EndNotTakenUp)

@@ -17,17 +17,20 @@ const (
 	// back.
 	DefaultReconnectWindow = 30 * time.Second
 
+	// DefaultCloseAfter is how long after a DELETE a session is open, and billed, until it is closed.
+	DefaultCloseAfter = 700 * time.Millisecond
+
 	// cluster and serverVersion stand in every answer about a session; the JavaScript SDK insists on both.
 	cluster       = "emulator-1"
 	serverVersion = "emulator-1.0.0"
 )
 
-// SetSessionTimes sets how long a session takes to become ready and how long it waits for somebody to come back after its last
-// connection dropped. Sessions that were started before keep theirs.
-func (e *Emulator) SetSessionTimes(readyAfter, reconnectWindow time.Duration) {
+// SetSessionTimes sets how long a session takes to become ready, how long it waits for somebody to come back after its last
+// connection dropped, and how long it is still open after a DELETE. Sessions that were started before keep theirs.
+func (e *Emulator) SetSessionTimes(readyAfter, reconnectWindow, closeAfter time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.readyAfter, e.reconnectWindow = readyAfter, reconnectWindow
+	e.readyAfter, e.reconnectWindow, e.closeAfter = readyAfter, reconnectWindow, closeAfter
 }
 
 // Drop cuts the last connection of a session, as when a network fails. It reports whether there was one.
@@ -205,7 +208,7 @@ func (e *Emulator) startSession(call *sessionCall, _ *http.Request) reply {
 	}
 	s := &session{
 		id: e.signer.newUUID(), key: call.grant.key, jti: call.grant.jti, model: name,
-		created: call.now, ready: call.now.Add(e.readyAfter), longest: longest, window: e.reconnectWindow,
+		created: call.now, ready: call.now.Add(e.readyAfter), longest: longest, window: e.reconnectWindow, closeAfter: e.closeAfter,
 	}
 	if e.media != nil {
 		s.dial = e.dialer(s)
@@ -278,11 +281,15 @@ func showInfo(call *sessionCall, s *session) reply {
 	return ok(map[string]string{"session_id": s.id, "state": s.state(call.now), "cluster": cluster})
 }
 
-// deleteSession is DELETE /sessions/{id}. One that is over already is gone.
+// deleteSession is DELETE /sessions/{id}. The session is closed a moment later. One that is over already is gone.
 func deleteSession(call *sessionCall, s *session) reply {
 	if !s.open() {
 		return notFound("the session is over").reply()
 	}
-	s.end(call.now, EndDeleted)
-	return done
+	if s.deleted.IsZero() {
+		s.deleted = call.now
+		s.hangUp()
+		s.settle(call.now)
+	}
+	return ok(struct{}{})
 }

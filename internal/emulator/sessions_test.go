@@ -146,11 +146,20 @@ func TestASessionIsBilledUntilItEnds(t *testing.T) {
 		{"while nobody ends it", "", func(*testing.T, *Emulator, string, string) { time.Sleep(time.Hour) }, "ACTIVE  after 1h0m0s"},
 		{"until it is deleted", "", func(t *testing.T, e *Emulator, token, id string) {
 			time.Sleep(time.Minute)
-			if got := as(t, e, token, "DELETE /sessions/"+id, ""); got.status != http.StatusNoContent {
+			if got := as(t, e, token, "DELETE /sessions/"+id, ""); got.status != http.StatusOK || got.body != "{}" {
 				t.Errorf("DELETE: %d", got.status)
 			}
+			if got := stateOf(t, e, token, id); got != StateActive {
+				t.Errorf("immediately after its DELETE: %s", got)
+			}
+			time.Sleep(DefaultCloseAfter / 2)
+			wantStatus(t, "a second DELETE", as(t, e, token, "DELETE /sessions/"+id, ""), http.StatusOK, "")
+			time.Sleep(DefaultCloseAfter / 2)
+			if got := stateOf(t, e, token, id); got != StateClosed {
+				t.Errorf("%s after its DELETE: %s", DefaultCloseAfter, got)
+			}
 			time.Sleep(time.Hour)
-		}, "CLOSED deleted after 1m0s"},
+		}, "CLOSED deleted after 1m0.7s"},
 		{"until its longest time is over, whoever looks and when", scope(`"max_session_duration_seconds":90`), func(*testing.T, *Emulator, string, string) {
 			time.Sleep(time.Hour)
 		}, "CLOSED max_session_duration after 1m30s"},
@@ -205,6 +214,7 @@ func TestASessionThatIsOverIsGone(t *testing.T) {
 		token := mint(t, e, "").JWT
 		id := start(t, e, token)
 		as(t, e, token, "DELETE /sessions/"+id, "")
+		time.Sleep(DefaultCloseAfter)
 		if got := stateOf(t, e, token, id); got != StateClosed {
 			t.Errorf("its state is %s", got)
 		}
@@ -278,6 +288,7 @@ func TestATokenIsBoundOnlyToSessionsThatLive(t *testing.T) {
 		token := mint(t, e, "").JWT
 		over, other := start(t, e, token), as(t, e, token, "POST /sessions", `{"model":{"name":"reactor/other"}}`)
 		as(t, e, token, "DELETE /sessions/"+over, "")
+		time.Sleep(DefaultCloseAfter)
 		for what, id := range map[string]string{"one that is over": over, "one of another model": e.Ledger().Sessions[1].ID, "none": "0f6c"} {
 			wantStatus(t, what, send(t, e, http.MethodPost, "/tokens", testKey, scope("", id)), http.StatusForbidden, "forbidden")
 		}
@@ -312,6 +323,9 @@ func TestTheQuotasOfAnAccountAreKept(t *testing.T) {
 		refused(`{"error":"quota_exceeded","message":"quota exceeded: concurrent_sessions","quota_type":"concurrent_sessions",`+
 			`"limit":5,"current":5}`, "")
 		as(t, e, token, "DELETE /sessions/"+ids[0], "")
+		refused(`{"error":"quota_exceeded","message":"quota exceeded: concurrent_sessions","quota_type":"concurrent_sessions",`+
+			`"limit":5,"current":5}`, "")
+		time.Sleep(DefaultCloseAfter)
 		start(t, e, token)
 		if got := e.Ledger(); len(got.Open()) != 5 || got.MostOpen("") != 5 || got.MostOpen(testModel) != 5 || got.MostOpen("reactor/other") != 0 {
 			t.Errorf("open: %d now, %d at the most, %d of the model", len(got.Open()), got.MostOpen(""), got.MostOpen(testModel))
@@ -410,12 +424,12 @@ func TestFaultsReachTheSessionsToo(t *testing.T) {
 		if open := len(e.Ledger().Open()); open != 2 {
 			t.Errorf("%d sessions are open, want also the one that nobody knows", open)
 		}
-		wantStatus(t, "DELETE afterwards", as(t, e, token, "DELETE /sessions/"+id, ""), 204, "")
+		wantStatus(t, "DELETE afterwards", as(t, e, token, "DELETE /sessions/"+id, ""), 200, "")
 		var routes []string
 		for _, call := range e.Ledger().SessionCalls {
 			routes = append(routes, fmt.Sprint(call.Route, " ", call.Status, " ", call.Faulted))
 		}
-		want := []string{"POST /sessions 201 false", "DELETE /sessions/{id} 503 true", "POST /sessions 201 true", "DELETE /sessions/{id} 204 false"}
+		want := []string{"POST /sessions 201 false", "DELETE /sessions/{id} 503 true", "POST /sessions 201 true", "DELETE /sessions/{id} 200 false"}
 		if diff := cmp.Diff(want, routes); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)
 		}
@@ -432,7 +446,7 @@ func TestARotatedKeyLeavesSessionsAlone(t *testing.T) {
 		e.RevokeKey(testKey)
 		time.Sleep(time.Hour)
 		wantStatus(t, "GET", as(t, e, token, "GET /sessions/"+id, ""), 200, "")
-		wantStatus(t, "DELETE", as(t, e, token, "DELETE /sessions/"+id, ""), 204, "")
+		wantStatus(t, "DELETE", as(t, e, token, "DELETE /sessions/"+id, ""), 200, "")
 	})
 }
 
@@ -440,11 +454,11 @@ func TestSessionsAreControlledFromOutside(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, e *Emulator) {
 		for path, body := range map[string]string{
 			"quotas":        `{"concurrent":1,"starts_per_minute":0,"start_burst":0}`,
-			"session-times": `{"ready_after":"0s","reconnect_window":"10s"}`,
+			"session-times": `{"ready_after":"0s","reconnect_window":"10s","close_after":"0s"}`,
 		} {
 			wantStatus(t, path, send(t, e, "PUT", "/_emulator/"+path, "", body), 204, "")
 		}
-		for path, body := range map[string]string{"quotas": `{"concurrent":-1}`, "session-times": `{"ready_after":"-1s"}`} {
+		for path, body := range map[string]string{"quotas": `{"concurrent":-1}`, "session-times": `{"close_after":"-1s"}`} {
 			wantStatus(t, body, send(t, e, "PUT", "/_emulator/"+path, "", body), 400, "invalid_request")
 			wantStatus(t, "{", send(t, e, "PUT", "/_emulator/"+path, "", "{"), 400, "invalid_request")
 		}

@@ -23,6 +23,10 @@ type Session struct {
 
 	// State is its state in Reactor's words, such as ACTIVE; StateClosed when Reactor does not know it any more.
 	State string
+
+	// Unknown tells that Reactor answered 404: it does not know the session, or no longer. That is weaker than a session that it shows as
+	// CLOSED: by a token of another account, every session is unknown.
+	Unknown bool
 }
 
 // Over reports whether the session has ended, and costs nothing more.
@@ -37,7 +41,7 @@ func (c *Client) Session(ctx context.Context, token Secret, id string) (Session,
 	const doing = "looking up a session"
 	body, failure := c.aboutSession(ctx, http.MethodGet, token, id)
 	if isUnknownSession(failure) {
-		return Session{ID: id, State: StateClosed}, nil
+		return Session{ID: id, State: StateClosed, Unknown: true}, nil
 	}
 	if failure != nil {
 		failure.doing = doing

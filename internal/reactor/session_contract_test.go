@@ -37,6 +37,9 @@ type sessionCase struct {
 	status int
 }
 
+// closesWithin is how long after a DELETE a session is closed.
+const closesWithin = 2 * time.Second
+
 // sessionContract is what the operator relies on when it sees to it that a session does not go on being billed.
 var sessionContract = []sessionCase{
 	{name: "a session that lives is ended"},
@@ -46,6 +49,7 @@ var sessionContract = []sessionCase{
 			if err := client.EndSession(t.Context(), token, id); err != nil {
 				t.Error(err)
 			}
+			time.Sleep(closesWithin)
 		}},
 	{name: "a session that nobody knows is over", id: "00000000-0000-4000-8000-000000000000", over: true},
 	{name: "a renewed token with a scope is another grant", class: reactor.ClassRequestRefused, status: 403,
@@ -174,6 +178,7 @@ func (c sessionCase) run(t *testing.T, by service, e *emulator.Emulator) {
 	}
 	c.compare(t, "ending a session", client.EndSession(t.Context(), with, about))
 	if c.class == reactor.ClassNone {
+		time.Sleep(closesWithin)
 		if session, err := client.Session(t.Context(), with, about); err != nil || !session.Over() {
 			t.Errorf("after its end it is %+v, %v", session, err)
 		}

@@ -126,7 +126,7 @@ func TestEachEndOfAPodEndsItsReactorSession(t *testing.T) {
 			class: v1alpha1.ClassUncounted, reason: "PodDeleted", cleanup: v1alpha1.CleanupEnded,
 		},
 		"a quota of Reactor": {
-			args: []string{"-fail=QUOTA_EXCEEDED"}, class: v1alpha1.ClassUncounted, reason: "RateLimited", cleanup: v1alpha1.CleanupUnverified,
+			args: []string{"-fail=QUOTA_EXCEEDED"}, class: v1alpha1.ClassUncounted, reason: "RateLimited", cleanup: v1alpha1.CleanupNotNeeded,
 		},
 		"a refused token": {
 			args: []string{"-fail=UNAUTHORIZED"}, class: v1alpha1.ClassUncounted, reason: v1alpha1.ReasonTokenExpired, cleanup: v1alpha1.CleanupUnverified,

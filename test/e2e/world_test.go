@@ -102,6 +102,9 @@ func (w *world) startReactor() {
 	w.t.Helper()
 	w.clock = &movedClock{}
 	w.reactor = emulator.New(emulator.Options{Keys: []string{w.key}, Clock: w.clock})
+	// A program ends its session and exits. Were the session closed a moment later, and the kubelet quicker than that, the operator would end it
+	// too, and report Ended in place of AlreadyOver.
+	w.reactor.SetSessionTimes(emulator.DefaultReadyAfter, emulator.DefaultReconnectWindow, 0)
 	listener, err := net.Listen("tcp", net.JoinHostPort(node.HostAddress, "0"))
 	if err != nil {
 		w.t.Fatal(err)

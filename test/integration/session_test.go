@@ -205,7 +205,7 @@ func (w *world) createSession(name string, change func(*v1alpha1.ReactorSession)
 func sessionWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
-	w.reactor.SetSessionTimes(0, 0)
+	w.reactor.SetSessionTimes(0, 0, 0)
 	return w
 }
 

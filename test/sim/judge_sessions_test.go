@@ -23,13 +23,14 @@ import (
 type sessionBook struct {
 	programs []*program
 	byID     map[string]*program         // that started a Reactor session, by its id
+	accused  map[string][]*machine       // that reported a Reactor session of another program, by its id
 	longest  map[types.UID]time.Duration // that people ever allowed a ReactorSession to run; 0: for ever
 	endless  map[types.UID]bool
 	rekeyed  time.Time // when the API key of the sessions was changed last: each key has a capacity of its own
 }
 
 func newSessionBook() sessionBook {
-	return sessionBook{byID: map[string]*program{}, longest: map[types.UID]time.Duration{}, endless: map[types.UID]bool{}}
+	return sessionBook{byID: map[string]*program{}, accused: map[string][]*machine{}, longest: map[types.UID]time.Duration{}, endless: map[types.UID]bool{}}
 }
 
 // program is one run of a session's container.
@@ -89,6 +90,47 @@ func (j *judge) sessionStarts(m *machine, id string) {
 	defer j.mu.Unlock()
 	j.book.byID[id] = m.program
 	j.counts.Sessions++
+}
+
+// victimOf is the Reactor session of another program that lives, which a program is about to report as its own; empty when there is none.
+func (j *judge) victimOf(m *machine) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var victim string
+	for id, p := range j.book.byID {
+		if p.uid != m.program.uid && p.lives() && (victim == "" || p.began.Before(j.book.byID[victim].began)) {
+			victim = id
+		}
+	}
+	if victim != "" {
+		j.book.accused[victim] = append(j.book.accused[victim], m)
+	}
+	return victim
+}
+
+// operatorEnds judges that the operator ends a Reactor session: never one of a program that runs, since no token of an attempt that has ended
+// started it. A program that reports such a session is believed only where nothing proves that it lies: its token has expired, is gone, or
+// is another one now.
+func (j *judge) operatorEnds(id string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p := j.book.byID[id]
+	if p == nil || !p.lives() || slices.ContainsFunc(j.book.accused[id], j.isBelieved) {
+		return
+	}
+	j.broken(ruleTheirs, "the operator ends the Reactor session of pod %s, whose program runs", p.pod)
+}
+
+// isBelieved reports whether the operator has no proof that a program lies about its Reactor session, or is not the one that runs the cleanup.
+func (j *judge) isBelieved(impostor *machine) bool {
+	session := j.world.session(impostor.program.session)
+	current := session != nil && session.Status.CurrentAttempt != nil && session.Status.CurrentAttempt.PodName == impostor.pod.Name
+	if !impostor.hasEnded() || !current {
+		return !j.weather.isFine(time.Now(), everything) // such as a former leader, which has not noticed yet that it is none
+	}
+	secret := j.world.secret(impostor.pod.Name)
+	_, err := j.world.reactor.Verify(impostor.used)
+	return !impostor.program.keyFile || secret == nil || string(secret.Data["jwt"]) != impostor.used || err != nil
 }
 
 // programEnds takes note of the end of a program. One whose pod somebody has deleted may have been told to end, for all that the operator can

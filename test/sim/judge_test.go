@@ -71,6 +71,7 @@ const (
 	ruleForeign  = "what is not ours is not touched"
 	ruleSecrecy  = "no secret outside of its Secret"
 	ruleSingle   = "one Reactor session at a time"
+	ruleTheirs   = "no Reactor session of another attempt is ended"
 	ruleEnded    = "no Reactor session is left open"
 	ruleBounded  = "a session is bounded"
 	ruleDone     = "what is done is not done again"

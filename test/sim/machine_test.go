@@ -24,6 +24,7 @@ type machine struct {
 	started time.Time     // by the node's clock
 	behind  time.Duration // the node's clock
 	program *program      // the judge's
+	used    string        // the token that its session was started with
 
 	mu     sync.Mutex // of what follows: a program that is killed may be writing it
 	exit   int32
@@ -119,6 +120,7 @@ func (m *machine) begin() (token, id string) {
 		}
 		token, _ = answer["jwt"].(string)
 	}
+	m.used = token
 	status, answer := m.call("POST", "/sessions", token, fmt.Sprintf(`{"model":{"name":%q}}`, m.env["REACTOR_MODEL"]))
 	switch status {
 	case http.StatusCreated:
@@ -173,6 +175,7 @@ var programs = map[string]func(*machine){
 	"forgetful": leaves(4*time.Minute, 0),        // exits 0, and leaves its session open
 	"deaf":      deaf,                            // hears no SIGTERM
 	"crashes":   func(m *machine) { m.leave(2) }, // starts no session
+	"impostor":  impostor,                        // reports the session of another program too
 }
 
 func (m *machine) run() {
@@ -216,6 +219,18 @@ func leaves(after time.Duration, exit int32) func(*machine) {
 			m.leave(exit)
 		}
 	}
+}
+
+// impostor is a program that wants the operator to end the session of another one. It leaves its own open.
+func impostor(m *machine) {
+	if _, id := m.begin(); id == "" {
+		return
+	}
+	m.lives(2 * time.Minute)
+	if victim := m.node.world.judge.victimOf(m); victim != "" {
+		m.tell(fmt.Sprintf(`{"sessionId":%q}`, victim))
+	}
+	m.leave(1)
 }
 
 // deaf is a program that has to be killed.

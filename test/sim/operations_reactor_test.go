@@ -81,6 +81,16 @@ var reactorOperations = []operation{
 		w.reactor.SetLifetimes(most, most)
 		w.later(s.For, func() { w.reactor.SetLifetimes(0, 0) })
 	}},
+	{"Reactor closes sessions late", 1, lasting(10*time.Minute, 2*time.Hour, "5s", "45s"), func(w *world, s step) {
+		late, err := time.ParseDuration(s.How)
+		if err != nil {
+			panic(err)
+		}
+		w.reactor.SetSessionTimes(emulator.DefaultReadyAfter, emulator.DefaultReconnectWindow, late)
+		w.later(s.For, func() {
+			w.reactor.SetSessionTimes(emulator.DefaultReadyAfter, emulator.DefaultReconnectWindow, emulator.DefaultCloseAfter)
+		})
+	}},
 	{"Reactor's clock is set", 1, func(d dice) step { return step{Count: d.IntN(14400) - 7200} }, func(w *world, s step) {
 		w.judge.causeForAll(s.Do)
 		w.judge.strike(everything, s.Do, afterChange)

@@ -33,7 +33,7 @@ var sessionOperations = []operation{
 		w.editSession(s, func(session *v1alpha1.ReactorSession) { session.Spec.Suspend = nil })
 	}},
 	{"edit program", 1, func(d dice) step {
-		return step{On: d.one(sessionNames...), How: d.one("short", "long", "fails", "forgetful", "deaf")}
+		return step{On: d.one(sessionNames...), How: d.one("short", "long", "fails", "forgetful", "deaf", "impostor")}
 	}, func(w *world, s step) {
 		w.editSession(s, func(session *v1alpha1.ReactorSession) {
 			session.Spec.Template.Spec.Containers[0].Args = []string{s.How}

@@ -74,7 +74,7 @@ func newToken(name, lifetime string) *v1alpha1.ReactorToken {
 var sessionForms = []string{
 	"short/Never/0/TokenFile", "short/Always/0/TokenFile", "long/OnFailure/20m/TokenFile", "long/Never/0/TokenFile", "fails/OnFailure/0/TokenFile",
 	"fails/Always/30m/TokenFile", "forgetful/Always/0/TokenFile", "forgetful/OnFailure/1h/TokenFile", "deaf/OnFailure/15m/TokenFile", "deaf/Always/0/TokenFile",
-	"crashes/OnFailure/0/TokenFile", "short/Always/0/APIKeyEnv", "forgetful/Always/25m/APIKeyEnv",
+	"crashes/OnFailure/0/TokenFile", "impostor/OnFailure/0/TokenFile", "impostor/Always/30m/TokenFile", "short/Always/0/APIKeyEnv", "forgetful/Always/25m/APIKeyEnv",
 }
 
 func newSession(name, form string) *v1alpha1.ReactorSession {

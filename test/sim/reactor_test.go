@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
@@ -37,6 +38,9 @@ func (w *world) watched(r *run) http.RoundTripper {
 			return nil, errCrashed
 		}
 		w.judge.count(func(c *counts) { c.Calls++ })
+		if id, about := strings.CutPrefix(request.URL.Path, "/sessions/"); about && request.Method == http.MethodDelete {
+			w.judge.operatorEnds(id)
+		}
 		if request.Method != http.MethodPost || request.URL.Path != "/tokens" {
 			return w.send(r, request)
 		}

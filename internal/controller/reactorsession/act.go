@@ -134,7 +134,7 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 			released = append(released, pod.UID)
 		}
 		if err == nil && isStray(pod, &seen.status) {
-			notices = append(notices, notice.Warning("CleanupUnverified", "CleanUp",
+			notices = append(notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp",
 				"pod %q was of no attempt that status knows: whether it left a Reactor session open is not known%s", pod.Name, outerBound(session)))
 		}
 	}
@@ -295,7 +295,7 @@ func podRefused(err error) *view {
 // end sees to the Reactor session of an attempt that has ended. Only then is its outcome written down, and only after that its pod let
 // go: until both are done, this is done again.
 func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *ending) outcome {
-	cleanup, again := r.cleanUp(ctx, session, mem, seen, how)
+	cleanup, again, unverified := r.cleanUp(ctx, session, mem, seen, how)
 	if again > 0 {
 		return outcome{wake: again}
 	}
@@ -306,9 +306,9 @@ func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, 
 		RunningSeconds: int64(how.ran / time.Second), Cleanup: cleanup, KeyFingerprint: attempt.KeyFingerprint,
 	}}
 	done.notices = append(done.notices, endNotice(done.ended))
-	if cleanup == v1alpha1.CleanupUnverified {
-		done.notices = append(done.notices, notice.Warning("CleanupUnverified", "CleanUp", "whether attempt %d left a Reactor session open is not known%s",
-			attempt.Number, outerBound(session)))
+	if unverified != nil {
+		done.notices = append(done.notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp", "whether attempt %d left a Reactor session open is not known (%s)%s",
+			attempt.Number, reactor.Redact(unverified.Error()), outerBound(session)))
 	}
 	return done
 }
@@ -339,7 +339,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 		left.wake = retryBase
 		if !hasEnded(pod) {
 			left.abandoned++
-			left.notices = append(left.notices, notice.Warning("CleanupUnverified", "CleanUp",
+			left.notices = append(left.notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp",
 				"pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s", pod.Name, deletionBound, outerBound(session)))
 		}
 	}

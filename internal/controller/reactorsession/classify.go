@@ -32,8 +32,11 @@ type ending struct {
 	ran      time.Duration // how long the container ran
 	sessions []string      // the Reactor sessions that the program reported
 	started  bool          // the container ran at all
-	began    time.Time     // when; zero when it did not
-	at       time.Time     // when the last container ended; zero when none ran
+
+	mayHaveSession bool // it may have left a Reactor session: neither the kubelet nor the program has reported that there is none
+
+	began time.Time // when; zero when it did not
+	at    time.Time // when the last container ended; zero when none ran
 }
 
 // deadlineExceeded is the reason of a pod that the kubelet ended by its activeDeadlineSeconds.
@@ -53,7 +56,7 @@ const reactorFailed = "ReactorFailed"
 
 // reactorFailures are the error codes of Reactor's SDKs that are Reactor's own matter, or the account's.
 var reactorFailures = map[string]string{
-	"RATE_LIMITED": "RateLimited", "QUOTA_EXCEEDED": "RateLimited",
+	"RATE_LIMITED": v1alpha1.ReasonRateLimited, "QUOTA_EXCEEDED": v1alpha1.ReasonRateLimited,
 	"SERVER_ERROR": reactorFailed, "NETWORK_ERROR": reactorFailed, "TRANSPORT_ERROR": reactorFailed, "REQUEST_TIMEOUT": reactorFailed,
 }
 
@@ -76,10 +79,40 @@ func classify(pod *corev1.Pod, attempt *v1alpha1.SessionAttempt, now time.Time) 
 		}
 		end.ran = max(until.Sub(end.began), 0)
 	}
-	heard := parseMessage(end.message)
+	heard, whole := parseMessage(end.message), len(end.message) < cutFrom
 	end.sessions, end.message = heard.sessions, shown(end.message)
 	end.class, end.reason = classOf(pod, &end, heard.code, attempt)
+	// A program that reports a rate limit as its last error, and no session, was not allowed to start one. Of a message that may have lost its
+	// begin nobody knows what it reported there.
+	startedNone := end.reason == v1alpha1.ReasonRateLimited && len(end.sessions) == 0 && whole
+	end.mayHaveSession = (end.started || !neverRan(pod)) && !startedNone
 	return end
+}
+
+// neverRan reports whether it is certain that the program of a pod that has ended did not run. Only the kubelet knows, so only its report counts:
+//
+//  1. A node pulls an image, and status shows the container as waiting.
+//  2. The node is lost. It starts the container, and the program starts a Reactor session. No status arrives.
+//  3. The Node object is deleted. The control plane ends the pod in place of the kubelet, and status still shows the container as waiting.
+//
+// ContainerStatusUnknown is no such report: the kubelet writes it for containers that it does not find any more, whether they ran or not.
+func neverRan(pod *corev1.Pod) bool {
+	program := programOf(pod)
+	switch {
+	case pod.Spec.NodeName == "": // no kubelet was ever asked to start it
+		return true
+	case program != nil && program.State.Terminated != nil:
+		ended := program.State.Terminated
+		return ended.Reason != statusUnknown && (ended.StartedAt.IsZero() || ended.StartedAt.Unix() <= 0)
+	default: // the kubelet has refused the pod, or has ended it before it could start the program
+		return hasEndedPhase(pod) && !endedByControlPlane(pod)
+	}
+}
+
+// endedByControlPlane reports whether the garbage collector of pods has set the phase of the pod, because its node is gone or out of service.
+func endedByControlPlane(pod *corev1.Pod) bool {
+	announced := disruption(pod)
+	return announced != nil && announced.Reason == "DeletionByPodGC"
 }
 
 // readContainer takes over what the kubelet tells of the session's container.
@@ -221,7 +254,7 @@ func programOf(pod *corev1.Pod) *corev1.ContainerStatus {
 
 // hasEnded reports whether nothing of the pod runs any more, and nothing will.
 func hasEnded(pod *corev1.Pod) bool {
-	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+	if hasEndedPhase(pod) {
 		return true
 	}
 	if pod.DeletionTimestamp == nil {
@@ -231,6 +264,10 @@ func hasEnded(pod *corev1.Pod) bool {
 		return true
 	}
 	return len(pod.Status.ContainerStatuses) > 0 && !othersGoOn(pod)
+}
+
+func hasEndedPhase(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 // describePending says in one line why a pod does not run yet.

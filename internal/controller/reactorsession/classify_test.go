@@ -108,6 +108,56 @@ func TestEachEndOfAnAttemptIsSomebodysMatter(t *testing.T) {
 	}
 }
 
+// Whether a Reactor session may be open decides whether the operator reports that it does not know.
+func TestWhetherAnAttemptMayHaveLeftAReactorSession(t *testing.T) {
+	container := func(state string) string {
+		return "containerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: '', state: {" + state + "}}]"
+	}
+	pulling := container("waiting: {reason: ContainerCreating}")
+	byPodGC := "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: DeletionByPodGC}]\n"
+	limited := `message: '{"error":{"code":"RATE_LIMITED"}}'`
+	for name, test := range map[string]struct {
+		status  string
+		change  func(*corev1.Pod)
+		attempt v1alpha1.SessionAttempt
+		want    bool
+	}{
+		"it ran":            {status: "phase: Failed\n" + terminated(`exitCode: 1`), want: true},
+		"it succeeded":      {status: "phase: Succeeded\n" + terminated(`exitCode: 0`), want: true},
+		"no node was found": {status: "phase: Pending", change: func(pod *corev1.Pod) { deleted(pod); pod.Spec.NodeName = "" }},
+		"no node was found, and the pod is collected":     {status: byPodGC, change: func(pod *corev1.Pod) { pod.Spec.NodeName = "" }},
+		"the kubelet refused the pod":                     {status: "phase: Failed\nreason: OutOfcpu"},
+		"the kubelet evicted it before it began":          {status: "phase: Failed\nreason: Evicted\n" + pulling},
+		"an init container failed":                        {status: "phase: Failed\n" + container("waiting: {reason: PodInitializing}")},
+		"the container could not be started":              {status: "phase: Failed\n" + container("terminated: {exitCode: 128, reason: StartError, startedAt: '1970-01-01T00:00:00Z', finishedAt: '2026-03-01T12:00:00Z'}")},
+		"the kubelet lost sight of it":                    {status: "phase: Failed\n" + container("terminated: {exitCode: 137, reason: ContainerStatusUnknown, startedAt: null, finishedAt: null}"), want: true},
+		"its node was lost while it pulled":               {status: byPodGC + pulling, want: true},
+		"its node was lost before it reported":            {status: byPodGC, want: true},
+		"its node was lost after it could not be started": {status: byPodGC + container("terminated: {exitCode: 128, reason: StartError, startedAt: '1970-01-01T00:00:00Z', finishedAt: '2026-03-01T12:00:00Z'}")},
+		"its node was lost while it ran":                  {status: byPodGC + container("running: {startedAt: '2026-03-01T11:00:00Z'}"), want: true},
+		"it was seen to run, and was not afterwards":      {status: "phase: Failed\nreason: UnexpectedAdmissionError", attempt: v1alpha1.SessionAttempt{StartTime: &metav1.Time{Time: noon}}, want: true},
+
+		"a rate limit let it start none":           {status: "phase: Failed\n" + terminated("exitCode: 1, "+limited)},
+		"a quota let it start none":                {status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"QUOTA_EXCEEDED"}}'`)},
+		"a rate limit after a session":             {status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"sessionId":"a"} {"error":{"code":"RATE_LIMITED"}}'`), want: true},
+		"a rate limit that was not the last error": {status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"RATE_LIMITED"}} {"error":{"code":"SERVER_ERROR"}}'`), want: true},
+		"a rate limit that it got over":            {status: "phase: Succeeded\n" + terminated("exitCode: 0, "+limited), want: true},
+		"a rate limit, and it was stopped":         {status: "phase: Failed\n" + terminated("exitCode: 143, "+limited), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopSuspended}, want: true},
+		"a rate limit at the end of a message that may be cut": {want: true, status: "phase: Failed\n" +
+			terminated(`exitCode: 1, message: '`+strings.Repeat(".", cutFrom)+` {"error":{"code":"RATE_LIMITED"}}'`)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := podWith(t, test.status)
+			if test.change != nil {
+				test.change(pod)
+			}
+			if got := classify(pod, &test.attempt, noon); got.mayHaveSession != test.want {
+				t.Errorf("it may have left a Reactor session: %t; %s %s", got.mayHaveSession, got.class, got.reason)
+			}
+		})
+	}
+}
+
 func deleted(pod *corev1.Pod) { pod.DeletionTimestamp = &metav1.Time{Time: noon} }
 
 func TestWhatAProgramSaysIsReadWithCare(t *testing.T) {

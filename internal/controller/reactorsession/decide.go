@@ -227,7 +227,7 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 	case isLetGo(session) && attempt.PodUID != "": // its pod was let go of, and this has been told
 		return &plan{}
 	case attempt.PodUID != "":
-		*end = ending{class: v1alpha1.ClassUncounted, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended", started: true}
+		*end = ending{class: v1alpha1.ClassUncounted, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended", started: true, mayHaveSession: true}
 		if attempt.StartTime != nil { // it may have run until now
 			end.ran = max(seen.now.Sub(attempt.StartTime.Time), 0)
 		}

@@ -149,7 +149,7 @@ func (r *Reconciler) abandonOnce(ctx context.Context, namespaces []string, after
 		pod := &pods[i]
 		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
 		if err == nil {
-			notice.Announce(ctx, r.recorder, pod, []notice.Notice{notice.Warning("CleanupUnverified", "Drain",
+			notice.Announce(ctx, r.recorder, pod, []notice.Notice{notice.Warning(v1alpha1.ReasonCleanupUnverified, "Drain",
 				"pod %s/%s of ReactorSession %q had not ended and been seen to after %s, and is let go of: whether it leaves a Reactor session open is not known",
 				pod.Namespace, pod.Name, pod.Annotations[SessionAnnotation], after)})
 		}

@@ -55,14 +55,23 @@ type cleanup struct {
 	how     *ending   // as the first pass saw it: what becomes of the pod while the clean-up goes on does not change it
 	since   time.Time // the first try
 	times   int
-	ended   bool // a session that was open has been ended
+	ended   bool // Reactor accepted a DELETE of a session that was open
 
 	unscoped unscoped
+}
+
+// until is when the last try begins. A DELETE that was accepted in the last one is followed by one more look.
+func (c *cleanup) until() time.Time {
+	if c.ended {
+		return c.since.Add(cleanupBound + cleanupCap)
+	}
+	return c.since.Add(cleanupBound)
 }
 
 // unscoped is the token of a clean-up that may act on all sessions of the account.
 type unscoped struct {
 	token reactor.Secret
+	key   string    // the fingerprint of the API key that it was minted with
 	until time.Time // it is used so long
 	err   error     // why there is none, in this try
 }

@@ -59,6 +59,7 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 		}
 	}
 	if pod := podOf(seen, done); pod != nil && status.CurrentAttempt != nil {
+		followToken(status.CurrentAttempt, pod, seen.token)
 		followPod(status.CurrentAttempt, pod)
 	}
 	setConditions(status, session, seen, show, finish)
@@ -86,6 +87,24 @@ func begin(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSessi
 		status.CurrentAttempt.TokenName = name
 	}
 	status.NextAttemptTime = nil
+}
+
+// followToken records when the token was issued that the program finds at its start: the cleanup recognizes a renewed token by its other time.
+// It is written together with the pod's UID, and again if the token is renewed before the program starts. Two races remain:
+//
+//   - The token is renewed within the minute before the program starts, and the kubelet has not updated the file yet. The program uses the
+//     token before the renewal, and the cleanup takes the new one for the first one. A 403 then leaves the session alone, which Reactor ends
+//     when the time of the token is over.
+//   - The operator is away from the creation of the pod until after a renewal. It records the new token, with the same result.
+func followToken(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod, token *v1alpha1.ReactorToken) {
+	if token == nil || token.Status.IssuedTime == nil {
+		return
+	}
+	program := programOf(pod)
+	waits := program == nil || program.State.Running == nil && program.State.Terminated == nil
+	if attempt.TokenIssuedTime == nil || waits && !hasEnded(pod) {
+		attempt.TokenIssuedTime = token.Status.IssuedTime.DeepCopy()
+	}
 }
 
 // followPod takes over what the pod of the current attempt tells.
@@ -179,7 +198,7 @@ func suspendedReason(show *view) string {
 	if show.reason == v1alpha1.ReasonSuspended {
 		return v1alpha1.ReasonSuspended
 	}
-	return "NotSuspended"
+	return v1alpha1.ReasonNotSuspended
 }
 
 func suspendedMessage(status *v1alpha1.ReactorSessionStatus, show *view) string {
@@ -203,9 +222,9 @@ func setTokenReady(
 	case !session.Spec.UsesTokenFile() && seen.key.Problem != nil:
 		set(v1alpha1.ConditionTokenReady, false, seen.key.Problem.Reason, seen.key.Problem.Message)
 	case !session.Spec.UsesTokenFile():
-		set(v1alpha1.ConditionTokenReady, true, "APIKeyFound", "the program gets the API key itself")
+		set(v1alpha1.ConditionTokenReady, true, v1alpha1.ReasonAPIKeyFound, "the program gets the API key itself")
 	case seen.token == nil && seen.pod != nil:
-		set(v1alpha1.ConditionTokenReady, false, "TokenDeleted", "the ReactorToken of the attempt is gone: the program has what it has read")
+		set(v1alpha1.ConditionTokenReady, false, v1alpha1.ReasonTokenDeleted, "the ReactorToken of the attempt is gone: the program has what it has read")
 	default:
 		state := stateOfToken(seen.token, seen.now)
 		set(v1alpha1.ConditionTokenReady, state.ready, state.reason, state.message)
@@ -236,5 +255,5 @@ func endNotice(ended *v1alpha1.EndedAttempt) notice.Notice {
 	if ended.ExitCode != nil {
 		text += fmt.Sprintf(", exit code %d", *ended.ExitCode)
 	}
-	return tell("AttemptEnded", "EndAttempt", "%s; Reactor session: %s", text, ended.Cleanup)
+	return tell(v1alpha1.ReasonAttemptEnded, "EndAttempt", "%s; Reactor session: %s", text, ended.Cleanup)
 }

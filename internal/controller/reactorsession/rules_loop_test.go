@@ -357,7 +357,7 @@ func TestAQuotaAnswerGoesBackToWaitingAndCountsAgainstNobody(t *testing.T) {
 		w.want("night", "Ready=False/BackingOff")
 		w.pass(3 * time.Minute)
 		w.want("night", "Ready=True/Running")
-		if got, want := w.ended("night"), "2 Uncounted RateLimited Unverified, 1 Uncounted RateLimited Unverified"; got != want {
+		if got, want := w.ended("night"), "2 Uncounted RateLimited NotNeeded, 1 Uncounted RateLimited NotNeeded"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if status := w.session("night").Status; status.CountedFailures != 0 || status.UncountedFailures != 2 {

@@ -67,11 +67,14 @@ func stateOfToken(token *v1alpha1.ReactorToken, now time.Time) tokenState {
 		return tokenState{reason: v1alpha1.ReasonPending, message: tokenOnItsWay}
 	}
 	state := tokenState{exists: true, suspended: token.Spec.Suspended(), reason: v1alpha1.ReasonPending, message: tokenOnItsWay}
-	if ready := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionReady); ready != nil && token.Status.ObservedGeneration > 0 {
+	timed := token.Status.ExpirationTime != nil && token.Status.IssuedTime != nil
+	ready := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionReady)
+	// A status that another client has edited may say Ready and tell no times: it counts as none.
+	if ready != nil && token.Status.ObservedGeneration > 0 && (timed || ready.Status != metav1.ConditionTrue) {
 		state.ready, state.reason, state.message = ready.Status == metav1.ConditionTrue, ready.Reason, ready.Message
 	}
 	state.stalled = meta.IsStatusConditionTrue(token.Status.Conditions, v1alpha1.ConditionStalled)
-	if token.Status.ExpirationTime != nil && token.Status.IssuedTime != nil {
+	if timed {
 		state.granted = token.Status.ExpirationTime.Sub(token.Status.IssuedTime.Time)
 		state.left = token.Status.ExpirationTime.Sub(now)
 	}

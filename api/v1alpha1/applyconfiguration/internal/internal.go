@@ -336,6 +336,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: stopReason
       type:
         scalar: string
+    - name: tokenIssuedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: tokenName
       type:
         scalar: string

@@ -19,6 +19,10 @@ type SessionAttemptApplyConfiguration struct {
 	PodUID *string `json:"podUID,omitempty"`
 	// tokenName is the ReactorToken of the attempt; absent under APIKeyEnv.
 	TokenName *string `json:"tokenName,omitempty"`
+	// tokenIssuedTime is when Reactor issued the token that the attempt's container
+	// finds at its start. A token in its Secret that was issued at another time is a
+	// renewed one. Absent before the pod exists, and under APIKeyEnv.
+	TokenIssuedTime *v1.Time `json:"tokenIssuedTime,omitempty"`
 	// keyFingerprint identifies the API key that the attempt was begun with,
 	// without revealing it.
 	KeyFingerprint *string `json:"keyFingerprint,omitempty"`
@@ -65,6 +69,14 @@ func (b *SessionAttemptApplyConfiguration) WithPodUID(value string) *SessionAtte
 // If called multiple times, the TokenName field is set to the value of the last call.
 func (b *SessionAttemptApplyConfiguration) WithTokenName(value string) *SessionAttemptApplyConfiguration {
 	b.TokenName = &value
+	return b
+}
+
+// WithTokenIssuedTime sets the TokenIssuedTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TokenIssuedTime field is set to the value of the last call.
+func (b *SessionAttemptApplyConfiguration) WithTokenIssuedTime(value v1.Time) *SessionAttemptApplyConfiguration {
+	b.TokenIssuedTime = &value
 	return b
 }
 
