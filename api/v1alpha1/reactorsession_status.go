@@ -219,6 +219,9 @@ const (
 	ReasonNodeUnreachable = "NodeUnreachable"
 	// ReasonPodsConflict: more than one pod of this session lives. Nothing is done until one of them is gone.
 	ReasonPodsConflict = "PodsConflict"
+	// ReasonTokenConflict: a ReactorToken that the session does not control has the name of the token of its current attempt. The
+	// operator continues when that ReactorToken is deleted.
+	ReasonTokenConflict = "TokenConflict"
 	// ReasonInvalidTemplate: spec.template cannot be run as a session.
 	ReasonInvalidTemplate = "InvalidTemplate"
 	// ReasonPodRefused: the API server refuses the pod (a quota, Pod Security, an admission policy).

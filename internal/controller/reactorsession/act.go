@@ -59,7 +59,7 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 	case doRelease:
 		done = r.release(ctx, session, mem, seen)
 	case doCreateToken:
-		done = r.createToken(ctx, session, seen)
+		done = r.createToken(ctx, session, mem, seen)
 	case doRenewToken:
 		done = r.renewToken(ctx, session, mem, seen)
 	case doHoldToken:
@@ -184,17 +184,33 @@ func (r *Reconciler) delete(ctx context.Context, object client.Object, options .
 	return nil
 }
 
-// createToken creates the ReactorToken of the current attempt. One that is there already is the same one: its name says so.
-func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) outcome {
+// createToken creates the ReactorToken of the current attempt. One of this name that the cache shows is the attempt's, or somebody else's,
+// and nothing is created over it.
+func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
 	token := buildToken(session, &seen.status, seen.status.CurrentAttempt, r.settings)
 	err := r.client.Create(ctx, token, client.FieldOwner(FieldOwner))
-	switch {
-	case apierrors.IsAlreadyExists(err):
-		return outcome{done: true, wake: retryBase} // the cache is about to show it
-	case err != nil:
-		return outcome{failed: waitFor(v1alpha1.ReasonWaitingForToken, "the ReactorToken of the attempt is refused: %v", err), wake: retryCap}
+	if err == nil {
+		mem.tokenRefusals = 0
+		return outcome{done: true} // its becoming ready wakes the next pass
 	}
-	return outcome{done: true} // its becoming ready wakes the next pass
+	mem.tokenRefusals++
+	refused := outcome{wake: refusalBackoff(mem.tokenRefusals)}
+	switch {
+	case !apierrors.IsAlreadyExists(err):
+		refused.failed = waitFor(v1alpha1.ReasonWaitingForToken, "the ReactorToken of the attempt is refused: %v", err)
+	case mem.tokenRefusals > cacheRefusals:
+		refused.failed = waitFor(v1alpha1.ReasonWaitingForToken,
+			"ReactorToken %q already exists, but the operator's watch does not show it. The operator retries every minute. If this does not change, delete the ReactorToken", token.Name)
+	}
+	return refused
+}
+
+// cacheRefusals is how often in a row an object may already exist while the cache only lags.
+const cacheRefusals = 4
+
+// refusalBackoff is how long to wait after so many refusals of a write in a row (at least 1).
+func refusalBackoff(refusals int) time.Duration {
+	return min(retryBase<<min(refusals-1, 8), retryCap)
 }
 
 // renewToken asks for a new token in the place of one that became too old while the session waited. It does so when it is the session's
@@ -252,7 +268,7 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
 			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
 		}
-		return outcome{failed: podRefused(err), wake: min(retryBase<<min(mem.refusals, 8), retryCap)}
+		return outcome{failed: podRefused(err), wake: refusalBackoff(mem.refusals)}
 	}
 	mem.refusals = 0
 	return outcome{done: true, pod: pod}

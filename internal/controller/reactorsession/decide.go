@@ -273,6 +273,9 @@ func gates(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		}
 		return create
 	}
+	if seen.taken {
+		return &plan{until: seen.now.Add(retryCap), show: tokenTaken(seen.status.CurrentAttempt)}
+	}
 	state := stateOfToken(seen.token, seen.now.Add(seen.skew))
 	switch {
 	case !state.exists:

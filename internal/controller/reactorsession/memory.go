@@ -45,8 +45,9 @@ type remembered struct {
 	// renewal is the request to renew the token of a session whose turn has come, and renewalAsked when it was made.
 	renewal      string
 	renewalAsked time.Time
-	// refusals counts in a row how often the API server refused the pod.
-	refusals int
+	// refusals counts in a row how often the API server refused the pod, and tokenRefusals how often it refused the ReactorToken.
+	refusals      int
+	tokenRefusals int
 }
 
 // cleanup is of one attempt. An operator that is started anew begins it anew, and so has its whole time.

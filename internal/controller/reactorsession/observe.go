@@ -27,6 +27,7 @@ type observation struct {
 	foreign bool                   // a pod of somebody else has the name of the current attempt's
 	orphans []corev1.Pod           // of an earlier session of this name, kept by our finalizer and by nothing else
 	token   *v1alpha1.ReactorToken // of the current attempt
+	taken   bool                   // a ReactorToken that this session does not control has the name of the current attempt's
 	stale   []string               // the ReactorTokens of attempts that have ended
 
 	skew time.Duration // Reactor's clock minus ours, when the token was issued
@@ -52,6 +53,9 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 	seen.ending = mem.endingOf(seen.status.CurrentAttempt)
 	if err := r.observeTokens(ctx, session, seen); err != nil {
 		return nil, err
+	}
+	if seen.token != nil {
+		mem.tokenRefusals = 0
 	}
 	if err := r.observeSkew(ctx, seen); err != nil {
 		return nil, err
@@ -137,7 +141,8 @@ func (r *Reconciler) ofSession(uid types.UID) client.ListOption {
 	return client.MatchingLabels{SessionUIDLabel: string(uid)}
 }
 
-// observeTokens finds the ReactorTokens of the session's attempts.
+// observeTokens finds the ReactorTokens of the session's attempts. They are known by their names and their owner: another client may
+// have removed their labels.
 func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
 	tokens := &v1alpha1.ReactorTokenList{}
 	if err := r.cache.List(ctx, tokens, client.InNamespace(session.Namespace), r.ofSession(session.UID)); err != nil {
@@ -145,13 +150,27 @@ func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.Reacto
 	}
 	current := seen.status.CurrentAttempt
 	for i := range tokens.Items {
-		token := &tokens.Items[i]
+		token, number := &tokens.Items[i], attemptNamed(session, tokens.Items[i].Name)
 		switch {
 		case current != nil && token.Name == current.TokenName:
 			seen.token = token
-		case token.DeletionTimestamp == nil && attemptOf(token) <= seen.status.Attempts:
+		case token.DeletionTimestamp == nil && number > 0 && number <= seen.status.Attempts:
 			seen.stale = append(seen.stale, token.Name)
 		}
+	}
+	if current == nil || current.TokenName == "" || seen.token != nil {
+		return nil
+	}
+	token := &v1alpha1.ReactorToken{}
+	err := r.cache.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: current.TokenName}, token)
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("reading the ReactorToken of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+	case metav1.IsControlledBy(token, session):
+		seen.token = token
+	default:
+		seen.taken = true
 	}
 	return nil
 }

@@ -204,6 +204,9 @@ func setTokenReady(
 		set(v1alpha1.ConditionTokenReady, false, seen.key.Problem.Reason, seen.key.Problem.Message)
 	case !session.Spec.UsesTokenFile():
 		set(v1alpha1.ConditionTokenReady, true, "APIKeyFound", "the program gets the API key itself")
+	case seen.token == nil && seen.pod == nil && seen.taken:
+		taken := tokenTaken(status.CurrentAttempt)
+		set(v1alpha1.ConditionTokenReady, false, taken.reason, taken.message)
 	case seen.token == nil && seen.pod != nil:
 		set(v1alpha1.ConditionTokenReady, false, "TokenDeleted", "the ReactorToken of the attempt is gone: the program has what it has read")
 	default:

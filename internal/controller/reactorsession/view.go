@@ -32,6 +32,12 @@ func stalledFor(reason, format string, args ...any) *view {
 	return &view{reason: reason, message: fmt.Sprintf(format, args...), stalled: true}
 }
 
+func tokenTaken(attempt *v1alpha1.SessionAttempt) *view {
+	return stalledFor(v1alpha1.ReasonTokenConflict,
+		"ReactorToken %q has the name of the token of this session's attempt %d, but the session does not control it. Delete it; the operator then creates its own within a minute",
+		attempt.TokenName, attempt.Number)
+}
+
 // viewOfPod is what a pod that lives shows; nil, which is what it showed before, while it is about to end.
 func viewOfPod(pod *corev1.Pod) *view {
 	status := programOf(pod)
