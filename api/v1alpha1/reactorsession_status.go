@@ -89,6 +89,13 @@ type SessionAttempt struct {
 	// +kubebuilder:validation:MaxLength=64
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 
+	// requestHash identifies what the attempt requests for its token: the API key's
+	// Secret, the lifetime and the scope. An attempt that has no pod yet ends when the
+	// spec requests something else. Absent under APIKeyEnv.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RequestHash string `json:"requestHash,omitempty"`
+
 	// startTime is when the container began to run.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`

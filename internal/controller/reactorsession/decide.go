@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -237,24 +236,50 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 		end.reason = stopSuspended
 	case isOutdated(session, seen):
 		end.reason = stopSpecChanged
+	case intolerable(tokenChanges(session, seen)):
+		*end = ending{class: v1alpha1.ClassUncounted, reason: tokenChanged, message: shown(describeChanges(seen.token, tokenChanges(session, seen), seen.managers))}
 	default:
 		return gates(session, seen)
 	}
 	return &plan{do: doEnd, end: end, show: waitFor(v1alpha1.ReasonStopping, "the attempt is over")}
 }
 
-// isOutdated reports whether the credential of an attempt that waits is not what the spec asks for any more. The next attempt has another
-// one; a token that is there already is never changed below a program.
+// isOutdated reports whether the spec requests another credential than the attempt that waits was started with. The next attempt requests
+// that one; a token that exists is never changed while a program has it.
 func isOutdated(session *v1alpha1.ReactorSession, seen *observation) bool {
 	attempt := seen.status.CurrentAttempt
-	if session.Spec.UsesTokenFile() != (attempt.TokenName != "") {
+	switch {
+	case session.Spec.UsesTokenFile() != (attempt.TokenName != ""):
 		return true
+	case attempt.RequestHash == "": // of an earlier version of the operator: its token is the only record of what it requested
+		return len(tokenChanges(session, seen)) > 0
+	default:
+		return attempt.RequestHash != requestHash(wantedToken(session, seen))
 	}
-	if seen.token == nil {
-		return false
+}
+
+// wantedToken is what the spec requests for the token of the current attempt.
+func wantedToken(session *v1alpha1.ReactorSession, seen *observation) *v1alpha1.ReactorTokenSpec {
+	return &buildToken(session, &seen.status, seen.status.CurrentAttempt, settings{}).Spec
+}
+
+// tokenChanges are the fields in which the token of the current attempt is not what the attempt requested. They are known while the spec
+// requests the same.
+func tokenChanges(session *v1alpha1.ReactorSession, seen *observation) []fieldChange {
+	attempt := seen.status.CurrentAttempt
+	if attempt == nil || attempt.TokenName == "" || seen.token == nil {
+		return nil
 	}
-	has, wanted := seen.token.Spec, buildToken(session, &seen.status, attempt, settings{}).Spec
-	return has.APIKeySecretRef != wanted.APIKeySecretRef || has.Lifetime != wanted.Lifetime || !equality.Semantic.DeepEqual(has.Scope, wanted.Scope)
+	wanted := wantedToken(session, seen)
+	if attempt.RequestHash == "" && seen.pod != nil || attempt.RequestHash != "" && attempt.RequestHash != requestHash(wanted) {
+		return nil
+	}
+	return changesOf(&seen.token.Spec, wanted)
+}
+
+// intolerable reports whether a pod must not get a token with these changes.
+func intolerable(changes []fieldChange) bool {
+	return slices.ContainsFunc(changes, func(change fieldChange) bool { return !change.isTolerable() })
 }
 
 // gates stand before the pod of an attempt: a template that can be run, a credential that lives long enough, and capacity.
@@ -374,8 +399,7 @@ func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if wait := next.Sub(seen.now); wait <= 0 || wait > longestBackoff {
 		return nil
 	}
-	show := waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(&seen.status), next.UTC().Format(time.RFC3339))
-	return &plan{do: letGoOfIdle(session), show: show, until: next.Time}
+	return &plan{do: letGoOfIdle(session), show: backsOff(&seen.status), until: next.Time}
 }
 
 func templateProblem(session *v1alpha1.ReactorSession, _ *observation) *plan {

@@ -30,6 +30,8 @@ type observation struct {
 	taken   bool                   // a ReactorToken that this session does not control has the name of the current attempt's
 	stale   []string               // the ReactorTokens of attempts that have ended
 
+	managers []metav1.ManagedFieldsEntry // who manages the fields of the token, if some are not as requested
+
 	skew time.Duration // Reactor's clock minus ours, when the token was issued
 
 	ending *ending // how the current attempt ended, when an earlier pass has seen that
@@ -56,6 +58,9 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 	}
 	if seen.token != nil {
 		mem.tokenRefusals = 0
+	}
+	if err := r.observeManagers(ctx, session, mem, seen); err != nil {
+		return nil, err
 	}
 	if err := r.observeSkew(ctx, seen); err != nil {
 		return nil, err
@@ -172,6 +177,24 @@ func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.Reacto
 	default:
 		seen.taken = true
 	}
+	return nil
+}
+
+// observeManagers reads who manages the fields of a token that is not as requested. The cache holds no managed fields, so this is a live
+// read, one for each version of the token.
+func (r *Reconciler) observeManagers(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) error {
+	if len(tokenChanges(session, seen)) == 0 {
+		return nil
+	}
+	if mem.managers.version != seen.token.ResourceVersion {
+		live := &v1alpha1.ReactorToken{}
+		err := r.live.Get(ctx, client.ObjectKeyFromObject(seen.token), live)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("reading the managed fields of ReactorToken %s/%s: %w", seen.token.Namespace, seen.token.Name, err)
+		}
+		mem.managers.version, mem.managers.entries = seen.token.ResourceVersion, live.ManagedFields
+	}
+	seen.managers = mem.managers.entries
 	return nil
 }
 

@@ -84,6 +84,7 @@ func begin(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSessi
 	status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: status.Attempts, PodName: name, KeyFingerprint: seen.key.Fingerprint}
 	if session.Spec.UsesTokenFile() {
 		status.CurrentAttempt.TokenName = name
+		status.CurrentAttempt.RequestHash = requestHash(&buildToken(session, status, status.CurrentAttempt, settings{}).Spec)
 	}
 	status.NextAttemptTime = nil
 }
@@ -135,7 +136,9 @@ func end(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession
 	if finish == "" && wait > 0 {
 		next := seen.now.Add(wait).Truncate(time.Second).Add(time.Second)
 		status.NextAttemptTime = &metav1.Time{Time: next.UTC()}
-		show = waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(status), next.UTC().Format(time.RFC3339))
+		if !session.Spec.Suspended() {
+			show = backsOff(status)
+		}
 	}
 	return show, finish
 }
@@ -211,6 +214,9 @@ func setTokenReady(
 		set(v1alpha1.ConditionTokenReady, false, "TokenDeleted", "the ReactorToken of the attempt is gone: the program has what it has read")
 	default:
 		state := stateOfToken(seen.token, seen.now)
+		if changes := tokenChanges(session, seen); len(changes) > 0 {
+			state.message += "; " + describeChanges(seen.token, changes, seen.managers)
+		}
 		set(v1alpha1.ConditionTokenReady, state.ready, state.reason, state.message)
 	}
 }

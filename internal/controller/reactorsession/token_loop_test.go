@@ -1,6 +1,7 @@
 package reactorsession
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -125,5 +126,109 @@ func TestATokenThatNoCacheShowsIsNotCreatedEverySecond(t *testing.T) {
 		w.pass(retryCap)
 		w.settle()
 		w.want("night", "Ready=True/Running", "Stalled=")
+	})
+}
+
+// changedOnCreate is an admission policy that changes the ReactorTokens of sessions when they are created.
+func (w *world) changedOnCreate(change func(*v1alpha1.ReactorToken)) {
+	w.api.meddleWith(func(made call, do func() error) error {
+		err := do()
+		if err == nil && made.verb == "create" && made.kind == "ReactorToken" {
+			token := &v1alpha1.ReactorToken{}
+			if err := w.api.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: made.name}, token); err != nil {
+				return err
+			}
+			change(token)
+			return w.api.Update(context.Background(), token, client.FieldOwner("kyverno"))
+		}
+		return err
+	})
+}
+
+func TestATokenWithAnotherScopeCostsFewAttemptsAndNamesWhatChangedIt(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.changedOnCreate(func(token *v1alpha1.ReactorToken) { token.Spec.Scope.MaxSessionDuration = "23h" })
+		w.create(newSession("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "1h" }))
+		w.start()
+		w.pass(time.Hour)
+		w.want("night", "Ready=False/BackingOff", "Stalled=True/BackingOff")
+		w.wantMessage("night", v1alpha1.ConditionReady, "spec.scope.maxSessionDuration", "23h", "1h5m", "kyverno")
+		if attempts, mints := w.session("night").Status.Attempts, len(w.reactor.IssuedJWTs()); attempts < 10 || attempts > 20 || mints > 20 {
+			t.Errorf("%d attempts and %d mints in an hour", attempts, mints)
+		}
+		if len(w.pods()) != 0 {
+			t.Error("a pod got a token that was not requested for it")
+		}
+		w.api.meddleWith(nil)
+		w.pass(backoffCap)
+		w.settle()
+		w.want("night", "Ready=True/Running", "Stalled=", "TokenReady=True/TokenValid")
+	})
+}
+
+func TestATokenWithAnotherLifetimeIsUsedAndWhatChangedItIsNamed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.runNow(runs(10 * time.Hour))
+		w.changedOnCreate(func(token *v1alpha1.ReactorToken) { token.Spec.Lifetime = "10m" })
+		w.create(newSession("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "5h" }))
+		w.start()
+		for range 2 {
+			w.want("night", "Ready=True/Running", "Stalled=", "TokenReady=True/TokenValid")
+			w.wantMessage("night", v1alpha1.ConditionTokenReady, "spec.lifetime", "10m", "5h25m30s", "kyverno")
+			if got := w.session("night").Status.Attempts; got != 1 {
+				t.Errorf("%d attempts", got)
+			}
+			w.pass(time.Hour)
+		}
+		if mints := len(w.reactor.IssuedJWTs()); mints > 25 {
+			t.Errorf("%d mints in two hours for a lifetime of ten minutes", mints)
+		}
+	})
+}
+
+// A version of the operator that knew no request hash has begun an attempt.
+func TestAnAttemptWithoutARequestHashIsNotBegunAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*v1alpha1.ReactorToken)
+		want   int32
+	}{
+		"its token is as requested":  {func(*v1alpha1.ReactorToken) {}, 1},
+		"its token has another size": {func(token *v1alpha1.ReactorToken) { token.Spec.Scope.MaxSessions = 7 }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.reactor.RevokeKey(firstKey)
+				w.create(newSession("night"))
+				w.start()
+				w.stop()
+				w.updateChild("night", test.change)
+				session := w.session("night")
+				session.Status.CurrentAttempt.RequestHash = ""
+				if err := w.api.Status().Update(t.Context(), session); err != nil {
+					t.Fatal(err)
+				}
+				w.start()
+				w.pass(time.Minute)
+				if got := w.session("night").Status.Attempts; got != test.want {
+					t.Errorf("%d attempts, want %d", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// Two clients fight over the spec of a session that waits.
+func TestASpecThatKeepsChangingCostsFewAttempts(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.RevokeKey(firstKey)
+		w.create(newSession("night"))
+		w.start()
+		for i := range 600 {
+			w.edit("night", func(s *v1alpha1.ReactorSession) { s.Spec.Credentials.MaxSessions = int32(1 + i%2) })
+			w.pass(time.Second)
+		}
+		if got := w.session("night").Status.Attempts; got < 4 || got > 20 {
+			t.Errorf("%d attempts in ten minutes in which the spec changed every second", got)
+		}
 	})
 }

@@ -54,6 +54,16 @@ func durationDone(session *v1alpha1.ReactorSession) *view {
 	return &view{ready: true, reason: v1alpha1.ReasonDurationReached, message: fmt.Sprintf("the session has run for %s, as spec.maxDuration says", session.Spec.MaxDuration)}
 }
 
+// backsOff is shown until the next attempt starts. What changes the token of each attempt goes on until a person acts.
+func backsOff(status *v1alpha1.ReactorSessionStatus) *view {
+	show := waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(status), status.NextAttemptTime.UTC().Format(time.RFC3339))
+	if recent := status.RecentAttempts; len(recent) > 0 && recent[0].Reason == tokenChanged {
+		show.stalled = true
+		show.message += ". Exclude the ReactorTokens of this session from what changes them"
+	}
+	return show
+}
+
 // lastAttempt says how the last attempt ended.
 func lastAttempt(status *v1alpha1.ReactorSessionStatus) string {
 	if len(status.RecentAttempts) == 0 {

@@ -22,6 +22,10 @@ type SessionAttemptApplyConfiguration struct {
 	// keyFingerprint identifies the API key that the attempt was begun with,
 	// without revealing it.
 	KeyFingerprint *string `json:"keyFingerprint,omitempty"`
+	// requestHash identifies what the attempt requests for its token: the API key's
+	// Secret, the lifetime and the scope. An attempt that has no pod yet ends when the
+	// spec requests something else. Absent under APIKeyEnv.
+	RequestHash *string `json:"requestHash,omitempty"`
 	// startTime is when the container began to run.
 	StartTime *v1.Time `json:"startTime,omitempty"`
 	// sessionID is the Reactor session that the program reported last.
@@ -73,6 +77,14 @@ func (b *SessionAttemptApplyConfiguration) WithTokenName(value string) *SessionA
 // If called multiple times, the KeyFingerprint field is set to the value of the last call.
 func (b *SessionAttemptApplyConfiguration) WithKeyFingerprint(value string) *SessionAttemptApplyConfiguration {
 	b.KeyFingerprint = &value
+	return b
+}
+
+// WithRequestHash sets the RequestHash field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RequestHash field is set to the value of the last call.
+func (b *SessionAttemptApplyConfiguration) WithRequestHash(value string) *SessionAttemptApplyConfiguration {
+	b.RequestHash = &value
 	return b
 }
 
