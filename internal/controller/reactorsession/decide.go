@@ -47,10 +47,11 @@ type check func(*v1alpha1.ReactorSession, *observation) *plan
 
 // checks are asked in this order, and the first one that answers decides.
 var checks = []check{
-	severalPods,       // more than one lives: touch nothing
+	severalPods,       // more than one lives, and nobody stops the session: touch nothing
 	endedPods,         // what has ended and is written down is let go of
 	strayPod,          // a pod that is not of the current attempt must not run
 	attemptWithPod,    // the current attempt runs, or has ended
+	strayPodEnds,      // a pod that is not of the current attempt has yet to end
 	attemptWithoutPod, // it has yet to begin
 	beingDeleted,      // nothing is left
 	finished,          // complete or failed
@@ -86,7 +87,7 @@ func (o *observation) allPods() []*corev1.Pod {
 }
 
 func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
-	if session.DeletionTimestamp != nil { // all of them are to end
+	if session.DeletionTimestamp != nil || session.Spec.Suspended() { // all of them must end
 		return nil
 	}
 	var alive []string
@@ -101,25 +102,36 @@ func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	return &plan{show: stalledFor(v1alpha1.ReasonPodsConflict, "%d pods of this session live (%v), and there may be one: delete all but one of them", len(alive), alive)}
 }
 
-// strayPod ends a pod that lives and that status does not speak of: somebody took its attempt out of status, or a former leader was
-// late by more than its lease.
-func strayPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
+// strayPod ends a pod that lives and that status does not list: another client removed its attempt from status, a backup restored it, or a
+// former leader was late by more than its lease.
+func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 	for i := range seen.others {
-		pod := &seen.others[i]
-		show := waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
-		bound := seen.sightings[pod.UID].endsBy(session, pod)
-		switch {
-		case hasEnded(pod):
-			continue
-		case pod.DeletionTimestamp == nil:
-			return &plan{do: doDeletePod, delete: pod.Name, show: show}
-		case !bound.IsZero() && !seen.now.Before(bound):
-			return &plan{do: doLetGo}
-		default:
-			return &plan{show: show, until: bound}
+		if pod := &seen.others[i]; !hasEnded(pod) && pod.DeletionTimestamp == nil {
+			return &plan{do: doDeletePod, delete: pod.Name, show: strayStops(pod)}
 		}
 	}
 	return nil
+}
+
+// strayPodEnds waits for such a pod. It comes after what is done about the current attempt: a stray pod on a lost node must not keep the
+// attempt's own pod running.
+func strayPodEnds(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	for i := range seen.others {
+		pod := &seen.others[i]
+		if hasEnded(pod) {
+			continue
+		}
+		bound := seen.sightings[pod.UID].endsBy(session, pod)
+		if !bound.IsZero() && !seen.now.Before(bound) {
+			return &plan{do: doLetGo}
+		}
+		return &plan{show: strayStops(pod), until: bound}
+	}
+	return nil
+}
+
+func strayStops(pod *corev1.Pod) *view {
+	return waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
 }
 
 func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
