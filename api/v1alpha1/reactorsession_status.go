@@ -233,6 +233,13 @@ const (
 	ReasonInvalidTemplate = "InvalidTemplate"
 	// ReasonPodRefused: the API server refuses the pod (a quota, Pod Security, an admission policy).
 	ReasonPodRefused = "PodRefused"
+	// ReasonWriteRefused: the API server, an admission policy or a webhook refuses a write that the session needs, such as the
+	// removal of the operator's finalizer from a pod that has ended. The operator retries at least once a minute.
+	ReasonWriteRefused = "WriteRefused"
 	// ReasonBackoffLimitExceeded (False, Failed): the program failed too often.
 	ReasonBackoffLimitExceeded = "BackoffLimitExceeded"
 )
+
+// ReasonPodLeftBehind is the reason of an event: a session that is being deleted no longer waits for the operator's finalizer to be removed
+// from its pod, because the API server refuses that. The operator keeps trying.
+const ReasonPodLeftBehind = "PodLeftBehind"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -39,9 +40,12 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 	r.keepCapacity(session, seen, planned)
 	marked := r.markPod(ctx, session, seen, planned)
 	if marked != nil && planned.do == doEnd { // nobody would find the pod afterwards, to let it go
-		return outcome{retry: marked}
+		return outcome{retry: marked, failed: writeRefused(marked)}
 	}
 	done := r.do(ctx, session, mem, seen, planned)
+	if done.failed == nil && planned.do != doHoldToken { // without that the attempt goes on
+		done.failed = writeRefused(done.retry)
+	}
 	if marked != nil && done.wake == 0 { // nothing else must wait for this, and no watch shows a pod without its labels
 		ctrl.LoggerFrom(ctx).Info("the pod cannot be given its labels and annotations back", "pod", seen.pod.Name, "error", marked.Error())
 		done.wake = retryCap
@@ -88,6 +92,22 @@ func (r *Reconciler) markPod(ctx context.Context, session *v1alpha1.ReactorSessi
 	}
 	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMarks(session, seen.status.CurrentAttempt, seen.pod)})
 	return client.IgnoreNotFound(err)
+}
+
+// isWriteRefused reports whether the API server, an admission policy or a webhook refused a write (or the webhook could not be called, which
+// is an internal error), so that a person may have to act. A conflict, and a server that is busy or away, pass.
+func isWriteRefused(err error) bool {
+	answer, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && (notice.IsRefused(err) || answer.ErrStatus.Code == http.StatusInternalServerError) && !conflicts(err) && !apierrors.IsNotFound(err)
+}
+
+// writeRefused is what a session shows while a write for it is refused; nil if none is.
+func writeRefused(err error) *view {
+	if !isWriteRefused(err) {
+		return nil
+	}
+	return &view{reason: v1alpha1.ReasonWriteRefused, stalled: true,
+		message: fmt.Sprintf("the API server refuses a write that the session needs: %s. Allow it; the operator retries every minute", reactor.Redact(err.Error()))}
 }
 
 // from is the outcome of a write that either worked or did not.
@@ -345,10 +365,13 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 			continue
 		}
 		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
-		if apierrors.IsNotFound(err) { // it was let go of before, and the cache does not show that yet
+		switch {
+		case apierrors.IsNotFound(err): // it was let go of before, and the cache does not show that yet
 			continue
-		}
-		if err != nil {
+		case isWriteRefused(err): // when the session is gone, it is tried again: see releaseOrphansOf
+			left.notices = append(left.notices, notice.Warning(v1alpha1.ReasonPodLeftBehind, "CleanUp",
+				"pod %q is left behind with the finalizer %s, which the operator keeps trying to remove: %s", pod.Name, TrackingFinalizer, reactor.Redact(err.Error())))
+		case err != nil:
 			left.retry = err
 			return left
 		}

@@ -349,7 +349,7 @@ func finished(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	}
 	at := expiry(&session.Spec, &seen.status)
 	if at.IsZero() || seen.now.Before(at) {
-		return &plan{until: at}
+		return &plan{show: finishedAs(&seen.status), until: at}
 	}
 	return &plan{do: doDeleteObject}
 }

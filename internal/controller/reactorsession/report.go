@@ -37,6 +37,9 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 	told := reported{events: done.notices, ended: done.ended, abandoned: done.abandoned}
 	show := planned.show
 	switch {
+	case done.failed != nil && isFinished(status) && session.DeletionTimestamp == nil:
+		show = finishedAs(status)
+		show.message += "; " + done.failed.message
 	case done.failed != nil:
 		show = done.failed
 	case done.waiting:

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
@@ -62,6 +64,17 @@ func backsOff(status *v1alpha1.ReactorSessionStatus) *view {
 		show.message += ". Exclude the ReactorTokens of this session from what changes them"
 	}
 	return show
+}
+
+// finishedAs is what a session shows that has completed or failed.
+func finishedAs(status *v1alpha1.ReactorSessionStatus) *view {
+	if complete := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionComplete); complete != nil && complete.Status == metav1.ConditionTrue {
+		return &view{ready: true, reason: complete.Reason, message: complete.Message}
+	}
+	if failed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionFailed); failed != nil {
+		return &view{stalled: true, reason: failed.Reason, message: failed.Message}
+	}
+	return nil
 }
 
 // lastAttempt says how the last attempt ended.
