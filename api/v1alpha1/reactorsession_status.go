@@ -83,8 +83,8 @@ type SessionAttempt struct {
 	// +kubebuilder:validation:MaxLength=253
 	TokenName string `json:"tokenName,omitempty"`
 
-	// keyFingerprint identifies the API key that the attempt was begun with,
-	// without revealing it.
+	// keyFingerprint identifies the API key of the attempt, without revealing it: the
+	// one in the Secret until the pod exists, then the one at that time.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`

@@ -127,13 +127,21 @@ func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, seen *observ
 
 // capacityKey is what sessions share that share Reactor's limits: the API key; its Secret, while the key cannot be read.
 func capacityKey(session *v1alpha1.ReactorSession, seen *observation) string {
-	if attempt := seen.status.CurrentAttempt; attempt != nil && attempt.KeyFingerprint != "" {
-		return attempt.KeyFingerprint
-	}
-	if seen.key.Fingerprint != "" {
-		return seen.key.Fingerprint
+	if key := keyOfAttempt(seen); key != "" {
+		return key
 	}
 	return session.Namespace + "/" + session.Spec.APIKeySecretRef.Name
+}
+
+// keyOfAttempt is the fingerprint of the API key that the program of the current attempt has or gets: while there is no pod, the key that is in
+// the Secret now. Empty when neither is known.
+func keyOfAttempt(seen *observation) string {
+	attempt := seen.status.CurrentAttempt
+	started := attempt != nil && (attempt.PodUID != "" || seen.pod != nil)
+	if started && attempt.KeyFingerprint != "" || seen.key.Fingerprint == "" && attempt != nil {
+		return attempt.KeyFingerprint
+	}
+	return seen.key.Fingerprint
 }
 
 // release deletes the tokens of attempts that have ended, and lets their pods go: what they came to stands in status. When nothing of the

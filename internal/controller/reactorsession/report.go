@@ -61,8 +61,11 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 			show, finish = end(status, session, seen, done.ended)
 		}
 	}
-	if pod := podOf(seen, done); pod != nil && status.CurrentAttempt != nil {
-		followPod(status.CurrentAttempt, pod)
+	if status.CurrentAttempt != nil {
+		status.CurrentAttempt.KeyFingerprint = keyOfAttempt(seen)
+		if pod := podOf(seen, done); pod != nil {
+			followPod(status.CurrentAttempt, pod)
+		}
 	}
 	setConditions(status, session, seen, show, finish)
 	told.events = append(told.events, transition(&seen.status, status)...)

@@ -19,8 +19,8 @@ type SessionAttemptApplyConfiguration struct {
 	PodUID *string `json:"podUID,omitempty"`
 	// tokenName is the ReactorToken of the attempt; absent under APIKeyEnv.
 	TokenName *string `json:"tokenName,omitempty"`
-	// keyFingerprint identifies the API key that the attempt was begun with,
-	// without revealing it.
+	// keyFingerprint identifies the API key of the attempt, without revealing it: the
+	// one in the Secret until the pod exists, then the one at that time.
 	KeyFingerprint *string `json:"keyFingerprint,omitempty"`
 	// requestHash identifies what the attempt requests for its token: the API key's
 	// Secret, the lifetime and the scope. An attempt that has no pod yet ends when the
