@@ -59,7 +59,9 @@ var theChecks = []struct {
 		seen.others = append(seen.others, *podOfAttempt(s, 7), *podOfAttempt(s, 8))
 	}},
 	{"a token of an attempt that has ended", "Release/", func(_ *v1alpha1.ReactorSession, seen *observation) { seen.stale = []string{"night-0"} }},
-	{"a stray pod", "DeletePod/Stopping", func(s *v1alpha1.ReactorSession, seen *observation) { seen.others = append(seen.others, *podOfAttempt(s, 9)) }},
+	{"a stray pod", "DeletePod/Stopping", func(s *v1alpha1.ReactorSession, seen *observation) {
+		seen.others = append(seen.others, *podOfAttempt(s, 9))
+	}},
 	{"an attempt whose pod has ended", "End/Completed", func(s *v1alpha1.ReactorSession, seen *observation) {
 		seen.pod = podOfAttempt(s, 1)
 		seen.pod.Status.Phase = corev1.PodSucceeded

@@ -64,3 +64,18 @@ func TestWhoManagesAField(t *testing.T) {
 		})
 	}
 }
+
+// Another client may remove the expiry from the status of a token while its session waits.
+func TestATokenWhoseExpiryIsUnknownIsRenewed(t *testing.T) {
+	session := aSession()
+	token := buildToken(session, &session.Status, session.Status.CurrentAttempt, settings{})
+	token.Status.ObservedGeneration = 1
+	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
+	seen := &observation{now: noon, status: session.Status, token: token}
+	if got := decide(session, seen); got.do != doRenewToken {
+		t.Errorf("%q, want %q", got.do, doRenewToken)
+	}
+	if renewRequest(token) == "" {
+		t.Error("no renewal is requested")
+	}
+}
