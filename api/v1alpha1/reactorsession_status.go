@@ -89,11 +89,18 @@ type SessionAttempt struct {
 	// +optional
 	TokenIssuedTime *metav1.Time `json:"tokenIssuedTime,omitempty"`
 
-	// keyFingerprint identifies the API key that the attempt was begun with,
-	// without revealing it.
+	// keyFingerprint identifies the API key of the attempt, without revealing it: the
+	// one in the Secret until the pod exists, then the one at that time.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
+
+	// requestHash identifies what the attempt requests for its token: the API key's
+	// Secret, the lifetime and the scope. An attempt that has no pod yet ends when the
+	// spec requests something else. Absent under APIKeyEnv.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RequestHash string `json:"requestHash,omitempty"`
 
 	// startTime is when the container began to run.
 	// +optional
@@ -225,10 +232,16 @@ const (
 	ReasonNodeUnreachable = "NodeUnreachable"
 	// ReasonPodsConflict: more than one pod of this session lives. Nothing is done until one of them is gone.
 	ReasonPodsConflict = "PodsConflict"
+	// ReasonTokenConflict: a ReactorToken that the session does not control has the name of the token of its current attempt. The
+	// operator continues when that ReactorToken is deleted.
+	ReasonTokenConflict = "TokenConflict"
 	// ReasonInvalidTemplate: spec.template cannot be run as a session.
 	ReasonInvalidTemplate = "InvalidTemplate"
 	// ReasonPodRefused: the API server refuses the pod (a quota, Pod Security, an admission policy).
 	ReasonPodRefused = "PodRefused"
+	// ReasonWriteRefused: the API server, an admission policy or a webhook refuses a write that the session needs, such as the
+	// removal of the operator's finalizer from a pod that has ended. The operator retries at least once a minute.
+	ReasonWriteRefused = "WriteRefused"
 	// ReasonBackoffLimitExceeded (False, Failed): the program failed too often.
 	ReasonBackoffLimitExceeded = "BackoffLimitExceeded"
 )
@@ -250,4 +263,7 @@ const (
 	ReasonAttemptEnded = "AttemptEnded"
 	// ReasonCleanupUnverified (Warning): the operator does not know whether an attempt left a Reactor session open; the note says why.
 	ReasonCleanupUnverified = "CleanupUnverified"
+	// ReasonPodLeftBehind (Warning): a session that is being deleted no longer waits for the operator's finalizer to be removed from its pod,
+	// because the API server refuses that. The operator keeps trying.
+	ReasonPodLeftBehind = "PodLeftBehind"
 )

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -39,9 +40,12 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 	r.keepCapacity(session, seen, planned)
 	marked := r.markPod(ctx, session, seen, planned)
 	if marked != nil && planned.do == doEnd { // nobody would find the pod afterwards, to let it go
-		return outcome{retry: marked}
+		return outcome{retry: marked, failed: writeRefused(marked)}
 	}
 	done := r.do(ctx, session, mem, seen, planned)
+	if done.failed == nil && planned.do != doHoldToken { // without that the attempt goes on
+		done.failed = writeRefused(done.retry)
+	}
 	if marked != nil && done.wake == 0 { // nothing else must wait for this, and no watch shows a pod without its labels
 		ctrl.LoggerFrom(ctx).Info("the pod cannot be given its labels and annotations back", "pod", seen.pod.Name, "error", marked.Error())
 		done.wake = retryCap
@@ -59,7 +63,7 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 	case doRelease:
 		done = r.release(ctx, session, mem, seen)
 	case doCreateToken:
-		done = r.createToken(ctx, session, seen)
+		done = r.createToken(ctx, session, mem, seen)
 	case doRenewToken:
 		done = r.renewToken(ctx, session, mem, seen)
 	case doHoldToken:
@@ -90,6 +94,22 @@ func (r *Reconciler) markPod(ctx context.Context, session *v1alpha1.ReactorSessi
 	return client.IgnoreNotFound(err)
 }
 
+// isWriteRefused reports whether the API server, an admission policy or a webhook refused a write (or the webhook could not be called, which
+// is an internal error), so that a person may have to act. A conflict, and a server that is busy or away, pass.
+func isWriteRefused(err error) bool {
+	answer, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && (notice.IsRefused(err) || answer.ErrStatus.Code == http.StatusInternalServerError) && !conflicts(err) && !apierrors.IsNotFound(err)
+}
+
+// writeRefused is what a session shows while a write for it is refused; nil if none is.
+func writeRefused(err error) *view {
+	if !isWriteRefused(err) {
+		return nil
+	}
+	return &view{reason: v1alpha1.ReasonWriteRefused, stalled: true,
+		message: fmt.Sprintf("the API server refuses a write that the session needs: %s. Allow it; the operator retries every minute", reactor.Redact(err.Error()))}
+}
+
 // from is the outcome of a write that either worked or did not.
 func from(err error) outcome { return outcome{done: err == nil, retry: client.IgnoreNotFound(err)} }
 
@@ -107,13 +127,21 @@ func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, seen *observ
 
 // capacityKey is what sessions share that share Reactor's limits: the API key; its Secret, while the key cannot be read.
 func capacityKey(session *v1alpha1.ReactorSession, seen *observation) string {
-	if attempt := seen.status.CurrentAttempt; attempt != nil && attempt.KeyFingerprint != "" {
-		return attempt.KeyFingerprint
-	}
-	if seen.key.Fingerprint != "" {
-		return seen.key.Fingerprint
+	if key := keyOfAttempt(seen); key != "" {
+		return key
 	}
 	return session.Namespace + "/" + session.Spec.APIKeySecretRef.Name
+}
+
+// keyOfAttempt is the fingerprint of the API key that the program of the current attempt has or gets: while there is no pod, the key that is in
+// the Secret now. Empty when neither is known.
+func keyOfAttempt(seen *observation) string {
+	attempt := seen.status.CurrentAttempt
+	started := attempt != nil && (attempt.PodUID != "" || seen.pod != nil)
+	if started && attempt.KeyFingerprint != "" || seen.key.Fingerprint == "" && attempt != nil {
+		return attempt.KeyFingerprint
+	}
+	return seen.key.Fingerprint
 }
 
 // release deletes the tokens of attempts that have ended, and lets their pods go: what they came to stands in status. When nothing of the
@@ -184,17 +212,33 @@ func (r *Reconciler) delete(ctx context.Context, object client.Object, options .
 	return nil
 }
 
-// createToken creates the ReactorToken of the current attempt. One that is there already is the same one: its name says so.
-func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) outcome {
+// createToken creates the ReactorToken of the current attempt. One of this name that the cache shows is the attempt's, or somebody else's,
+// and nothing is created over it.
+func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
 	token := buildToken(session, &seen.status, seen.status.CurrentAttempt, r.settings)
 	err := r.client.Create(ctx, token, client.FieldOwner(FieldOwner))
-	switch {
-	case apierrors.IsAlreadyExists(err):
-		return outcome{done: true, wake: retryBase} // the cache is about to show it
-	case err != nil:
-		return outcome{failed: waitFor(v1alpha1.ReasonWaitingForToken, "the ReactorToken of the attempt is refused: %v", err), wake: retryCap}
+	if err == nil {
+		mem.tokenRefusals = 0
+		return outcome{done: true} // its becoming ready wakes the next pass
 	}
-	return outcome{done: true} // its becoming ready wakes the next pass
+	mem.tokenRefusals++
+	refused := outcome{wake: refusalBackoff(mem.tokenRefusals)}
+	switch {
+	case !apierrors.IsAlreadyExists(err):
+		refused.failed = waitFor(v1alpha1.ReasonWaitingForToken, "the ReactorToken of the attempt is refused: %v", err)
+	case mem.tokenRefusals > cacheRefusals:
+		refused.failed = waitFor(v1alpha1.ReasonWaitingForToken,
+			"ReactorToken %q already exists, but the operator's watch does not show it. The operator retries every minute. If this does not change, delete the ReactorToken", token.Name)
+	}
+	return refused
+}
+
+// cacheRefusals is how often in a row an object may already exist while the cache only lags.
+const cacheRefusals = 4
+
+// refusalBackoff is how long to wait after so many refusals of a write in a row (at least 1).
+func refusalBackoff(refusals int) time.Duration {
+	return min(retryBase<<min(refusals-1, 8), retryCap)
 }
 
 // renewToken asks for a new token in the place of one that became too old while the session waited. It does so when it is the session's
@@ -252,7 +296,7 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
 			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
 		}
-		return outcome{failed: podRefused(err), wake: min(retryBase<<min(mem.refusals, 8), retryCap)}
+		return outcome{failed: podRefused(err), wake: refusalBackoff(mem.refusals)}
 	}
 	mem.refusals = 0
 	return outcome{done: true, pod: pod}
@@ -329,10 +373,13 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 			continue
 		}
 		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
-		if apierrors.IsNotFound(err) { // it was let go of before, and the cache does not show that yet
+		switch {
+		case apierrors.IsNotFound(err): // it was let go of before, and the cache does not show that yet
 			continue
-		}
-		if err != nil {
+		case isWriteRefused(err): // when the session is gone, it is tried again: see releaseOrphansOf
+			left.notices = append(left.notices, notice.Warning(v1alpha1.ReasonPodLeftBehind, "CleanUp",
+				"pod %q is left behind with the finalizer %s, which the operator keeps trying to remove: %s", pod.Name, TrackingFinalizer, reactor.Redact(err.Error())))
+		case err != nil:
 			left.retry = err
 			return left
 		}

@@ -45,6 +45,9 @@ const deadlineExceeded = "DeadlineExceeded"
 // neverStarted is the reason of an attempt whose container never ran.
 const neverStarted = "NeverStarted"
 
+// tokenChanged is the reason of an attempt whose ReactorToken had another key or scope than it requested.
+const tokenChanged = "TokenChanged"
+
 // podFailures are the reasons in a pod's status or in its condition DisruptionTarget that are not the program's fault.
 var podFailures = []string{
 	"Evicted", "NodeShutdown", "Terminated", "Preempting", "NodeAffinity", "NodeLost", "Shutdown", "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory",

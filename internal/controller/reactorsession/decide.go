@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -48,10 +47,11 @@ type check func(*v1alpha1.ReactorSession, *observation) *plan
 
 // checks are asked in this order, and the first one that answers decides.
 var checks = []check{
-	severalPods,       // more than one lives: touch nothing
+	severalPods,       // more than one lives, and nobody stops the session: touch nothing
 	endedPods,         // what has ended and is written down is let go of
 	strayPod,          // a pod that is not of the current attempt must not run
 	attemptWithPod,    // the current attempt runs, or has ended
+	strayPodEnds,      // a pod that is not of the current attempt has yet to end
 	attemptWithoutPod, // it has yet to begin
 	beingDeleted,      // nothing is left
 	finished,          // complete or failed
@@ -87,7 +87,7 @@ func (o *observation) allPods() []*corev1.Pod {
 }
 
 func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
-	if session.DeletionTimestamp != nil { // all of them are to end
+	if session.DeletionTimestamp != nil || session.Spec.Suspended() { // all of them must end
 		return nil
 	}
 	var alive []string
@@ -102,25 +102,36 @@ func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	return &plan{show: stalledFor(v1alpha1.ReasonPodsConflict, "%d pods of this session live (%v), and there may be one: delete all but one of them", len(alive), alive)}
 }
 
-// strayPod ends a pod that lives and that status does not speak of: somebody took its attempt out of status, or a former leader was
-// late by more than its lease.
-func strayPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
+// strayPod ends a pod that lives and that status does not list: another client removed its attempt from status, a backup restored it, or a
+// former leader was late by more than its lease.
+func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 	for i := range seen.others {
-		pod := &seen.others[i]
-		show := waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
-		bound := seen.sightings[pod.UID].endsBy(session, pod)
-		switch {
-		case hasEnded(pod):
-			continue
-		case pod.DeletionTimestamp == nil:
-			return &plan{do: doDeletePod, delete: pod.Name, show: show}
-		case !bound.IsZero() && !seen.now.Before(bound):
-			return &plan{do: doLetGo}
-		default:
-			return &plan{show: show, until: bound}
+		if pod := &seen.others[i]; !hasEnded(pod) && pod.DeletionTimestamp == nil {
+			return &plan{do: doDeletePod, delete: pod.Name, show: strayStops(pod)}
 		}
 	}
 	return nil
+}
+
+// strayPodEnds waits for such a pod. It comes after what is done about the current attempt: a stray pod on a lost node must not keep the
+// attempt's own pod running.
+func strayPodEnds(session *v1alpha1.ReactorSession, seen *observation) *plan {
+	for i := range seen.others {
+		pod := &seen.others[i]
+		if hasEnded(pod) {
+			continue
+		}
+		bound := seen.sightings[pod.UID].endsBy(session, pod)
+		if !bound.IsZero() && !seen.now.Before(bound) {
+			return &plan{do: doLetGo}
+		}
+		return &plan{show: strayStops(pod), until: bound}
+	}
+	return nil
+}
+
+func strayStops(pod *corev1.Pod) *view {
+	return waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
 }
 
 func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -237,24 +248,50 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 		end.reason = stopSuspended
 	case isOutdated(session, seen):
 		end.reason = stopSpecChanged
+	case intolerable(tokenChanges(session, seen)):
+		*end = ending{class: v1alpha1.ClassUncounted, reason: tokenChanged, message: shown(describeChanges(seen.token, tokenChanges(session, seen), seen.managers))}
 	default:
 		return gates(session, seen)
 	}
 	return &plan{do: doEnd, end: end, show: waitFor(v1alpha1.ReasonStopping, "the attempt is over")}
 }
 
-// isOutdated reports whether the credential of an attempt that waits is not what the spec asks for any more. The next attempt has another
-// one; a token that is there already is never changed below a program.
+// isOutdated reports whether the spec requests another credential than the attempt that waits was started with. The next attempt requests
+// that one; a token that exists is never changed while a program has it.
 func isOutdated(session *v1alpha1.ReactorSession, seen *observation) bool {
 	attempt := seen.status.CurrentAttempt
-	if session.Spec.UsesTokenFile() != (attempt.TokenName != "") {
+	switch {
+	case session.Spec.UsesTokenFile() != (attempt.TokenName != ""):
 		return true
+	case attempt.RequestHash == "": // of an earlier version of the operator: its token is the only record of what it requested
+		return len(tokenChanges(session, seen)) > 0
+	default:
+		return attempt.RequestHash != requestHash(wantedToken(session, seen))
 	}
-	if seen.token == nil {
-		return false
+}
+
+// wantedToken is what the spec requests for the token of the current attempt.
+func wantedToken(session *v1alpha1.ReactorSession, seen *observation) *v1alpha1.ReactorTokenSpec {
+	return &buildToken(session, &seen.status, seen.status.CurrentAttempt, settings{}).Spec
+}
+
+// tokenChanges are the fields in which the token of the current attempt is not what the attempt requested. They are known while the spec
+// requests the same.
+func tokenChanges(session *v1alpha1.ReactorSession, seen *observation) []fieldChange {
+	attempt := seen.status.CurrentAttempt
+	if attempt == nil || attempt.TokenName == "" || seen.token == nil {
+		return nil
 	}
-	has, wanted := seen.token.Spec, buildToken(session, &seen.status, attempt, settings{}).Spec
-	return has.APIKeySecretRef != wanted.APIKeySecretRef || has.Lifetime != wanted.Lifetime || !equality.Semantic.DeepEqual(has.Scope, wanted.Scope)
+	wanted := wantedToken(session, seen)
+	if attempt.RequestHash == "" && seen.pod != nil || attempt.RequestHash != "" && attempt.RequestHash != requestHash(wanted) {
+		return nil
+	}
+	return changesOf(&seen.token.Spec, wanted)
+}
+
+// intolerable reports whether a pod must not get a token with these changes.
+func intolerable(changes []fieldChange) bool {
+	return slices.ContainsFunc(changes, func(change fieldChange) bool { return !change.isTolerable() })
 }
 
 // gates stand before the pod of an attempt: a template that can be run, a credential that lives long enough, and capacity.
@@ -272,6 +309,9 @@ func gates(session *v1alpha1.ReactorSession, seen *observation) *plan {
 			return found
 		}
 		return create
+	}
+	if seen.taken {
+		return &plan{until: seen.now.Add(retryCap), show: tokenTaken(seen.status.CurrentAttempt)}
 	}
 	state := stateOfToken(seen.token, seen.now.Add(seen.skew))
 	switch {
@@ -309,7 +349,7 @@ func finished(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	}
 	at := expiry(&session.Spec, &seen.status)
 	if at.IsZero() || seen.now.Before(at) {
-		return &plan{until: at}
+		return &plan{show: finishedAs(&seen.status), until: at}
 	}
 	return &plan{do: doDeleteObject}
 }
@@ -371,8 +411,7 @@ func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if wait := next.Sub(seen.now); wait <= 0 || wait > longestBackoff {
 		return nil
 	}
-	show := waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(&seen.status), next.UTC().Format(time.RFC3339))
-	return &plan{do: letGoOfIdle(session), show: show, until: next.Time}
+	return &plan{do: letGoOfIdle(session), show: backsOff(&seen.status), until: next.Time}
 }
 
 func templateProblem(session *v1alpha1.ReactorSession, _ *observation) *plan {

@@ -5,9 +5,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 )
 
 // The kubelet shows for a moment that a container has ended before it says that the pod has. A pod that is deleted in that moment is gone
@@ -44,5 +47,112 @@ func TestAPodIsStoppedForTheEndOfItsProgramOnlyWhileOthersRun(t *testing.T) {
 				t.Errorf("%q, want %q", got.do, test.want)
 			}
 		})
+	}
+}
+
+// theChecks are what there can be to do, or to wait for, in the order in which it is looked for, each with how it comes about and what follows.
+var theChecks = []struct {
+	name, want string // the action, and the reason that is shown or with which the attempt ends
+	happen     func(*v1alpha1.ReactorSession, *observation)
+}{
+	{"several pods", "/PodsConflict", func(s *v1alpha1.ReactorSession, seen *observation) {
+		seen.others = append(seen.others, *podOfAttempt(s, 7), *podOfAttempt(s, 8))
+	}},
+	{"a token of an attempt that has ended", "Release/", func(_ *v1alpha1.ReactorSession, seen *observation) { seen.stale = []string{"night-0"} }},
+	{"a stray pod", "DeletePod/Stopping", func(s *v1alpha1.ReactorSession, seen *observation) {
+		seen.others = append(seen.others, *podOfAttempt(s, 9))
+	}},
+	{"an attempt whose pod has ended", "End/Completed", func(s *v1alpha1.ReactorSession, seen *observation) {
+		seen.pod = podOfAttempt(s, 1)
+		seen.pod.Status.Phase = corev1.PodSucceeded
+		seen.pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.NewTime(noon), FinishedAt: metav1.NewTime(noon)}}
+		seen.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: seen.pod.Name, PodUID: string(seen.pod.UID)}
+	}},
+	{"a stray pod that ends", "/Stopping", func(s *v1alpha1.ReactorSession, seen *observation) {
+		pod := podOfAttempt(s, 9)
+		pod.DeletionTimestamp = new(metav1.NewTime(noon))
+		seen.others = append(seen.others, *pod)
+	}},
+	{"an attempt whose pod is lost", "End/PodLost", func(s *v1alpha1.ReactorSession, seen *observation) {
+		if seen.status.CurrentAttempt == nil {
+			seen.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: attemptName(s, 1), PodUID: "lost"}
+		}
+	}},
+	{"a session that is being deleted", "LetGo/", func(s *v1alpha1.ReactorSession, _ *observation) {
+		s.DeletionTimestamp, s.Finalizers = new(metav1.NewTime(noon)), []string{CleanupFinalizer}
+	}},
+	{"a session that has failed", "/BackoffLimitExceeded", func(_ *v1alpha1.ReactorSession, seen *observation) {
+		meta.SetStatusCondition(&seen.status.Conditions, metav1.Condition{Type: v1alpha1.ConditionFailed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonBackoffLimitExceeded})
+	}},
+	{"a suspended session", "/Suspended", func(s *v1alpha1.ReactorSession, _ *observation) { s.Spec.Suspend = new(true) }},
+	{"a session whose time is up", "Finish/DurationReached", func(s *v1alpha1.ReactorSession, seen *observation) {
+		s.Spec.MaxDuration, seen.status.RunningSeconds = "1h", 3600
+	}},
+	{"a missing key", "/WaitingForToken", func(_ *v1alpha1.ReactorSession, seen *observation) {
+		seen.key.Problem = &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound}
+	}},
+	{"a refused key", "/APIKeyRefused", func(_ *v1alpha1.ReactorSession, seen *observation) {
+		seen.status.RecentAttempts = []v1alpha1.EndedAttempt{{Number: 1, Class: v1alpha1.ClassHold, KeyFingerprint: seen.key.Fingerprint}}
+	}},
+	{"a wait between attempts", "/BackingOff", func(_ *v1alpha1.ReactorSession, seen *observation) {
+		seen.status.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
+	}},
+	{"a template that cannot be run", "/InvalidTemplate", func(s *v1alpha1.ReactorSession, _ *observation) { s.Spec.Container = "other" }},
+	{"nothing else", "Begin/WaitingForToken", func(*v1alpha1.ReactorSession, *observation) {}},
+}
+
+// podOfAttempt is a pod that runs.
+func podOfAttempt(session *v1alpha1.ReactorSession, number int32) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Name: attemptName(session, number), UID: types.UID(attemptName(session, number)),
+		Labels: attemptLabels(session, number), Annotations: map[string]string{ContainerAnnotation: "stream"},
+	}}
+	pod.Spec.NodeName, pod.Status.Phase = "node", corev1.PodRunning
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "stream", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(noon)}}}}
+	return pod
+}
+
+// describePlan is the action of a plan, and the reason that it shows or with which it ends the attempt.
+func describePlan(planned *plan) string {
+	switch {
+	case planned.end != nil:
+		return string(planned.do) + "/" + planned.end.reason
+	case planned.show != nil:
+		return string(planned.do) + "/" + planned.show.reason
+	default:
+		return string(planned.do) + "/"
+	}
+}
+
+func TestOfTwoThingsToDoTheEarlierIsDone(t *testing.T) {
+	// Of these the earlier does not happen when the later does.
+	together := map[string]bool{
+		"several pods and a session that is being deleted": true, // then all of them are stopped
+		"several pods and a suspended session":             true,
+		"a stray pod and a stray pod that ends":            true, // these are several pods
+	}
+	for i, earlier := range theChecks {
+		for _, later := range theChecks[i:] {
+			if together[earlier.name+" and "+later.name] {
+				continue
+			}
+			t.Run(earlier.name+" before "+later.name, func(t *testing.T) {
+				session := aSession()
+				session.Status = v1alpha1.ReactorSessionStatus{Attempts: 1}
+				seen := &observation{now: noon, status: session.Status}
+				seen.key.Fingerprint = "fingerprint"
+				earlier.happen(session, seen)
+				if later.name != earlier.name {
+					later.happen(session, seen)
+				}
+				planned := decide(session, seen)
+				if got := describePlan(&planned); got != earlier.want {
+					t.Errorf("%s, want %s", got, earlier.want)
+				}
+			})
+		}
+	}
+	if len(theChecks) != len(checks)+1 {
+		t.Errorf("%d situations for %d checks", len(theChecks)-1, len(checks))
 	}
 }

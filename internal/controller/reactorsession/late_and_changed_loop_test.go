@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
@@ -396,4 +397,30 @@ func TestASlotIsGivenBackWhenASessionIsCreatedAgain(t *testing.T) {
 	if admitted, _ := slots.admit(again, "key", nil, noon); !admitted {
 		t.Error("the slot of the session that is gone is held for ever")
 	}
+}
+
+// Under APIKeyEnv the kubelet reads the key when the pod starts.
+func TestAnAttemptThatWaitsHasTheKeyThatIsInTheSecretNow(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.be(func(k *kubelet) { k.stuck = true })
+		w.tune = func(o *Options) { o.SessionStartsPerMinute = 1 }
+		w.create(newSession("first"))
+		w.start()
+		w.create(newSession("second", apiKeyEnv))
+		w.settle()
+		w.want("second", "Ready=False/WaitingForCapacity")
+		w.reactor.RevokeKey(secondKey)
+		if err := w.api.Update(t.Context(), secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, secondKey)); err != nil {
+			t.Fatal(err)
+		}
+		w.node.be(func(k *kubelet) { k.stuck = false })
+		w.pass(time.Hour)
+		w.want("second", "Ready=False/APIKeyRefused")
+		if got, want := w.ended("second"), "1 Hold APIKeyRefused Unverified"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+		if got, want := w.session("second").Status.RecentAttempts[0].KeyFingerprint, apikey.FingerprintOf(secondKey); got != want {
+			t.Errorf("the attempt had the key %s, want %s", got, want)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
@@ -45,8 +46,14 @@ type remembered struct {
 	// renewal is the request to renew the token of a session whose turn has come, and renewalAsked when it was made.
 	renewal      string
 	renewalAsked time.Time
-	// refusals counts in a row how often the API server refused the pod.
-	refusals int
+	// managers are who manages the fields of the attempt's token at a version of it.
+	managers struct {
+		version string
+		entries []metav1.ManagedFieldsEntry
+	}
+	// refusals counts in a row how often the API server refused the pod, and tokenRefusals how often it refused the ReactorToken.
+	refusals      int
+	tokenRefusals int
 }
 
 // cleanup is of one attempt. An operator that is started anew begins it anew, and so has its whole time.

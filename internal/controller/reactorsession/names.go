@@ -45,6 +45,16 @@ func attemptName(session *v1alpha1.ReactorSession, number int32) string {
 	return fmt.Sprintf("%s-%s-%d", strings.TrimRight(base, ".-"), hex.EncodeToString(sum[:])[:5], number)
 }
 
+// attemptNamed is the number of the attempt whose pod and ReactorToken have this name; 0 if it is not a name of this session's.
+func attemptNamed(session *v1alpha1.ReactorSession, name string) int32 {
+	digits, ok := strings.CutPrefix(name, strings.TrimSuffix(attemptName(session, 0), "0"))
+	number, err := strconv.ParseInt(digits, 10, 32)
+	if !ok || err != nil || number < 0 {
+		return 0
+	}
+	return int32(number)
+}
+
 // attemptOf is the number of the attempt that an object belongs to; 0 when it says none.
 func attemptOf(object metav1.Object) int32 {
 	number, err := strconv.ParseInt(object.GetLabels()[AttemptLabel], 10, 32)

@@ -27,7 +27,10 @@ type observation struct {
 	foreign bool                   // a pod of somebody else has the name of the current attempt's
 	orphans []corev1.Pod           // of an earlier session of this name, kept by our finalizer and by nothing else
 	token   *v1alpha1.ReactorToken // of the current attempt
+	taken   bool                   // a ReactorToken that this session does not control has the name of the current attempt's
 	stale   []string               // the ReactorTokens of attempts that have ended
+
+	managers []metav1.ManagedFieldsEntry // who manages the fields of the token, if some are not as requested
 
 	skew time.Duration // Reactor's clock minus ours, when the token was issued
 
@@ -51,6 +54,12 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 	seen.released = mem.released
 	seen.ending = mem.endingOf(seen.status.CurrentAttempt)
 	if err := r.observeTokens(ctx, session, seen); err != nil {
+		return nil, err
+	}
+	if seen.token != nil {
+		mem.tokenRefusals = 0
+	}
+	if err := r.observeManagers(ctx, session, mem, seen); err != nil {
 		return nil, err
 	}
 	if err := r.observeSkew(ctx, seen); err != nil {
@@ -137,7 +146,8 @@ func (r *Reconciler) ofSession(uid types.UID) client.ListOption {
 	return client.MatchingLabels{SessionUIDLabel: string(uid)}
 }
 
-// observeTokens finds the ReactorTokens of the session's attempts.
+// observeTokens finds the ReactorTokens of the session's attempts. They are known by their names and their owner: another client may
+// have removed their labels.
 func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
 	tokens := &v1alpha1.ReactorTokenList{}
 	if err := r.cache.List(ctx, tokens, client.InNamespace(session.Namespace), r.ofSession(session.UID)); err != nil {
@@ -145,14 +155,46 @@ func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.Reacto
 	}
 	current := seen.status.CurrentAttempt
 	for i := range tokens.Items {
-		token := &tokens.Items[i]
+		token, number := &tokens.Items[i], attemptNamed(session, tokens.Items[i].Name)
 		switch {
 		case current != nil && token.Name == current.TokenName:
 			seen.token = token
-		case token.DeletionTimestamp == nil && attemptOf(token) <= seen.status.Attempts:
+		case token.DeletionTimestamp == nil && number > 0 && number <= seen.status.Attempts:
 			seen.stale = append(seen.stale, token.Name)
 		}
 	}
+	if current == nil || current.TokenName == "" || seen.token != nil {
+		return nil
+	}
+	token := &v1alpha1.ReactorToken{}
+	err := r.cache.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: current.TokenName}, token)
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("reading the ReactorToken of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+	case metav1.IsControlledBy(token, session):
+		seen.token = token
+	default:
+		seen.taken = true
+	}
+	return nil
+}
+
+// observeManagers reads who manages the fields of a token that is not as requested. The cache holds no managed fields, so this is a live
+// read, one for each version of the token.
+func (r *Reconciler) observeManagers(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) error {
+	if len(tokenChanges(session, seen)) == 0 {
+		return nil
+	}
+	if mem.managers.version != seen.token.ResourceVersion {
+		live := &v1alpha1.ReactorToken{}
+		err := r.live.Get(ctx, client.ObjectKeyFromObject(seen.token), live)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("reading the managed fields of ReactorToken %s/%s: %w", seen.token.Namespace, seen.token.Name, err)
+		}
+		mem.managers.version, mem.managers.entries = seen.token.ResourceVersion, live.ManagedFields
+	}
+	seen.managers = mem.managers.entries
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,11 +16,25 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-func endedPods(_ *v1alpha1.ReactorSession, seen *observation) *plan {
+func endedPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if len(seen.stale) == 0 && len(releasable(seen)) == 0 && len(outdated(seen)) == 0 && len(seen.orphans) == 0 {
 		return nil
 	}
+	if isReleaseRefused(session, seen) {
+		return &plan{do: doLetGo}
+	}
 	return &plan{do: doRelease}
+}
+
+// isReleaseRefused reports whether a session that is being deleted has waited long enough for its pods to be released. The API server has
+// refused that before, as status shows: an operator that was away until the bound tries it first.
+func isReleaseRefused(session *v1alpha1.ReactorSession, seen *observation) bool {
+	if session.DeletionTimestamp == nil || !hasFinalizer(session, CleanupFinalizer) || !seen.isIdle() {
+		return false
+	}
+	ready := meta.FindStatusCondition(seen.status.Conditions, v1alpha1.ConditionReady)
+	bound := session.DeletionTimestamp.Add(deletionBound + graceOf(&session.Spec.Template))
+	return ready != nil && ready.Reason == v1alpha1.ReasonWriteRefused && !seen.now.Before(bound)
 }
 
 // outdated are the pods of attempts that status does not list any more: a session that runs for ever must not leave pods for ever.

@@ -37,6 +37,9 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 	told := reported{events: done.notices, ended: done.ended, abandoned: done.abandoned}
 	show := planned.show
 	switch {
+	case done.failed != nil && isFinished(status) && session.DeletionTimestamp == nil:
+		show = finishedAs(status)
+		show.message += "; " + done.failed.message
 	case done.failed != nil:
 		show = done.failed
 	case done.waiting:
@@ -58,9 +61,12 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 			show, finish = end(status, session, seen, done.ended)
 		}
 	}
-	if pod := podOf(seen, done); pod != nil && status.CurrentAttempt != nil {
-		followToken(status.CurrentAttempt, pod, seen.token)
-		followPod(status.CurrentAttempt, pod)
+	if status.CurrentAttempt != nil {
+		status.CurrentAttempt.KeyFingerprint = keyOfAttempt(seen)
+		if pod := podOf(seen, done); pod != nil {
+			followToken(status.CurrentAttempt, pod, seen.token)
+			followPod(status.CurrentAttempt, pod)
+		}
 	}
 	setConditions(status, session, seen, show, finish)
 	told.events = append(told.events, transition(&seen.status, status)...)
@@ -85,6 +91,7 @@ func begin(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSessi
 	status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: status.Attempts, PodName: name, KeyFingerprint: seen.key.Fingerprint}
 	if session.Spec.UsesTokenFile() {
 		status.CurrentAttempt.TokenName = name
+		status.CurrentAttempt.RequestHash = requestHash(&buildToken(session, status, status.CurrentAttempt, settings{}).Spec)
 	}
 	status.NextAttemptTime = nil
 }
@@ -154,7 +161,9 @@ func end(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession
 	if finish == "" && wait > 0 {
 		next := seen.now.Add(wait).Truncate(time.Second).Add(time.Second)
 		status.NextAttemptTime = &metav1.Time{Time: next.UTC()}
-		show = waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(status), next.UTC().Format(time.RFC3339))
+		if !session.Spec.Suspended() {
+			show = backsOff(status)
+		}
 	}
 	return show, finish
 }
@@ -223,10 +232,16 @@ func setTokenReady(
 		set(v1alpha1.ConditionTokenReady, false, seen.key.Problem.Reason, seen.key.Problem.Message)
 	case !session.Spec.UsesTokenFile():
 		set(v1alpha1.ConditionTokenReady, true, v1alpha1.ReasonAPIKeyFound, "the program gets the API key itself")
+	case seen.token == nil && seen.pod == nil && seen.taken:
+		taken := tokenTaken(status.CurrentAttempt)
+		set(v1alpha1.ConditionTokenReady, false, taken.reason, taken.message)
 	case seen.token == nil && seen.pod != nil:
 		set(v1alpha1.ConditionTokenReady, false, v1alpha1.ReasonTokenDeleted, "the ReactorToken of the attempt is gone: the program has what it has read")
 	default:
 		state := stateOfToken(seen.token, seen.now)
+		if changes := tokenChanges(session, seen); len(changes) > 0 {
+			state.message += "; " + describeChanges(seen.token, changes, seen.managers)
+		}
 		set(v1alpha1.ConditionTokenReady, state.ready, state.reason, state.message)
 	}
 }

@@ -1,6 +1,7 @@
 package reactorsession
 
 import (
+	"slices"
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -20,7 +21,9 @@ func verdict(
 		return durationDone(session), v1alpha1.ConditionComplete, 0
 	case ended.Class == v1alpha1.ClassSucceeded:
 		return nil, "", backoff(1, clean)
-	case ended.Class == v1alpha1.ClassStopped, ended.Class == v1alpha1.ClassHold:
+	case ended.Class == v1alpha1.ClassStopped:
+		return nil, "", restartBackoff(status.RecentAttempts)
+	case ended.Class == v1alpha1.ClassHold:
 		return nil, "", 0
 	case ended.Class == v1alpha1.ClassUncounted:
 		return nil, "", backoff(status.UncountedFailures, clean)
@@ -29,6 +32,21 @@ func verdict(
 	default:
 		return nil, "", backoff(status.CountedFailures, clean)
 	}
+}
+
+// restartBackoff is how long to wait after attempts that were stopped before they had a pod, the latest first. The next one after a single
+// stop follows immediately. More of them in a row are something that keeps changing the session, and each costs a token.
+func restartBackoff(recent []v1alpha1.EndedAttempt) time.Duration {
+	stops := slices.IndexFunc(recent, func(ended v1alpha1.EndedAttempt) bool {
+		return ended.Class != v1alpha1.ClassStopped || ended.Cleanup != v1alpha1.CleanupNotNeeded
+	})
+	if stops < 0 {
+		stops = len(recent)
+	}
+	if stops < 2 {
+		return 0
+	}
+	return backoff(int32(stops-1), true)
 }
 
 // stoppedForDuration reports whether the attempt was stopped because the session's time was used up, to the second: what a container ran is

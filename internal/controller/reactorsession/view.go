@@ -5,6 +5,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
@@ -32,6 +34,12 @@ func stalledFor(reason, format string, args ...any) *view {
 	return &view{reason: reason, message: fmt.Sprintf(format, args...), stalled: true}
 }
 
+func tokenTaken(attempt *v1alpha1.SessionAttempt) *view {
+	return stalledFor(v1alpha1.ReasonTokenConflict,
+		"ReactorToken %q has the name of the token of this session's attempt %d, but the session does not control it. Delete it; the operator then creates its own within a minute",
+		attempt.TokenName, attempt.Number)
+}
+
 // viewOfPod is what a pod that lives shows; nil, which is what it showed before, while it is about to end.
 func viewOfPod(pod *corev1.Pod) *view {
 	status := programOf(pod)
@@ -46,6 +54,27 @@ func viewOfPod(pod *corev1.Pod) *view {
 
 func durationDone(session *v1alpha1.ReactorSession) *view {
 	return &view{ready: true, reason: v1alpha1.ReasonDurationReached, message: fmt.Sprintf("the session has run for %s, as spec.maxDuration says", session.Spec.MaxDuration)}
+}
+
+// backsOff is shown until the next attempt starts. What changes the token of each attempt goes on until a person acts.
+func backsOff(status *v1alpha1.ReactorSessionStatus) *view {
+	show := waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(status), status.NextAttemptTime.UTC().Format(time.RFC3339))
+	if recent := status.RecentAttempts; len(recent) > 0 && recent[0].Reason == tokenChanged {
+		show.stalled = true
+		show.message += ". Exclude the ReactorTokens of this session from what changes them"
+	}
+	return show
+}
+
+// finishedAs is what a session shows that has completed or failed.
+func finishedAs(status *v1alpha1.ReactorSessionStatus) *view {
+	if complete := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionComplete); complete != nil && complete.Status == metav1.ConditionTrue {
+		return &view{ready: true, reason: complete.Reason, message: complete.Message}
+	}
+	if failed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionFailed); failed != nil {
+		return &view{stalled: true, reason: failed.Reason, message: failed.Message}
+	}
+	return nil
 }
 
 // lastAttempt says how the last attempt ended.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,7 +27,7 @@ import (
 const (
 	indexKeySecret  = "spec.apiKeySecretRef.name"            // ReactorSessions by the Secret of their API key
 	indexRunningKey = "status.currentAttempt.keyFingerprint" // ReactorSessions that have a pod, by the fingerprint of its key
-	indexSession    = "sessionUID"                           // pods and ReactorTokens, by the UID of their ReactorSession
+	indexSession    = "sessionUID"                           // pods by the UID of their ReactorSession in a label, ReactorTokens by that of their controller
 	indexKept       = "keptOfSession"                        // pods that have ended and are kept by our finalizer, by the name of their ReactorSession
 )
 
@@ -65,7 +66,7 @@ func (r *Reconciler) index(ctx context.Context, indexer client.FieldIndexer) err
 	}{
 		{&v1alpha1.ReactorSession{}, indexKeySecret, keySecretOf},
 		{&v1alpha1.ReactorSession{}, indexRunningKey, runningKeyOf},
-		{&v1alpha1.ReactorToken{}, indexSession, sessionOf},
+		{&v1alpha1.ReactorToken{}, indexSession, ownerOf},
 		{&corev1.Pod{}, indexSession, sessionOf},
 		{&corev1.Pod{}, indexKept, keptOfSession},
 	} {
@@ -80,6 +81,14 @@ func (r *Reconciler) index(ctx context.Context, indexer client.FieldIndexer) err
 func sessionOf(object client.Object) []string {
 	if uid := object.GetLabels()[SessionUIDLabel]; uid != "" {
 		return []string{uid}
+	}
+	return nil
+}
+
+// ownerOf finds a ReactorToken by its owner reference: it has a name that the operator chose, and another client may remove its labels.
+func ownerOf(object client.Object) []string {
+	if owner := metav1.GetControllerOf(object); owner != nil {
+		return []string{string(owner.UID)}
 	}
 	return nil
 }

@@ -327,6 +327,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: podUID
       type:
         scalar: string
+    - name: requestHash
+      type:
+        scalar: string
     - name: sessionID
       type:
         scalar: string

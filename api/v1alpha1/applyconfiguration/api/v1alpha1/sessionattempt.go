@@ -23,9 +23,13 @@ type SessionAttemptApplyConfiguration struct {
 	// finds at its start. A token in its Secret that was issued at another time is a
 	// renewed one. Absent before the pod exists, and under APIKeyEnv.
 	TokenIssuedTime *v1.Time `json:"tokenIssuedTime,omitempty"`
-	// keyFingerprint identifies the API key that the attempt was begun with,
-	// without revealing it.
+	// keyFingerprint identifies the API key of the attempt, without revealing it: the
+	// one in the Secret until the pod exists, then the one at that time.
 	KeyFingerprint *string `json:"keyFingerprint,omitempty"`
+	// requestHash identifies what the attempt requests for its token: the API key's
+	// Secret, the lifetime and the scope. An attempt that has no pod yet ends when the
+	// spec requests something else. Absent under APIKeyEnv.
+	RequestHash *string `json:"requestHash,omitempty"`
 	// startTime is when the container began to run.
 	StartTime *v1.Time `json:"startTime,omitempty"`
 	// sessionID is the Reactor session that the program reported last.
@@ -85,6 +89,14 @@ func (b *SessionAttemptApplyConfiguration) WithTokenIssuedTime(value v1.Time) *S
 // If called multiple times, the KeyFingerprint field is set to the value of the last call.
 func (b *SessionAttemptApplyConfiguration) WithKeyFingerprint(value string) *SessionAttemptApplyConfiguration {
 	b.KeyFingerprint = &value
+	return b
+}
+
+// WithRequestHash sets the RequestHash field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RequestHash field is set to the value of the last call.
+func (b *SessionAttemptApplyConfiguration) WithRequestHash(value string) *SessionAttemptApplyConfiguration {
+	b.RequestHash = &value
 	return b
 }
 

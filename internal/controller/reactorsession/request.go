@@ -1,0 +1,134 @@
+package reactorsession
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+// What an attempt requests for its token is stored as a hash in status. The ReactorToken itself is no record of it: admission policies
+// and other clients may change its spec.
+
+// tokenRequest is what the request hash is taken over. A field that is added must be omitted while it is not used, or an upgrade of the
+// operator would start all attempts again that wait: the golden hash in the tests holds that.
+type tokenRequest struct {
+	APIKeySecret              string   `json:"apiKeySecret"`
+	LifetimeSeconds           int64    `json:"lifetimeSeconds"`
+	Models                    []string `json:"models"`
+	MaxSessions               int32    `json:"maxSessions"`
+	MaxSessionDurationSeconds int64    `json:"maxSessionDurationSeconds"`
+}
+
+func requestIn(spec *v1alpha1.ReactorTokenSpec) tokenRequest {
+	request := tokenRequest{
+		APIKeySecret:    spec.APIKeySecretRef.Name + "/" + spec.APIKeySecretRef.EffectiveKey(),
+		LifetimeSeconds: int64(spec.EffectiveLifetime() / time.Second),
+	}
+	if scope := spec.Scope; scope != nil {
+		for _, model := range scope.Models {
+			request.Models = append(request.Models, string(model))
+		}
+		slices.Sort(request.Models)
+		request.MaxSessions, request.MaxSessionDurationSeconds = scope.MaxSessions, int64(scope.MaxSessionDuration.Std()/time.Second)
+	}
+	return request
+}
+
+// requestHash identifies what the spec of a ReactorToken requests.
+func requestHash(spec *v1alpha1.ReactorTokenSpec) string {
+	text, err := json.Marshal(requestIn(spec))
+	if err != nil {
+		panic("strings and integers always marshal: " + err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// fieldChange is a field of a ReactorToken's spec whose value is not the requested one.
+type fieldChange struct {
+	field       []string // its path in the object
+	has, wanted string
+}
+
+func (c fieldChange) path() string { return strings.Join(c.field, ".") }
+
+// isTolerable reports whether the attempt can use the token all the same: one with another lifetime is renewed in time. Another key or
+// scope is another permission, and without its maxSessionDuration nothing would end the billing when everything else fails.
+func (c fieldChange) isTolerable() bool { return c.path() == "spec.lifetime" }
+
+// changesOf are the fields in which the spec of a ReactorToken is not the requested one.
+func changesOf(has, wanted *v1alpha1.ReactorTokenSpec) []fieldChange {
+	is, asked := requestIn(has), requestIn(wanted)
+	var changes []fieldChange
+	compare := func(has, wanted any, field ...string) {
+		if has, wanted := fmt.Sprint(has), fmt.Sprint(wanted); has != wanted {
+			changes = append(changes, fieldChange{append([]string{"spec"}, field...), has, wanted})
+		}
+	}
+	seconds := func(s int64) v1alpha1.Duration { return v1alpha1.DurationOf(time.Duration(s) * time.Second) }
+	compare(is.APIKeySecret, asked.APIKeySecret, "apiKeySecretRef")
+	compare(is.Models, asked.Models, "scope", "models")
+	compare(is.MaxSessions, asked.MaxSessions, "scope", "maxSessions")
+	compare(seconds(is.MaxSessionDurationSeconds), seconds(asked.MaxSessionDurationSeconds), "scope", "maxSessionDuration")
+	compare(seconds(is.LifetimeSeconds), seconds(asked.LifetimeSeconds), "lifetime")
+	return changes
+}
+
+// describeChanges says what was changed, and who manages it.
+func describeChanges(token *v1alpha1.ReactorToken, changes []fieldChange, managers []metav1.ManagedFieldsEntry) string {
+	texts := make([]string, 0, len(changes))
+	for _, change := range changes {
+		texts = append(texts, fmt.Sprintf("%s changed %s from %s to %s", managerOf(managers, change.field...), change.path(), change.wanted, change.has))
+	}
+	return fmt.Sprintf("in ReactorToken %q, %s", token.Name, strings.Join(texts, "; "))
+}
+
+// managerOf says who manages a field of an object. A webhook changes an object within a write of the operator's, so the operator is the
+// manager of what it changed.
+func managerOf(entries []metav1.ManagedFieldsEntry, field ...string) string {
+	var others []string
+	ours := false
+	for _, entry := range entries {
+		switch {
+		case !manages(entry, field):
+		case entry.Manager == FieldOwner:
+			ours = true
+		default:
+			others = append(others, fmt.Sprintf("field manager %q", entry.Manager))
+		}
+	}
+	switch {
+	case len(others) > 0:
+		return strings.Join(others, ", ")
+	case ours:
+		return "an admission policy or webhook"
+	default:
+		return "an unknown client"
+	}
+}
+
+func manages(entry metav1.ManagedFieldsEntry, field []string) bool {
+	if entry.FieldsV1 == nil {
+		return false
+	}
+	fields := map[string]any{}
+	if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
+		return false
+	}
+	for _, name := range field {
+		inner, ok := fields["f:"+name].(map[string]any)
+		if !ok {
+			return false
+		}
+		fields = inner
+	}
+	return true
+}
