@@ -31,7 +31,7 @@ const audience = "web-app"
 
 // issuer is an OpenID Connect issuer.
 type issuer struct {
-	*httptest.Server
+	URL  string
 	key  *ecdsa.PrivateKey
 	away atomic.Bool
 	told atomic.Int32 // how often it has told its keys
@@ -39,30 +39,45 @@ type issuer struct {
 
 func newIssuer(t *testing.T) *issuer {
 	t.Helper()
+	i := newIssuerWithoutServer(t)
+	server := httptest.NewServer(i)
+	t.Cleanup(server.Close)
+	i.URL = server.URL
+	return i
+}
+
+// newIssuerWithoutServer is one that answers by respond only.
+func newIssuerWithoutServer(t *testing.T) *issuer {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &issuer{key: key}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+	return &issuer{URL: "https://issuer.test", key: key}
+}
+
+// ServeHTTP implements http.Handler.
+func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case i.away.Load():
+		w.WriteHeader(http.StatusBadGateway)
+	case r.URL.Path == "/.well-known/openid-configuration":
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"issuer": i.URL, "jwks_uri": i.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256", "HS256", "none"},
 		})
-	})
-	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
+	case r.URL.Path == "/keys":
 		i.told.Add(1)
-		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "one", Algorithm: "ES256", Use: "sig"}}})
-	})
-	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if i.away.Load() {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	}))
-	t.Cleanup(i.Close)
-	return i
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), KeyID: "one", Algorithm: "ES256", Use: "sig"}}})
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
+}
+
+// respond is its answer without a connection.
+func (i *issuer) respond(request *http.Request) *http.Response {
+	recorder := httptest.NewRecorder()
+	i.ServeHTTP(recorder, request)
+	return recorder.Result()
 }
 
 // sign makes an ID token of good claims, with changes.
@@ -264,7 +279,7 @@ func TestAnIssuerThatTellsNoKeysIsToldAndAskedAgain(t *testing.T) {
 	i := newIssuer(t)
 	now := clocktesting.NewFakePassiveClock(time.Now())
 	who := i.authenticator(now)
-	if _, err := who.ready(); err != nil {
+	if _, err := who.ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	i.away.Store(true)
