@@ -46,6 +46,34 @@ type oidcTokens struct {
 // requiredClaim is what a claim must be, or have in it. One claim may have to hold several.
 type requiredClaim struct{ name, value string }
 
+// inspect implements authenticator.
+func (o *oidcTokens) inspect(request *http.Request) (bool, error) {
+	raw, err := bearerOf(request)
+	if err != nil {
+		return false, err
+	}
+	verifier, err := o.discovered()
+	if verifier == nil || err != nil {
+		return false, nil //nolint:nilerr // authenticate tells it
+	}
+	keys := &keysFetched{}
+	_, err = verifier.Verify(context.WithValue(withoutWaiting(request.Context()), keysFetchedKey{}, keys), raw)
+	switch {
+	case keys.unknown: // it may be signed with a new key
+		return false, nil
+	case err != nil:
+		return false, &refusedError{err}
+	}
+	return true, nil
+}
+
+// withoutWaiting is a context in which go-oidc uses the keys that it has. If none fits, it starts to fetch the keys, and does not wait for them.
+func withoutWaiting(ctx context.Context) context.Context {
+	ended, end := context.WithCancel(ctx)
+	end()
+	return ended
+}
+
 // authenticate implements authenticator. A caller is an issuer's subject.
 func (o *oidcTokens) authenticate(request *http.Request) (string, error) {
 	raw, err := bearerOf(request)
@@ -156,7 +184,10 @@ func asymmetric(named []string) []string {
 
 // keysFetched tells a token that is wrong from keys that could not be had: the library makes one error of both.
 type (
-	keysFetched    struct{ failure error }
+	keysFetched struct {
+		unknown bool  // no key that is known fits the signature
+		failure error // why newer keys could not be had
+	}
 	keysFetchedKey struct{}
 	fetchedKeys    struct{ oidc.KeySet }
 )
@@ -164,8 +195,11 @@ type (
 // VerifySignature implements oidc.KeySet.
 func (k fetchedKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
 	payload, err := k.KeySet.VerifySignature(ctx, jwt)
-	if keys, ok := ctx.Value(keysFetchedKey{}).(*keysFetched); ok && err != nil && strings.HasPrefix(err.Error(), "fetching keys ") {
-		keys.failure = err
+	if keys, ok := ctx.Value(keysFetchedKey{}).(*keysFetched); ok && err != nil {
+		keys.unknown = true
+		if strings.HasPrefix(err.Error(), "fetching keys ") {
+			keys.failure = err
+		}
 	}
 	return payload, err
 }

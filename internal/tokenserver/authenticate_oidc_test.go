@@ -21,10 +21,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/time/rate"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
-
-	"github.com/reactor-operator/reactor-operator/internal/config"
 )
 
 const audience = "web-app"
@@ -65,7 +64,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"issuer": i.URL, "jwks_uri": i.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256", "HS256", "none"},
 		})
-	case r.URL.Path == "/keys":
+	case r.URL.Path == "/keys" || r.URL.Path == clusterKeysPath:
 		i.told.Add(1)
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), KeyID: "one", Algorithm: "ES256", Use: "sig"}}})
 	default:
@@ -250,13 +249,17 @@ func TestNoBearerTokenStandsInTheLog(t *testing.T) {
 		"none": i.sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil), "cut": i.sign(t, jwt.SigningMethodES256, i.key, nil)[:100],
 	}
 	now := clocktesting.NewFakePassiveClock(time.Now())
-	cluster := newServiceAccounts(config.TokenServer{ServiceAccounts: []string{"studio/web"}, ServiceAccountAudience: audience}, &cluster{answer: knows(nil)}, now)
+	cluster := newCluster(t)
+	tokens["the cluster's, which it refuses"] = cluster.tokenOf(t, "studio:web", nil)
+	cluster.answer = func(string, []string) (authenticationv1.TokenReviewStatus, error) {
+		return authenticationv1.TokenReviewStatus{}, nil
+	}
 	away := i.authenticator(now)
 	away.issuer = "http://127.0.0.1:1"
-	for kind, who := range map[string]authenticator{"OIDC": i.authenticator(now), "an issuer that is away": away, "the cluster": cluster} {
+	for kind, who := range map[string]authenticator{"OIDC": i.authenticator(now), "an issuer that is away": away, "the cluster": cluster.authenticator(now)} {
 		var logged bytes.Buffer
 		route := &handler{
-			origins: &origins{http.NewCrossOriginProtection()}, inAll: rate.NewLimiter(rate.Inf, 1), callers: newCallerLimits(1000, 1000), who: who,
+			origins: &origins{http.NewCrossOriginProtection()}, inAll: rate.NewLimiter(rate.Inf, 1), strangers: rate.NewLimiter(rate.Inf, 1), callers: newCallerLimits(1000, 1000), who: who,
 			source: &mounted{folder: t.TempDir(), clock: now}, clock: now, log: slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			counted: func(string) {},
 		}
