@@ -100,6 +100,7 @@ func (s *serviceAccounts) authenticate(request *http.Request) (string, error) {
 	if err := s.checkClaims(raw); err != nil {
 		return "", err
 	}
+	//nolint:contextcheck // the review is for all who ask with this token, and outlives the first request
 	account, err := share(request.Context(), &s.calls, string(hash[:]), func() (string, error) {
 		if account, ok := s.decided(hash); ok { // a review that ended since the check above
 			return account, nil

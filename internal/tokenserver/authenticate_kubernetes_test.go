@@ -80,11 +80,11 @@ func (c *cluster) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // tokenOf is a token of a service account, which is given as namespace:name, as this cluster makes it.
-func (c *cluster) tokenOf(t *testing.T, account string, changes jwt.MapClaims) string {
-	t.Helper()
+func (c *cluster) tokenOf(tb testing.TB, account string, changes jwt.MapClaims) string {
+	tb.Helper()
 	claims := jwt.MapClaims{"sub": serviceAccountPrefix + account, "aud": []string{audience}}
 	maps.Copy(claims, changes)
-	return c.sign(t, jwt.SigningMethodES256, c.key, claims)
+	return c.sign(tb, jwt.SigningMethodES256, c.key, claims)
 }
 
 // authenticator accepts the service account studio/web and those of media.

@@ -131,12 +131,13 @@ func (o *oidcTokens) ready(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	if verifier, err := o.discovered(); verifier != nil || err != nil {
 		return verifier, err
 	}
+	//nolint:contextcheck // what the issuer tells outlives the request
 	return share(ctx, &o.discoveries, "", func() (*oidc.IDTokenVerifier, error) {
 		// A call that ended since the check above has the answer.
 		if verifier, err := o.discovered(); verifier != nil || err != nil {
 			return verifier, err
 		}
-		verifier, err := o.discover() //nolint:contextcheck // what the issuer tells outlives the request
+		verifier, err := o.discover()
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.verifier, o.failure = verifier, err

@@ -46,11 +46,11 @@ func newIssuer(t *testing.T) *issuer {
 }
 
 // newIssuerWithoutServer is one that answers by respond only.
-func newIssuerWithoutServer(t *testing.T) *issuer {
-	t.Helper()
+func newIssuerWithoutServer(tb testing.TB) *issuer {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &issuer{URL: "https://issuer.test", key: key}
 }
@@ -80,15 +80,15 @@ func (i *issuer) respond(request *http.Request) *http.Response {
 }
 
 // sign makes an ID token of good claims, with changes.
-func (i *issuer) sign(t *testing.T, method jwt.SigningMethod, key any, changes jwt.MapClaims) string {
-	t.Helper()
+func (i *issuer) sign(tb testing.TB, method jwt.SigningMethod, key any, changes jwt.MapClaims) string {
+	tb.Helper()
 	claims := jwt.MapClaims{"iss": i.URL, "sub": "ada", "aud": audience, "exp": time.Now().Add(time.Hour).Unix(), "groups": []string{"staff", "web"}, "email_verified": true, "org": int64(9007199254740993)}
 	maps.Copy(claims, changes)
 	token := jwt.NewWithClaims(method, claims)
 	token.Header["kid"] = "one"
 	text, err := token.SignedString(key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return text
 }
@@ -100,9 +100,9 @@ func (i *issuer) authenticator(now clock.PassiveClock) *oidcTokens {
 	}
 }
 
-func bearer(t *testing.T, token string) *http.Request {
-	t.Helper()
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/token", http.NoBody)
+func bearer(tb testing.TB, token string) *http.Request {
+	tb.Helper()
+	request := httptest.NewRequestWithContext(tb.Context(), http.MethodPost, "/api/token", http.NoBody)
 	request.Header.Set("Authorization", "Bearer "+token)
 	return request
 }

@@ -254,3 +254,17 @@ func TestAFloodOfMadeUpIDTokensKeepsNoCallerWaiting(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkAMadeUpToken is what each request of a flood costs, with a key of the cluster's id and so with a check of the signature.
+func BenchmarkAMadeUpToken(b *testing.B) {
+	api := &cluster{issuer: newIssuerWithoutServer(b)}
+	api.answer = api.accepts
+	who := api.authenticator(clock.RealClock{})
+	if _, err := who.authenticate(bearer(b, api.tokenOf(b, "studio:web", nil))); err != nil {
+		b.Fatal(err)
+	}
+	route := routeOf(who)
+	for i := 0; b.Loop(); i++ { // none like another: the server remembers those that the cluster has refused
+		route.ServeHTTP(httptest.NewRecorder(), bearer(b, api.madeUp(i)))
+	}
+}

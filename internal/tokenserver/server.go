@@ -36,7 +36,7 @@ const (
 // followed, or when it cannot listen.
 func Run(ctx context.Context, settings config.TokenServer, version string, log *slog.Logger) error {
 	registry := newRegistry(version)
-	route, err := newRoute(settings, version, registry, log)
+	route, err := newRoute(settings, version, registry, log) //nolint:contextcheck // go-oidc keeps a context for its settings only
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,9 @@ type server struct {
 }
 
 // listen opens all ports before anything is served, so that a port that is taken is told at once.
-func listen(settings config.TokenServer, route http.Handler, certificates *certwatcher.CertWatcher, registry *prometheus.Registry, log *slog.Logger) ([]server, error) {
+func listen(
+	settings config.TokenServer, route http.Handler, certificates *certwatcher.CertWatcher, registry *prometheus.Registry, log *slog.Logger,
+) ([]server, error) {
 	probes := http.NewServeMux()
 	healthy := func(writer http.ResponseWriter, _ *http.Request) { _, _ = writer.Write([]byte("ok")) }
 	probes.HandleFunc("/healthz", healthy)
