@@ -50,7 +50,8 @@ type TokenServer struct {
 
 	// AllowedOrigins are those of pages that are served elsewhere.
 	AllowedOrigins []string
-	// RequestsPerSecond bounds all requests, and CallerRequestsPerMinute those of one caller.
+	// RequestsPerSecond bounds the requests of all callers, and separately those of unknown clients. CallerRequestsPerMinute bounds those of one
+	// caller.
 	RequestsPerSecond       float64
 	CallerRequestsPerMinute int
 
@@ -172,7 +173,7 @@ func (s *TokenServer) limitFlags() *pflag.FlagSet {
 	flags := newFlagSet()
 	flags.StringSliceVar(&s.AllowedOrigins, "allowed-origins", s.AllowedOrigins,
 		"Comma-separated `list` of the origins of pages that are served elsewhere, such as https://app.example.com. Pages of other origins than these and the server's own are refused.")
-	flags.Float64Var(&s.RequestsPerSecond, "requests-per-second", s.RequestsPerSecond, "Answer at most this `number` of requests per second, of all callers together.")
+	flags.Float64Var(&s.RequestsPerSecond, "requests-per-second", s.RequestsPerSecond, "Answer at most this `number` of requests per second, of all callers together; and at most as many of clients that cannot be told from attackers.")
 	flags.IntVar(&s.CallerRequestsPerMinute, "caller-requests-per-minute", s.CallerRequestsPerMinute, "Answer at most this `number` of requests per minute of one caller.")
 	return flags
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 )
@@ -20,6 +21,8 @@ import (
 const (
 	// issuerTimeout bounds a question to the issuer, for its keys or for where they are.
 	issuerTimeout = 10 * time.Second
+	// issuerPause is how long the issuer is not asked where its keys are, after a call that failed.
+	issuerPause = 10 * time.Second
 	// issuerBurst and issuerEvery bound how often the issuer is asked.
 	issuerBurst = 5
 	issuerEvery = time.Second
@@ -32,7 +35,9 @@ type oidcTokens struct {
 	client           *http.Client
 	clock            clock.PassiveClock
 
-	mu       sync.Mutex
+	discoveries singleflight.Group // one at a time
+
+	mu       sync.Mutex            // never held during a call to the issuer
 	verifier *oidc.IDTokenVerifier // nil until the issuer has told where its keys are
 	retry    time.Time
 	failure  error
@@ -41,13 +46,41 @@ type oidcTokens struct {
 // requiredClaim is what a claim must be, or have in it. One claim may have to hold several.
 type requiredClaim struct{ name, value string }
 
+// inspect implements authenticator.
+func (o *oidcTokens) inspect(request *http.Request) (bool, error) {
+	raw, err := bearerOf(request)
+	if err != nil {
+		return false, err
+	}
+	verifier, err := o.discovered()
+	if verifier == nil || err != nil {
+		return false, nil //nolint:nilerr // authenticate tells it
+	}
+	keys := &keysFetched{}
+	_, err = verifier.Verify(context.WithValue(withoutWaiting(request.Context()), keysFetchedKey{}, keys), raw)
+	switch {
+	case keys.unknown: // it may be signed with a new key
+		return false, nil
+	case err != nil:
+		return false, &refusedError{err}
+	}
+	return true, nil
+}
+
+// withoutWaiting is a context in which go-oidc uses the keys that it has. If none fits, it starts to fetch the keys, and does not wait for them.
+func withoutWaiting(ctx context.Context) context.Context {
+	ended, end := context.WithCancel(ctx)
+	end()
+	return ended
+}
+
 // authenticate implements authenticator. A caller is an issuer's subject.
 func (o *oidcTokens) authenticate(request *http.Request) (string, error) {
 	raw, err := bearerOf(request)
 	if err != nil {
 		return "", err
 	}
-	verifier, err := o.ready() //nolint:contextcheck // what the issuer tells outlives the request
+	verifier, err := o.ready(request.Context())
 	if err != nil {
 		return "", &cannotTellError{err}
 	}
@@ -94,21 +127,43 @@ func claimHolds(claim any, want string) bool {
 }
 
 // ready asks the issuer where its keys are, once. An issuer that is away when the server starts must not keep it from starting.
-func (o *oidcTokens) ready() (*oidc.IDTokenVerifier, error) {
+func (o *oidcTokens) ready(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+	if verifier, err := o.discovered(); verifier != nil || err != nil {
+		return verifier, err
+	}
+	//nolint:contextcheck // what the issuer tells outlives the request
+	return share(ctx, &o.discoveries, "", func() (*oidc.IDTokenVerifier, error) {
+		// A call that ended since the check above has the answer.
+		if verifier, err := o.discovered(); verifier != nil || err != nil {
+			return verifier, err
+		}
+		verifier, err := o.discover()
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.verifier, o.failure = verifier, err
+		if err != nil { // counted from now: a call that hangs takes as long as the pause
+			o.retry = o.clock.Now().Add(issuerPause)
+		}
+		return verifier, err
+	})
+}
+
+// discovered is what the last call has found, or why there must be no other yet. With neither, it is time to ask.
+func (o *oidcTokens) discovered() (*oidc.IDTokenVerifier, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.verifier != nil {
-		return o.verifier, nil
-	}
-	now := o.clock.Now()
-	if now.Before(o.retry) {
+	if o.verifier == nil && o.clock.Now().Before(o.retry) {
 		return nil, o.failure
 	}
+	return o.verifier, nil
+}
+
+// discover asks the issuer where its keys are.
+func (o *oidcTokens) discover() (*oidc.IDTokenVerifier, error) {
 	ctx := oidc.ClientContext(context.Background(), o.client)
 	provider, err := oidc.NewProvider(ctx, o.issuer)
 	if err != nil {
-		o.retry, o.failure = now.Add(issuerTimeout), fmt.Errorf("asking the issuer %s: %w", o.issuer, err)
-		return nil, o.failure
+		return nil, fmt.Errorf("asking the issuer %s: %w", o.issuer, err)
 	}
 	var told struct {
 		KeysURL    string   `json:"jwks_uri"`
@@ -117,10 +172,9 @@ func (o *oidcTokens) ready() (*oidc.IDTokenVerifier, error) {
 	if err := provider.Claims(&told); err != nil {
 		return nil, fmt.Errorf("asking the issuer %s: %w", o.issuer, err)
 	}
-	o.verifier = oidc.NewVerifier(o.issuer, fetchedKeys{oidc.NewRemoteKeySet(ctx, told.KeysURL)}, &oidc.Config{
+	return oidc.NewVerifier(o.issuer, fetchedKeys{oidc.NewRemoteKeySet(ctx, told.KeysURL)}, &oidc.Config{
 		ClientID: o.audience, SupportedSigningAlgs: asymmetric(told.Algorithms), Now: o.clock.Now,
-	})
-	return o.verifier, nil
+	}), nil
 }
 
 // asymmetric are the algorithms of those that the issuer names by which anybody can check and only the issuer can sign.
@@ -131,7 +185,10 @@ func asymmetric(named []string) []string {
 
 // keysFetched tells a token that is wrong from keys that could not be had: the library makes one error of both.
 type (
-	keysFetched    struct{ failure error }
+	keysFetched struct {
+		unknown bool  // no key that is known fits the signature
+		failure error // why newer keys could not be had
+	}
 	keysFetchedKey struct{}
 	fetchedKeys    struct{ oidc.KeySet }
 )
@@ -139,8 +196,11 @@ type (
 // VerifySignature implements oidc.KeySet.
 func (k fetchedKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
 	payload, err := k.KeySet.VerifySignature(ctx, jwt)
-	if keys, ok := ctx.Value(keysFetchedKey{}).(*keysFetched); ok && err != nil && strings.HasPrefix(err.Error(), "fetching keys ") {
-		keys.failure = err
+	if keys, ok := ctx.Value(keysFetchedKey{}).(*keysFetched); ok && err != nil {
+		keys.unknown = true
+		if strings.HasPrefix(err.Error(), "fetching keys ") {
+			keys.failure = err
+		}
 	}
 	return payload, err
 }

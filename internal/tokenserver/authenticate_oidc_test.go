@@ -21,17 +21,16 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/time/rate"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
-
-	"github.com/reactor-operator/reactor-operator/internal/config"
 )
 
 const audience = "web-app"
 
 // issuer is an OpenID Connect issuer.
 type issuer struct {
-	*httptest.Server
+	URL  string
 	key  *ecdsa.PrivateKey
 	away atomic.Bool
 	told atomic.Int32 // how often it has told its keys
@@ -39,42 +38,57 @@ type issuer struct {
 
 func newIssuer(t *testing.T) *issuer {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := &issuer{key: key}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(map[string]any{
-			"issuer": i.URL, "jwks_uri": i.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256", "HS256", "none"},
-		})
-	})
-	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
-		i.told.Add(1)
-		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "one", Algorithm: "ES256", Use: "sig"}}})
-	})
-	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if i.away.Load() {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	}))
-	t.Cleanup(i.Close)
+	i := newIssuerWithoutServer(t)
+	server := httptest.NewServer(i)
+	t.Cleanup(server.Close)
+	i.URL = server.URL
 	return i
 }
 
+// newIssuerWithoutServer is one that answers by respond only.
+func newIssuerWithoutServer(tb testing.TB) *issuer {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &issuer{URL: "https://issuer.test", key: key}
+}
+
+// ServeHTTP implements http.Handler.
+func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case i.away.Load():
+		w.WriteHeader(http.StatusBadGateway)
+	case r.URL.Path == "/.well-known/openid-configuration":
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"issuer": i.URL, "jwks_uri": i.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256", "HS256", "none"},
+		})
+	case r.URL.Path == "/keys" || r.URL.Path == clusterKeysPath:
+		i.told.Add(1)
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), KeyID: "one", Algorithm: "ES256", Use: "sig"}}})
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
+}
+
+// respond is its answer without a connection.
+func (i *issuer) respond(request *http.Request) *http.Response {
+	recorder := httptest.NewRecorder()
+	i.ServeHTTP(recorder, request)
+	return recorder.Result()
+}
+
 // sign makes an ID token of good claims, with changes.
-func (i *issuer) sign(t *testing.T, method jwt.SigningMethod, key any, changes jwt.MapClaims) string {
-	t.Helper()
+func (i *issuer) sign(tb testing.TB, method jwt.SigningMethod, key any, changes jwt.MapClaims) string {
+	tb.Helper()
 	claims := jwt.MapClaims{"iss": i.URL, "sub": "ada", "aud": audience, "exp": time.Now().Add(time.Hour).Unix(), "groups": []string{"staff", "web"}, "email_verified": true, "org": int64(9007199254740993)}
 	maps.Copy(claims, changes)
 	token := jwt.NewWithClaims(method, claims)
 	token.Header["kid"] = "one"
 	text, err := token.SignedString(key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return text
 }
@@ -86,9 +100,9 @@ func (i *issuer) authenticator(now clock.PassiveClock) *oidcTokens {
 	}
 }
 
-func bearer(t *testing.T, token string) *http.Request {
-	t.Helper()
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/token", http.NoBody)
+func bearer(tb testing.TB, token string) *http.Request {
+	tb.Helper()
+	request := httptest.NewRequestWithContext(tb.Context(), http.MethodPost, "/api/token", http.NoBody)
 	request.Header.Set("Authorization", "Bearer "+token)
 	return request
 }
@@ -235,13 +249,17 @@ func TestNoBearerTokenStandsInTheLog(t *testing.T) {
 		"none": i.sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil), "cut": i.sign(t, jwt.SigningMethodES256, i.key, nil)[:100],
 	}
 	now := clocktesting.NewFakePassiveClock(time.Now())
-	cluster := newServiceAccounts(config.TokenServer{ServiceAccounts: []string{"studio/web"}, ServiceAccountAudience: audience}, &cluster{answer: knows(nil)}, now)
+	cluster := newCluster(t)
+	tokens["the cluster's, which it refuses"] = cluster.tokenOf(t, "studio:web", nil)
+	cluster.answer = func(string, []string) (authenticationv1.TokenReviewStatus, error) {
+		return authenticationv1.TokenReviewStatus{}, nil
+	}
 	away := i.authenticator(now)
 	away.issuer = "http://127.0.0.1:1"
-	for kind, who := range map[string]authenticator{"OIDC": i.authenticator(now), "an issuer that is away": away, "the cluster": cluster} {
+	for kind, who := range map[string]authenticator{"OIDC": i.authenticator(now), "an issuer that is away": away, "the cluster": cluster.authenticator(now)} {
 		var logged bytes.Buffer
 		route := &handler{
-			origins: &origins{http.NewCrossOriginProtection()}, inAll: rate.NewLimiter(rate.Inf, 1), callers: newCallerLimits(1000, 1000), who: who,
+			origins: &origins{http.NewCrossOriginProtection()}, inAll: rate.NewLimiter(rate.Inf, 1), strangers: rate.NewLimiter(rate.Inf, 1), callers: newCallerLimits(1000, 1000), who: who,
 			source: &mounted{folder: t.TempDir(), clock: now}, clock: now, log: slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			counted: func(string) {},
 		}
@@ -264,7 +282,7 @@ func TestAnIssuerThatTellsNoKeysIsToldAndAskedAgain(t *testing.T) {
 	i := newIssuer(t)
 	now := clocktesting.NewFakePassiveClock(time.Now())
 	who := i.authenticator(now)
-	if _, err := who.ready(); err != nil {
+	if _, err := who.ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	i.away.Store(true)

@@ -16,6 +16,12 @@ type proxyHeader struct {
 	networks []netip.Prefix
 }
 
+// inspect implements authenticator.
+func (p *proxyHeader) inspect(request *http.Request) (bool, error) {
+	_, err := p.authenticate(request)
+	return err == nil, err
+}
+
 // authenticate implements authenticator. A caller is what the proxy calls him.
 func (p *proxyHeader) authenticate(request *http.Request) (string, error) {
 	values := request.Header.Values(p.header)

@@ -1,12 +1,14 @@
 package tokenserver
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,15 +28,18 @@ const (
 
 // handler answers the route.
 type handler struct {
-	origins *origins
-	inAll   *rate.Limiter
-	callers *callerLimits
-	who     authenticator
-	proxies []netip.Prefix
-	source  source
-	clock   clock.PassiveClock
-	log     *slog.Logger
-	counted func(outcome string)
+	origins   *origins
+	inAll     *rate.Limiter // requests with genuine credentials, of callers within their own limits
+	strangers *rate.Limiter // the other requests
+	callers   *callerLimits
+	who       authenticator
+	proxies   []netip.Prefix
+	source    source
+	clock     clock.PassiveClock
+	log       *slog.Logger
+	counted   func(outcome string)
+
+	warnings warnings
 }
 
 // refusal is an answer without a token.
@@ -81,22 +86,27 @@ func (h *handler) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
 	h.send(writer, request, body)
 }
 
-// answer checks, in this order, and then takes a token from the source. What costs little stands first: who floods the route must not
-// make the server, the issuer or the cluster work.
+// answer checks, in this order, and then takes a token from the source. What costs little stands first: a client that floods the route must
+// not make the server, the issuer or the cluster work. Requests with made-up credentials have a limit of their own, so that a flood of them
+// takes nothing from the callers whose credentials are genuine.
 func (h *handler) answer(writer http.ResponseWriter, request *http.Request) (issued, *refusal) {
 	now := h.clock.Now()
 	if !h.origins.allows(request) {
 		return issued{}, &refusedOrigin
 	}
-	if !h.inAll.AllowN(now, 1) {
+	genuine, err := h.who.inspect(request)
+	if err != nil {
+		return issued{}, notIdentified(err)
+	}
+	if !genuine && !h.strangers.AllowN(now, 1) {
 		return issued{}, tooMany(time.Second)
 	}
 	if refused := readBody(writer, request); refused != nil {
 		return issued{}, refused
 	}
-	caller, refused := h.identify(request)
-	if refused != nil {
-		return issued{}, refused
+	caller, err := h.who.authenticate(request)
+	if err != nil {
+		return issued{}, notIdentified(err)
 	}
 	limited := caller
 	if caller == "" {
@@ -104,6 +114,9 @@ func (h *handler) answer(writer http.ResponseWriter, request *http.Request) (iss
 	}
 	if wait := h.callers.wait(limited, now); wait > 0 {
 		return issued{}, tooMany(wait)
+	}
+	if genuine && !h.inAll.AllowN(now, 1) { // after the caller's own limit: one caller must not use up what others need
+		return issued{}, tooMany(time.Second)
 	}
 	token, err := h.source.token(request.Context(), caller)
 	if err != nil {
@@ -131,19 +144,15 @@ func readBody(writer http.ResponseWriter, request *http.Request) *refusal {
 	return nil
 }
 
-// identify asks who it is.
-func (h *handler) identify(request *http.Request) (string, *refusal) {
-	caller, err := h.who.authenticate(request)
-	if err == nil {
-		return caller, nil
-	}
+// notIdentified is the answer when it is not known who asks.
+func notIdentified(err error) *refusal {
 	if _, ok := errors.AsType[*cannotTellError](err); ok {
-		return "", &refusal{http.StatusServiceUnavailable, "authentication_unavailable",
+		return &refusal{http.StatusServiceUnavailable, "authentication_unavailable",
 			"Who you are cannot be checked just now. Try again in a moment.", 5 * time.Second, err}
 	}
 	refused := unauthenticated
 	refused.cause = err
-	return "", &refused
+	return &refused
 }
 
 func tooMany(wait time.Duration) *refusal {
@@ -173,13 +182,7 @@ func withoutToken(err error) *refusal {
 // refuse writes a refusal.
 func (h *handler) refuse(writer http.ResponseWriter, request *http.Request, why *refusal) {
 	h.counted(why.code)
-	if why.cause != nil {
-		level := slog.LevelWarn
-		if why.status == http.StatusUnauthorized || errors.Is(why.cause, errAskedLately) { // anybody can cause these lines
-			level = slog.LevelDebug
-		}
-		h.log.Log(request.Context(), level, "no token was handed out", "status", why.status, "code", why.code, "error", reactor.Redact(why.cause.Error()))
-	}
+	h.logRefusal(request.Context(), why)
 	header := writer.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", "no-store")
@@ -195,6 +198,29 @@ func (h *handler) refuse(writer http.ResponseWriter, request *http.Request, why 
 		Error   string `json:"error"`
 		Message string `json:"message"`
 	}{why.code, why.message})
+}
+
+// logRefusal writes the cause of a refusal to the log: one warning in a minute for each code, and the other refusals for debugging only. They
+// also count in the metrics.
+func (h *handler) logRefusal(ctx context.Context, why *refusal) {
+	if why.cause == nil {
+		return
+	}
+	level, attributes := slog.LevelDebug, []any{"status", why.status, "code", why.code, "error", reactor.Redact(why.cause.Error())}
+	if !anybodyCauses(why) {
+		if notLogged, due := h.warnings.due(why.code, h.clock.Now()); due {
+			level, attributes = slog.LevelWarn, append(attributes, "notLogged", notLogged)
+		}
+	}
+	h.log.Log(ctx, level, "no token was handed out", attributes...)
+}
+
+// anybodyCauses reports whether a refusal says nothing about the server, Reactor or the issuer: anybody who reaches the server can cause it. As
+// a warning it would hide the ones that matter.
+func anybodyCauses(why *refusal) bool {
+	return why.status == http.StatusUnauthorized || slices.ContainsFunc([]error{errAskedLately, errManyReviews, context.Canceled}, func(one error) bool {
+		return errors.Is(why.cause, one)
+	})
 }
 
 func (h *handler) send(writer http.ResponseWriter, request *http.Request, body any) {

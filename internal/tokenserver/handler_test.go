@@ -3,6 +3,7 @@ package tokenserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -187,15 +188,36 @@ func TestOneCallerCannotUseUpWhatOthersNeed(t *testing.T) {
 	})
 }
 
-func TestAllRequestsTogetherAreLimitedBeforeAnybodyIsAskedWhoItIs(t *testing.T) {
+func TestAllCallersTogetherAreLimited(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.RequestsPerSecond = 3 }, func(w *world) {
-		for range 3 {
-			w.want(w.ask(http.MethodPost, ""), http.StatusUnauthorized, "unauthenticated")
+		for i := range 3 {
+			w.want(w.ask(http.MethodPost, fmt.Sprint("caller", i)), http.StatusOK, "")
 		}
 		w.want(w.ask(http.MethodPost, "ada"), http.StatusTooManyRequests, "too_many_requests")
 		w.pass(time.Second)
 		w.want(w.ask(http.MethodPost, "ada"), http.StatusOK, "")
 	})
+}
+
+// The scenario: one client sends ten thousand requests without credentials, or from outside the proxy's networks, or one signed-in visitor
+// reloads a page all the time. In the same second, a visitor whom the proxy names asks for a token.
+func TestAFloodOfRefusedRequestsTakesNothingFromCallers(t *testing.T) {
+	for name, ask := range map[string]func(w *world) answer{
+		"without credentials": func(w *world) answer { return w.ask(http.MethodPost, "") },
+		"with the header of the proxy from elsewhere": func(w *world) answer {
+			return w.ask(http.MethodPost, "ada", func(r *http.Request) { r.RemoteAddr = "203.0.113.9:1" })
+		},
+		"of one caller": func(w *world) answer { return w.ask(http.MethodPost, "mallory") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(s *config.TokenServer) { s.RequestsPerSecond, s.CallerRequestsPerMinute = 100, 30 }, func(w *world) {
+				for range 10_000 {
+					ask(w)
+				}
+				w.want(w.ask(http.MethodPost, "ada"), http.StatusOK, "")
+			})
+		})
+	}
 }
 
 func TestAnonymousVisitorsAreLimitedByTheirAddress(t *testing.T) {
@@ -233,5 +255,71 @@ func TestAnonymousVisitorsAreLimitedByTheirAddress(t *testing.T) {
 			w.want(w.ask(http.MethodPost, "", from("[2001:db8::2]:1")...), http.StatusTooManyRequests, "too_many_requests")
 			w.want(w.ask(http.MethodPost, "", from("[2001:db8:0:1::1]:1")...), http.StatusOK, "")
 		})
+	})
+}
+
+// warnings are the lines of the log that are not for debugging and are about this code.
+func (w *world) warnings(code string) []string {
+	w.Helper()
+	var found []string
+	for line := range strings.Lines(w.logged.String()) {
+		if strings.Contains(line, `"level":"WARN"`) && strings.Contains(line, `"code":"`+code+`"`) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// The scenario: more callers ask than Reactor may be asked for, all day long. Each of them is refused, and a line for each would fill the disk
+// of the node. The operators must still read that callers are refused, and how many.
+func TestManyRefusalsWithOneReasonAreOneWarningAMinute(t *testing.T) {
+	inWorld(t, func(s *config.TokenServer) { s.MintQPS, s.MintBurst = 0.001, 1 }, func(w *world) {
+		w.want(w.ask(http.MethodPost, "ada"), http.StatusOK, "")
+		for i := range 1000 {
+			w.want(w.ask(http.MethodPost, fmt.Sprint("caller", i)), http.StatusServiceUnavailable, reasonBusy)
+		}
+		if got := w.warnings(reasonBusy); len(got) != 1 {
+			t.Errorf("%d refusals made %d warnings", 1000, len(got))
+		}
+		w.pass(warningEvery)
+		w.want(w.ask(http.MethodPost, "grace"), http.StatusServiceUnavailable, reasonBusy)
+		if got := w.warnings(reasonBusy); len(got) != 2 || !strings.Contains(got[1], `"notLogged":999`) {
+			t.Errorf("a minute later: %v", got)
+		}
+		if err := os.Remove(w.keyFile); err != nil { // another reason has its own warning
+			t.Fatal(err)
+		}
+		w.want(w.ask(http.MethodPost, "linus"), http.StatusServiceUnavailable, reasonKeyRefused)
+		if got := w.warnings(reasonKeyRefused); len(got) != 1 {
+			t.Errorf("another reason in the same minute: %v", got)
+		}
+	})
+}
+
+// gone is a source before which callers lose their patience.
+type gone struct{}
+
+func (gone) token(ctx context.Context, _ string) (issued, error) {
+	<-ctx.Done()
+	return issued{}, ctx.Err()
+}
+
+// Anybody can ask and go away.
+func TestACallerThatGoesAwayCausesNoWarning(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		settings := parsed(t, "--one-token-for-all=/nowhere", "--allow-anonymous")
+		route, err := routeTo(settings, gone{}, prometheus.NewRegistry(), slog.New(slog.NewJSONHandler(w.logged, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		goesAway := func(request *http.Request) {
+			ctx, cancel := context.WithCancel(request.Context())
+			cancel()
+			*request = *request.WithContext(ctx)
+		}
+		w.want(askOf(w.T, route, http.MethodPost, "", goesAway), http.StatusServiceUnavailable, "gone")
+		if w.logged.Len() > 0 {
+			t.Errorf("the log: %s", w.logged)
+		}
 	})
 }

@@ -61,19 +61,12 @@ func (m *minted) token(ctx context.Context, caller string) (issued, error) {
 		return kept, nil
 	}
 	// The others who wait for the same token must not lose it because the first of them has gone.
-	flight := m.flights.DoChan(caller, func() (any, error) {
+	return share(ctx, &m.flights, caller, func() (issued, error) {
 		if kept, ok := m.kept(caller); ok {
 			return kept, nil
 		}
 		return m.mint(context.WithoutCancel(ctx), caller)
 	})
-	select {
-	case <-ctx.Done():
-		return issued{}, ctx.Err()
-	case landed := <-flight:
-		got, _ := landed.Val.(issued)
-		return got, landed.Err
-	}
 }
 
 // kept is the caller's token, if it has enough left.

@@ -1,6 +1,7 @@
 package tokenserver
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,10 +13,11 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
-	utilcache "k8s.io/apimachinery/pkg/util/cache"
 	authenticationv1client "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -48,9 +50,12 @@ func routeTo(settings config.TokenServer, tokens source, registry *prometheus.Re
 	if err != nil {
 		return nil, err
 	}
+	perSecond := func() *rate.Limiter {
+		return rate.NewLimiter(rate.Limit(settings.RequestsPerSecond), max(1, int(settings.RequestsPerSecond)))
+	}
 	route := &handler{
 		origins: allowed,
-		inAll:   rate.NewLimiter(rate.Limit(settings.RequestsPerSecond), max(1, int(settings.RequestsPerSecond))),
+		inAll:   perSecond(), strangers: perSecond(),
 		callers: newCallerLimits(settings.CallerRequestsPerMinute, settings.MaxCallers),
 		who:     who, proxies: proxies, source: tokens, clock: clock.RealClock{}, log: log, counted: countRequests(registry),
 	}
@@ -106,11 +111,7 @@ func newAuthenticator(settings config.TokenServer) (authenticator, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--service-accounts: %w", err)
 		}
-		client, err := authenticationv1client.NewForConfig(kube)
-		if err != nil {
-			return nil, fmt.Errorf("--service-accounts: %w", err)
-		}
-		return newServiceAccounts(settings, client.TokenReviews(), clock.RealClock{}), nil
+		return newServiceAccountsOf(settings, kube)
 	case settings.ProxyHeader != "":
 		networks, err := prefixes(settings.ProxyNetworks)
 		return &proxyHeader{header: settings.ProxyHeader, networks: networks}, err
@@ -151,10 +152,39 @@ func requiredClaims(written []string) []requiredClaim {
 	return required
 }
 
-func newServiceAccounts(settings config.TokenServer, reviews tokenReviews, now utilcache.Clock) *serviceAccounts {
+func newServiceAccountsOf(settings config.TokenServer, kube *rest.Config) (*serviceAccounts, error) {
+	kube = rest.CopyConfig(kube)
+	kube.QPS = -1 // reviewBudget bounds the reviews. client-go would queue them, those of genuine tokens behind those of made-up ones.
+	client, err := authenticationv1client.NewForConfig(kube)
+	if err != nil {
+		return nil, fmt.Errorf("--service-accounts: %w", err)
+	}
+	keys, err := newClusterKeys(kube)
+	if err != nil {
+		return nil, fmt.Errorf("--service-accounts: %w", err)
+	}
+	return newServiceAccounts(settings, client.TokenReviews(), keys, clock.RealClock{}), nil
+}
+
+// newClusterKeys are the keys with which the cluster signs the tokens of service accounts. By default, every service account may read them.
+func newClusterKeys(kube *rest.Config) (oidc.KeySet, error) {
+	client, err := rest.HTTPClientFor(kube)
+	if err != nil {
+		return nil, err
+	}
+	server, _, err := rest.DefaultServerUrlFor(kube)
+	if err != nil {
+		return nil, err
+	}
+	client.Transport, client.Timeout = newSeldom(client.Transport, clock.RealClock{}), reviewTimeout
+	return oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), server.JoinPath(clusterKeysPath).String()), nil
+}
+
+func newServiceAccounts(settings config.TokenServer, reviews tokenReviews, keys oidc.KeySet, now clock.PassiveClock) *serviceAccounts {
 	return &serviceAccounts{
-		audience: settings.ServiceAccountAudience, named: settings.ServiceAccounts, reviews: reviews,
-		known: utilcache.NewLRUExpireCacheWithClock(mostReviews, now),
+		audience: settings.ServiceAccountAudience, named: settings.ServiceAccounts, reviews: reviews, keys: keys, clock: now,
+		accepted: lru.New(mostReviews), refused: lru.New(mostReviews),
+		genuine: newReviewBudget(genuinePerSecond, genuineAtATime), others: newReviewBudget(othersPerSecond, othersAtATime),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +36,7 @@ const (
 // followed, or when it cannot listen.
 func Run(ctx context.Context, settings config.TokenServer, version string, log *slog.Logger) error {
 	registry := newRegistry(version)
-	route, err := newRoute(settings, version, registry, log)
+	route, err := newRoute(settings, version, registry, log) //nolint:contextcheck // go-oidc keeps a context for its settings only
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func Run(ctx context.Context, settings config.TokenServer, version string, log *
 	if err != nil {
 		return err
 	}
-	servers, err := listen(settings, route, certificates, registry)
+	servers, err := listen(settings, route, certificates, registry, log)
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,9 @@ type server struct {
 }
 
 // listen opens all ports before anything is served, so that a port that is taken is told at once.
-func listen(settings config.TokenServer, route http.Handler, certificates *certwatcher.CertWatcher, registry *prometheus.Registry) ([]server, error) {
+func listen(
+	settings config.TokenServer, route http.Handler, certificates *certwatcher.CertWatcher, registry *prometheus.Registry, log *slog.Logger,
+) ([]server, error) {
 	probes := http.NewServeMux()
 	healthy := func(writer http.ResponseWriter, _ *http.Request) { _, _ = writer.Write([]byte("ok")) }
 	probes.HandleFunc("/healthz", healthy)
@@ -110,16 +113,32 @@ func listen(settings config.TokenServer, route http.Handler, certificates *certw
 				MinVersion: tls.VersionTLS12, GetCertificate: certificates.GetCertificate, NextProtos: []string{"h2", "http/1.1"},
 			})
 		}
-		servers = append(servers, server{newHTTPServer(wanted.handler), listener})
+		servers = append(servers, server{newHTTPServer(wanted.handler, log), listener})
 	}
 	return servers, nil
 }
 
-func newHTTPServer(handler http.Handler) *http.Server {
+func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(serverErrors{log.Handler()}, slog.LevelError),
+		Handler:  handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: mostHeader,
 	}
+}
+
+// serverErrors takes the errors of net/http. All but panics are failures of a client's connection, such as a TLS handshake that is given up:
+// anybody can cause them, and so they are written for debugging only.
+type serverErrors struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (s serverErrors) Handle(ctx context.Context, record slog.Record) error {
+	if !strings.HasPrefix(record.Message, "http: panic serving ") {
+		record.Level = slog.LevelDebug
+		if !s.Enabled(ctx, record.Level) {
+			return nil
+		}
+	}
+	return s.Handler.Handle(ctx, record)
 }
 
 func (s server) serve() error {

@@ -2,6 +2,7 @@ package tokenserver
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -245,7 +246,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			server := newHTTPServer(route)
+			server := newHTTPServer(route, slog.New(slog.DiscardHandler))
 			if server.ReadHeaderTimeout == 0 || server.ReadTimeout == 0 || server.WriteTimeout == 0 || server.IdleTimeout == 0 {
 				t.Fatalf("a time is not bounded: %+v", server)
 			}
@@ -272,6 +273,21 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Anybody can open a connection and not speak TLS. A line for each would be a flood.
+func TestConnectionsThatFailAreNotWrittenToTheLogAndPanicsAre(t *testing.T) {
+	var logged bytes.Buffer
+	log := slog.New(slog.NewJSONHandler(&logged, nil))
+	server := newHTTPServer(http.NotFoundHandler(), log)
+	server.ErrorLog.Print("http: TLS handshake error from 203.0.113.9:1: EOF")
+	if logged.Len() > 0 {
+		t.Errorf("the log: %s", &logged)
+	}
+	server.ErrorLog.Print("http: panic serving 203.0.113.9:1: nil pointer")
+	if !strings.Contains(logged.String(), `"level":"ERROR","msg":"http: panic serving`) {
+		t.Errorf("the log: %s", &logged)
 	}
 }
 

@@ -49,7 +49,7 @@ func TestTheKindsAreUpgradedWithTheChartAndOutliveIt(t *testing.T) {
 	}
 
 	mustHelm(t, "install", operatorName, chart, "--namespace", namespace)
-	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace, "--set", "controllers.sessions=false")
+	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace, "--set", "controllers.sessions=false", "--no-hooks")
 	kubectl(t, "", "get", kinds, sessionsKind)
 	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace, "--set", "crds.keep=false")
 	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
@@ -90,6 +90,50 @@ func TestAfterADrainThatCannotRunNothingIsDeletedAndTheReleaseCanBeKeptOrUninsta
 	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace)
 	kubectl(t, "", "get", "deployment", operatorName, "--namespace", namespace)
 	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
+}
+
+// The scenario: sessions run, and an upgrade says controllers.sessions=false. If the rights went first, nobody could end the sessions, and
+// the finalizers on their pods would stay.
+func TestAnUpgradeThatTakesTheSessionsAwayDrainsThemFirst(t *testing.T) {
+	const namespace, sessionsRole = "switched", operatorName + "-sessions"
+	withoutKinds(t)
+	ensureNamespace(t, namespace)
+	upgrade := []string{"upgrade", operatorName, chart, "--namespace", namespace, "--set", "controllers.sessions=false"}
+	mustHelm(t, "install", operatorName, chart, "--namespace", namespace)
+
+	_, stderr, ok := run(t, "", shared.helm, append(upgrade, "--timeout=1s")...)
+	if ok || !strings.Contains(stderr, operatorName+"-drain not ready") {
+		t.Fatalf("nothing can run the drain, and Helm says: %s", stderr)
+	}
+	kubectl(t, "", "get", "clusterrole,clusterrolebinding", sessionsRole)
+	if args := kubectl(t, "", "get", "deployment", operatorName, "--namespace", namespace, "--output=jsonpath={.spec.template.spec.containers[0].args}"); !strings.Contains(args, "--controllers=tokens,sessions") {
+		t.Errorf("the operator is told something else before the drain: %s", args)
+	}
+	if args := kubectl(t, "", "get", "job", operatorName+"-drain", "--namespace", namespace, "--output=jsonpath={.spec.template.spec.containers[0].args}"); !strings.Contains(args, `"drain"`) {
+		t.Errorf("the Job runs %s", args)
+	}
+
+	// The drain is finished by hand, as no node runs it.
+	kubectl(t, "", "delete", "job", operatorName+"-drain", "--namespace", namespace, "--cascade=foreground")
+	upgraded := make(chan string)
+	go func() {
+		_, stderr, _ := run(t, "", shared.helm, append(upgrade, "--timeout=1m")...)
+		upgraded <- stderr
+	}()
+	pod := ""
+	for pod == "" { // until the Job has its pod; the test's own deadline ends this
+		pod = kubectl(t, "", "get", "pods", "--namespace", namespace, "--selector=batch.kubernetes.io/job-name="+operatorName+"-drain", "--output=jsonpath={.items[*].metadata.name}")
+	}
+	kubectl(t, "", "get", "clusterrole,clusterrolebinding", sessionsRole)
+	kubectl(t, "", "patch", "pod", pod, "--namespace", namespace, "--subresource=status", "--type=merge", `--patch={"status": {"phase": "Succeeded"}}`)
+	if stderr := <-upgraded; stderr != "" {
+		t.Fatalf("after the drain, Helm says: %s", stderr)
+	}
+	if left := kubectl(t, "", "get", "clusterrole,clusterrolebinding", "--selector=app.kubernetes.io/name=reactor-operator", "--output=name"); strings.Contains(left, sessionsRole) {
+		t.Errorf("the rights on sessions are still there: %s", left)
+	}
+	mustHelm(t, append(upgrade, "--timeout=1s")...) // there is nothing to drain any more, and nothing waits for it
+	mustHelm(t, "uninstall", operatorName, "--namespace", namespace)
 }
 
 // withoutKinds removes what another test has left, which Helm would not take over.

@@ -81,6 +81,9 @@ func TestAWrongValueIsRefusedAndTheMessageSaysWhy(t *testing.T) {
 			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.proxy.header=X-User"}, "tokenServer.proxy.networks: name the networks"},
 		"an issuer without an audience": {
 			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.oidc.issuer=https://a.example"}, "tokenServer.oidc.audience: name the audience"},
+		"a token server without a service account": {
+			[]string{"serviceAccount.create=false", "serviceAccount.name=operator", "tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.allowAnonymous=true"},
+			"name the service account of the token server in tokenServer.serviceAccountName"},
 		"a test without tokens": {
 			[]string{"controllers.tokens=false", "tests.apiKeySecretRef.name=key"}, "helm test mints through a ReactorToken, and controllers.tokens is false"},
 		"a test where nothing is watched": {

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,9 +28,12 @@ import (
 // What a cluster says of a service account's token, only a cluster knows. The server asks with the rights that the chart gives it.
 func TestTheTokenServerKnowsTheServiceAccountsOfTheCluster(t *testing.T) {
 	namespace := newNamespace(t, nil)
-	objects := []client.Object{&rbacv1.ClusterRoleBinding{
+	objects := []client.Object{&rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: namespace + "-server"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:auth-delegator"},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{authenticationv1.GroupName}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}}},
+	}, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: namespace + "-server"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: namespace + "-server"},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "server"}},
 	}}
 	for _, name := range []string{"server", "web", "other"} {
@@ -53,24 +58,41 @@ func TestTheTokenServerKnowsTheServiceAccountsOfTheCluster(t *testing.T) {
 		"the key of an account that is no token": {"web", http.StatusUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, http.NoBody)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if test.bearer != "" {
-				request.Header.Set("Authorization", "Bearer "+test.bearer)
-			}
-			response, err := http.DefaultClient.Do(request)
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, _ := io.ReadAll(response.Body)
-			_ = response.Body.Close()
-			if response.StatusCode != test.want {
-				t.Errorf("got %d %s, want %d", response.StatusCode, body, test.want)
+			if status, body := postTo(t, url, test.bearer); status != test.want {
+				t.Errorf("got %d %s, want %d", status, body, test.want)
 			}
 		})
 	}
+	// The server reads the keys of the cluster, so tokens that somebody makes up do not keep a new caller waiting, though they say the right things.
+	genuine := accountToken(t, namespace, "web", "reactor-token-server")
+	for i := range 50 {
+		madeUp := genuine[:strings.LastIndex(genuine, ".")+1] + base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%0256d", i))
+		if status, body := postTo(t, url, madeUp); status != http.StatusUnauthorized && status != http.StatusServiceUnavailable {
+			t.Errorf("a made-up token: got %d %s", status, body)
+		}
+	}
+	if status, body := postTo(t, url, genuine); status != http.StatusOK {
+		t.Errorf("a genuine token after made-up ones: got %d %s", status, body)
+	}
+}
+
+// postTo asks a token server with a bearer token; without one if it is empty.
+func postTo(t *testing.T, url, bearer string) (status int, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bearer != "" {
+		request.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	return response.StatusCode, string(text)
 }
 
 // startTokenServer runs one that hands out one token to the service account web of the namespace, and returns the URL of its route.

@@ -100,6 +100,23 @@ before what commonLabels and commonAnnotations say.
 {{- end }}
 {{- end }}
 
+{{/*
+When the drain runs, as a hook of Helm: before the release is uninstalled; or, with controllers.sessions=false, before the upgrade of a
+release whose operator still runs sessions. Nothing: never. Where Helm cannot ask the cluster (helm template, and so Argo CD), it does not
+know what such a release runs, and there is no hook for the upgrade.
+*/}}
+{{- define "reactor-operator.drainHook" -}}
+{{- if and .Values.drain.enabled .Values.controllers.sessions }}pre-delete
+{{- else if and .Values.drain.enabled .Release.IsUpgrade }}
+{{- $deployment := lookup "apps/v1" "Deployment" .Release.Namespace (include "reactor-operator.fullname" .) }}
+{{- range dig "spec" "template" "spec" "containers" list $deployment }}
+{{- range .args }}
+{{- if regexMatch "^--controllers=.*sessions" . }}pre-upgrade{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The namespaces that are watched, as a list; [""] for the whole cluster. */}}
 {{- define "reactor-operator.watchedNamespaces" -}}
 {{- if eq .Values.scope "Cluster" }}{{ toJson (list "") }}
