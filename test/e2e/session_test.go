@@ -112,16 +112,43 @@ func TestASuspendedSessionIsStoppedCleanlyAndResumed(t *testing.T) {
 	t.Parallel()
 	w := newSessionWorld(t)
 	w.session("night", nil)
-	first := w.waitForSession("night", v1alpha1.ReasonRunning).Status.CurrentAttempt.PodUID
+	attempt := w.waitForSession("night", v1alpha1.ReasonRunning).Status.CurrentAttempt
+	first, pod := attempt.PodUID, attempt.PodName
 	w.eventually("a Reactor session", w.open(1))
 	w.kubectl("patch", "rses", "night", "--type=merge", `-p={"spec":{"suspend":true}}`)
 	w.wantEnd(w.waitForSession("night", v1alpha1.ReasonSuspended), v1alpha1.ClassStopped, "Suspended", v1alpha1.CleanupAlreadyOver)
 	if ended := w.reactor.Ledger().Sessions[0]; ended.EndReason != emulator.EndDeleted {
 		t.Errorf("the Reactor session ended by %s", ended.EndReason)
 	}
+	w.wantLogOfStopped(pod)
 	w.kubectl("patch", "rses", "night", "--type=merge", `-p={"spec":{"suspend":false}}`)
 	if again := w.waitForSession("night", v1alpha1.ReasonRunning).Status.CurrentAttempt; again.PodUID == first || again.Number != 2 {
 		t.Errorf("it goes on as %+v", again)
+	}
+}
+
+func TestASessionThatMaxDurationStopsKeepsItsLog(t *testing.T) {
+	t.Parallel()
+	w := newSessionWorld(t)
+	w.session("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "5s" })
+	pod := w.waitForSession("night", v1alpha1.ReasonRunning).Status.CurrentAttempt.PodName
+	w.wantEnd(w.waitForSession("night", v1alpha1.ReasonDurationReached), v1alpha1.ClassStopped, "DurationReached", v1alpha1.CleanupAlreadyOver)
+	w.wantLogOfStopped(pod)
+}
+
+// wantLogOfStopped checks that a pod that the operator stopped is there, with the exit code and the log of its program.
+func (w *world) wantLogOfStopped(name string) {
+	w.t.Helper()
+	pod := &corev1.Pod{}
+	if err := w.get(name, pod); err != nil {
+		w.t.Fatal(err)
+	}
+	ended := pod.Status.ContainerStatuses[0].State.Terminated
+	if pod.Status.Phase != corev1.PodFailed || pod.Status.Reason != "DeadlineExceeded" || ended == nil || ended.ExitCode != 0 {
+		w.t.Errorf("the pod is %s %s, and its container ended as %+v", pod.Status.Phase, pod.Status.Reason, ended)
+	}
+	if log := w.logOf(name); !strings.Contains(log, "the session runs") {
+		w.t.Errorf("the log of the pod is %q", log)
 	}
 }
 

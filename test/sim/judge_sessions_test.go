@@ -316,9 +316,9 @@ func (j *judge) tie(pod string) {
 	}
 }
 
-// checkPodDeletion judges that the operator deletes a pod. One whose program runs is deleted when people stop the session, or its time is
-// over, or it is a second one.
-func (j *judge) checkPodDeletion(pod *corev1.Pod) {
+// checkPodStop judges that the operator deletes a pod, or lowers its deadline. One whose program runs is stopped when people stop the
+// session, or its time is over, or it is a second one.
+func (j *judge) checkPodStop(pod *corev1.Pod) {
 	j.tie(pod.Name)
 	runs := false
 	for _, p := range j.book.programs {
@@ -348,7 +348,7 @@ func (j *judge) checkPodDeletion(pod *corev1.Pod) {
 	stray := session.Status.CurrentAttempt == nil || session.Status.CurrentAttempt.PodName != pod.Name
 	used := session.Spec.MaxDuration.Std() > 0 && total+behind+5*time.Second >= session.Spec.MaxDuration.Std()
 	if !stray && !used && j.weather.isFine(time.Now(), everything, ofSession(session.Name)) {
-		j.broken(rulePods, "pod %s is deleted, and nobody asked for it", pod.Name)
+		j.broken(rulePods, "pod %s is stopped, and nobody asked for it", pod.Name)
 	}
 }
 
@@ -362,8 +362,8 @@ func (j *judge) aheadFor(p *program) time.Duration {
 	return max(j.world.clocks.aheadOf(leader.host), 0)
 }
 
-// checkPodWrite judges what the operator changes of a pod that lives, and that nobody deletes: no more than the marks by which it finds it,
-// which somebody may have taken off. The finalizer stays, or what the pod comes to could be lost.
+// checkPodWrite judges what the operator changes of a pod that lives, and that nobody deletes: its deadline, to stop it, and the marks by which
+// it finds it, which somebody may have taken off. The finalizer stays, or what the pod comes to could be lost.
 func (j *judge) checkPodWrite(before, after *corev1.Pod) {
 	if before.DeletionTimestamp != nil || isOver(before) || after == nil { // when it is gone, people took it away at the same instant
 		return
@@ -371,6 +371,11 @@ func (j *judge) checkPodWrite(before, after *corev1.Pod) {
 	if slices.Contains(before.Finalizers, reactorsession.TrackingFinalizer) && !slices.Contains(after.Finalizers, reactorsession.TrackingFinalizer) {
 		j.broken(rulePods, "pod %s is let go of while it lives", before.Name)
 		return
+	}
+	if was, is := before.Spec.ActiveDeadlineSeconds, after.Spec.ActiveDeadlineSeconds; is != nil && *is == 1 && (was == nil || *was > 1) {
+		j.checkPodStop(before)
+		after = after.DeepCopy()
+		after.Spec.ActiveDeadlineSeconds = was
 	}
 	if diff := cmp.Diff(theTemplates(before), theTemplates(after), cmpopts.EquateEmpty()); diff != "" {
 		j.broken(rulePods, "pod %s is changed while it lives: %s", before.Name, diff)

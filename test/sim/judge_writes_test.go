@@ -72,7 +72,7 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 	}
 	if pod, ok := before.(*corev1.Pod); ok {
 		if asked.Verb == "delete" {
-			j.checkPodDeletion(pod)
+			j.checkPodStop(pod)
 		} else {
 			j.checkPodWrite(pod, j.world.pod(asked.Name))
 		}

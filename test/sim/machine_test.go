@@ -22,6 +22,7 @@ type machine struct {
 	node    *node
 	kill    context.CancelFunc
 	started time.Time     // by the node's clock
+	expired time.Time     // when the node saw that the deadline of the pod had passed
 	behind  time.Duration // the node's clock
 	program *program      // the judge's
 	used    string        // the token that its session was started with

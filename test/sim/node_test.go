@@ -140,9 +140,12 @@ func (n *node) syncPod(ctx context.Context, pod *corev1.Pod) {
 			n.finish(ctx, pod, m)
 		}
 	case pod.Spec.ActiveDeadlineSeconds != nil && n.now().Sub(m.started) >= time.Duration(*pod.Spec.ActiveDeadlineSeconds)*time.Second:
+		if m.expired.IsZero() {
+			m.expired = n.now()
+		}
 		m.setReason("DeadlineExceeded")
 		m.kill()
-		if n.now().Sub(m.started) >= time.Duration(*pod.Spec.ActiveDeadlineSeconds)*time.Second+graceOf(pod) {
+		if n.now().Sub(m.expired) >= graceOf(pod) {
 			m.die()
 			n.finish(ctx, pod, m)
 		}

@@ -71,6 +71,8 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 		done = from(err)
 	case doCreatePod:
 		done = r.createPod(ctx, session, mem, seen)
+	case doLowerDeadline:
+		done = r.lowerDeadline(ctx, seen.pod)
 	case doDeletePod:
 		done = from(r.delete(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: session.Namespace, Name: planned.delete}}))
 	case doEnd:

@@ -16,19 +16,20 @@ import (
 type action string
 
 const (
-	doNothing      action = ""
-	doRelease      action = "Release"      // let go of pods whose outcome stands in status, and of tokens and pods that are of no use any more
-	doBegin        action = "Begin"        // write the next attempt into status, before anything of it exists
-	doCreateToken  action = "CreateToken"  // of the attempt
-	doRenewToken   action = "RenewToken"   // it became too old while the session waited
-	doHoldToken    action = "HoldToken"    // no renewals while the attempt runs
-	doCreatePod    action = "CreatePod"    // once there is capacity
-	doStop         action = "Stop"         // write into status why the attempt is stopped, before its pod is deleted
-	doDeletePod    action = "DeletePod"    // gracefully
-	doEnd          action = "End"          // see to the Reactor session, and write the outcome into status
-	doFinish       action = "Finish"       // the time of the session is used up between two attempts
-	doDeleteObject action = "DeleteObject" // its time after the end is over
-	doLetGo        action = "LetGo"        // take our finalizer off the session
+	doNothing       action = ""
+	doRelease       action = "Release"       // let go of pods whose outcome stands in status, and of tokens and pods that are of no use any more
+	doBegin         action = "Begin"         // write the next attempt into status, before anything of it exists
+	doCreateToken   action = "CreateToken"   // of the attempt
+	doRenewToken    action = "RenewToken"    // it became too old while the session waited
+	doHoldToken     action = "HoldToken"     // no renewals while the attempt runs
+	doCreatePod     action = "CreatePod"     // once there is capacity
+	doStop          action = "Stop"          // write into status why the attempt is stopped, before its pod is
+	doLowerDeadline action = "LowerDeadline" // of a pod, so that the kubelet ends it and its logs stay
+	doDeletePod     action = "DeletePod"     // gracefully
+	doEnd           action = "End"           // see to the Reactor session, and write the outcome into status
+	doFinish        action = "Finish"        // the time of the session is used up between two attempts
+	doDeleteObject  action = "DeleteObject"  // its time after the end is over
+	doLetGo         action = "LetGo"         // take our finalizer off the session
 )
 
 // plan is what a pass is going to do.
@@ -150,7 +151,7 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return terminating(session, seen)
 	}
 	if attempt.StopReason != "" {
-		return &plan{do: doDeletePod, delete: pod.Name, show: waitFor(v1alpha1.ReasonStopping, "the pod is being stopped: %s", attempt.StopReason)}
+		return stopping(session, seen)
 	}
 	reason, at := stopWanted(session, seen)
 	if reason != "" {

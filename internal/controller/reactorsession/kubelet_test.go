@@ -46,6 +46,7 @@ type machine struct {
 
 	kill    context.CancelFunc
 	started time.Time
+	expired time.Time // when the node saw that the deadline of the pod had passed
 
 	mu     sync.Mutex // of what follows: a program that is killed may be writing it
 	exit   int32
@@ -113,9 +114,11 @@ func (k *kubelet) syncPod(ctx context.Context, pod *corev1.Pod) {
 			k.finish(ctx, pod, m)
 		}
 	case runs && pod.Spec.ActiveDeadlineSeconds != nil && time.Since(m.started) >= time.Duration(*pod.Spec.ActiveDeadlineSeconds)*time.Second:
-		m.reason = "DeadlineExceeded"
+		if m.reason == "" {
+			m.reason, m.expired = "DeadlineExceeded", time.Now()
+		}
 		m.kill()
-		if time.Since(m.started) >= time.Duration(*pod.Spec.ActiveDeadlineSeconds)*time.Second+graceOfPod(pod) {
+		if time.Since(m.expired) >= graceOfPod(pod) {
 			k.finish(ctx, pod, m)
 		}
 	}

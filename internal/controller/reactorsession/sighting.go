@@ -20,6 +20,7 @@ type sighting struct {
 	started time.Time // its program began to run
 	whole   bool      // it was there, and not being deleted
 	ending  time.Time // it was being deleted, also when that was found so
+	lowered time.Time // its deadline was lowered to stop it, also when that was found so
 }
 
 // startTolerance is how much later than on its node the start of a program is seen, at the most, when the clocks agree.
@@ -39,6 +40,9 @@ func (s sighting) see(pod *corev1.Pod, comes bool, now time.Time) sighting {
 	s.whole = s.whole || pod.DeletionTimestamp == nil
 	if pod.DeletionTimestamp != nil && s.ending.IsZero() {
 		s.ending = now
+	}
+	if isDeadlineLowered(pod) && s.lowered.IsZero() {
+		s.lowered = now
 	}
 	return s
 }
