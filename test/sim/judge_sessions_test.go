@@ -25,11 +25,12 @@ type sessionBook struct {
 	byID     map[string]*program         // that started a Reactor session, by its id
 	longest  map[types.UID]time.Duration // that people ever allowed a ReactorSession to run; 0: for ever
 	endless  map[types.UID]bool
+	policies policyBook
 	rekeyed  time.Time // when the API key of the sessions was changed last: each key has a capacity of its own
 }
 
 func newSessionBook() sessionBook {
-	return sessionBook{byID: map[string]*program{}, longest: map[types.UID]time.Duration{}, endless: map[types.UID]bool{}}
+	return sessionBook{byID: map[string]*program{}, longest: map[types.UID]time.Duration{}, endless: map[types.UID]bool{}, policies: newPolicyBook()}
 }
 
 // program is one run of a session's container.
@@ -62,6 +63,7 @@ func (j *judge) programBegins(m *machine) {
 		keyFile: m.env["REACTOR_API_KEY"] == "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
 	m.program = p
 	j.counts.Programs++
+	j.checkTokenOfProgram(p)
 	sameKey := 1
 	for _, other := range j.book.programs {
 		switch {
@@ -205,6 +207,7 @@ func (j *judge) checkSessionTruth() {
 		session := &sessions.Items[i]
 		j.checkCleanup(session)
 		ready := meta.FindStatusCondition(session.Status.Conditions, v1alpha1.ConditionReady)
+		j.checkPolicies(session, ready)
 		if ready == nil || !j.weather.isFine(time.Now(), ofSession(session.Name)) {
 			continue
 		}
