@@ -18,14 +18,17 @@ import (
 type faults struct {
 	world *world
 
-	mu      sync.Mutex
-	away    time.Time // until then nobody answers
-	slow    time.Duration
-	refused time.Time // until then, writes of refusedKind are refused with refusal
-	kind    string
-	refusal string
-	planned []plannedFault
-	failed  time.Time // when a Secret was last not written
+	mu        sync.Mutex
+	away      time.Time // until then nobody answers
+	slow      time.Duration
+	refused   time.Time // until then, writes of refusedKind are refused with refusal
+	kind      string
+	refusal   string
+	planned   []plannedFault
+	failed    time.Time // when a Secret was last not written
+	changed   time.Time // until then, a policy changes the tokens of sessions in this way
+	tampering string
+	denied    time.Time // until then, a webhook denies patches of pods
 }
 
 // holdTokens reports whether tokens may wait in the operator's memory: a Secret was not written, so short a while ago that this need not have
@@ -107,6 +110,9 @@ func (f *faults) meetOperator(ctx context.Context, asked apimodel.Request, do fu
 	if err == nil {
 		f.world.judge.afterWrite(asked, before)
 	}
+	if err == nil && asked.Verb == apimodel.VerbCreate && asked.Kind == "ReactorToken" {
+		f.changeToken(asked.Name)
+	}
 	switch how {
 	case crashAfter:
 		r.crash()
@@ -167,6 +173,9 @@ func (f *faults) strike(kind string) string {
 func (f *faults) refusedNow(asked apimodel.Request) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if time.Now().Before(f.denied) && asked.Kind == "Pod" && asked.Verb == apimodel.VerbPatch {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, asked.Name, errors.New(`admission webhook "pods.example.com" denied the request`))
+	}
 	if !time.Now().Before(f.refused) || f.kind != asked.Kind {
 		return nil
 	}
@@ -188,6 +197,7 @@ func (f *faults) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.away, f.refused, f.slow, f.planned = time.Time{}, time.Time{}, 0, nil
+	f.changed, f.denied = time.Time{}, time.Time{}
 }
 
 // change changes the faults.

@@ -26,11 +26,13 @@ type sessionBook struct {
 	accused  map[string][]*machine       // that reported a Reactor session of another program, by its id
 	longest  map[types.UID]time.Duration // that people ever allowed a ReactorSession to run; 0: for ever
 	endless  map[types.UID]bool
+	policies policyBook
 	rekeyed  time.Time // when the API key of the sessions was changed last: each key has a capacity of its own
 }
 
 func newSessionBook() sessionBook {
-	return sessionBook{byID: map[string]*program{}, accused: map[string][]*machine{}, longest: map[types.UID]time.Duration{}, endless: map[types.UID]bool{}}
+	return sessionBook{byID: map[string]*program{}, accused: map[string][]*machine{}, longest: map[types.UID]time.Duration{}, endless: map[types.UID]bool{},
+		policies: newPolicyBook()}
 }
 
 // program is one run of a session's container.
@@ -63,6 +65,7 @@ func (j *judge) programBegins(m *machine) {
 		keyFile: m.env["REACTOR_API_KEY"] == "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
 	m.program = p
 	j.counts.Programs++
+	j.checkTokenOfProgram(p)
 	sameKey := 1
 	for _, other := range j.book.programs {
 		switch {
@@ -247,6 +250,7 @@ func (j *judge) checkSessionTruth() {
 		session := &sessions.Items[i]
 		j.checkCleanup(session)
 		ready := meta.FindStatusCondition(session.Status.Conditions, v1alpha1.ConditionReady)
+		j.checkPolicies(session, ready)
 		if ready == nil || !j.weather.isFine(time.Now(), ofSession(session.Name)) {
 			continue
 		}

@@ -32,7 +32,7 @@ func (j *judge) checkTokens() {
 
 // isJudged reports whether a ReactorToken is people's, is to stay, and is one that the operator can know all of.
 func (j *judge) isJudged(token *v1alpha1.ReactorToken, secret *corev1.Secret) bool {
-	return len(token.OwnerReferences) == 0 && token.DeletionTimestamp == nil && !j.isBlind(j.circumstancesOf(token.Name, secret))
+	return isToken(token.Name) && token.DeletionTimestamp == nil && !j.isBlind(j.circumstancesOf(token.Name, secret))
 }
 
 func (j *judge) checkToken(token *v1alpha1.ReactorToken, secret *corev1.Secret) {

@@ -106,6 +106,13 @@ var mutants = []mutant{
 	{"a conflict is retried at once", "reactorsession/controller.go", "	if writeAgain > 0 {", "	if writeAgain > time.Hour {", []string{ruleRest}},
 	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(told, done, again)\n",
 		"	r.wake(priorityRegular, request.NamespacedName)\n	return schedule(told, done, again)\n", []string{ruleRest}},
+	{"an attempt whose token was changed is followed by the next one at once", "reactorsession/report.go", "	if finish == \"\" && wait > 0 {\n",
+		"	if finish == \"\" && wait > 0 && ended.Reason != tokenChanged {\n", []string{ruleRest}},
+	{"a pod gets a token with another scope", "reactorsession/request.go", `return c.path() == "spec.lifetime"`, `return c.path() != ""`, []string{ruleBounded}},
+	{"a deleted session waits forever for a pod that cannot be released", "reactorsession/release.go",
+		"	if isReleaseRefused(session, seen) {", "	if isReleaseRefused(session, seen) && session == nil {", []string{ruleRest}},
+	{"a refused write is not reported", "reactorsession/act.go", "	if done.failed == nil && planned.do != doHoldToken {", "	if done.failed == nil && planned.do == doDeleteObject {", []string{ruleTruth}},
+	{"a token of somebody else is not reported", "reactorsession/decide.go", "	if seen.taken {\n", "	if seen.taken && session == nil {\n", []string{ruleTruth}},
 	{"capacity is not kept", "reactorsession/act.go", "	if admitted {\n", "	if admitted || true {\n", []string{ruleCapacity}},
 }
 

@@ -95,6 +95,7 @@ func (w *world) mend() {
 		w.unblock(step{On: name, Do: "mend"})
 		w.editToken(step{On: name, Do: "mend"}, false, func(t *v1alpha1.ReactorToken) { t.Spec.Suspend = nil })
 	}
+	w.removeTakenTokens()
 	for _, name := range sessionNames {
 		w.editSession(step{On: name, Do: "mend"}, func(s *v1alpha1.ReactorSession) { s.Spec.Suspend = nil })
 	}
