@@ -81,8 +81,8 @@ func TestOfTwoPodsOneThatDoesNotEndKeepsNotTheOtherRunning(t *testing.T) {
 		t.Errorf("%q, want %q: %+v", got.do, doStop, got.show)
 	}
 	attempt.StopReason = stopSuspended
-	if got := decide(session, seen); got.do != doDeletePod || got.delete != attempt.PodName {
-		t.Errorf("%q of %q, want %q: %+v", got.do, got.delete, doDeletePod, got.show)
+	if got := decide(session, seen); got.do != doLowerDeadline {
+		t.Errorf("%q, want %q: %+v", got.do, doLowerDeadline, got.show)
 	}
 	seen.pod = nil
 	if got := decide(session, seen); got.do != doNothing || got.show == nil || got.show.reason != v1alpha1.ReasonStopping {

@@ -83,9 +83,5 @@ func stateOfToken(token *v1alpha1.ReactorToken, now time.Time) tokenState {
 
 // renewRequest asks for a new token by annotation. Each value asks once: it names the token that has become too old.
 func renewRequest(token *v1alpha1.ReactorToken) string {
-	expires := "no expiry"
-	if token.Status.ExpirationTime != nil { // another client may have removed it from status
-		expires = token.Status.ExpirationTime.UTC().Format(time.RFC3339)
-	}
-	return fmt.Sprintf("for %s after %s", SessionUIDLabel, expires)
+	return fmt.Sprintf("for %s after %s", SessionUIDLabel, token.Status.ExpirationTime.UTC().Format(time.RFC3339))
 }

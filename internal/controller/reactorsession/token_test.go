@@ -65,17 +65,15 @@ func TestWhoManagesAField(t *testing.T) {
 	}
 }
 
-// Another client may remove the expiry from the status of a token while its session waits.
-func TestATokenWhoseExpiryIsUnknownIsRenewed(t *testing.T) {
+// Another client may remove the expiry from the status of a token while its session waits. The token counts as pending until its controller has
+// corrected the status.
+func TestATokenWhoseExpiryIsUnknownIsPending(t *testing.T) {
 	session := aSession()
 	token := buildToken(session, &session.Status, session.Status.CurrentAttempt, settings{})
 	token.Status.ObservedGeneration = 1
 	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
 	seen := &observation{now: noon, status: session.Status, token: token}
-	if got := decide(session, seen); got.do != doRenewToken {
-		t.Errorf("%q, want %q", got.do, doRenewToken)
-	}
-	if renewRequest(token) == "" {
-		t.Error("no renewal is requested")
+	if got := decide(session, seen); got.do != doNothing || got.show == nil || got.show.reason != v1alpha1.ReasonWaitingForToken {
+		t.Errorf("%q, and it shows %+v, want it to wait for the token", got.do, got.show)
 	}
 }
