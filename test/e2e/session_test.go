@@ -130,7 +130,7 @@ func TestASuspendedSessionIsStoppedCleanlyAndResumed(t *testing.T) {
 func TestASessionThatMaxDurationStopsKeepsItsLog(t *testing.T) {
 	t.Parallel()
 	w := newSessionWorld(t)
-	w.session("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "5s" })
+	w.session("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "10s" })
 	pod := w.waitForSession("night", v1alpha1.ReasonRunning).Status.CurrentAttempt.PodName
 	w.wantEnd(w.waitForSession("night", v1alpha1.ReasonDurationReached), v1alpha1.ClassStopped, "DurationReached", v1alpha1.CleanupAlreadyOver)
 	w.wantLogOfStopped(pod)
@@ -144,7 +144,7 @@ func (w *world) wantLogOfStopped(name string) {
 		w.t.Fatal(err)
 	}
 	ended := pod.Status.ContainerStatuses[0].State.Terminated
-	if pod.Status.Phase != corev1.PodFailed || pod.Status.Reason != "DeadlineExceeded" || ended == nil || ended.ExitCode != 0 {
+	if pod.Status.Phase != corev1.PodFailed || pod.Status.Reason != "DeadlineExceeded" || ended == nil || ended.ExitCode != 143 {
 		w.t.Errorf("the pod is %s %s, and its container ended as %+v", pod.Status.Phase, pod.Status.Reason, ended)
 	}
 	if log := w.logOf(name); !strings.Contains(log, "the session runs") {

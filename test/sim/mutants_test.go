@@ -73,7 +73,7 @@ var mutants = []mutant{
 	{"nothing is redacted", "../reactor/redact.go", "func Redact(s string, known ...Secret) string {", "func Redact(s string, known ...Secret) string {\n	if s != \"\" {\n		return s\n	}", []string{ruleSecrecy}},
 	{"status is written before the Secret", "reactortoken/act.go", "	adopted := seen.target.adopted()\n	version, err := r.write(",
 		`	adopted := seen.target.adopted()
-	first := report(token, seen, plan{}, outcome{clocks: clocksAt(r.clock.Now(), held.token.ReceivedAt), record: written, issued: true})
+	first := report(token, seen, plan{}, outcome{clocks: r.timekeeper.clocksAt(r.clock.Now(), held.token.ReceivedAt), record: written, issued: true})
 	if _, err := r.writeStatus(ctx, token, mem, first); err != nil {
 		done.retry = err
 		return
