@@ -27,7 +27,7 @@ type outcome struct {
 	pod     *corev1.Pod
 	ended   *v1alpha1.EndedAttempt
 	failed  *view         // it could not be done, and is tried again
-	waiting bool          // for capacity
+	waiting *capacityWait // for capacity; nil: it does not wait
 	wake    time.Duration // how soon the next pass is to follow
 	retry   error         // for the queue's backoff
 	notices []notice.Notice
@@ -127,12 +127,16 @@ func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, seen *observ
 	}
 }
 
-// capacityKey is what sessions share that share Reactor's limits: the API key; its Secret, while the key cannot be read.
-func capacityKey(session *v1alpha1.ReactorSession, seen *observation) string {
-	if key := keyOfAttempt(seen); key != "" {
-		return key
+// capacityKey is the API key by which a session has its slot. A key that was never read is the one of its Secret.
+func capacityKey(session *v1alpha1.ReactorSession, seen *observation) keyUse {
+	return useOf(session, keyOfAttempt(seen), seen.key.Fingerprint)
+}
+
+func useOf(session *v1alpha1.ReactorSession, fingerprint, current string) keyUse {
+	if fingerprint == "" {
+		fingerprint = session.Namespace + "/" + keyLocation(session)
 	}
-	return session.Namespace + "/" + session.Spec.APIKeySecretRef.Name
+	return keyUse{fingerprint, current}
 }
 
 // keyOfAttempt is the fingerprint of the API key that the program of the current attempt has or gets: while there is no pod, the key that is in
@@ -307,20 +311,20 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 // admit takes one of the slots of the API key. It returns nil when the session has one, and how the pass ends when it has to wait.
 func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) *outcome {
 	key := capacityKey(session, seen)
-	var others []types.UID
+	var others []holder
 	if r.capacity.sessions > 0 { // without a limit nobody counts them, and they may be thousands
 		var err error
-		if others, err = r.holders(ctx, key); err != nil {
+		if others, err = r.holders(ctx, session, key); err != nil {
 			return &outcome{retry: err}
 		}
 	}
-	admitted, again := r.capacity.admit(session, key, others, seen.now)
-	if admitted {
+	waits := r.capacity.admit(session, key, others, seen.now)
+	if waits == nil {
 		return nil
 	}
-	waiting := &outcome{waiting: true}
-	if !again.IsZero() {
-		waiting.wake = again.Sub(seen.now)
+	waiting := &outcome{waiting: waits}
+	if !waits.until.IsZero() {
+		waiting.wake = waits.until.Sub(seen.now)
 	}
 	return waiting
 }

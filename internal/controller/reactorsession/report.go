@@ -42,9 +42,8 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 		show.message += "; " + done.failed.message
 	case done.failed != nil:
 		show = done.failed
-	case done.waiting:
-		show = waitFor(v1alpha1.ReasonWaitingForCapacity,
-			"as many sessions run with this API key, or were started in the last minute, as this installation allows (--sessions-per-key, --session-starts-per-minute)")
+	case done.waiting != nil:
+		show = waitFor(v1alpha1.ReasonWaitingForCapacity, "%s", done.waiting.message())
 	}
 	finish := ""
 	switch planned.do { //nolint:exhaustive // the others change nothing but conditions
