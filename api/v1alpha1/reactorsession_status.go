@@ -227,6 +227,11 @@ const (
 	ReasonStopping = "Stopping"
 	// ReasonBackingOff: an attempt failed; the next one begins at status.nextAttemptTime.
 	ReasonBackingOff = "BackingOff"
+	// ReasonCreditsDepleted: Reactor refused the last attempt a session (402), because the credits of the account are depleted. The operator
+	// tries again at status.nextAttemptTime: four times every 15 minutes, then every hour.
+	ReasonCreditsDepleted = "CreditsDepleted"
+	// ReasonBillingNotSetUp: as ReasonCreditsDepleted, because the account has no billing.
+	ReasonBillingNotSetUp = "BillingNotSetUp"
 	// ReasonNodeUnreachable: the pod is to end and does not, as on a node that is lost. It is never deleted by force: the next
 	// attempt waits until the node is back, gone, or tainted out-of-service.
 	ReasonNodeUnreachable = "NodeUnreachable"

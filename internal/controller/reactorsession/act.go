@@ -23,14 +23,15 @@ import (
 
 // outcome is what became of a plan.
 type outcome struct {
-	done    bool // what was planned has been done
-	pod     *corev1.Pod
-	ended   *v1alpha1.EndedAttempt
-	failed  *view         // it could not be done, and is tried again
-	waiting *capacityWait // for capacity; nil: it does not wait
-	wake    time.Duration // how soon the next pass is to follow
-	retry   error         // for the queue's backoff
-	notices []notice.Notice
+	done       bool // what was planned has been done
+	pod        *corev1.Pod
+	ended      *v1alpha1.EndedAttempt
+	retryAfter time.Duration // when Reactor allows another attempt after this one; 0 if it did not say
+	failed     *view         // it could not be done, and is tried again
+	waiting    *capacityWait // for capacity; nil: it does not wait
+	wake       time.Duration // how soon the next pass is to follow
+	retry      error         // for the queue's backoff
+	notices    []notice.Notice
 
 	abandoned int // pods that were let go of before they ended
 }
@@ -350,8 +351,11 @@ func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, 
 		return outcome{wake: again}
 	}
 	r.capacity.leave(session.UID)
+	if how.reason == quotaExceeded || how.reason == modelQuotaExceeded {
+		r.capacity.lower(session, capacityKey(session, seen), how.reason == modelQuotaExceeded, seen.now)
+	}
 	attempt := seen.status.CurrentAttempt
-	done := outcome{done: true, wake: atOnce, ended: &v1alpha1.EndedAttempt{
+	done := outcome{done: true, wake: atOnce, retryAfter: how.retryAfter, ended: &v1alpha1.EndedAttempt{
 		Number: attempt.Number, Class: how.class, Reason: how.reason, ExitCode: how.exitCode, Message: how.message,
 		RunningSeconds: int64(how.ran / time.Second), Cleanup: cleanup, KeyFingerprint: attempt.KeyFingerprint,
 	}}

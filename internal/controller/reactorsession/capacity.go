@@ -185,7 +185,7 @@ func (c *capacity) admit(session *v1alpha1.ReactorSession, key keyUse, others []
 		return full
 	}
 	if c.sessions > 0 && p.holders(share{}) >= c.sessions || p.oldest() != session.UID {
-		return &capacityWait{}
+		return &capacityWait{until: p.nextRaise(me.share)}
 	}
 	taken, wait := p.reserve(now)
 	if wait > 0 {
@@ -377,6 +377,23 @@ func (p pool) lowered(session share) *capacityWait {
 		}
 	}
 	return nil
+}
+
+// nextRaise is when the first limit of a session's share is raised; zero if it has none. Then the session asks again, although it was not the
+// limit that kept it:
+//
+//  1. Two sessions wait for a limit. It is raised by one, and both ask again.
+//  2. The younger one asks first. It is the turn of the older one.
+//  3. The older one takes the slot. Now the limit is reached again, and the next raise wakes nobody but who asks by itself.
+func (p pool) nextRaise(session share) (next time.Time) {
+	for _, k := range p {
+		for of, limited := range k.lowered {
+			if of.contains(session) && (next.IsZero() || limited.raise.Before(next)) {
+				next = limited.raise
+			}
+		}
+	}
+	return next
 }
 
 // raise raises the limits whose time has come, and drops those that are no limits any more.

@@ -25,6 +25,8 @@ func verdict(
 		return nil, "", restartBackoff(status.RecentAttempts)
 	case ended.Class == v1alpha1.ClassHold:
 		return nil, "", 0
+	case ended.Class == v1alpha1.ClassUncounted && refusedWait(status.RecentAttempts) > 0:
+		return nil, "", refusedWait(status.RecentAttempts)
 	case ended.Class == v1alpha1.ClassUncounted:
 		return nil, "", backoff(status.UncountedFailures, clean)
 	case policy != v1alpha1.RestartAlways && status.CountedFailures > session.Spec.EffectiveBackoffLimit():
