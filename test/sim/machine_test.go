@@ -158,6 +158,7 @@ func (m *machine) fail(code string) {
 func (m *machine) failWith(code string, status int, answer map[string]any) {
 	body, _ := json.Marshal(answer)
 	line, _ := json.Marshal(map[string]any{"error": map[string]any{"code": code, "status": status, "message": fmt.Sprintf("create session failed with %d: %s", status, body)}})
+	m.node.world.judge.refused(m, status)
 	m.tell(string(line))
 	m.leave(1)
 }
