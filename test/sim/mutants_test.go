@@ -116,7 +116,7 @@ var mutants = []mutant{
 	{"capacity is not kept", "reactorsession/act.go", "	if waits == nil {\n", "	if waits == nil || true {\n", []string{ruleCapacity}},
 	{"a rotated key has a pool of its own", "reactorsession/capacity.go",
 		`return u.current != "" && u.current != u.fingerprint`, `return u.current == "never"`, []string{ruleCapacity}},
-	{"a limit that a quota lowered is never raised", "reactorsession/capacity.go",
+	{"a limit that a quota lowered is never raised", "reactorsession/pool.go",
 		"for ; !now.Before(limited.raise) && ", "for ; limited.limit == 0 && ", []string{ruleCapacity}},
 	{"a refusal that lasts until a person pays is retried as any other", "reactorsession/verdict.go",
 		"refusedWait(status.RecentAttempts) > 0:", "refusedWait(status.RecentAttempts) < 0:", []string{ruleRefused}},

@@ -128,16 +128,9 @@ func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, seen *observ
 	}
 }
 
-// capacityKey is the API key by which a session has its slot. A key that was never read is the one of its Secret.
+// capacityKey is the API key by which a session has its slot.
 func capacityKey(session *v1alpha1.ReactorSession, seen *observation) keyUse {
 	return useOf(session, keyOfAttempt(seen), seen.key.Fingerprint)
-}
-
-func useOf(session *v1alpha1.ReactorSession, fingerprint, current string) keyUse {
-	if fingerprint == "" {
-		fingerprint = session.Namespace + "/" + keyLocation(session)
-	}
-	return keyUse{fingerprint, current}
 }
 
 // keyOfAttempt is the fingerprint of the API key that the program of the current attempt has or gets: while there is no pod, the key that is in
