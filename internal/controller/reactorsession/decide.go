@@ -401,14 +401,6 @@ func keyRefused(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		"Reactor refused the API key in Secret %q: put a valid key there, and the next attempt follows at once", session.Spec.APIKeySecretRef.Name)}
 }
 
-// longestBackoff is longer than any wait for the next attempt: a time beyond it was set by a clock that was wrong.
-func longestBackoff(status *v1alpha1.ReactorSessionStatus) time.Duration {
-	if recent := status.RecentAttempts; len(recent) > 0 && isUnpaid(recent[0].Reason) {
-		return unpaidCap + time.Second
-	}
-	return backoffCap + time.Second
-}
-
 func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	next := seen.status.NextAttemptTime
 	if next == nil {
