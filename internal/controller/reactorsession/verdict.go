@@ -26,7 +26,7 @@ func verdict(
 	case ended.Class == v1alpha1.ClassHold:
 		return nil, "", 0
 	case ended.Class == v1alpha1.ClassUncounted && refusedWait(status.RecentAttempts) > 0:
-		return nil, "", refusedWait(status.RecentAttempts)
+		return nil, "", max(refusedWait(status.RecentAttempts), backoff(1, clean))
 	case ended.Class == v1alpha1.ClassUncounted:
 		return nil, "", backoff(status.UncountedFailures, clean)
 	case policy != v1alpha1.RestartAlways && status.CountedFailures > session.Spec.EffectiveBackoffLimit():
