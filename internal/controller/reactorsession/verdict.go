@@ -48,7 +48,7 @@ func restartBackoff(recent []v1alpha1.EndedAttempt) time.Duration {
 	if stops < 2 {
 		return 0
 	}
-	return backoff(int32(min(stops, mostRecent)-1), true) //nolint:gosec // status keeps mostRecent attempts
+	return backoff(int32(min(stops, mostRecent)-1), true)
 }
 
 // stoppedForDuration reports whether the attempt was stopped because the session's time was used up, to the second: what a container ran is
