@@ -41,7 +41,8 @@ type ReactorSessionStatus struct {
 	CountedFailures int32 `json:"countedFailures,omitempty"`
 
 	// uncountedFailures is how many attempts in a row ended by no fault of the
-	// program's.
+	// program's. Attempts that Reactor refused because the account is not paid, or
+	// because the model has no free server, are not among them.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	UncountedFailures int32 `json:"uncountedFailures,omitempty"`
@@ -186,7 +187,7 @@ type CleanupResult string
 
 // The results of a clean-up.
 const (
-	// CleanupNotNeeded: the program never ran, or reported that Reactor's rate limit let it start no session.
+	// CleanupNotNeeded: the program never ran, or reported that Reactor refused it a session.
 	CleanupNotNeeded CleanupResult = "NotNeeded"
 	// CleanupAlreadyOver: the program had ended its session.
 	CleanupAlreadyOver CleanupResult = "AlreadyOver"
@@ -219,7 +220,8 @@ const (
 	// ReasonWaitingForToken: the attempt's token is on its way, or cannot be had; TokenReady says why.
 	ReasonWaitingForToken = "WaitingForToken"
 	// ReasonWaitingForCapacity: as many sessions run with this API key, or were started in the last minute, as the
-	// installation allows (--sessions-per-key, --session-starts-per-minute). The oldest goes first.
+	// installation allows (--sessions-per-key, --session-starts-per-minute), or as many sessions of this namespace as a quota of Reactor
+	// leaves for now. The oldest goes first.
 	ReasonWaitingForCapacity = "WaitingForCapacity"
 	// ReasonStarting: the pod exists, and its container does not run yet.
 	ReasonStarting = "Starting"
@@ -227,6 +229,11 @@ const (
 	ReasonStopping = "Stopping"
 	// ReasonBackingOff: an attempt failed; the next one begins at status.nextAttemptTime.
 	ReasonBackingOff = "BackingOff"
+	// ReasonCreditsDepleted: Reactor refused the last attempt a session (402), because the credits of the account are depleted. The operator
+	// tries again at status.nextAttemptTime: four times every 15 minutes, then every hour.
+	ReasonCreditsDepleted = "CreditsDepleted"
+	// ReasonBillingNotSetUp: as ReasonCreditsDepleted, because the account has no billing.
+	ReasonBillingNotSetUp = "BillingNotSetUp"
 	// ReasonNodeUnreachable: the pod is to end and does not, as on a node that is lost. It is never deleted by force: the next
 	// attempt waits until the node is back, gone, or tainted out-of-service.
 	ReasonNodeUnreachable = "NodeUnreachable"

@@ -41,7 +41,7 @@ async def main():
         if working.done():
             working.result()  # raises what ended it
     except ReactorError as error:
-        report({"error": {"code": error.code}})
+        report({"error": {"code": error.code, "status": error.status, "message": str(error)[:500]}})
         raise
     finally:
         for task in (working, stopped):

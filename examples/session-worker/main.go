@@ -107,17 +107,17 @@ func send(name string, pid int) error {
 func run(ctx context.Context, s settings) (code int, err error) {
 	w := worker{api: strings.TrimRight(cmp.Or(s.api, os.Getenv("REACTOR_API_URL")), "/"), tokenFile: os.Getenv("REACTOR_JWT_FILE"), message: s.message}
 	if s.fail != "" {
-		return 1, w.report("error", map[string]string{"code": s.fail})
+		return 1, w.report("error", reportedError{Code: s.fail})
 	}
 	if err := w.authorize(ctx); err != nil {
-		return 1, errors.Join(err, w.report("error", map[string]string{"code": codeOf(err)}))
+		return 1, errors.Join(err, w.report("error", reportOf(err)))
 	}
 	// A signal does not cut this call off: the session might have started, and nobody would know its id.
 	starting, started := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	id, err := w.start(starting, os.Getenv("REACTOR_MODEL"))
 	started()
 	if err != nil {
-		return 1, errors.Join(err, w.report("error", map[string]string{"code": codeOf(err)}))
+		return 1, errors.Join(err, w.report("error", reportOf(err)))
 	}
 	if err := w.report("sessionId", id); err != nil {
 		return 1, err

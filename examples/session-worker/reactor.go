@@ -69,7 +69,7 @@ func (w *worker) keepAlive(ctx context.Context, id string) error {
 	err := w.call(ctx, http.MethodGet, "/sessions/"+id, "Authorization", "Bearer "+w.token, nil, &seen)
 	refused, _ := errors.AsType[statusError](err)
 	switch {
-	case refused == http.StatusNotFound, seen.State == "CLOSED":
+	case refused.status == http.StatusNotFound, seen.State == "CLOSED":
 		return errEnded
 	case err != nil:
 		slog.Warn("the session cannot be looked at", "error", err)
@@ -88,17 +88,32 @@ func (w *worker) start(ctx context.Context, model string) (string, error) {
 // end ends the session. One that is over already is not a failure.
 func (w *worker) end(ctx context.Context, id string) error {
 	err := w.call(ctx, http.MethodDelete, "/sessions/"+id, "Authorization", "Bearer "+w.token, nil, nil)
-	if refused, ok := errors.AsType[statusError](err); ok && refused == http.StatusNotFound {
+	if refused, ok := errors.AsType[statusError](err); ok && refused.status == http.StatusNotFound {
 		return nil
 	}
 	return err
 }
 
-// statusError is an answer of Reactor that is not a success. What stood in it is left out: it may quote a credential.
-type statusError int
+// statusError is an answer of Reactor that is not a success. Its text lacks the body, which may quote a credential.
+type statusError struct {
+	status int
+	body   string // the begin of it, of a 402 or 429: it says what Reactor's refusal is about
+}
 
 func (e statusError) Error() string {
-	return fmt.Sprintf("Reactor answered %d %s", int(e), http.StatusText(int(e)))
+	return fmt.Sprintf("Reactor answered %d %s", e.status, http.StatusText(e.status))
+}
+
+// longestBody bounds what is kept of an answer, in bytes.
+const longestBody = 500
+
+func newStatusError(response *http.Response) statusError {
+	failed := statusError{status: response.StatusCode}
+	if failed.status == http.StatusPaymentRequired || failed.status == http.StatusTooManyRequests {
+		text, _ := io.ReadAll(io.LimitReader(response.Body, longestBody)) // what came is enough
+		failed.body = string(text)
+	}
+	return failed
 }
 
 func (w *worker) call(ctx context.Context, method, path, header, credential string, body, into any) error {
@@ -122,7 +137,7 @@ func (w *worker) call(ctx context.Context, method, path, header, credential stri
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return statusError(response.StatusCode)
+		return newStatusError(response)
 	}
 	if into == nil {
 		return nil
@@ -136,15 +151,27 @@ func codeOf(err error) string {
 	switch {
 	case !ok:
 		return "NETWORK_ERROR"
-	case refused == http.StatusUnauthorized, refused == http.StatusForbidden:
+	case refused.status == http.StatusUnauthorized, refused.status == http.StatusForbidden:
 		return "UNAUTHORIZED"
-	case refused == http.StatusTooManyRequests:
+	case refused.status == http.StatusTooManyRequests:
 		return "RATE_LIMITED"
-	case refused >= http.StatusInternalServerError:
+	case refused.status >= http.StatusInternalServerError:
 		return "SERVER_ERROR"
 	default:
 		return "BAD_REQUEST"
 	}
+}
+
+// reportedError is an error as the operator reads it from the termination message.
+type reportedError struct {
+	Code    string `json:"code"`
+	Status  int    `json:"status,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+func reportOf(err error) reportedError {
+	refused, _ := errors.AsType[statusError](err)
+	return reportedError{codeOf(err), refused.status, refused.body}
 }
 
 // report appends a line to the termination message.

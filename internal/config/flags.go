@@ -46,7 +46,8 @@ func (c *Config) scopeFlags() *pflag.FlagSet {
 	flags.StringSliceVar(&c.Controllers, "controllers", c.Controllers,
 		"Comma-separated `list` of the controllers to run: "+strings.Join(KnownControllers(), ", ")+". Without sessions, the operator needs no right on pods.")
 	flags.IntVar(&c.SessionsPerKey, "sessions-per-key", c.SessionsPerKey,
-		"At most this `number` of sessions runs at once with one API key; 0 sets no limit. Reactor lets an account run 5 by default.")
+		"The maximum `number` of sessions that run at the same time with one API key; 0 sets no limit. A key that was rotated counts with its "+
+			"predecessor while sessions of that one run. Reactor allows an account 5 by default.")
 	flags.IntVar(&c.SessionStartsPerMinute, "session-starts-per-minute", c.SessionStartsPerMinute,
 		"At most this `number` of sessions is started in a minute with one API key; 0 sets no limit. Reactor lets an account start 10 by default.")
 	flags.IntVar(&c.Concurrency, "concurrency", c.Concurrency,

@@ -100,6 +100,7 @@ type faultJSON struct {
 	Status           int       `json:"status"`
 	Body             *string   `json:"body"`
 	Page             Page      `json:"page"`
+	Refusal          Refusal   `json:"refusal"`
 	PadTo            int       `json:"pad_to"`
 	RedirectTo       string    `json:"redirect_to"`
 	RetryAfter       interval  `json:"retry_after"`
@@ -115,7 +116,7 @@ func (f faultJSON) fault() Fault {
 	return Fault{
 		Route: f.Route, Key: f.Key, Model: f.Model, Times: f.Times,
 		Latency: time.Duration(f.Latency), Hang: f.Hang, Cut: f.Cut,
-		Status: f.Status, Body: f.Body, Page: f.Page, PadTo: f.PadTo, RedirectTo: f.RedirectTo,
+		Status: f.Status, Body: f.Body, Page: f.Page, Refusal: f.Refusal, PadTo: f.PadTo, RedirectTo: f.RedirectTo,
 		RetryAfter: time.Duration(f.RetryAfter), RetryAfterAsDate: f.RetryAfterAsDate,
 		OmitJWT: f.OmitJWT, OmitExpiresAt: f.OmitExpiresAt, ExpiresIn: (*time.Duration)(f.ExpiresIn),
 		DateSkew: time.Duration(f.DateSkew), OmitDate: f.OmitDate,
@@ -206,14 +207,15 @@ func (e *Emulator) putRevocation(decoder *json.Decoder) (reply, error) {
 
 func (e *Emulator) putQuotas(decoder *json.Decoder) (reply, error) {
 	var body struct {
-		Concurrent      int `json:"concurrent"`
-		StartsPerMinute int `json:"starts_per_minute"`
-		StartBurst      int `json:"start_burst"`
+		Concurrent         int `json:"concurrent"`
+		ConcurrentPerModel int `json:"concurrent_per_model"`
+		StartsPerMinute    int `json:"starts_per_minute"`
+		StartBurst         int `json:"start_burst"`
 	}
 	if err := decode(decoder, &body); err != nil {
 		return reply{}, err
 	}
-	if min(body.Concurrent, body.StartsPerMinute, body.StartBurst) < 0 {
+	if min(body.Concurrent, body.ConcurrentPerModel, body.StartsPerMinute, body.StartBurst) < 0 {
 		return reply{}, errors.New("quotas must not be negative; 0 sets no limit")
 	}
 	e.SetQuotas(Quotas(body))

@@ -34,7 +34,7 @@
 // A token with a scope may start sessions of its models, as many as max_sessions says in all its life (by default 5, or as many as
 // it is bound to), and act on those that it started or was bound to; everything else is 403. A session ends by DELETE, when
 // max_session_duration_seconds are over, or when its connection dropped and no client came back; until then it is billed, idle
-// or not. Beyond the account's quotas, POST /sessions answers 429. Only a quota of a rate names a wait, in the body and in
+// or not, from the time when it is ready. Beyond the account's quotas, POST /sessions answers 429. Only a quota of a rate names a wait, in the body and in
 // Retry-After:
 //
 //	{"error":"quota_exceeded","message":"quota exceeded: sessions_per_minute","quota_type":"sessions_per_minute",
@@ -65,14 +65,17 @@
 //	PUT    /_emulator/lifetimes  {"default":"6h","ceiling":"6h"}    → 204; 0s, or none, restores Reactor's own (see SetLifetimes)
 //	PUT    /_emulator/revocation {"delay":"60s","refuse_tokens":true}    → 204; of the keys that are deleted from now on
 //	PUT    /_emulator/clock      {"offset":"-90s"}    → 204, shifts Date, iat, exp and expires_at
-//	PUT    /_emulator/quotas     {"concurrent":5,"starts_per_minute":10,"start_burst":3}    → 204; 0 sets no limit
+//	PUT    /_emulator/quotas     {"concurrent":5,"concurrent_per_model":0,"starts_per_minute":10,"start_burst":3}    → 204; 0 sets no limit
 //	PUT    /_emulator/session-times {"ready_after":"500ms","reconnect_window":"30s","close_after":"700ms"}    → 204
 //	POST   /_emulator/sessions/{id}/drop   → 204, or 404; its connection is lost
 //	POST   /_emulator/sessions/{id}/end    → 204, or 404; Reactor ends it
 //
 // The members of a fault are those of Fault: route (a pattern, such as "DELETE /sessions/{id}"), key, model, times; latency, hang, cut; status, body, pad_to, redirect_to, page;
-// retry_after, retry_after_as_date; omit_jwt, omit_expires_at, expires_in; date_skew, omit_date. A status alone is Reactor's own
+// retry_after, retry_after_as_date; omit_jwt, omit_expires_at, expires_in; date_skew, omit_date; refusal. A status alone is Reactor's own
 // error. A page is one of a proxy or a CDN: 200-html, 302, 403-html, 403-json, 403-text, 404-html, 405-html, 429-json or 502-html.
+// A refusal is one of Reactor's answers to POST /sessions because of the account, the model or the token: credits_depleted or
+// billing_not_setup (402), model_not_found (404), no_available_capacity, concurrent_sessions, concurrent_sessions_per_model,
+// sessions_per_minute, connections_per_session or sessions_per_token (429).
 //
 // Tokens are never served over the control endpoint, and neither keys nor tokens are logged.
 package emulator

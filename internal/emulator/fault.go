@@ -14,7 +14,7 @@ const longestPad = 64 << 20
 // Fault makes calls go wrong. The first fault in the list that matches a call and is not used up has its way; members
 // that do not exclude each other act together.
 //
-// Status, Body, RedirectTo, Page and Hang answer instead of doing what is asked for. With the others it is done and written down, and
+// Status, Body, RedirectTo, Page, Refusal and Hang answer instead of doing what is asked for. With the others it is done and written down, and
 // what reaches the client of it is changed: with Cut on "POST /sessions" a session is started of which nobody knows the id.
 type Fault struct {
 	// Route is the pattern of the route that is meant, such as "DELETE /sessions/{id}"; "POST /tokens" when empty. The package's
@@ -53,6 +53,9 @@ type Fault struct {
 	// Page is answered as a proxy or a CDN in front of Reactor does, with its status, headers and body. It excludes Status, Body and
 	// RedirectTo; RetryAfter replaces the page's own.
 	Page Page
+
+	// Refusal is answered as Reactor refuses a session, with its status, headers and body. It excludes Status, Body, RedirectTo and Page.
+	Refusal Refusal
 
 	// PadTo inflates the body with blanks at its begin to so many bytes, at most 64 MiB. JSON stays JSON.
 	PadTo int
@@ -94,7 +97,19 @@ func (f Fault) Validate() error {
 	case f.PadTo < 0 || f.PadTo > longestPad:
 		return fmt.Errorf("pad_to %d is not between 0 and %d", f.PadTo, longestPad)
 	}
-	return f.validatePage()
+	return errors.Join(f.validatePage(), f.validateRefusal())
+}
+
+func (f Fault) validateRefusal() error {
+	switch {
+	case f.Refusal == "":
+		return nil
+	case f.Status != 0 || f.Body != nil || f.RedirectTo != "" || f.Page != "":
+		return errors.New("refusal excludes status, body, redirect_to and page")
+	case !slices.Contains(Refusals(), f.Refusal):
+		return fmt.Errorf("refusal %q does not exist: choose one of %q", f.Refusal, Refusals())
+	}
+	return nil
 }
 
 func (f Fault) validatePage() error {
@@ -116,7 +131,7 @@ func (f Fault) matches(route, key string, models []string) bool {
 
 // replaces tells whether something else than a token is answered.
 func (f Fault) replaces() bool {
-	return f.Status != 0 || f.Body != nil || f.RedirectTo != "" || f.Page != ""
+	return f.Status != 0 || f.Body != nil || f.RedirectTo != "" || f.Page != "" || f.Refusal != ""
 }
 
 // status is what a fault that replaces answers with.

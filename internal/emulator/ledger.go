@@ -51,7 +51,7 @@ type Session struct {
 	// EndReason is why it ended: one of the End constants; empty while it has not.
 	EndReason string
 
-	// Billed is how long it has lived, idle or not: what it costs.
+	// Billed is how long it was ready, idle or not: what it costs. Until it is ready, it costs nothing.
 	Billed time.Duration
 
 	// Connections is how many connections were made to it.

@@ -1,9 +1,6 @@
 package emulator
 
 import (
-	"math"
-	"net/http"
-	"strconv"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -13,6 +10,9 @@ import (
 type Quotas struct {
 	// Concurrent is how many sessions may be open at once.
 	Concurrent int
+
+	// ConcurrentPerModel is how many sessions of one model may be open at once. Some accounts have 1.
+	ConcurrentPerModel int
 
 	// StartsPerMinute is how many sessions may be started in a minute.
 	StartsPerMinute int
@@ -39,34 +39,27 @@ func (e *Emulator) SetQuotas(quotas Quotas) {
 	e.quotas, e.starts = quotas, quotas.limiter()
 }
 
-// overQuota is the refusal of one more session, and nil when one more may be started, which is then counted.
-func (e *Emulator) overQuota(now time.Time) *reply {
-	open := 0
+// overQuota is the refusal of one more session of a model, and nil when one more may be started, which is then counted.
+func (e *Emulator) overQuota(model string, now time.Time) *reply {
+	open, ofModel := 0, 0
 	for _, s := range e.sessions {
 		if s.open() {
 			open++
+			if s.model == model {
+				ofModel++
+			}
 		}
 	}
 	if e.quotas.Concurrent > 0 && open >= e.quotas.Concurrent {
-		return quotaExceeded("concurrent_sessions", e.quotas.Concurrent, open, 0)
+		return quotaExceeded(RefusalConcurrent, e.quotas.Concurrent, open, "", 0)
+	}
+	if e.quotas.ConcurrentPerModel > 0 && ofModel >= e.quotas.ConcurrentPerModel {
+		return quotaExceeded(RefusalPerModel, e.quotas.ConcurrentPerModel, ofModel, model, 0)
 	}
 	if e.starts != nil && !e.starts.AllowN(now, 1) {
 		missing := 1 - e.starts.TokensAt(now)
 		wait := time.Duration(missing / float64(e.starts.Limit()) * float64(time.Second))
-		return quotaExceeded("sessions_per_minute", e.quotas.StartsPerMinute, e.quotas.StartsPerMinute, wait)
+		return quotaExceeded(RefusalRate, e.quotas.StartsPerMinute, e.quotas.StartsPerMinute, "", wait)
 	}
 	return nil
-}
-
-// quotaExceeded is what Reactor answers beyond a quota, as several of its users report. Only the rate of starts has a wait: it is
-// not known when an open session will end. The wait is in the header and in the body.
-func quotaExceeded(kind string, limit, current int, wait time.Duration) *reply {
-	seconds := int64(math.Ceil(wait.Seconds()))
-	answer := &reply{status: http.StatusTooManyRequests, header: http.Header{}, body: encode(errorBody{
-		Error: "quota_exceeded", Message: "quota exceeded: " + kind, QuotaType: kind, Limit: limit, Current: current, RetryAfterSeconds: seconds,
-	})}
-	if seconds > 0 {
-		answer.header.Set("Retry-After", strconv.FormatInt(seconds, 10))
-	}
-	return answer
 }

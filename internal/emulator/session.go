@@ -92,12 +92,13 @@ func (s *session) state(now time.Time) string {
 // open reports whether the session lives, and is billed, after settle.
 func (s *session) open() bool { return s.ended.IsZero() }
 
-// billed is how long the session has lived, idle or not, after settle.
+// billed is how long the session was ready, idle or not, after settle. That it waits for a client to come back is billed too.
 func (s *session) billed(now time.Time) time.Duration {
+	until := s.ended
 	if s.open() {
-		return now.Sub(s.created)
+		until = now
 	}
-	return s.ended.Sub(s.created)
+	return max(until.Sub(s.ready), 0)
 }
 
 // connect makes a connection, and returns its number.

@@ -203,7 +203,7 @@ func (e *Emulator) startSession(call *sessionCall, _ *http.Request) reply {
 	if refused != (problem{}) {
 		return refused.reply()
 	}
-	if over := e.overQuota(call.now); over != nil {
+	if over := e.overQuota(name, call.now); over != nil {
 		return *over
 	}
 	s := &session{

@@ -136,14 +136,14 @@ func TestASessionIsShownInTheFormThatTheJavaScriptSDKNeeds(t *testing.T) {
 	})
 }
 
-func TestASessionIsBilledUntilItEnds(t *testing.T) {
+func TestASessionIsBilledFromWhenItIsReadyUntilItEnds(t *testing.T) {
 	tests := []struct {
 		name  string
 		scope string
 		live  func(t *testing.T, e *Emulator, token, id string)
 		want  string
 	}{
-		{"while nobody ends it", "", func(*testing.T, *Emulator, string, string) { time.Sleep(time.Hour) }, "ACTIVE  after 1h0m0s"},
+		{"while nobody ends it", "", func(*testing.T, *Emulator, string, string) { time.Sleep(time.Hour) }, "ACTIVE  after 59m59.5s"},
 		{"until it is deleted", "", func(t *testing.T, e *Emulator, token, id string) {
 			time.Sleep(time.Minute)
 			if got := as(t, e, token, "DELETE /sessions/"+id, ""); got.status != http.StatusOK || got.body != "{}" {
@@ -159,10 +159,10 @@ func TestASessionIsBilledUntilItEnds(t *testing.T) {
 				t.Errorf("%s after its DELETE: %s", DefaultCloseAfter, got)
 			}
 			time.Sleep(time.Hour)
-		}, "CLOSED deleted after 1m0.7s"},
+		}, "CLOSED deleted after 1m0.2s"},
 		{"until its longest time is over, whoever looks and when", scope(`"max_session_duration_seconds":90`), func(*testing.T, *Emulator, string, string) {
 			time.Sleep(time.Hour)
-		}, "CLOSED max_session_duration after 1m30s"},
+		}, "CLOSED max_session_duration after 1m29.5s"},
 		{"until nobody comes back after its connection dropped", "", func(t *testing.T, e *Emulator, token, id string) {
 			connect(t, e, token, id)
 			e.Drop(id)
@@ -171,24 +171,25 @@ func TestASessionIsBilledUntilItEnds(t *testing.T) {
 				t.Errorf("a second before: %s", got)
 			}
 			time.Sleep(time.Hour)
-		}, "CLOSED not_taken_up after 40s"},
+		}, "CLOSED not_taken_up after 39.5s"},
 		{"on, when somebody comes back", "", func(t *testing.T, e *Emulator, token, id string) {
 			connect(t, e, token, id)
 			e.Drop(id)
 			time.Sleep(20 * time.Second)
 			wantStatus(t, "coming back", as(t, e, token, "PUT /sessions/"+id+"/transport/webrtc/sdp_params", `{"sdp_offer":"v=0"}`), http.StatusAccepted, "")
 			time.Sleep(time.Minute)
-		}, "ACTIVE  after 1m30s"},
+		}, "ACTIVE  after 1m29.5s"},
 		{"until the longest time is over also while it waits for somebody", scope(`"max_session_duration_seconds":15`), func(t *testing.T, e *Emulator, token, id string) {
 			connect(t, e, token, id)
 			e.Drop(id)
 			time.Sleep(time.Hour)
-		}, "CLOSED max_session_duration after 15s"},
+		}, "CLOSED max_session_duration after 14.5s"},
 		{"until Reactor ends it", "", func(_ *testing.T, e *Emulator, _, id string) {
 			time.Sleep(5 * time.Second)
 			e.EndSession(id)
 			time.Sleep(time.Hour)
-		}, "CLOSED ended_by_reactor after 5s"},
+		}, "CLOSED ended_by_reactor after 4.5s"},
+		{"not while it is made ready", "", func(_ *testing.T, e *Emulator, _, id string) { e.EndSession(id) }, "CLOSED ended_by_reactor after 0s"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -257,7 +258,7 @@ func TestATokenActsOnlyOnWhatItMay(t *testing.T) {
 		}
 		time.Sleep(2*time.Hour + time.Second)
 		wantStatus(t, "a token that has expired", as(t, e, limited, "DELETE /sessions/"+id, ""), http.StatusUnauthorized, "unauthorized")
-		wantLedger(t, e, "ACTIVE  after 2h0m1s")
+		wantLedger(t, e, "ACTIVE  after 2h0m0.5s")
 	})
 }
 

@@ -33,12 +33,14 @@ type reply struct {
 // errorBody is the body of every error of Reactor. A string in error is what marks an answer as Reactor's own.
 type errorBody struct {
 	Error   string `json:"error"`
-	Message string `json:"message"`
+	Message string `json:"message,omitempty"`
+	URL     string `json:"url,omitempty"` // where a person pays
 
 	// Of a quota that is exceeded, and RetryAfterSeconds of every 429 that names a time. Other answers lack them.
 	QuotaType         string `json:"quota_type,omitempty"`
 	Limit             int    `json:"limit,omitempty"`
 	Current           int    `json:"current,omitempty"`
+	Model             string `json:"model,omitempty"`
 	RetryAfterSeconds int64  `json:"retry_after_seconds,omitempty"`
 }
 
@@ -142,6 +144,9 @@ func (e *Emulator) answer(place int, request tokenRequest, found problem, fault 
 func faultReply(fault Fault) reply {
 	if fault.Page != "" {
 		return pages[fault.Page]
+	}
+	if fault.Refusal != "" {
+		return refusals[fault.Refusal]
 	}
 	status := fault.status()
 	body := errorBody{Error: "fault", Message: "the emulator is set to answer " + strconv.Itoa(status)}

@@ -44,7 +44,8 @@ func (j *judge) wantProgress() {
 		conditions := session.Status.Conditions
 		ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
 		over := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionComplete) || meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionFailed)
-		if over || ready != nil && ready.Reason == v1alpha1.ReasonWaitingForCapacity {
+		waits := []string{v1alpha1.ReasonWaitingForCapacity, v1alpha1.ReasonCreditsDepleted, v1alpha1.ReasonBillingNotSetUp} // the last two for an hour at the most
+		if over || ready != nil && slices.Contains(waits, ready.Reason) {
 			continue
 		}
 		text := "it has no status"

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,9 @@ type policyBook struct {
 func newPolicyBook() policyBook {
 	return policyBook{deleted: map[types.UID]time.Time{}, taken: map[string]time.Time{}}
 }
+
+// waitsUntil are the reasons of sessions that say when their next attempt begins.
+var waitsUntil = []string{v1alpha1.ReasonBackingOff, v1alpha1.ReasonCreditsDepleted, v1alpha1.ReasonBillingNotSetUp}
 
 // firstSeen is when something was first seen.
 func firstSeen[K comparable](book map[K]time.Time, what K) time.Time {
@@ -49,7 +53,7 @@ func (j *judge) checkPolicies(session *v1alpha1.ReactorSession, ready *metav1.Co
 		return
 	}
 	leader := j.world.leader.Load()
-	if next := session.Status.NextAttemptTime; next != nil && ready.Reason == v1alpha1.ReasonBackingOff && leader != nil {
+	if next := session.Status.NextAttemptTime; next != nil && slices.Contains(waitsUntil, ready.Reason) && leader != nil {
 		now := j.world.clocks.trueTime().Add(j.world.clocks.aheadOf(leader.host))
 		if late := now.Sub(next.Time); late > beginsLate {
 			j.broken(ruleTruth, "session %s says that its next attempt began %s ago: %s", session.Name, late, ready.Message)

@@ -27,7 +27,6 @@ type sessionBook struct {
 	longest  map[types.UID]time.Duration // that people ever allowed a ReactorSession to run; 0: for ever
 	endless  map[types.UID]bool
 	policies policyBook
-	rekeyed  time.Time // when the API key of the sessions was changed last: each key has a capacity of its own
 }
 
 func newSessionBook() sessionBook {
@@ -45,6 +44,7 @@ type program struct {
 	keyFile      bool          // it has a token, and not the API key
 	takenAway    bool          // people took its pod away, and with it the id of its Reactor session
 	behind       time.Duration
+	refused      int // the status with which Reactor refused it a session because of the account, the model or the token; 0: it did not
 }
 
 func (p *program) lives() bool { return p.ended.IsZero() }
@@ -66,7 +66,8 @@ func (j *judge) programBegins(m *machine) {
 	m.program = p
 	j.counts.Programs++
 	j.checkTokenOfProgram(p)
-	sameKey := 1
+	j.checkPace(p)
+	running := 1
 	for _, other := range j.book.programs {
 		switch {
 		case other.uid == p.uid && other.lives():
@@ -76,13 +77,12 @@ func (j *judge) programBegins(m *machine) {
 		case other.uid == p.uid && other.byItself && !j.book.endless[p.uid]:
 			j.broken(ruleDone, "pod %s begins, and pod %s had done what the session was for", p.pod, other.pod)
 		}
-		if other.lives() && other.began.After(j.book.rekeyed) {
-			sameKey++
+		if other.lives() {
+			running++
 		}
 	}
-	const attemptsWait = 2 * time.Hour // an attempt has the key of its begin
-	if sameKey > sessionsPerKey && time.Since(j.book.rekeyed) > attemptsWait && j.weather.isFine(time.Now(), everything, nodes, ofKey(keySecrets[0])) {
-		j.broken(ruleCapacity, "%d programs run with one API key", sameKey)
+	if running > sessionsPerKey && j.weather.isFine(time.Now(), everything, nodes) { // a key that is rotated stays in the pool of its predecessor
+		j.broken(ruleCapacity, "%d programs run with the key of one Secret", running)
 	}
 	j.book.programs = append(j.book.programs, p)
 }
@@ -254,7 +254,8 @@ func (j *judge) checkSessionTruth() {
 		if ready == nil || !j.weather.isFine(time.Now(), ofSession(session.Name)) {
 			continue
 		}
-		if ready.Reason == v1alpha1.ReasonBackingOff && session.Status.NextAttemptTime == nil {
+		j.checkRefused(session)
+		if slices.Contains(waitsUntil, ready.Reason) && session.Status.NextAttemptTime == nil {
 			j.broken(ruleTruth, "session %s waits, and does not tell until when", session.Name)
 		}
 		running := ready.Reason == v1alpha1.ReasonRunning
@@ -396,10 +397,3 @@ func theTemplates(pod *corev1.Pod) *corev1.Pod {
 }
 
 func ofSession(name string) string { return "session " + name }
-
-// rekey notes that the API key of the sessions was changed.
-func (j *judge) rekey() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.book.rekeyed = time.Now()
-}

@@ -79,6 +79,7 @@ const (
 	ruleRest     = "the system comes to rest"
 	ruleSpread   = "a crowd is spread"
 	ruleRetried  = "a refusal is retried"
+	ruleRefused  = "what Reactor refuses is no failure of the program"
 )
 
 // The scopes of what is out of order, besides those of single tokens, keys and sessions.

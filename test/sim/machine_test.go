@@ -131,7 +131,9 @@ func (m *machine) begin() (token, id string) {
 			m.tell(fmt.Sprintf(`{"sessionId":%q}`, id))
 		}
 	case http.StatusTooManyRequests:
-		m.fail("RATE_LIMITED")
+		m.failWith("RATE_LIMITED", status, answer)
+	case http.StatusPaymentRequired:
+		m.failWith("BAD_REQUEST", status, answer)
 	case http.StatusUnauthorized, http.StatusForbidden:
 		m.fail("UNAUTHORIZED")
 	default:
@@ -149,6 +151,15 @@ func (m *machine) tell(line string) {
 
 func (m *machine) fail(code string) {
 	m.tell(fmt.Sprintf(`{"error":{"code":%q}}`, code))
+	m.leave(1)
+}
+
+// failWith reports an error as Reactor's Python SDK gives it: its message quotes the answer.
+func (m *machine) failWith(code string, status int, answer map[string]any) {
+	body, _ := json.Marshal(answer)
+	line, _ := json.Marshal(map[string]any{"error": map[string]any{"code": code, "status": status, "message": fmt.Sprintf("create session failed with %d: %s", status, body)}})
+	m.node.world.judge.refused(m, status)
+	m.tell(string(line))
 	m.leave(1)
 }
 

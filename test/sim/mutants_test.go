@@ -113,7 +113,18 @@ var mutants = []mutant{
 		"	if isReleaseRefused(session, seen) {", "	if isReleaseRefused(session, seen) && session == nil {", []string{ruleRest}},
 	{"a refused write is not reported", "reactorsession/act.go", "	if done.failed == nil && planned.do != doHoldToken {", "	if done.failed == nil && planned.do == doDeleteObject {", []string{ruleTruth}},
 	{"a token of somebody else is not reported", "reactorsession/decide.go", "	if seen.taken {\n", "	if seen.taken && session == nil {\n", []string{ruleTruth}},
-	{"capacity is not kept", "reactorsession/act.go", "	if admitted {\n", "	if admitted || true {\n", []string{ruleCapacity}},
+	{"capacity is not kept", "reactorsession/act.go", "	if waits == nil {\n", "	if waits == nil || true {\n", []string{ruleCapacity}},
+	{"a rotated key has a pool of its own", "reactorsession/capacity.go",
+		`return u.current != "" && u.current != u.fingerprint`, `return u.current == "never"`, []string{ruleCapacity}},
+	{"a limit that a quota lowered is never raised", "reactorsession/pool.go",
+		"for ; !now.Before(limited.raise) && ", "for ; limited.limit == 0 && ", []string{ruleCapacity}},
+	{"a refusal that lasts until a person pays is retried as any other", "reactorsession/verdict.go",
+		"refusedWait(status.RecentAttempts) > 0:", "refusedWait(status.RecentAttempts) < 0:", []string{ruleRefused}},
+	{"an account without credits is a failure of the program", "reactorsession/refusal.go",
+		"	{http.StatusPaymentRequired, \"\", v1alpha1.ReasonCreditsDepleted},\n", "", []string{ruleRefused}},
+	{"a model without free servers is a failure of the program", "reactorsession/classify.go",
+		"	case reported.refusal != \"\":\n", "	case reported.refusal != \"\" && reported.refusal != noModelCapacity:\n", []string{ruleRefused}},
+	{"a 404 is believed at once", "reactorsession/memory.go", "	if !over.Unknown || ", "	if over.ID != \"\" || ", []string{ruleTruth, ruleEnded, ruleSingle}},
 }
 
 // TestTheRulesNotice breaks the operator in many ways, each by a patch of its source, and plays schedules that are drawn, and then those

@@ -135,9 +135,6 @@ var keyOperations = []operation{
 }
 
 func (w *world) writeKey(name, key string) {
-	if name == keySecrets[0] {
-		w.judge.rekey()
-	}
 	w.judge.keyPut(key)
 	if !w.create(keySecretWith(name, key)) {
 		edit(w, keySecretWith(name, key), func(secret *secretType) { secret.Data = keySecretWith(name, key).Data })

@@ -57,6 +57,7 @@ func (w *world) play() {
 	w.pass(settled + 10*time.Minute)
 	w.rekeyHeld()
 	w.judge.wantProgress()
+	w.wantCapacityUsed()
 	w.stopSessions()
 	w.restartForNothing()
 	w.removeAll()

@@ -44,6 +44,8 @@ func parse(args []string, moreKeys string) (settings, error) {
 		"The lifetime of a token without expires_after. Defaults to 1h for a token with a scope and 6h for one without.")
 	flags.DurationVar(&s.ceiling, "ceiling", emulator.DefaultCeiling, "The longest lifetime of a token; longer requested lifetimes are shortened.")
 	flags.IntVar(&s.quotas.Concurrent, "concurrent-sessions", s.quotas.Concurrent, "How many sessions may be open at once; 0 sets no limit.")
+	flags.IntVar(&s.quotas.ConcurrentPerModel, "concurrent-sessions-per-model", s.quotas.ConcurrentPerModel,
+		"How many sessions of one model may be open at the same time; 0 sets no limit. Some accounts have 1.")
 	flags.IntVar(&s.quotas.StartsPerMinute, "session-starts-per-minute", s.quotas.StartsPerMinute,
 		"How many sessions may be started in a minute; 0 sets no limit.")
 	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "The lowest `level` that is logged: DEBUG, INFO, WARN or ERROR.")
@@ -56,8 +58,8 @@ func parse(args []string, moreKeys string) (settings, error) {
 	if s.ceiling < time.Second || s.defaultLifetime != 0 && s.defaultLifetime < time.Second {
 		return s, errors.New("--default-lifetime and --ceiling must be at least 1s")
 	}
-	if min(s.quotas.Concurrent, s.quotas.StartsPerMinute) < 0 {
-		return s, errors.New("--concurrent-sessions and --session-starts-per-minute must not be negative")
+	if min(s.quotas.Concurrent, s.quotas.ConcurrentPerModel, s.quotas.StartsPerMinute) < 0 {
+		return s, errors.New("--concurrent-sessions, --concurrent-sessions-per-model and --session-starts-per-minute must not be negative")
 	}
 	s.keys = append(s.keys, strings.FieldsFunc(moreKeys, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })...)
 	return s, nil

@@ -33,7 +33,7 @@ func TestFlagsAreRead(t *testing.T) {
 				quotas: emulator.Quotas{StartsPerMinute: 60, StartBurst: 3}}},
 		{name: "an argument", args: []string{"serve"}, wantError: "there are only flags, no arguments"},
 		{name: "an unknown flag", args: []string{"--what"}, wantError: "unknown flag: --what"},
-		{name: "a negative quota", args: []string{"--concurrent-sessions=-1"}, wantError: "--concurrent-sessions and --session-starts-per-minute must not be negative"},
+		{name: "a negative quota", args: []string{"--concurrent-sessions=-1"}, wantError: "--concurrent-sessions, --concurrent-sessions-per-model and --session-starts-per-minute must not be negative"},
 		{name: "too short a default", args: []string{"--default-lifetime=900ms"}, wantError: "--default-lifetime and --ceiling must be at least 1s"},
 		{name: "no lifetime", args: []string{"--ceiling=0"}, wantError: "--default-lifetime and --ceiling must be at least 1s"},
 	}

@@ -23,14 +23,15 @@ import (
 
 // outcome is what became of a plan.
 type outcome struct {
-	done    bool // what was planned has been done
-	pod     *corev1.Pod
-	ended   *v1alpha1.EndedAttempt
-	failed  *view         // it could not be done, and is tried again
-	waiting bool          // for capacity
-	wake    time.Duration // how soon the next pass is to follow
-	retry   error         // for the queue's backoff
-	notices []notice.Notice
+	done       bool // what was planned has been done
+	pod        *corev1.Pod
+	ended      *v1alpha1.EndedAttempt
+	retryAfter time.Duration // when Reactor allows another attempt after this one; 0 if it did not say
+	failed     *view         // it could not be done, and is tried again
+	waiting    *capacityWait // for capacity; nil: it does not wait
+	wake       time.Duration // how soon the next pass is to follow
+	retry      error         // for the queue's backoff
+	notices    []notice.Notice
 
 	abandoned int // pods that were let go of before they ended
 }
@@ -127,12 +128,9 @@ func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, seen *observ
 	}
 }
 
-// capacityKey is what sessions share that share Reactor's limits: the API key; its Secret, while the key cannot be read.
-func capacityKey(session *v1alpha1.ReactorSession, seen *observation) string {
-	if key := keyOfAttempt(seen); key != "" {
-		return key
-	}
-	return session.Namespace + "/" + session.Spec.APIKeySecretRef.Name
+// capacityKey is the API key by which a session has its slot.
+func capacityKey(session *v1alpha1.ReactorSession, seen *observation) keyUse {
+	return useOf(session, keyOfAttempt(seen), seen.key.Fingerprint)
 }
 
 // keyOfAttempt is the fingerprint of the API key that the program of the current attempt has or gets: while there is no pod, the key that is in
@@ -307,20 +305,20 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 // admit takes one of the slots of the API key. It returns nil when the session has one, and how the pass ends when it has to wait.
 func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) *outcome {
 	key := capacityKey(session, seen)
-	var others []types.UID
+	var others []holder
 	if r.capacity.sessions > 0 { // without a limit nobody counts them, and they may be thousands
 		var err error
-		if others, err = r.holders(ctx, key); err != nil {
+		if others, err = r.holders(ctx, session, key); err != nil {
 			return &outcome{retry: err}
 		}
 	}
-	admitted, again := r.capacity.admit(session, key, others, seen.now)
-	if admitted {
+	waits := r.capacity.admit(session, key, others, seen.now)
+	if waits == nil {
 		return nil
 	}
-	waiting := &outcome{waiting: true}
-	if !again.IsZero() {
-		waiting.wake = again.Sub(seen.now)
+	waiting := &outcome{waiting: waits}
+	if !waits.until.IsZero() {
+		waiting.wake = waits.until.Sub(seen.now)
 	}
 	return waiting
 }
@@ -346,8 +344,11 @@ func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, 
 		return outcome{wake: again}
 	}
 	r.capacity.leave(session.UID)
+	if how.reason == quotaExceeded || how.reason == modelQuotaExceeded {
+		r.capacity.lower(session, capacityKey(session, seen), how.reason == modelQuotaExceeded, seen.now)
+	}
 	attempt := seen.status.CurrentAttempt
-	done := outcome{done: true, wake: atOnce, ended: &v1alpha1.EndedAttempt{
+	done := outcome{done: true, wake: atOnce, retryAfter: how.retryAfter, ended: &v1alpha1.EndedAttempt{
 		Number: attempt.Number, Class: how.class, Reason: how.reason, ExitCode: how.exitCode, Message: how.message,
 		RunningSeconds: int64(how.ran / time.Second), Cleanup: cleanup, KeyFingerprint: attempt.KeyFingerprint,
 	}}

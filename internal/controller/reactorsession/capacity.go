@@ -1,6 +1,7 @@
 package reactorsession
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -10,100 +11,170 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// startBurst is how many sessions may be started at once after a quiet time: that many Reactor lets through by default.
+// startBurst is how many sessions may be started at the same time after a quiet time: Reactor allows that many by default.
 const startBurst = 3
 
-// capacity keeps the sessions of each API key under what Reactor lets through, so that no pod is burnt on a 429. It lives in memory;
-// after a restart the slots that are taken are read back from the sessions' status.
+// capacity keeps the sessions of each API key within Reactor's limits, so that no pod is spent on a 429. It lives in memory; after a
+// restart, the taken slots are read back from the sessions' status.
+//
+// The sessions that share the limits are those of a pool. A pool is a set of API keys, and follows from the sessions that hold a slot:
+// two keys are in one pool while a program runs with one of them, and the Secret of its session holds the other one now. So a rotated
+// key shares the slots of its predecessor until the last session with the old key ends, and Secrets with the same key share a pool.
 type capacity struct {
 	sessions  int
 	perMinute int
 	wake      func(...types.NamespacedName)
 
-	mu   sync.Mutex
-	keys map[string]*keyCapacity // by the key's fingerprint
-	of   map[types.UID]string    // the key of each session that holds a slot or waits for one
+	mu      sync.Mutex
+	keys    map[string]*keyCapacity // by the key's fingerprint
+	of      map[types.UID]string    // the key of each session that holds a slot or waits for one
+	rotated map[types.UID]keyUse    // the holders whose Secret holds another key now
 
 	// passed are the sessions that this process has passed over: of them it knows better than the cache who holds a slot.
 	passed map[types.UID]bool
 }
 
+// keyUse is the API key of a session.
+type keyUse struct {
+	fingerprint string // of the key that its program has or gets
+	current     string // of the key that its Secret holds now; empty if that is not known
+}
+
+func (u keyUse) isRotated() bool { return u.current != "" && u.current != u.fingerprint }
+
+// useOf is the use of a key whose fingerprint may not be known. Such a key is the one of its Secret.
+func useOf(session *v1alpha1.ReactorSession, fingerprint, current string) keyUse {
+	if fingerprint == "" {
+		fingerprint = session.Namespace + "/" + keyLocation(session)
+	}
+	return keyUse{fingerprint, current}
+}
+
 type keyCapacity struct {
-	holding map[types.UID]bool
+	holding map[types.UID]share
 	waiting map[types.UID]waiter
 	starts  *rate.Limiter // nil without a limit
 	started map[types.UID]start
+	lowered map[share]lowering
 }
 
-// start is what a session took of the starts when it was admitted.
+// start is what a session took of the starts when it was admitted: one of each key of its pool.
 type start struct {
-	*rate.Reservation
-	at time.Time
+	reserved []*rate.Reservation
+	at       time.Time
+}
+
+func (s start) cancel() {
+	for _, reserved := range s.reserved {
+		reserved.CancelAt(s.at)
+	}
 }
 
 // waiter is a session that waits for a slot.
 type waiter struct {
 	name    types.NamespacedName
+	share   share
 	created time.Time
+}
+
+// holder is a session that has a pod, as the cache shows it.
+type holder struct {
+	uid   types.UID
+	share share
+	key   keyUse
 }
 
 func newCapacity(sessions, perMinute int, wake func(...types.NamespacedName)) *capacity {
 	return &capacity{
 		sessions: sessions, perMinute: perMinute, wake: wake,
-		keys: map[string]*keyCapacity{}, of: map[types.UID]string{}, passed: map[types.UID]bool{},
+		keys: map[string]*keyCapacity{}, of: map[types.UID]string{}, rotated: map[types.UID]keyUse{}, passed: map[types.UID]bool{},
 	}
 }
 
 // hold takes note that a session has a pod: it holds a slot, whether it was admitted by this process or by an earlier one.
-func (c *capacity) hold(session *v1alpha1.ReactorSession, key string) {
+func (c *capacity) hold(session *v1alpha1.ReactorSession, key keyUse) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.of[session.UID] != key {
+	if c.of[session.UID] != key.fingerprint {
 		c.leaveLocked(session.UID)
 	}
-	k := c.key(key)
+	k := c.key(key.fingerprint)
 	delete(k.waiting, session.UID)
 	delete(k.started, session.UID)
-	k.holding[session.UID], c.of[session.UID], c.passed[session.UID] = true, key, true
+	c.passed[session.UID] = true
+	c.holdLocked(holder{session.UID, shareOf(session), key})
 }
 
-// admit gives the session a slot, or puts it into the line. others are the sessions with the same key that have a pod, as the cache
-// knows them. It returns when to ask again, when an instant is known; who waits for a slot is woken.
-func (c *capacity) admit(session *v1alpha1.ReactorSession, key string, others []types.UID, now time.Time) (admitted bool, again time.Time) {
+func (c *capacity) holdLocked(by holder) {
+	c.key(by.key.fingerprint).holding[by.uid], c.of[by.uid] = by.share, by.key.fingerprint
+	if was, ok := c.rotated[by.uid]; ok && by.key.current == by.key.fingerprint { // somebody put the old key back
+		delete(c.rotated, by.uid)
+		c.wakeNext(was.fingerprint, was.current)
+	} else if by.key.isRotated() {
+		c.rotated[by.uid] = by.key
+	}
+}
+
+// admit gives the session a slot, or puts it into the queue. others are the sessions that have a pod with the same key, or with a key from the
+// same Secret, as the cache shows them. It returns nil if the session has a slot. A session that waits for a slot is woken.
+func (c *capacity) admit(session *v1alpha1.ReactorSession, key keyUse, others []holder, now time.Time) *capacityWait {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.of[session.UID] != key {
+	if c.of[session.UID] != key.fingerprint {
 		c.leaveLocked(session.UID)
 	}
-	k := c.key(key)
+	if c.keys[key.fingerprint] == nil {
+		c.dropIdle(now)
+	}
+	k := c.key(key.fingerprint)
 	for _, other := range others {
-		if other != session.UID && c.of[other] == "" && !c.passed[other] {
-			k.holding[other], c.of[other] = true, key
+		if other.uid != session.UID {
+			c.learnLocked(other)
 		}
 	}
-	if k.holding[session.UID] {
-		return true, time.Time{}
+	if c.isHolding(session.UID) {
+		return nil
 	}
-	me := waiter{types.NamespacedName{Namespace: session.Namespace, Name: session.Name}, session.CreationTimestamp.Time}
-	k.waiting[session.UID], c.of[session.UID] = me, key
-	if c.sessions > 0 && len(k.holding) >= c.sessions || k.oldest() != session.UID {
-		return false, time.Time{}
+	me := waiter{types.NamespacedName{Namespace: session.Namespace, Name: session.Name}, shareOf(session), session.CreationTimestamp.Time}
+	k.waiting[session.UID], c.of[session.UID] = me, key.fingerprint
+	p := c.pool(key.fingerprint)
+	p.raise(now, c.sessions)
+	if full := p.lowered(me.share); full != nil {
+		return full
 	}
-	if k.starts != nil {
-		reserved := k.starts.ReserveN(now, 1)
-		if wait := reserved.DelayFrom(now); wait > 0 {
-			reserved.CancelAt(now)
-			return false, now.Add(wait).Add(time.Second)
-		}
-		k.started[session.UID] = start{reserved, now}
+	if c.sessions > 0 && p.holders(share{}) >= c.sessions || p.oldest() != session.UID {
+		return &capacityWait{until: p.nextRaise(me.share)}
 	}
+	taken, wait := p.reserve(now)
+	if wait > 0 {
+		return &capacityWait{until: now.Add(wait).Add(time.Second)}
+	}
+	k.started[session.UID] = taken
 	delete(k.waiting, session.UID)
-	k.holding[session.UID] = true
-	c.wakeNext(k)
-	return true, time.Time{}
+	k.holding[session.UID] = me.share
+	c.wakeNext(key.fingerprint)
+	return nil
 }
 
-// leave gives the session's slot back, or takes it out of the line, and wakes the one whose turn it is.
+// learnLocked takes from the cache what this process does not know better.
+func (c *capacity) learnLocked(other holder) {
+	switch {
+	case c.of[other.uid] == "" && !c.passed[other.uid]:
+		c.holdLocked(other)
+	case c.of[other.uid] == other.key.fingerprint && c.isHolding(other.uid) && other.key.isRotated():
+		c.rotated[other.uid] = other.key // the Secret changed, and that session was not reconciled since
+	}
+}
+
+func (c *capacity) isHolding(session types.UID) bool {
+	k, ok := c.keys[c.of[session]]
+	if ok {
+		_, ok = k.holding[session]
+	}
+	return ok
+}
+
+// leave gives the session's slot back, or takes it out of the queue, and wakes the session that is next.
 func (c *capacity) leave(session types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,30 +187,31 @@ func (c *capacity) leaveLocked(session types.UID) {
 	if !known {
 		return
 	}
-	k := c.key(key)
+	k, was := c.key(key), c.rotated[session]
 	delete(k.holding, session)
 	delete(k.waiting, session)
 	delete(k.started, session)
 	delete(c.of, session)
-	c.wakeNext(k)
+	delete(c.rotated, session)
+	c.wakeNext(key, was.current)
 }
 
-// refused gives back all that an admitted session took: no pod of it came to be.
+// refused gives back all that an admitted session took: no pod was created for it.
 func (c *capacity) refused(session types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if took, ok := c.key(c.of[session]).started[session]; ok {
-		took.CancelAt(took.at)
+	if k, ok := c.keys[c.of[session]]; ok {
+		k.started[session].cancel()
 	}
 	c.passed[session] = true
 	c.leaveLocked(session)
 }
 
-// giveWay takes a session out of the line that cannot be passed over: the others must not wait for it. A slot that it holds it keeps.
+// giveWay takes a session out of the queue that cannot be reconciled: the others must not wait for it. It keeps a slot that it holds.
 func (c *capacity) giveWay(session types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if key, known := c.of[session]; known && !c.key(key).holding[session] {
+	if !c.isHolding(session) {
 		c.leaveLocked(session)
 	}
 }
@@ -152,32 +224,52 @@ func (c *capacity) forget(session types.UID) {
 	delete(c.passed, session)
 }
 
-// wakeNext wakes the oldest one that waits.
-func (c *capacity) wakeNext(k *keyCapacity) {
-	if len(k.waiting) > 0 {
-		c.wake(k.waiting[k.oldest()].name)
+// lower limits what the session's namespace may run with its key to what it runs now, and to at least one session: Reactor refused one more,
+// and that one has left.
+func (c *capacity) lower(session *v1alpha1.ReactorSession, key keyUse, perModel bool, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := share{namespace: session.Namespace}
+	if perModel {
+		of = shareOf(session)
+	}
+	k := c.key(key.fingerprint)
+	limit := max(c.pool(key.fingerprint).holders(of), 1)
+	if before, ok := k.lowered[of]; ok {
+		limit = min(limit, before.limit)
+	}
+	if limit < c.sessions { // else it would be no limit
+		k.lowered[of] = lowering{limit, now.Add(raiseEvery)}
 	}
 }
 
-// oldest is the session whose turn it is; empty when none waits.
-func (k *keyCapacity) oldest() (oldest types.UID) {
-	var since time.Time
-	for uid, other := range k.waiting {
-		if oldest == "" || other.created.Before(since) || other.created.Equal(since) && uid < oldest {
-			oldest, since = uid, other.created
+// wakeNext wakes the next session of the pools of these keys.
+func (c *capacity) wakeNext(keys ...string) {
+	for _, key := range keys {
+		p := c.pool(key)
+		if next := p.oldest(); next != "" {
+			c.wake(p.waiter(next).name)
 		}
 	}
-	return oldest
 }
 
 func (c *capacity) key(fingerprint string) *keyCapacity {
 	k, ok := c.keys[fingerprint]
 	if !ok {
-		k = &keyCapacity{holding: map[types.UID]bool{}, waiting: map[types.UID]waiter{}, started: map[types.UID]start{}}
+		k = &keyCapacity{holding: map[types.UID]share{}, waiting: map[types.UID]waiter{}, started: map[types.UID]start{}, lowered: map[share]lowering{}}
 		if c.perMinute > 0 {
 			k.starts = rate.NewLimiter(rate.Limit(float64(c.perMinute)/60), min(startBurst, c.perMinute))
 		}
 		c.keys[fingerprint] = k
 	}
 	return k
+}
+
+// dropIdle drops the keys that hold nothing that counts later.
+func (c *capacity) dropIdle(now time.Time) {
+	maps.DeleteFunc(c.keys, func(_ string, k *keyCapacity) bool {
+		pool{k}.raise(now, c.sessions)
+		rested := k.starts == nil || k.starts.TokensAt(now) >= float64(k.starts.Burst())
+		return rested && len(k.holding)+len(k.waiting)+len(k.lowered) == 0
+	})
 }

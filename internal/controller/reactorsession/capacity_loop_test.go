@@ -1,6 +1,7 @@
 package reactorsession
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -57,6 +59,89 @@ func (w *world) shareCapacity(sessionLag time.Duration) {
 	if got := ledger.MostOpen(""); got > 5 || len(ledger.Sessions) != many {
 		w.Errorf("%d open at once, %d in all", got, len(ledger.Sessions))
 	}
+}
+
+// twoSlots lets two sessions run at a time.
+func twoSlots(o *Options) { o.SessionsPerKey = 2 }
+
+// running counts the pods that run.
+func (w *world) running() int {
+	count := 0
+	for _, pod := range w.pods() {
+		if pod.Status.Phase == corev1.PodRunning {
+			count++
+		}
+	}
+	return count
+}
+
+// putKey writes an API key into a Secret that exists.
+func (w *world) putKey(secret, key string) {
+	w.Helper()
+	if err := w.api.Update(context.Background(), secretIn(namespace, secret, v1alpha1.DefaultAPIKeyKey, key)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func TestARotatedKeyStaysInThePoolOfItsPredecessor(t *testing.T) {
+	for name, happen := range map[string]func(*world){
+		"while the operator runs":     func(*world) {},
+		"and the operator is started": (*world).start,
+		"with another operator": func(w *world) {
+			w.stop()
+			w.create(newSession("late"))
+			w.start()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.tune = twoSlots
+				w.node.runNow(runs(20 * time.Minute))
+				w.create(newSession("old-1"), newSession("old-2"))
+				w.start()
+				w.create(newSession("new-1"), newSession("new-2"))
+				w.settle()
+				w.putKey(keySecret, secondKey)
+				happen(w)
+				w.pass(5 * time.Minute)
+				if got := w.running(); got != 2 {
+					t.Errorf("after the rotation %d sessions run, want 2", got)
+				}
+				w.want("new-1", "Ready=False/WaitingForCapacity")
+				w.pass(20 * time.Minute)
+				w.want("new-1", "Ready=True/Running")
+				w.want("new-2", "Ready=True/Running")
+				if most := w.reactor.Ledger().MostOpen(""); most > 2 {
+					t.Errorf("%d were open at the same time", most)
+				}
+			})
+		})
+	}
+}
+
+// Two Secrets hold one key. Each is rotated, and what runs has the old one.
+func TestSecretsWithTheSameKeyShareAPool(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.tune = twoSlots
+		w.node.runNow(runs(20 * time.Minute))
+		other := func(s *v1alpha1.ReactorSession) { s.Spec.APIKeySecretRef.Name = "other-key" }
+		w.create(secretIn(namespace, "other-key", v1alpha1.DefaultAPIKeyKey, firstKey), newSession("old-1", other), newSession("old-2", other))
+		w.start()
+		w.create(newSession("new-1"))
+		w.settle()
+		w.want("new-1", "Ready=False/WaitingForCapacity")
+		w.putKey("other-key", secondKey)
+		w.pass(time.Second)
+		w.putKey(keySecret, secondKey)
+		w.create(newSession("new-2", other))
+		w.pass(5 * time.Minute)
+		if got := w.running(); got != 2 {
+			t.Errorf("after the rotation %d sessions run, want 2", got)
+		}
+		w.pass(20 * time.Minute)
+		w.want("new-1", "Ready=True/Running")
+		w.want("new-2", "Ready=True/Running")
+	})
 }
 
 // oneSlot lets one session run at a time.

@@ -35,6 +35,8 @@ type ending struct {
 
 	mayHaveSession bool // it may have left a Reactor session: neither the kubelet nor the program has reported that there is none
 
+	retryAfter time.Duration // when Reactor allows the next try; 0 if it did not say
+
 	began time.Time // when; zero when it did not
 	at    time.Time // when the last container ended; zero when none ran
 }
@@ -57,9 +59,8 @@ var podFailures = []string{
 // reactorFailed is the reason of an attempt that Reactor itself failed.
 const reactorFailed = "ReactorFailed"
 
-// reactorFailures are the error codes of Reactor's SDKs that are Reactor's own matter, or the account's.
+// reactorFailures are the error codes of Reactor's SDKs that are Reactor's own matter. What Reactor refuses because of the account is in refusals.
 var reactorFailures = map[string]string{
-	"RATE_LIMITED": v1alpha1.ReasonRateLimited, "QUOTA_EXCEEDED": v1alpha1.ReasonRateLimited,
 	"SERVER_ERROR": reactorFailed, "NETWORK_ERROR": reactorFailed, "TRANSPORT_ERROR": reactorFailed, "REQUEST_TIMEOUT": reactorFailed,
 }
 
@@ -84,11 +85,14 @@ func classify(pod *corev1.Pod, attempt *v1alpha1.SessionAttempt, now time.Time) 
 	}
 	heard, whole := parseMessage(end.message), len(end.message) < cutFrom
 	end.sessions, end.message = heard.sessions, shown(end.message)
-	end.class, end.reason = classOf(pod, &end, heard.code, attempt)
-	// A program that reports a rate limit as its last error, and no session, was not allowed to start one. Of a message that may have lost its
+	end.class, end.reason = classOf(pod, &end, heard.failure, attempt)
+	if end.reason == heard.failure.refusal {
+		end.retryAfter = heard.failure.retryAfter
+	}
+	// A program that reports such a refusal as its last error, and no session, was not allowed to start one. Of a message that may have lost its
 	// begin nobody knows what it reported there.
-	startedNone := end.reason == v1alpha1.ReasonRateLimited && len(end.sessions) == 0 && whole
-	end.mayHaveSession = (end.started || !neverRan(pod)) && !startedNone
+	none := slices.Contains(startedNone, end.reason) && len(end.sessions) == 0 && whole
+	end.mayHaveSession = (end.started || !neverRan(pod)) && !none
 	return end
 }
 
@@ -144,7 +148,7 @@ func (e *ending) readContainer(status *corev1.ContainerStatus) {
 	}
 }
 
-func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1.AttemptClass, reason string) {
+func classOf(pod *corev1.Pod, end *ending, reported failure, attempt *v1alpha1.SessionAttempt) (class v1alpha1.AttemptClass, reason string) {
 	failure, stopReason := podFailure(pod), attempt.StopReason
 	if end.endedByItself(pod, stopReason) {
 		failure, stopReason = "", stopContainerEnded
@@ -169,7 +173,7 @@ func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.Sessio
 	case outOfMemory(pod):
 		return v1alpha1.ClassCounted, "OOMKilled"
 	default:
-		return classOfError(code, attempt)
+		return classOfError(reported, attempt)
 	}
 }
 
@@ -183,8 +187,11 @@ func classOfDeadline(pod *corev1.Pod) (class v1alpha1.AttemptClass, reason strin
 }
 
 // classOfError is whose matter the error was that the program told of; its own, when it told none that is known.
-func classOfError(code string, attempt *v1alpha1.SessionAttempt) (class v1alpha1.AttemptClass, reason string) {
+func classOfError(reported failure, attempt *v1alpha1.SessionAttempt) (class v1alpha1.AttemptClass, reason string) {
+	code := reported.code
 	switch {
+	case reported.refusal != "":
+		return v1alpha1.ClassUncounted, reported.refusal
 	case reactorFailures[code] != "":
 		return v1alpha1.ClassUncounted, reactorFailures[code]
 	case code == "UNAUTHORIZED" && attempt.TokenName == "": // it had the API key itself

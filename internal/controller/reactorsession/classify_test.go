@@ -1,9 +1,11 @@
 package reactorsession
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +91,16 @@ func TestEachEndOfAnAttemptIsSomebodysMatter(t *testing.T) {
 			attempt: v1alpha1.SessionAttempt{TokenName: "night-1"}, want: "Uncounted TokenExpired 1m0s"},
 		{name: "a refused key", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"UNAUTHORIZED"}}'`), want: "Hold APIKeyRefused 1m0s"},
 		{name: "an error of the program's own", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"BAD_REQUEST"}}'`), want: "Counted ExitCode 1m0s"},
+		{name: "credits that are depleted", status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 402, `{"error":"credits_depleted","message":"Your credits have been depleted."}`)), want: "Uncounted CreditsDepleted 1m0s"},
+		{name: "an account without billing", status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 402, `{"error":"billing_not_setup","url":"https://reactor.inc/billing"}`)), want: "Uncounted BillingNotSetUp 1m0s"},
+		{name: "402 alone", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"status":402}}'`), want: "Uncounted CreditsDepleted 1m0s"},
+		{name: "no server for the model", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"no available capacity: no available servers to handle the request"}`)), want: "Uncounted NoModelCapacity 1m0s"},
+		{name: "the account's quota of sessions", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"concurrent_sessions"}`)), want: "Uncounted QuotaExceeded 1m0s"},
+		{name: "the model's quota of sessions", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"concurrent_sessions_per_model"}`)), want: "Uncounted ModelQuotaExceeded 1m0s"},
+		{name: "the quota of starts", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"sessions_per_minute"}`)), want: "Uncounted RateLimited 1m0s"},
+		{name: "the quota of connections", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"connections_per_session"}`)), want: "Uncounted TooManyConnections 1m0s"},
+		{name: "a token that is used up", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"sessions_per_token"}`)), want: "Uncounted TokenUsedUp 1m0s"},
+		{name: "the words of a refusal in another error", status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 400, `no available capacity, credits_depleted`)), want: "Counted ExitCode 1m0s"},
 		{name: "an error that the program got over", status: "phase: Succeeded\n" + terminated(`exitCode: 0, message: '{"error":{"code":"RATE_LIMITED"}}'`), want: "Succeeded Completed 1m0s"},
 	}
 	for _, test := range tests {
@@ -106,6 +118,15 @@ func TestEachEndOfAnAttemptIsSomebodysMatter(t *testing.T) {
 			}
 		})
 	}
+}
+
+// refusedWith is the end of a program that reports an error of an SDK, whose message quotes the body of Reactor's answer.
+func refusedWith(code string, status int, body string) string {
+	message, err := json.Marshal("POST /sessions failed with " + strconv.Itoa(status) + ": " + body)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`exitCode: 1, message: '{"error":{"code":%q,"status":%d,"message":%s}}'`, code, status, message)
 }
 
 // Whether a Reactor session may be open decides whether the operator reports that it does not know.
@@ -139,6 +160,9 @@ func TestWhetherAnAttemptMayHaveLeftAReactorSession(t *testing.T) {
 
 		"a rate limit let it start none":           {status: "phase: Failed\n" + terminated("exitCode: 1, "+limited)},
 		"a quota let it start none":                {status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"QUOTA_EXCEEDED"}}'`)},
+		"credits that are depleted":                {status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 402, "credits_depleted"))},
+		"no server for the model":                  {status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, "no available capacity"))},
+		"the quota of connections":                 {status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, "connections_per_session")), want: true},
 		"a rate limit after a session":             {status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"sessionId":"a"} {"error":{"code":"RATE_LIMITED"}}'`), want: true},
 		"a rate limit that was not the last error": {status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"RATE_LIMITED"}} {"error":{"code":"SERVER_ERROR"}}'`), want: true},
 		"a rate limit that it got over":            {status: "phase: Succeeded\n" + terminated("exitCode: 0, "+limited), want: true},
@@ -187,7 +211,8 @@ func TestWhatAProgramSaysIsReadWithCare(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := parseMessage(test.message)
-			if diff := cmp.Diff(said{test.sessions, test.code}, got, cmp.AllowUnexported(said{})); diff != "" {
+			got.failure = failure{code: got.failure.code}
+			if diff := cmp.Diff(said{test.sessions, failure{code: test.code}}, got, cmp.AllowUnexported(said{}, failure{})); diff != "" {
 				t.Errorf("heard (-want +got):\n%s", diff)
 			}
 		})
@@ -215,7 +240,7 @@ var secretsInTexts = []string{"eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2lnbmF0dXJl", 
 func FuzzTerminationMessage(f *testing.F) {
 	for _, message := range []string{
 		"", "panic: no\n", lines(1, 20), `{"sessionId":"../tokens"}`, `{"sessionId":"a"}{"error":{"code":"UNAUTHORIZED"}}`, `{"sessionId":["a"]}`,
-		`{"error":{"code":"RATE_LIMITED"}}`, "used rk_0123456789abcdef0123", "\xff\x00\n", "{\"SESSIONID\":\"a\"}\r\n[[[[", `{"sessionId":"a","sessionId":"b"}`,
+		`{"error":{"code":"RATE_LIMITED"}}`, `{"error":{"status":429,"message":"\"retry_after_seconds\":999999","retry_after_ms":-1e300}}`, "used rk_0123456789abcdef0123", "\xff\x00\n", "{\"SESSIONID\":\"a\"}\r\n[[[[", `{"sessionId":"a","sessionId":"b"}`,
 	} {
 		f.Add(message)
 	}
@@ -229,8 +254,8 @@ func FuzzTerminationMessage(f *testing.F) {
 				t.Fatalf("%q is heard as an id", id)
 			}
 		}
-		if heard.code != "" && !isErrorCode(heard.code) {
-			t.Fatalf("%q is heard as a code", heard.code)
+		if read := heard.failure; read.code != "" && !isErrorCode(read.code) || read.retryAfter < 0 || read.retryAfter > backoffCap {
+			t.Fatalf("heard is %+v", read)
 		}
 		if got := shown(message); len(got) > longestMessage || utf8.ValidString(message) && !utf8.ValidString(got) {
 			t.Fatalf("status shows %q", got)

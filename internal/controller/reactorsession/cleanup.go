@@ -48,6 +48,14 @@ func (e *stillOpenError) Error() string {
 	return fmt.Sprintf("Reactor accepted the end of session %s, and does not show it as closed", e.id)
 }
 
+// unknownError says that Reactor answered 404 for a session, once. Reactor shows a session that has ended as CLOSED; a 404 may also come from a
+// wrong route, or from a part of Reactor that lags. So it counts as the end of the session only if a later try gets it too.
+type unknownError struct{ id string }
+
+func (e *unknownError) Error() string {
+	return fmt.Sprintf("Reactor answered 404 for session %s once, which is no proof that it has ended", e.id)
+}
+
 // ownership is what is known of whether a Reactor session was started by the attempt that reported it.
 type ownership int
 
@@ -139,7 +147,10 @@ func (r *Reconciler) endSession(
 	owner := unproven
 	if own != "" {
 		found, err := r.endWith(ctx, own, id, true)
-		if !isRefusal(err) {
+		switch {
+		case err == nil:
+			return tried.confirm(found)
+		case !isRefusal(err):
 			return err
 		}
 		owner = ownershipAfter(err, found.ID != "", renewed)
@@ -157,6 +168,8 @@ func (r *Reconciler) endSession(
 	case err == nil && found.Unknown && tried.unscoped.key != seen.status.CurrentAttempt.KeyFingerprint:
 		return &notEndableError{fmt.Sprintf("Reactor does not know session %s by the API key in Secret %q, which is another key than that of the attempt, and may be of another account",
 			id, session.Spec.APIKeySecretRef.Name)}
+	case err == nil:
+		return tried.confirm(found)
 	case statusOf(err) == http.StatusUnauthorized: // it was minted a moment ago: another one follows with the next try
 		tried.unscoped = unscoped{err: err}
 	case isRefusal(err):

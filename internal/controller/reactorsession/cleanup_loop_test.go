@@ -239,3 +239,30 @@ func TestASessionThatIsUnknownByAnotherKeyIsNotOver(t *testing.T) {
 		})
 	}
 }
+
+// A wrong route in a proxy, or a replica of Reactor that lags, answers 404 for a session that is open.
+func TestA404IsCheckedAgainBeforeASessionCountsAsOver(t *testing.T) {
+	for name, test := range map[string]struct {
+		answers int // of 404
+		want    string
+	}{
+		"one":          {1, "1 Counted ExitCode Ended"},
+		"all of them":  {0, "1 Counted ExitCode AlreadyOver"},
+		"none of them": {-1, "1 Counted ExitCode Ended"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.node.runNow(leaves(time.Minute, 1))
+				w.create(newSession("night"))
+				w.start()
+				if test.answers >= 0 {
+					w.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: http.StatusNotFound, Times: test.answers})
+				}
+				w.pass(80 * time.Second)
+				if got := w.ended("night"); got != test.want {
+					t.Errorf("attempts %q, want %q", got, test.want)
+				}
+			})
+		})
+	}
+}

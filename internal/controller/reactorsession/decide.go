@@ -401,15 +401,12 @@ func keyRefused(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		"Reactor refused the API key in Secret %q: put a valid key there, and the next attempt follows at once", session.Spec.APIKeySecretRef.Name)}
 }
 
-// longestBackoff is further away than any wait between two attempts: an instant beyond it was set by a clock that was wrong.
-const longestBackoff = backoffCap + time.Second
-
 func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	next := seen.status.NextAttemptTime
 	if next == nil {
 		return nil
 	}
-	if wait := next.Sub(seen.now); wait <= 0 || wait > longestBackoff {
+	if wait := next.Sub(seen.now); wait <= 0 || wait > longestBackoff(&seen.status) {
 		return nil
 	}
 	return &plan{do: letGoOfIdle(session), show: backsOff(&seen.status), until: next.Time}

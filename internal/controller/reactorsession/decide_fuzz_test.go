@@ -198,7 +198,7 @@ func checkReported(t *testing.T, seen *observation, planned *plan, told *reporte
 	if planned.do == doEnd && (after.CurrentAttempt != nil || len(after.RecentAttempts) > mostRecent) {
 		t.Fatalf("after the end: %+v, %d recent attempts", after.CurrentAttempt, len(after.RecentAttempts))
 	}
-	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > longestBackoff {
+	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > longestBackoff(after) {
 		t.Fatalf("the next attempt is in %s", wait.Sub(seen.now))
 	}
 	if next, err := schedule(*told, outcome{}, 0); err != nil || told.wake < 0 || next.RequeueAfter > longestWait {

@@ -391,10 +391,11 @@ func TestASlotIsGivenBackWhenASessionIsCreatedAgain(t *testing.T) {
 	old, again := newSession("night"), newSession("night")
 	old.UID, again.UID = "old", "new"
 	known.of(old)
-	slots.hold(old, "key")
+	key := keyUse{"key", "key"}
+	slots.hold(old, key)
 	_, replaced := known.of(again) // the pass that finds both, its deletion and its creation
 	slots.forget(replaced)
-	if admitted, _ := slots.admit(again, "key", nil, noon); !admitted {
+	if slots.admit(again, key, nil, noon) != nil {
 		t.Error("the slot of the session that is gone is held for ever")
 	}
 }

@@ -62,9 +62,19 @@ type cleanup struct {
 	how     *ending   // as the first pass saw it: what becomes of the pod while the clean-up goes on does not change it
 	since   time.Time // the first try
 	times   int
-	ended   bool // Reactor accepted a DELETE of a session that was open
+	ended   bool     // Reactor accepted a DELETE of a session that was open
+	unknown []string // the sessions for which Reactor answered 404 before; at most as many as the program may report
 
 	unscoped unscoped
+}
+
+// confirm takes a session as over that Reactor showed as CLOSED, or for which it answered 404 in an earlier try too.
+func (c *cleanup) confirm(over reactor.Session) error {
+	if !over.Unknown || slices.Contains(c.unknown, over.ID) {
+		return nil
+	}
+	c.unknown = append(c.unknown, over.ID)
+	return &unknownError{over.ID}
 }
 
 // until is when the last try begins. A DELETE that was accepted in the last one is followed by one more look.

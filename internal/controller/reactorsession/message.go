@@ -13,7 +13,7 @@ import (
 // said is what a program wrote into its termination message: one JSON object a line, and among them lines that mean nothing here.
 type said struct {
 	sessions []string // the ids of Reactor sessions, each once, in the order in which they were told last
-	code     string   // of the last error
+	failure  failure  // the last error
 }
 
 // mostSessions bounds how many sessions of one message are seen to.
@@ -21,10 +21,8 @@ const mostSessions = 16
 
 // told is one object of a termination message.
 type told struct {
-	SessionID string `json:"sessionId"`
-	Error     struct {
-		Code string `json:"code"`
-	} `json:"error"`
+	SessionID string        `json:"sessionId"`
+	Error     reportedError `json:"error"`
 }
 
 // parseMessage reads a termination message. It is hostile input, as everything that comes out of a container: what does not have
@@ -62,8 +60,8 @@ func (s *said) take(object told) {
 		s.sessions = append(slices.DeleteFunc(s.sessions, func(known string) bool { return known == id }), id)
 		s.sessions = s.sessions[max(len(s.sessions)-mostSessions, 0):]
 	}
-	if isErrorCode(object.Error.Code) {
-		s.code = object.Error.Code
+	if read := object.Error.failure(); read != (failure{}) {
+		s.failure = read
 	}
 }
 

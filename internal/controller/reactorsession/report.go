@@ -42,9 +42,8 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 		show.message += "; " + done.failed.message
 	case done.failed != nil:
 		show = done.failed
-	case done.waiting:
-		show = waitFor(v1alpha1.ReasonWaitingForCapacity,
-			"as many sessions run with this API key, or were started in the last minute, as this installation allows (--sessions-per-key, --session-starts-per-minute)")
+	case done.waiting != nil:
+		show = waitFor(v1alpha1.ReasonWaitingForCapacity, "%s", done.waiting.message())
 	}
 	finish := ""
 	switch planned.do { //nolint:exhaustive // the others change nothing but conditions
@@ -58,7 +57,7 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 		finish = v1alpha1.ConditionComplete
 	case doEnd:
 		if done.ended != nil {
-			show, finish = end(status, session, seen, done.ended)
+			show, finish = end(status, session, seen, done.ended, done.retryAfter)
 		}
 	}
 	if status.CurrentAttempt != nil {
@@ -131,8 +130,10 @@ func followPod(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) {
 	}
 }
 
-// end writes the outcome of the current attempt down, and says what follows.
-func end(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, ended *v1alpha1.EndedAttempt) (show *view, finish string) {
+// end writes the outcome of the current attempt down, and says what follows: not before retryAfter, if Reactor asked for that.
+func end(
+	status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, ended *v1alpha1.EndedAttempt, retryAfter time.Duration,
+) (show *view, finish string) {
 	usedUp := stoppedInTime(session, status, seen.now)
 	status.CurrentAttempt = nil
 	status.RunningSeconds += ended.RunningSeconds
@@ -151,7 +152,9 @@ func end(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession
 		status.CountedFailures++
 		status.UncountedFailures = 0
 	case v1alpha1.ClassUncounted:
-		status.UncountedFailures++
+		if refusedWait(status.RecentAttempts) == 0 { // it has a wait of its own, and is no failure
+			status.UncountedFailures++
+		}
 	case v1alpha1.ClassStopped, v1alpha1.ClassHold:
 	}
 	if session.DeletionTimestamp != nil {
@@ -159,7 +162,7 @@ func end(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession
 	}
 	show, finish, wait := verdict(session, status, ended, usedUp)
 	if finish == "" && wait > 0 {
-		next := seen.now.Add(wait).Truncate(time.Second).Add(time.Second)
+		next := seen.now.Add(max(wait, retryAfter)).Truncate(time.Second).Add(time.Second)
 		status.NextAttemptTime = &metav1.Time{Time: next.UTC()}
 		if !session.Spec.Suspended() {
 			show = backsOff(status)

@@ -96,6 +96,14 @@ func backoff(failures int32, clean bool) time.Duration {
 	return wait
 }
 
+// longestBackoff is longer than any wait for the next attempt: a time beyond it was set by a clock that was wrong.
+func longestBackoff(status *v1alpha1.ReactorSessionStatus) time.Duration {
+	if recent := status.RecentAttempts; len(recent) > 0 && isUnpaid(recent[0].Reason) {
+		return unpaidCap + time.Second
+	}
+	return backoffCap + time.Second
+}
+
 // releaseBound is when a session that is being deleted is let go of, whatever has become of its pod; zero when it is not being deleted. It
 // counts from the pod's deletion too: the operator may have been away when the session's was asked for. A pod's deletion timestamp includes
 // its grace period.

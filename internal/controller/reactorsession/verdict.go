@@ -25,6 +25,8 @@ func verdict(
 		return nil, "", restartBackoff(status.RecentAttempts)
 	case ended.Class == v1alpha1.ClassHold:
 		return nil, "", 0
+	case ended.Class == v1alpha1.ClassUncounted && refusedWait(status.RecentAttempts) > 0:
+		return nil, "", max(refusedWait(status.RecentAttempts), backoff(1, clean))
 	case ended.Class == v1alpha1.ClassUncounted:
 		return nil, "", backoff(status.UncountedFailures, clean)
 	case policy != v1alpha1.RestartAlways && status.CountedFailures > session.Spec.EffectiveBackoffLimit():
@@ -46,7 +48,7 @@ func restartBackoff(recent []v1alpha1.EndedAttempt) time.Duration {
 	if stops < 2 {
 		return 0
 	}
-	return backoff(int32(stops-1), true)
+	return backoff(int32(min(stops, mostRecent)-1), true)
 }
 
 // stoppedForDuration reports whether the attempt was stopped because the session's time was used up, to the second: what a container ran is

@@ -58,6 +58,9 @@ func durationDone(session *v1alpha1.ReactorSession) *view {
 
 // backsOff is shown until the next attempt starts. What changes the token of each attempt goes on until a person acts.
 func backsOff(status *v1alpha1.ReactorSessionStatus) *view {
+	if recent := status.RecentAttempts; len(recent) > 0 && isUnpaid(recent[0].Reason) {
+		return unpaidView(status)
+	}
 	show := waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(status), status.NextAttemptTime.UTC().Format(time.RFC3339))
 	if recent := status.RecentAttempts; len(recent) > 0 && recent[0].Reason == tokenChanged {
 		show.stalled = true

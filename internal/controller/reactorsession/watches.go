@@ -25,10 +25,11 @@ import (
 )
 
 const (
-	indexKeySecret  = "spec.apiKeySecretRef.name"            // ReactorSessions by the Secret of their API key
-	indexRunningKey = "status.currentAttempt.keyFingerprint" // ReactorSessions that have a pod, by the fingerprint of its key
-	indexSession    = "sessionUID"                           // pods by the UID of their ReactorSession in a label, ReactorTokens by that of their controller
-	indexKept       = "keptOfSession"                        // pods that have ended and are kept by our finalizer, by the name of their ReactorSession
+	indexKeySecret     = "spec.apiKeySecretRef.name"            // ReactorSessions by the Secret of their API key
+	indexRunningKey    = "status.currentAttempt.keyFingerprint" // ReactorSessions that have a pod, by the fingerprint of its key
+	indexRunningSecret = "runningKeySecret"                     // ReactorSessions that have a pod, by where their API key is in their namespace
+	indexSession       = "sessionUID"                           // pods by the UID of their ReactorSession in a label, ReactorTokens by that of their controller
+	indexKept          = "keptOfSession"                        // pods that have ended and are kept by our finalizer, by the name of their ReactorSession
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -66,6 +67,7 @@ func (r *Reconciler) index(ctx context.Context, indexer client.FieldIndexer) err
 	}{
 		{&v1alpha1.ReactorSession{}, indexKeySecret, keySecretOf},
 		{&v1alpha1.ReactorSession{}, indexRunningKey, runningKeyOf},
+		{&v1alpha1.ReactorSession{}, indexRunningSecret, runningSecretOf},
 		{&v1alpha1.ReactorToken{}, indexSession, ownerOf},
 		{&corev1.Pod{}, indexSession, sessionOf},
 		{&corev1.Pod{}, indexKept, keptOfSession},
@@ -113,6 +115,18 @@ func runningKeyOf(object client.Object) []string {
 		return nil
 	}
 	return []string{session.Status.CurrentAttempt.KeyFingerprint}
+}
+
+func runningSecretOf(object client.Object) []string {
+	if session, ok := object.(*v1alpha1.ReactorSession); ok && runningKeyOf(object) != nil {
+		return []string{keyLocation(session)}
+	}
+	return nil
+}
+
+// keyLocation is where the API key of a session is in its namespace: the Secret, and the key in it.
+func keyLocation(session *v1alpha1.ReactorSession) string {
+	return session.Spec.APIKeySecretRef.Name + "/" + session.Spec.APIKeySecretRef.EffectiveKey()
 }
 
 // PodCache is how pods are to be cached: ours, and no others.

@@ -28,7 +28,8 @@ type ReactorSessionStatusApplyConfiguration struct {
 	// last success.
 	CountedFailures *int32 `json:"countedFailures,omitempty"`
 	// uncountedFailures is how many attempts in a row ended by no fault of the
-	// program's.
+	// program's. Attempts that Reactor refused because the account is not paid, or
+	// because the model has no free server, are not among them.
 	UncountedFailures *int32 `json:"uncountedFailures,omitempty"`
 	// runningSeconds is how long the container ran in all attempts that ended.
 	RunningSeconds *int64 `json:"runningSeconds,omitempty"`
