@@ -33,15 +33,15 @@ func (w *world) runsAsBilled(name string) (pod *corev1.Pod, id string) {
 	return pod, id
 }
 
-// waitForDeletion waits until the API server was asked to delete the pod.
-func (w *world) waitForDeletion(pod *corev1.Pod) {
+// waitForStop waits until the kubelet is to end the pod.
+func (w *world) waitForStop(pod *corev1.Pod) {
 	w.t.Helper()
 	eventually(w.t, "the pod to be stopped", func() error {
 		if err := w.kube.Get(w.t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}
-		if pod.DeletionTimestamp == nil {
-			return errors.New("nobody has asked for it")
+		if deadline := pod.Spec.ActiveDeadlineSeconds; deadline == nil || *deadline > 1 {
+			return errors.New("its deadline is not lowered")
 		}
 		return nil
 	})
@@ -54,7 +54,7 @@ func TestAfterADrainANamespaceCanBeDeletedWithoutTheOperator(t *testing.T) {
 	pod, id := w.runsAsBilled("night")
 	o.kill()
 	drain := w.drain()
-	w.waitForDeletion(pod)
+	w.waitForStop(pod)
 	w.play(pod, corev1.PodFailed, ended(metav1.Now(), 137, `{"sessionId":"`+id+`"}`))
 	if code := drain.waitForExit(); code != 0 {
 		t.Fatalf("the drain ended with exit code %d", code)
@@ -85,7 +85,7 @@ func TestADrainBesideTheOperatorAndOfAPodThatDoesNotEnd(t *testing.T) {
 	if code := drain.waitForExit(); code != 0 {
 		t.Fatalf("the drain ended with exit code %d", code)
 	}
-	w.waitForDeletion(pod)
+	w.waitForStop(pod)
 	session := &v1alpha1.ReactorSession{}
 	if err := w.kube.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "night"}, session); err != nil {
 		t.Fatal(err)

@@ -155,6 +155,9 @@ func (w *world) play(pod *corev1.Pod, phase corev1.PodPhase, state corev1.Contai
 			return err
 		}
 		pod.Status.Phase = phase
+		if deadline := pod.Spec.ActiveDeadlineSeconds; phase == corev1.PodFailed && deadline != nil && *deadline == 1 { // the operator stopped it
+			pod.Status.Reason = "DeadlineExceeded"
+		}
 		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: pod.Spec.Containers[0].Name, State: state, Image: "i", ImageID: "i"}}
 		return w.kube.Status().Update(w.t.Context(), pod)
 	})
