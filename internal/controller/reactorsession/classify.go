@@ -152,6 +152,8 @@ func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.Sessio
 	switch {
 	case stopReason == stopStartDeadline:
 		return v1alpha1.ClassUncounted, neverStarted
+	case stopReason == tokenChanged:
+		return v1alpha1.ClassUncounted, tokenChanged
 	case stopReason != "" && stopReason != stopContainerEnded:
 		return v1alpha1.ClassStopped, stopReason
 	case stopReason == "" && pod.Status.Reason == deadlineExceeded:

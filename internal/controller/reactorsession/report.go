@@ -63,7 +63,7 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 	}
 	if status.CurrentAttempt != nil {
 		status.CurrentAttempt.KeyFingerprint = keyOfAttempt(seen)
-		if pod := podOf(seen, done); pod != nil {
+		if pod := podOf(seen, done); pod != nil && !awaitsToken(pod) { // until then no program of it can run
 			followToken(status.CurrentAttempt, pod, seen.token)
 			followPod(status.CurrentAttempt, pod)
 		}
@@ -97,14 +97,14 @@ func begin(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSessi
 }
 
 // followToken records when the token was issued that the program finds at its start: the cleanup recognizes a renewed token by its other time.
-// It is written together with the pod's UID, and again if the token is renewed before the program starts. Two races remain:
+// It is written together with the pod's UID (when no scheduling gate holds the pod back any more), and again if the token is renewed before the program starts. Two races remain:
 //
 //   - The token is renewed within the minute before the program starts, and the kubelet has not updated the file yet. The program uses the
 //     token before the renewal, and the cleanup takes the new one for the first one. A 403 then leaves the session alone, which Reactor ends
 //     when the time of the token is over.
-//   - The operator is away from the creation of the pod until after a renewal. It records the new token, with the same result.
+//   - The operator is away from the creation of the pod, or the removal of its gate, until after a renewal. It records the new token, with the same result.
 func followToken(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod, token *v1alpha1.ReactorToken) {
-	if token == nil || token.Status.IssuedTime == nil {
+	if token == nil || token.Status.IssuedTime == nil || isGated(pod) {
 		return
 	}
 	program := programOf(pod)
@@ -232,13 +232,18 @@ func setTokenReady(
 		set(v1alpha1.ConditionTokenReady, false, seen.key.Problem.Reason, seen.key.Problem.Message)
 	case !session.Spec.UsesTokenFile():
 		set(v1alpha1.ConditionTokenReady, true, v1alpha1.ReasonAPIKeyFound, "the program gets the API key itself")
-	case seen.token == nil && seen.pod == nil && seen.taken:
+	case seen.taken && (seen.pod == nil || isGated(seen.pod)):
 		taken := tokenTaken(status.CurrentAttempt)
 		set(v1alpha1.ConditionTokenReady, false, taken.reason, taken.message)
-	case seen.token == nil && seen.pod != nil:
+	case seen.token == nil && seen.key.Problem != nil && (seen.pod == nil || awaitsToken(seen.pod)):
+		set(v1alpha1.ConditionTokenReady, false, seen.key.Problem.Reason, seen.key.Problem.Message)
+	case seen.token == nil && seen.pod != nil && !awaitsToken(seen.pod):
 		set(v1alpha1.ConditionTokenReady, false, v1alpha1.ReasonTokenDeleted, "the ReactorToken of the attempt is gone: the program has what it has read")
 	default:
 		state := stateOfToken(seen.token, seen.now)
+		if isQueued(session, seen) && !state.ready && state.reason == v1alpha1.ReasonPending {
+			state.message = tokenQueued
+		}
 		if changes := tokenChanges(session, seen); len(changes) > 0 {
 			state.message += "; " + describeChanges(seen.token, changes, seen.managers)
 		}
