@@ -251,10 +251,24 @@ func setTokenReady(
 	}
 }
 
-// transition tells that Ready has come to another reason.
+// passing are the reasons of a session that continues by itself. A session that runs once goes through most of them in seconds, and the event
+// that follows reports the result. So they have an event only when a person must act.
+var passing = []string{
+	v1alpha1.ReasonPending, v1alpha1.ReasonWaitingForToken, v1alpha1.ReasonWaitingForCapacity, v1alpha1.ReasonSchedulingGated, v1alpha1.ReasonStarting, v1alpha1.ReasonStopping,
+}
+
+// transition reports that Ready has another reason now, or that a person must act.
 func transition(before, after *v1alpha1.ReactorSessionStatus) []notice.Notice {
 	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady)
-	if is == nil || is.Reason == v1alpha1.ReasonPending || was != nil && was.Reason == is.Reason {
+	stalls := meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionStalled) && !meta.IsStatusConditionTrue(before.Conditions, v1alpha1.ConditionStalled)
+	switch {
+	case is == nil:
+		return nil
+	case slices.Contains(passing, is.Reason):
+		if !stalls {
+			return nil
+		}
+	case was != nil && was.Reason == is.Reason:
 		return nil
 	}
 	kind := corev1.EventTypeNormal
