@@ -27,6 +27,7 @@ type sessionBook struct {
 	longest  map[types.UID]time.Duration // that people ever allowed a ReactorSession to run; 0: for ever
 	endless  map[types.UID]bool
 	policies policyBook
+	idle     time.Time // since when a session waits for a slot that is free; zero: none does
 	rekeyed  time.Time // when the API key of the sessions was changed last: each key has a capacity of its own
 }
 
@@ -43,6 +44,7 @@ type program struct {
 	slept        time.Duration // how long the host was suspended meanwhile, or, while it lives, had been before
 	byItself     bool          // it exited 0, and nobody had told it to
 	keyFile      bool          // it has a token, and not the API key
+	uninvited    bool          // a queue gated its pod that its template does not name: it runs even above the limit
 	takenAway    bool          // people took its pod away, and with it the id of its Reactor session
 	behind       time.Duration
 }
@@ -57,15 +59,19 @@ func (p *program) ran(now time.Time, suspended time.Duration) time.Duration {
 	return p.ended.Sub(p.began) + p.slept
 }
 
+// attemptsWait is how long an attempt may wait that has the key of its begin.
+const attemptsWait = 2 * time.Hour
+
 // programBegins judges the begin of a program.
 func (j *judge) programBegins(m *machine) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	p := &program{uid: types.UID(m.pod.Labels[reactorsession.SessionUIDLabel]), session: sessionNameOf(&m.pod), pod: m.pod.Name, began: time.Now(),
-		keyFile: m.env["REACTOR_API_KEY"] == "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
+		keyFile: m.env["REACTOR_API_KEY"] == "", uninvited: m.pod.Annotations[uninvited] != "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
 	m.program = p
 	j.counts.Programs++
 	j.checkTokenOfProgram(p)
+	j.checkFresh(p)
 	sameKey := 1
 	for _, other := range j.book.programs {
 		switch {
@@ -76,12 +82,11 @@ func (j *judge) programBegins(m *machine) {
 		case other.uid == p.uid && other.byItself && !j.book.endless[p.uid]:
 			j.broken(ruleDone, "pod %s begins, and pod %s had done what the session was for", p.pod, other.pod)
 		}
-		if other.lives() && other.began.After(j.book.rekeyed) {
+		if other.lives() && !other.uninvited && other.began.After(j.book.rekeyed) {
 			sameKey++
 		}
 	}
-	const attemptsWait = 2 * time.Hour // an attempt has the key of its begin
-	if sameKey > sessionsPerKey && time.Since(j.book.rekeyed) > attemptsWait && j.weather.isFine(time.Now(), everything, nodes, ofKey(keySecrets[0])) {
+	if !p.uninvited && sameKey > sessionsPerKey && time.Since(j.book.rekeyed) > attemptsWait && j.weather.isFine(time.Now(), everything, nodes, ofKey(keySecrets[0])) {
 		j.broken(ruleCapacity, "%d programs run with one API key", sameKey)
 	}
 	j.book.programs = append(j.book.programs, p)
@@ -183,6 +188,7 @@ func (j *judge) checkSessions() {
 		j.checkBill(p, s)
 	}
 	j.checkRunning()
+	j.checkQueue()
 	j.checkSessionTruth()
 }
 
@@ -389,6 +395,7 @@ func (j *judge) checkPodWrite(before, after *corev1.Pod) {
 // theTemplates is what of a pod is its template's, and nobody's to change.
 func theTemplates(pod *corev1.Pod) *corev1.Pod {
 	pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(pod.Labels), Annotations: maps.Clone(pod.Annotations)}, Spec: pod.Spec}
+	pod.Spec.SchedulingGates = slices.DeleteFunc(slices.Clone(pod.Spec.SchedulingGates), func(gate corev1.PodSchedulingGate) bool { return gate.Name == reactorsession.TokenGate })
 	delete(pod.Labels, reactorsession.SessionUIDLabel)
 	delete(pod.Labels, reactorsession.AttemptLabel)
 	delete(pod.Annotations, reactorsession.GatedAnnotation)

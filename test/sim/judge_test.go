@@ -79,6 +79,9 @@ const (
 	ruleRest     = "the system comes to rest"
 	ruleSpread   = "a crowd is spread"
 	ruleRetried  = "a refusal is retried"
+	ruleQueued   = "what is queued has no token"
+	ruleIdle     = "a free slot is used"
+	ruleFresh    = "a program begins with a token that lasts"
 )
 
 // The scopes of what is out of order, besides those of single tokens, keys and sessions.

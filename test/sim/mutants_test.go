@@ -112,8 +112,19 @@ var mutants = []mutant{
 	{"a deleted session waits forever for a pod that cannot be released", "reactorsession/release.go",
 		"	if isReleaseRefused(session, seen) {", "	if isReleaseRefused(session, seen) && session == nil {", []string{ruleRest}},
 	{"a refused write is not reported", "reactorsession/act.go", "	if done.failed == nil && planned.do != doHoldToken {", "	if done.failed == nil && planned.do == doDeleteObject {", []string{ruleTruth}},
-	{"a token of somebody else is not reported", "reactorsession/decide.go", "	if seen.taken {\n", "	if seen.taken && session == nil {\n", []string{ruleTruth}},
+	{"a token of somebody else is not reported", "reactorsession/start.go", "	if seen.taken {\n", "	if seen.taken && session == nil {\n", []string{ruleTruth}},
 	{"capacity is not kept", "reactorsession/act.go", "	if admitted {\n", "	if admitted || true {\n", []string{ruleCapacity}},
+	{"a token is requested without a slot", "reactorsession/act.go",
+		"	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {\n		return *waiting\n	}\n	token := buildToken(", "	token := buildToken(", []string{ruleCapacity}},
+	{"a token is requested while its pod is queued", "reactorsession/start.go", "	case len(otherGates(pod)) > 0:\n", "	case len(otherGates(pod)) > 7:\n", []string{ruleQueued}},
+	{"the gate is removed before the token is ready", "reactorsession/start.go", "		return awaitToken(seen, pending)\n", "		return next\n", []string{ruleFresh}},
+	{"a pod that is queued holds a slot", "reactorsession/act.go",
+		"	case seen.pod != nil && !hasEnded(seen.pod) && !isGated(seen.pod):\n", "	case seen.pod != nil && !hasEnded(seen.pod):\n", []string{ruleIdle}},
+	{"a slot is kept while the token waits for its key", "reactorsession/start.go",
+		"		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", "		return &plan{slot: true, show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", []string{ruleIdle}},
+	{"a token is held while its pod is queued", "reactorsession/start.go",
+		"		return &plan{show: waitFor(v1alpha1.ReasonSchedulingGated, \"the pod waits", "		return &plan{do: doHoldToken, show: waitFor(v1alpha1.ReasonSchedulingGated, \"the pod waits", []string{ruleFresh}},
+	{"a token is held that does not last", "reactorsession/start.go", "	return left >= needs\n", "	return left >= 0 || needs > 0\n", []string{ruleFresh}},
 }
 
 // TestTheRulesNotice breaks the operator in many ways, each by a patch of its source, and plays schedules that are drawn, and then those

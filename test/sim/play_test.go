@@ -67,6 +67,7 @@ func (w *world) mend() {
 	w.peace.Store(true)
 	w.faults.end()
 	w.between.end()
+	w.queue.change(func(q *queue) { q.full, q.greedy = time.Time{}, time.Time{} })
 	w.mu.Lock()
 	w.wrong = nil
 	clear(w.lags)
