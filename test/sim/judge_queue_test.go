@@ -92,7 +92,7 @@ func (j *judge) checkTokenRequest(name string) {
 // checkFresh judges the token that a program begins with: it lasts, or it is renewed.
 func (j *judge) checkFresh(p *program) {
 	leader := j.world.leader.Load()
-	if !p.keyFile || leader == nil || !j.weather.isFine(time.Now(), everything, nodes, atReactor, limited, probes, ofKey(keySecrets[0]), ofSession(p.session)) {
+	if !p.keyFile || leader == nil || !j.weather.isFine(time.Now(), everything, nodes, ofSession(p.session)) {
 		return
 	}
 	token, secret := j.world.token(p.pod), j.world.secret(p.pod)
@@ -104,7 +104,9 @@ func (j *judge) checkFresh(p *program) {
 	const clocks = time.Minute
 	left, limit := claims.ExpiresAt.Sub(j.world.reactor.Now()), j.book.longest[p.uid]
 	renewed := token != nil && !token.Spec.Suspended()
+	couldRenew := j.weather.isFine(time.Now(), atReactor, limited, probes, ofKey(keySecrets[0]))
 	switch {
+	case p.uninvited && !couldRenew:
 	case j.world.clocks.aheadOf(leader.host).Abs() > clocks || j.world.skewNow().Abs() > clocks:
 	case left <= 0:
 		j.broken(ruleFresh, "pod %s begins with a token that expired %s ago", p.pod, -left)

@@ -119,7 +119,7 @@ var mutants = []mutant{
 	{"a token is requested while its pod is queued", "reactorsession/start.go", "	case len(otherGates(pod)) > 0:\n", "	case len(otherGates(pod)) > 7:\n", []string{ruleQueued}},
 	{"the gate is removed before the token is ready", "reactorsession/start.go", "		return awaitToken(seen, pending)\n", "		return next\n", []string{ruleFresh}},
 	{"a pod that is queued holds a slot", "reactorsession/act.go",
-		"	case seen.pod != nil && !hasEnded(seen.pod) && !isGated(seen.pod):\n", "	case seen.pod != nil && !hasEnded(seen.pod):\n", []string{ruleIdle}},
+		"	case seen.pod != nil && !hasEnded(seen.pod) && !isGated(seen.pod):\n", "	case seen.pod != nil && !hasEnded(seen.pod):\n", []string{ruleIdle, ruleCapacity}},
 	{"a slot is kept while the token waits for its key", "reactorsession/start.go",
 		"		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", "		return &plan{slot: true, show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", []string{ruleIdle}},
 	{"a token is held while its pod is queued", "reactorsession/start.go",
