@@ -79,7 +79,7 @@ var mutants = []mutant{
 		return
 	}
 	version, err := r.write(`, []string{ruleTruth}},
-	{"a pod is made of which its attempt in status does not know", "reactorsession/act.go",
+	{"a pod is made of which its attempt in status does not know", "reactorsession/create.go",
 		"pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)",
 		`pod := buildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + rand.String(5)}, r.settings)`,
 		[]string{ruleSingle}},
@@ -114,7 +114,7 @@ var mutants = []mutant{
 	{"a refused write is not reported", "reactorsession/act.go", "	if done.failed == nil && planned.do != doHoldToken {", "	if done.failed == nil && planned.do == doDeleteObject {", []string{ruleTruth}},
 	{"a token of somebody else is not reported", "reactorsession/start.go", "	if seen.taken {\n", "	if seen.taken && session == nil {\n", []string{ruleTruth}},
 	{"capacity is not kept", "reactorsession/act.go", "	if admitted {\n", "	if admitted || true {\n", []string{ruleCapacity}},
-	{"a token is requested without a slot", "reactorsession/act.go",
+	{"a token is requested without a slot", "reactorsession/create.go",
 		"	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {\n		return *waiting\n	}\n	token := buildToken(", "	token := buildToken(", []string{ruleCapacity}},
 	{"a token is requested while its pod is queued", "reactorsession/start.go", "	case len(otherGates(pod)) > 0:\n", "	case len(otherGates(pod)) > 7:\n", []string{ruleQueued}},
 	{"the gate is removed before the token is ready", "reactorsession/start.go", "		return awaitToken(seen, pending)\n", "		return next\n", []string{ruleFresh}},

@@ -49,7 +49,7 @@ type apiServer struct {
 	calls  []call
 	meddle func(made call, do func() error) error
 	mutate func(created client.Object) // a mutating webhook; nil: there is none
-	said   strings.Builder // all that the operator wrote, but for the payloads of Secrets
+	said   strings.Builder             // all that the operator wrote, but for the payloads of Secrets
 }
 
 // call is one request of the operator.

@@ -130,7 +130,7 @@ func TestAPodThatAQueueTakesBackIsFollowedByTheNextOne(t *testing.T) {
 		before func(*world)
 		want   string
 	}{
-		"while it waits for a slot": {func(w *world) {}, "1 Uncounted NeverStarted NotNeeded"},
+		"while it waits for a slot": {func(*world) {}, "1 Uncounted NeverStarted NotNeeded"},
 		"while it runs": {func(w *world) {
 			w.remove(w.session("blocks"))
 			w.pass(time.Minute)
