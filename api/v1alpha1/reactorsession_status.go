@@ -74,7 +74,8 @@ type SessionAttempt struct {
 	// +kubebuilder:validation:MaxLength=253
 	PodName string `json:"podName,omitempty"`
 
-	// podUID is the UID of the attempt's pod, once it exists.
+	// podUID is the UID of the attempt's pod, once it exists and the operator's own
+	// scheduling gate, reactor.inc/token, does not hold it back.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	PodUID string `json:"podUID,omitempty"`
@@ -86,19 +87,22 @@ type SessionAttempt struct {
 
 	// tokenIssuedTime is when Reactor issued the token that the attempt's container
 	// finds at its start. A token in its Secret that was issued at another time is a
-	// renewed one. Absent before the pod exists, and under APIKeyEnv.
+	// renewed one. Absent before the pod exists, while scheduling gates hold it
+	// back, and under APIKeyEnv.
 	// +optional
 	TokenIssuedTime *metav1.Time `json:"tokenIssuedTime,omitempty"`
 
 	// keyFingerprint identifies the API key of the attempt, without revealing it: the
-	// one in the Secret until the pod exists, then the one at that time.
+	// one in the Secret until the pod exists and no scheduling gate holds it back,
+	// then the one at that time.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 
 	// requestHash identifies what the attempt requests for its token: the API key's
-	// Secret, the lifetime and the scope. An attempt that has no pod yet ends when the
-	// spec requests something else. Absent under APIKeyEnv.
+	// Secret, the lifetime and the scope. An attempt that has no pod yet, or whose pod
+	// the operator's own scheduling gate holds back, ends when the spec requests
+	// something else. Absent under APIKeyEnv.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	RequestHash string `json:"requestHash,omitempty"`
@@ -223,6 +227,9 @@ const (
 	// installation allows (--sessions-per-key, --session-starts-per-minute), or as many sessions of this namespace as a quota of Reactor
 	// leaves for now. The oldest goes first.
 	ReasonWaitingForCapacity = "WaitingForCapacity"
+	// ReasonSchedulingGated: scheduling gates hold the pod back from the scheduler, as in a queue of Kueue. The session holds no slot
+	// and has no token until other clients have removed theirs; then the operator removes its own gate, reactor.inc/token.
+	ReasonSchedulingGated = "SchedulingGated"
 	// ReasonStarting: the pod exists, and its container does not run yet.
 	ReasonStarting = "Starting"
 	// ReasonStopping: the attempt has ended or is being stopped, and its Reactor session is seen to.

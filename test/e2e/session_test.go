@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -226,4 +227,39 @@ func TestARotatedKeyAndAnotherOperatorLeaveARunningSessionAlone(t *testing.T) {
 		t.Errorf("%d Reactor sessions", sessions)
 	}
 	w.waitForSession("night", v1alpha1.ReasonRunning)
+}
+
+// queueGate is the gate of a queue. Kueue's is kueue.x-k8s.io/admission.
+const queueGate = "example.com/queue"
+
+// A queue holds the pod back for longer than a token of the attempt would live: a minute of maxDuration and of startDeadline, and the margins. The
+// margins are 15 minutes, so the queue is shorter here, and the age of the token that the program gets is measured instead.
+func TestAPodThatWaitsInAQueueRunsWithAFreshToken(t *testing.T) {
+	t.Parallel()
+	w := newSessionWorld(t)
+	w.session("night", func(s *v1alpha1.ReactorSession) {
+		s.Spec.MaxDuration = "1m"
+		s.Spec.Template.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: queueGate}}
+	}, "-hold=3s")
+	name := w.waitForSession("night", v1alpha1.ReasonSchedulingGated).Status.CurrentAttempt.PodName
+	w.session("other", nil, "-hold=30s") // takes as long as the queue
+	w.waitForSession("other", v1alpha1.ReasonCompleted)
+	pod := &corev1.Pod{}
+	if err := w.get(name, pod); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.reactor.Ledger().Mints(); got != 1 || len(pod.Spec.SchedulingGates) != 2 || pod.Spec.NodeName != "" {
+		t.Errorf("in the queue: %d mints, want that of the other session; gates %v, node %q", got, pod.Spec.SchedulingGates, pod.Spec.NodeName)
+	}
+	admitted := time.Now().Truncate(time.Second)
+	w.kubectl("patch", "pod", name, "--type=json", `-p=[{"op":"test","path":"/spec/schedulingGates/0/name","value":"`+queueGate+`"},{"op":"remove","path":"/spec/schedulingGates/0"}]`)
+	running := w.waitForSession("night", v1alpha1.ReasonRunning)
+	if issued := running.Status.CurrentAttempt.TokenIssuedTime; issued == nil || issued.Time.Before(admitted.Add(-5*time.Second)) {
+		t.Errorf("the token of the program is of %s, and the queue admitted the pod at %s", issued, admitted)
+	}
+	done := w.waitForSession("night", v1alpha1.ReasonCompleted)
+	w.wantEnd(done, v1alpha1.ClassSucceeded, v1alpha1.ReasonCompleted, v1alpha1.CleanupAlreadyOver)
+	if got := w.reactor.Ledger().Mints(); got != 2 || done.Status.Attempts != 1 {
+		t.Errorf("%d mints and %d attempts, want one of each for the session in the queue", got, done.Status.Attempts)
+	}
 }

@@ -6,16 +6,15 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
 const (
 	// unpaidWait is how long the operator waits at the least after Reactor refused a session because nobody paid, less what clocks round.
 	unpaidWait = 15*time.Minute - 10*time.Second
-	// slotIsFree is how long a slot may be free before the session that waits for it has it.
-	slotIsFree = 2 * time.Minute
+	// quotaLasts is how long a quota that a program reported may lower the limit of the operator: the attempt's end is written down within 6 minutes,
+	// and the limit is raised by one 5 minutes after that.
+	quotaLasts = 12 * time.Minute
 )
 
 // refused notes that Reactor refused a session to a program: 402, or 429.
@@ -23,6 +22,9 @@ func (j *judge) refused(m *machine, status int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	m.program.refused = status
+	if status == http.StatusTooManyRequests {
+		j.book.quota = time.Now()
+	}
 }
 
 // checkPace judges that a program begins after one of the same session that was refused because nobody paid.
@@ -49,47 +51,6 @@ func (j *judge) checkRefused(session *v1alpha1.ReactorSession) {
 			if attempt && p.refused != 0 && ended.Class == v1alpha1.ClassCounted {
 				j.broken(ruleRefused, "attempt %d of session %s is %s, and Reactor answered %d to its program", ended.Number, session.Name, ended.Reason, p.refused)
 			}
-		}
-	}
-}
-
-// waitsInVain lists the sessions that wait for capacity while fewer of them have a pod than there may be.
-func (j *judge) waitsInVain() map[string]bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	holders, waiting := 0, map[string]bool{}
-	for _, name := range sessionNames {
-		session := j.world.session(name)
-		if session == nil {
-			continue
-		}
-		if attempt := session.Status.CurrentAttempt; attempt != nil && attempt.PodUID != "" {
-			holders++
-		}
-		ready := meta.FindStatusCondition(session.Status.Conditions, v1alpha1.ConditionReady)
-		if ready != nil && ready.Reason == v1alpha1.ReasonWaitingForCapacity {
-			waiting[name] = true
-		}
-	}
-	if holders >= sessionsPerKey {
-		return nil
-	}
-	return waiting
-}
-
-// wantCapacityUsed wants no session to wait for a slot that is free, long after the last quota was reported.
-func (w *world) wantCapacityUsed() {
-	before := w.judge.waitsInVain()
-	if len(before) == 0 {
-		return
-	}
-	w.pass(slotIsFree)
-	after := w.judge.waitsInVain()
-	w.judge.mu.Lock()
-	defer w.judge.mu.Unlock()
-	for name := range before {
-		if after[name] {
-			w.judge.broken(ruleCapacity, "session %s waits for capacity, and there is some", name)
 		}
 	}
 }

@@ -27,6 +27,8 @@ type sessionBook struct {
 	longest  map[types.UID]time.Duration // that people ever allowed a ReactorSession to run; 0: for ever
 	endless  map[types.UID]bool
 	policies policyBook
+	idle     time.Time // since when a session waits for a slot that is free; zero: none does
+	quota    time.Time // when Reactor last answered 429 to a program
 }
 
 func newSessionBook() sessionBook {
@@ -42,6 +44,7 @@ type program struct {
 	slept        time.Duration // how long the host was suspended meanwhile, or, while it lives, had been before
 	byItself     bool          // it exited 0, and nobody had told it to
 	keyFile      bool          // it has a token, and not the API key
+	uninvited    bool          // a queue gated its pod that its template does not name: it runs even above the limit
 	takenAway    bool          // people took its pod away, and with it the id of its Reactor session
 	behind       time.Duration
 	refused      int // the status with which Reactor refused it a session because of the account, the model or the token; 0: it did not
@@ -57,16 +60,20 @@ func (p *program) ran(now time.Time, suspended time.Duration) time.Duration {
 	return p.ended.Sub(p.began) + p.slept
 }
 
+// attemptsWait is how long an attempt may wait that has the key of its begin.
+const attemptsWait = 2 * time.Hour
+
 // programBegins judges the begin of a program.
 func (j *judge) programBegins(m *machine) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	p := &program{uid: types.UID(m.pod.Labels[reactorsession.SessionUIDLabel]), session: sessionNameOf(&m.pod), pod: m.pod.Name, began: time.Now(),
-		keyFile: m.env["REACTOR_API_KEY"] == "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
+		keyFile: m.env["REACTOR_API_KEY"] == "", uninvited: m.pod.Annotations[uninvited] != "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
 	m.program = p
 	j.counts.Programs++
 	j.checkTokenOfProgram(p)
 	j.checkPace(p)
+	j.checkFresh(p)
 	running := 1
 	for _, other := range j.book.programs {
 		switch {
@@ -77,11 +84,11 @@ func (j *judge) programBegins(m *machine) {
 		case other.uid == p.uid && other.byItself && !j.book.endless[p.uid]:
 			j.broken(ruleDone, "pod %s begins, and pod %s had done what the session was for", p.pod, other.pod)
 		}
-		if other.lives() {
+		if other.lives() && !other.uninvited {
 			running++
 		}
 	}
-	if running > sessionsPerKey && j.weather.isFine(time.Now(), everything, nodes) { // a key that is rotated stays in the pool of its predecessor
+	if !p.uninvited && running > sessionsPerKey && j.weather.isFine(time.Now(), everything, nodes) { // a key that is rotated stays in the pool of its predecessor
 		j.broken(ruleCapacity, "%d programs run with the key of one Secret", running)
 	}
 	j.book.programs = append(j.book.programs, p)
@@ -183,6 +190,7 @@ func (j *judge) checkSessions() {
 		j.checkBill(p, s)
 	}
 	j.checkRunning()
+	j.checkQueue()
 	j.checkSessionTruth()
 }
 
@@ -390,6 +398,7 @@ func (j *judge) checkPodWrite(before, after *corev1.Pod) {
 // theTemplates is what of a pod is its template's, and nobody's to change.
 func theTemplates(pod *corev1.Pod) *corev1.Pod {
 	pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(pod.Labels), Annotations: maps.Clone(pod.Annotations)}, Spec: pod.Spec}
+	pod.Spec.SchedulingGates = slices.DeleteFunc(slices.Clone(pod.Spec.SchedulingGates), func(gate corev1.PodSchedulingGate) bool { return gate.Name == reactorsession.TokenGate })
 	delete(pod.Labels, reactorsession.SessionUIDLabel)
 	delete(pod.Labels, reactorsession.AttemptLabel)
 	delete(pod.Annotations, reactorsession.GatedAnnotation)

@@ -80,6 +80,9 @@ const (
 	ruleSpread   = "a crowd is spread"
 	ruleRetried  = "a refusal is retried"
 	ruleRefused  = "what Reactor refuses is no failure of the program"
+	ruleQueued   = "what is queued has no token"
+	ruleIdle     = "a free slot is used"
+	ruleFresh    = "a program begins with a token that lasts"
 )
 
 // The scopes of what is out of order, besides those of single tokens, keys and sessions.

@@ -70,6 +70,9 @@ func (j *judge) afterWrite(asked apimodel.Request, before client.Object) {
 			j.checkRefusedWrite(token)
 		}
 	}
+	if asked.Kind == "ReactorToken" && asked.Verb == apimodel.VerbCreate && !isToken(asked.Name) {
+		j.checkTokenRequest(asked.Name)
+	}
 	if pod, ok := before.(*corev1.Pod); ok {
 		if asked.Verb == "delete" {
 			j.checkPodStop(pod)

@@ -79,7 +79,7 @@ var mutants = []mutant{
 		return
 	}
 	version, err := r.write(`, []string{ruleTruth}},
-	{"a pod is made of which its attempt in status does not know", "reactorsession/act.go",
+	{"a pod is made of which its attempt in status does not know", "reactorsession/create.go",
 		"pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)",
 		`pod := buildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + rand.String(5)}, r.settings)`,
 		[]string{ruleSingle}},
@@ -112,12 +112,12 @@ var mutants = []mutant{
 	{"a deleted session waits forever for a pod that cannot be released", "reactorsession/release.go",
 		"	if isReleaseRefused(session, seen) {", "	if isReleaseRefused(session, seen) && session == nil {", []string{ruleRest}},
 	{"a refused write is not reported", "reactorsession/act.go", "	if done.failed == nil && planned.do != doHoldToken {", "	if done.failed == nil && planned.do == doDeleteObject {", []string{ruleTruth}},
-	{"a token of somebody else is not reported", "reactorsession/decide.go", "	if seen.taken {\n", "	if seen.taken && session == nil {\n", []string{ruleTruth}},
+	{"a token of somebody else is not reported", "reactorsession/start.go", "	if seen.taken {\n", "	if seen.taken && session == nil {\n", []string{ruleTruth}},
 	{"capacity is not kept", "reactorsession/act.go", "	if waits == nil {\n", "	if waits == nil || true {\n", []string{ruleCapacity}},
 	{"a rotated key has a pool of its own", "reactorsession/capacity.go",
 		`return u.current != "" && u.current != u.fingerprint`, `return u.current == "never"`, []string{ruleCapacity}},
 	{"a limit that a quota lowered is never raised", "reactorsession/pool.go",
-		"for ; !now.Before(limited.raise) && ", "for ; limited.limit == 0 && ", []string{ruleCapacity}},
+		"for ; !now.Before(limited.raise) && ", "for ; limited.limit == 0 && ", []string{ruleIdle}},
 	{"a refusal that lasts until a person pays is retried as any other", "reactorsession/verdict.go",
 		"refusedWait(status.RecentAttempts) > 0:", "refusedWait(status.RecentAttempts) < 0:", []string{ruleRefused}},
 	{"an account without credits is a failure of the program", "reactorsession/refusal.go",
@@ -125,6 +125,17 @@ var mutants = []mutant{
 	{"a model without free servers is a failure of the program", "reactorsession/classify.go",
 		"	case reported.refusal != \"\":\n", "	case reported.refusal != \"\" && reported.refusal != noModelCapacity:\n", []string{ruleRefused}},
 	{"a 404 is believed at once", "reactorsession/memory.go", "	if !over.Unknown || ", "	if over.ID != \"\" || ", []string{ruleTruth, ruleEnded, ruleSingle}},
+	{"a token is requested without a slot", "reactorsession/create.go",
+		"	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {\n		return *waiting\n	}\n	token := buildToken(", "	token := buildToken(", []string{ruleCapacity}},
+	{"a token is requested while its pod is queued", "reactorsession/start.go", "	case len(otherGates(pod)) > 0:\n", "	case len(otherGates(pod)) > 7:\n", []string{ruleQueued}},
+	{"the gate is removed before the token is ready", "reactorsession/start.go", "		return awaitToken(seen, pending)\n", "		return next\n", []string{ruleFresh}},
+	{"a pod that is queued holds a slot", "reactorsession/act.go",
+		"	case seen.pod != nil && !hasEnded(seen.pod) && !isGated(seen.pod):\n", "	case seen.pod != nil && !hasEnded(seen.pod):\n", []string{ruleIdle, ruleCapacity}},
+	{"a slot is kept while the token waits for its key", "reactorsession/start.go",
+		"		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", "		return &plan{slot: true, show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", []string{ruleIdle}},
+	{"a token is held while its pod is queued", "reactorsession/start.go",
+		"		return &plan{show: waitFor(v1alpha1.ReasonSchedulingGated, \"the pod waits", "		return &plan{do: doHoldToken, show: waitFor(v1alpha1.ReasonSchedulingGated, \"the pod waits", []string{ruleFresh}},
+	{"a token is held that does not last", "reactorsession/start.go", "	return left >= needs\n", "	return left >= 0 || needs > 0\n", []string{ruleFresh}},
 }
 
 // TestTheRulesNotice breaks the operator in many ways, each by a patch of its source, and plays schedules that are drawn, and then those

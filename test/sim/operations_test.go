@@ -14,7 +14,7 @@ type operation struct {
 }
 
 // operations are all that can happen. They stand, by what they are about, in the files operations_*_test.go.
-var operations = slices.Concat(tokenOperations, keyOperations, secretOperations, sessionOperations, policyOperations, reactorOperations, refusalOperations, clusterOperations, betweenOperations, operatorOperations, hostOperations, clockOperations)
+var operations = slices.Concat(tokenOperations, keyOperations, secretOperations, sessionOperations, queueOperations, policyOperations, reactorOperations, refusalOperations, clusterOperations, betweenOperations, operatorOperations, hostOperations, clockOperations)
 
 // operationOf finds an operation by its name.
 func operationOf(name string) operation {

@@ -55,7 +55,7 @@ func (w *world) startRun() *run {
 	r.ctx, r.end = context.WithCancel(context.Background())
 	w.byUser[r.user] = r
 	w.mu.Unlock()
-	access := w.api.Client(r.user)
+	access := w.queue.behindWebhook(w.api.Client(r.user))
 	mapper := meta.NewDefaultRESTMapper(nil)
 	for gvk := range w.scheme.AllKnownTypes() {
 		if gvk.Group == v1alpha1.SchemeGroupVersion.Group || gvk.Group == "" || gvk.Group == "apps" {

@@ -70,10 +70,12 @@ func newToken(name, lifetime string) *v1alpha1.ReactorToken {
 	return token
 }
 
-// sessionForms are the sessions that people run: the program, when it begins again, how long it may run in all, and its credential.
+// sessionForms are the sessions that people run: the program, when it begins again, how long it may run in all, its
+// credential, and whether its pods are queued.
 var sessionForms = []string{
 	"short/Never/0/TokenFile", "short/Always/0/TokenFile", "long/OnFailure/20m/TokenFile", "long/Never/0/TokenFile", "fails/OnFailure/0/TokenFile",
 	"fails/Always/30m/TokenFile", "forgetful/Always/0/TokenFile", "forgetful/OnFailure/1h/TokenFile", "deaf/OnFailure/15m/TokenFile", "deaf/Always/0/TokenFile",
+	"short/Always/0/TokenFile/queued", "long/OnFailure/20m/TokenFile/queued", "forgetful/Always/25m/TokenFile/queued", "short/Always/10m/APIKeyEnv/queued",
 	"crashes/OnFailure/0/TokenFile", "impostor/OnFailure/0/TokenFile", "impostor/Always/30m/TokenFile", "short/Always/0/APIKeyEnv", "forgetful/Always/25m/APIKeyEnv",
 }
 
@@ -88,6 +90,9 @@ func newSession(name, form string) *v1alpha1.ReactorSession {
 	}
 	session.Spec.Credentials.Delivery = v1alpha1.CredentialDelivery(parts[3])
 	session.Spec.Template.Spec.Containers = []corev1.Container{{Name: "stream", Image: "example.com/stream:1", Args: []string{parts[0]}}}
+	if len(parts) > 4 {
+		session.Spec.Template.Labels = map[string]string{queueLabel: parts[4]}
+	}
 	return session
 }
 

@@ -57,7 +57,6 @@ func (w *world) play() {
 	w.pass(settled + 10*time.Minute)
 	w.rekeyHeld()
 	w.judge.wantProgress()
-	w.wantCapacityUsed()
 	w.stopSessions()
 	w.restartForNothing()
 	w.removeAll()
@@ -68,6 +67,7 @@ func (w *world) mend() {
 	w.peace.Store(true)
 	w.faults.end()
 	w.between.end()
+	w.queue.change(func(q *queue) { q.full, q.greedy = time.Time{}, time.Time{} })
 	w.mu.Lock()
 	w.wrong = nil
 	clear(w.lags)

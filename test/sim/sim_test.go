@@ -54,7 +54,7 @@ func TestSchedules(t *testing.T) {
 	})
 	t.Logf("%d schedules: %s of virtual time, %d starts of the operator and %d crashes, %d requests and %d writes, %d tokens, %d programs, %d Reactor sessions",
 		*seeds, sum.Virtual.Round(time.Hour), sum.Runs, sum.Crashes, sum.Requests, sum.Writes, sum.Mints, sum.Programs, sum.Sessions)
-	t.Logf("schedules with %s", strings.Join(drawnWith(slices.Concat(policyOperations, betweenOperations, hostOperations)), ", "))
+	t.Logf("schedules with %s", strings.Join(drawnWith(slices.Concat(queueOperations, policyOperations, betweenOperations, hostOperations)), ", "))
 	if *seeds >= 8 && (sum.Mints == 0 || sum.Sessions == 0 || sum.Crashes == 0) {
 		t.Error("the schedules show nothing")
 	}

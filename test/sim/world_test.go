@@ -39,6 +39,7 @@ type world struct {
 	reactor   *emulator.Emulator
 	transport http.RoundTripper
 	node      *node
+	queue     *queue
 	faults    *faults
 	between   between
 	judge     *judge
@@ -97,12 +98,13 @@ func newWorld(ctx context.Context, plan schedule) *world {
 	w.judge = newJudge(w)
 	w.faults = &faults{world: w}
 	w.api.SetHook(w.faults.meet)
-	w.node = newNode(w)
+	w.node, w.queue = newNode(w), newQueue(w)
 	for _, name := range keySecrets {
 		w.create(keySecretWith(name, goodKeys[0]))
 	}
 	w.create(newWorkload())
 	go w.node.work(ctx)
+	go w.queue.work(ctx)
 	go w.collect(ctx)
 	return w
 }

@@ -38,7 +38,7 @@ type outcome struct {
 
 // act does what was planned. These are the only writes, the status apart.
 func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) outcome {
-	r.keepCapacity(session, seen, planned)
+	r.keepCapacity(session, mem, seen, planned)
 	marked := r.markPod(ctx, session, seen, planned)
 	if marked != nil && planned.do == doEnd { // nobody would find the pod afterwards, to let it go
 		return outcome{retry: marked, failed: writeRefused(marked)}
@@ -65,13 +65,15 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 		done = r.release(ctx, session, mem, seen)
 	case doCreateToken:
 		done = r.createToken(ctx, session, mem, seen)
-	case doRenewToken:
-		done = r.renewToken(ctx, session, mem, seen)
+	case doDeleteToken:
+		done = from(r.delete(ctx, seen.token.DeepCopy(), client.Preconditions{UID: &seen.token.UID}))
 	case doHoldToken:
 		_, err := r.patch(ctx, seen.token, map[string]any{"spec": map[string]any{"suspend": true}})
 		done = from(err)
 	case doCreatePod:
 		done = r.createPod(ctx, session, mem, seen)
+	case doLiftGate:
+		done = r.liftGate(ctx, session, mem, seen)
 	case doLowerDeadline:
 		done = r.lowerDeadline(ctx, seen.pod)
 	case doDeletePod:
@@ -119,13 +121,40 @@ func from(err error) outcome { return outcome{done: err == nil, retry: client.Ig
 func conflicts(err error) bool { return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) }
 
 // keepCapacity tells the bookkeeping of slots what the pass has seen.
-func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, seen *observation, planned plan) {
+func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) {
 	switch {
-	case seen.pod != nil && !hasEnded(seen.pod):
+	case seen.pod != nil && !hasEnded(seen.pod) && !isGated(seen.pod):
 		r.capacity.hold(session, capacityKey(session, seen))
-	case !slices.Contains([]action{doCreatePod, doRenewToken, doEnd, doRelease}, planned.do):
-		r.capacity.leave(session.UID)
+		mem.slotSince = time.Time{}
+	case planned.slot || planned.do == doEnd || planned.do == doRelease:
+	default:
+		r.leaveCapacity(session, mem, seen)
 	}
+}
+
+// leaveCapacity gives back the slot of a session, or its place in the queue for one. A start that a pod has used stays used.
+func (r *Reconciler) leaveCapacity(session *v1alpha1.ReactorSession, mem *remembered, seen *observation) {
+	if seen.pod == nil || isGated(seen.pod) {
+		r.giveSlotBack(session, mem)
+		return
+	}
+	r.capacity.leave(session.UID)
+}
+
+// giveSlotBack is for a session without a pod that may run: it gives back its slot, and the start that it took with it, or its place in the
+// queue for one.
+func (r *Reconciler) giveSlotBack(session *v1alpha1.ReactorSession, mem *remembered) {
+	r.capacity.refused(session.UID)
+	mem.slotSince = time.Time{}
+}
+
+// giveWay is for a session that cannot be observed: no other one must wait for it. It keeps the slot of a pod that may run.
+func (r *Reconciler) giveWay(session *v1alpha1.ReactorSession, mem *remembered) {
+	if !mem.slotSince.IsZero() {
+		r.giveSlotBack(session, mem)
+		return
+	}
+	r.capacity.giveWay(session.UID)
 }
 
 // capacityKey is the API key by which a session has its slot.
@@ -133,11 +162,11 @@ func capacityKey(session *v1alpha1.ReactorSession, seen *observation) keyUse {
 	return useOf(session, keyOfAttempt(seen), seen.key.Fingerprint)
 }
 
-// keyOfAttempt is the fingerprint of the API key that the program of the current attempt has or gets: while there is no pod, the key that is in
-// the Secret now. Empty when neither is known.
+// keyOfAttempt is the fingerprint of the API key that the program of the current attempt has or gets: while there is no pod, or scheduling gates
+// hold it back, the key that is in the Secret now. Empty when neither is known.
 func keyOfAttempt(seen *observation) string {
 	attempt := seen.status.CurrentAttempt
-	started := attempt != nil && (attempt.PodUID != "" || seen.pod != nil)
+	started := attempt != nil && (attempt.PodUID != "" || seen.pod != nil) && !isGated(seen.pod)
 	if started && attempt.KeyFingerprint != "" || seen.key.Fingerprint == "" && attempt != nil {
 		return attempt.KeyFingerprint
 	}
@@ -212,98 +241,8 @@ func (r *Reconciler) delete(ctx context.Context, object client.Object, options .
 	return nil
 }
 
-// createToken creates the ReactorToken of the current attempt. One of this name that the cache shows is the attempt's, or somebody else's,
-// and nothing is created over it.
-func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
-	token := buildToken(session, &seen.status, seen.status.CurrentAttempt, r.settings)
-	err := r.client.Create(ctx, token, client.FieldOwner(FieldOwner))
-	if err == nil {
-		mem.tokenRefusals = 0
-		return outcome{done: true} // its becoming ready wakes the next pass
-	}
-	mem.tokenRefusals++
-	refused := outcome{wake: refusalBackoff(mem.tokenRefusals)}
-	switch {
-	case !apierrors.IsAlreadyExists(err):
-		refused.failed = waitFor(v1alpha1.ReasonWaitingForToken, "the ReactorToken of the attempt is refused: %v", err)
-	case mem.tokenRefusals > cacheRefusals:
-		refused.failed = waitFor(v1alpha1.ReasonWaitingForToken,
-			"ReactorToken %q already exists, but the operator's watch does not show it. The operator retries every minute. If this does not change, delete the ReactorToken", token.Name)
-	}
-	return refused
-}
-
-// cacheRefusals is how often in a row an object may already exist while the cache only lags.
-const cacheRefusals = 4
-
-// refusalBackoff is how long to wait after so many refusals of a write in a row (at least 1).
-func refusalBackoff(refusals int) time.Duration {
-	return min(retryBase<<min(refusals-1, 8), retryCap)
-}
-
-// renewToken asks for a new token in the place of one that became too old while the session waited. It does so when it is the session's
-// turn, and not sooner: the new one would become too old as well.
-func (r *Reconciler) renewToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
-	if waiting := r.admit(ctx, session, seen); waiting != nil {
-		return *waiting
-	}
-	token, wanted := seen.token, renewRequest(seen.token)
-	if token.Annotations[v1alpha1.RenewRequestedAtAnnotation] == wanted {
-		if mem.renewal != wanted { // an earlier operator has asked
-			mem.renewal, mem.renewalAsked = wanted, seen.now
-		}
-		if left := mem.renewalAsked.Add(retryCap).Sub(seen.now); left > 0 {
-			return outcome{done: true, wake: left}
-		}
-		mem.renewalAsked = seen.now
-		r.capacity.refused(session.UID) // it gives way to those that have a token
-		return outcome{done: true, wake: retryCap}
-	}
-	mem.renewal, mem.renewalAsked = wanted, seen.now
-	_, err := r.patch(ctx, token, map[string]any{"metadata": map[string]any{"annotations": map[string]string{v1alpha1.RenewRequestedAtAnnotation: wanted}}})
-	return from(err)
-}
-
-// createPod creates the pod of the current attempt, once there is capacity. Whatever the cache shows, the attempt must stand in status
-// as it was seen, without a pod: this read, and the write of the attempt before it, are what keeps a second pod from being made.
-func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
-	attempt := seen.status.CurrentAttempt
-	if waiting := r.admit(ctx, session, seen); waiting != nil {
-		return *waiting
-	}
-	live := &v1alpha1.ReactorSession{}
-	if err := r.live.Get(ctx, client.ObjectKeyFromObject(session), live); err != nil {
-		r.capacity.refused(session.UID)
-		return from(err)
-	}
-	if !stillWanted(live, session.UID, attempt) {
-		return outcome{wake: retryBase}
-	}
-	if !hasFinalizer(session, CleanupFinalizer) { // it must not go while a pod of it runs
-		if err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), CleanupFinalizer)); err != nil {
-			r.capacity.refused(session.UID)
-			return from(err)
-		}
-	}
-	pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)
-	err := r.client.Create(ctx, pod, client.FieldOwner(FieldOwner))
-	switch {
-	case apierrors.IsAlreadyExists(err):
-		return outcome{wake: retryBase} // it is found by a live read
-	case err != nil:
-		r.capacity.refused(session.UID)
-		mem.refusals++
-		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
-			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
-		}
-		return outcome{failed: podRefused(err), wake: refusalBackoff(mem.refusals)}
-	}
-	mem.refusals = 0
-	return outcome{done: true, pod: pod}
-}
-
 // admit takes one of the slots of the API key. It returns nil when the session has one, and how the pass ends when it has to wait.
-func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) *outcome {
+func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) *outcome {
 	key := capacityKey(session, seen)
 	var others []holder
 	if r.capacity.sessions > 0 { // without a limit nobody counts them, and they may be thousands
@@ -314,26 +253,17 @@ func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession
 	}
 	waits := r.capacity.admit(session, key, others, seen.now)
 	if waits == nil {
+		if mem.slotSince.IsZero() {
+			mem.slotSince = seen.now
+		}
 		return nil
 	}
+	mem.slotSince = time.Time{}
 	waiting := &outcome{waiting: waits}
 	if !waits.until.IsZero() {
 		waiting.wake = waits.until.Sub(seen.now)
 	}
 	return waiting
-}
-
-// stillWanted reports whether an attempt that has no pod yet is to get one.
-func stillWanted(live *v1alpha1.ReactorSession, uid types.UID, attempt *v1alpha1.SessionAttempt) bool {
-	current := live.Status.CurrentAttempt
-	return live.UID == uid && live.DeletionTimestamp == nil && !live.Spec.Suspended() &&
-		current != nil && current.Number == attempt.Number && current.PodUID == "" && current.StopReason == ""
-}
-
-// podRefused says why there is no pod. What the API server calls invalid, a person must put right.
-func podRefused(err error) *view {
-	return &view{reason: v1alpha1.ReasonPodRefused, stalled: apierrors.IsInvalid(err),
-		message: notice.Bounded(fmt.Sprintf("the API server refuses the pod: %v", reactor.Redact(err.Error())), longestViewMessage)}
 }
 
 // end sees to the Reactor session of an attempt that has ended. Only then is its outcome written down, and only after that its pod let
@@ -343,7 +273,7 @@ func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, 
 	if again > 0 {
 		return outcome{wake: again}
 	}
-	r.capacity.leave(session.UID)
+	r.leaveCapacity(session, mem, seen)
 	if how.reason == quotaExceeded || how.reason == modelQuotaExceeded {
 		r.capacity.lower(session, capacityKey(session, seen), how.reason == modelQuotaExceeded, seen.now)
 	}

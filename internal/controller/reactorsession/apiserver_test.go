@@ -48,7 +48,8 @@ type apiServer struct {
 	mu     sync.Mutex
 	calls  []call
 	meddle func(made call, do func() error) error
-	said   strings.Builder // all that the operator wrote, but for the payloads of Secrets
+	mutate func(created client.Object) // a mutating webhook; nil: there is none
+	said   strings.Builder             // all that the operator wrote, but for the payloads of Secrets
 }
 
 // call is one request of the operator.
@@ -211,7 +212,10 @@ func (s *apiServer) clientFor(crashed func() bool) client.WithWatch {
 			return ask("list", into, "", func() error { return base.List(ctx, into, options...) })
 		},
 		Create: func(ctx context.Context, base client.WithWatch, object client.Object, options ...client.CreateOption) error {
-			return ask("create", object, object.GetName(), func() error { return base.Create(ctx, object, options...) })
+			return ask("create", object, object.GetName(), func() error {
+				s.admit(object)
+				return base.Create(ctx, object, options...)
+			})
 		},
 		Delete: func(ctx context.Context, base client.WithWatch, object client.Object, options ...client.DeleteOption) error {
 			verb := "delete"
@@ -230,6 +234,23 @@ func (s *apiServer) clientFor(crashed func() bool) client.WithWatch {
 			return ask("update "+of, object, object.GetName(), func() error { return base.SubResource(of).Update(ctx, object, options...) })
 		},
 	})
+}
+
+// admit has the mutating webhook change an object that is being created.
+func (s *apiServer) admit(created client.Object) {
+	s.mu.Lock()
+	mutate := s.mutate
+	s.mu.Unlock()
+	if mutate != nil {
+		mutate(created)
+	}
+}
+
+// mutateWith has a mutating webhook change what the operator creates.
+func (s *apiServer) mutateWith(mutate func(created client.Object)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mutate = mutate
 }
 
 // kindOf names the kind of an object, of a list or of an apply configuration.

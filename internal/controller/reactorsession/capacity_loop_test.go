@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
 func TestSessionsOfOneKeyShareItsCapacity(t *testing.T) {
@@ -196,9 +197,28 @@ func TestPodsThatAreRefusedUseUpNoStarts(t *testing.T) {
 	})
 }
 
-// A token that is too old is renewed when its session has a slot. Sooner, it would be renewed again and again, and the session would lose
-// its place each time.
-func TestASessionThatRenewsItsTokenKeepsItsTurn(t *testing.T) {
+// A session requests its token when it has a slot, so that no token becomes too old in the queue.
+func TestASessionThatWaitsForASlotRequestsNoToken(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.tune = oneSlot
+		w.node.runNow(runs(5 * time.Hour))
+		w.create(newSession("night-00", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "5h10m" }))
+		w.start()
+		w.node.runNow(runs(time.Minute))
+		short := func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration, s.Spec.StartDeadline = "5m", "1m" }
+		w.create(newSession("night-01", short), newSession("night-02", short))
+		w.pass(5*time.Hour + 5*time.Minute)
+		const many = 3
+		for i := range many {
+			w.want(fmt.Sprintf("night-%02d", i), "Complete=True/Completed")
+		}
+		if mints := w.reactor.Ledger().Mints(); mints != many {
+			t.Errorf("%d mints for %d pods in five hours", mints, many)
+		}
+	})
+}
+
+func TestSessionsTakeTheirSlotsInTheOrderOfTheirAge(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.tune = oneSlot
 		w.node.runNow(runs(15 * time.Minute))
@@ -222,26 +242,46 @@ func TestASessionThatRenewsItsTokenKeepsItsTurn(t *testing.T) {
 				last = finished.Time
 			}
 		}
-		if mints := w.reactor.Ledger().Mints(); mints > 3*many {
+		if mints := w.reactor.Ledger().Mints(); mints != many {
 			t.Errorf("%d mints for %d sessions", mints, many)
 		}
 	})
 }
 
-// Nobody knows when a token that is being renewed comes. Who has one does not wait for it.
+// A token that does not come frees the slot: immediately while it waits for its key, and otherwise after two minutes.
 func TestASlotIsNotKeptForATokenThatDoesNotCome(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.tune = oneSlot
-		w.node.runNow(runs(50 * time.Minute))
-		w.create(newSession("runs"))
-		w.start()
-		w.create(newSession("older", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "1h" }))
-		w.pass(time.Second)
-		w.create(newSession("younger"))
-		w.settle()
-		w.reactor.RevokeKey(firstKey) // no further mints; what was minted goes on
-		w.pass(55 * time.Minute)
-		w.want("older", "Complete=")
-		w.want("younger", "Ready=True/Running")
-	})
+	for name, test := range map[string]struct {
+		happen func(*world)
+		within time.Duration
+	}{
+		"Reactor refuses the key":  {func(w *world) { w.reactor.SetFaults(emulator.Fault{Status: http.StatusUnauthorized}) }, 20 * time.Second},
+		"Reactor is not available": {func(w *world) { w.reactor.SetFaults(emulator.Fault{Status: http.StatusServiceUnavailable}) }, 20 * time.Second},
+		"its controller is away": {func(w *world) {
+			w.api.meddleWith(func(made call, do func() error) error {
+				if made.verb == "update status" && made.kind == "ReactorToken" {
+					return errAway
+				}
+				return do()
+			})
+		}, 2*time.Minute + 10*time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.tune = oneSlot
+				w.create(newSession("older"))
+				test.happen(w)
+				w.start()
+				w.create(newSession("younger", apiKeyEnv))
+				w.pass(test.within)
+				w.want("older", "Ready=False/WaitingForToken")
+				if got := w.condition("younger"); got == "False/WaitingForCapacity" || got == "" {
+					t.Errorf("after %s the younger session is %q", test.within, got)
+				}
+				w.api.meddleWith(nil)
+				w.reactor.ClearFaults()
+				w.pass(3 * time.Hour)
+				w.want("older", "Complete=True/Completed")
+			})
+		})
+	}
 }

@@ -156,6 +156,8 @@ func classOf(pod *corev1.Pod, end *ending, reported failure, attempt *v1alpha1.S
 	switch {
 	case stopReason == stopStartDeadline:
 		return v1alpha1.ClassUncounted, neverStarted
+	case stopReason == tokenChanged:
+		return v1alpha1.ClassUncounted, tokenChanged
 	case stopReason != "" && stopReason != stopContainerEnded:
 		return v1alpha1.ClassStopped, stopReason
 	case stopReason == "" && pod.Status.Reason == deadlineExceeded:

@@ -202,7 +202,7 @@ func TestATokenThatIsReadyAndTellsNoTimesIsNotUsed(t *testing.T) {
 	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
 	session := newSession("night")
 	seen := &observation{now: noon, token: token, status: v1alpha1.ReactorSessionStatus{CurrentAttempt: &v1alpha1.SessionAttempt{Number: 1, TokenName: "night-1"}}}
-	if planned := gates(session, seen); planned.do != doNothing || planned.show == nil || planned.show.reason != v1alpha1.ReasonWaitingForToken {
+	if planned := firstStep(session, seen); planned.do != doNothing || planned.show == nil || planned.show.reason != v1alpha1.ReasonWaitingForToken {
 		t.Errorf("the plan is %q, %+v", planned.do, planned.show)
 	}
 }

@@ -120,7 +120,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	mem.bringUpToDate(session)
 	seen, err := r.observe(ctx, session, mem)
 	if err != nil {
-		r.capacity.giveWay(session.UID)
+		r.giveWay(session, mem)
 		return ctrl.Result{}, err
 	}
 	planned := decide(session, seen)

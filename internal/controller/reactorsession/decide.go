@@ -1,7 +1,6 @@
 package reactorsession
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -19,10 +18,11 @@ const (
 	doNothing       action = ""
 	doRelease       action = "Release"       // let go of pods whose outcome stands in status, and of tokens and pods that are of no use any more
 	doBegin         action = "Begin"         // write the next attempt into status, before anything of it exists
-	doCreateToken   action = "CreateToken"   // of the attempt
-	doRenewToken    action = "RenewToken"    // it became too old while the session waited
+	doCreateToken   action = "CreateToken"   // of the attempt, once there is capacity
+	doDeleteToken   action = "DeleteToken"   // it became too old while the session waited
 	doHoldToken     action = "HoldToken"     // no renewals while the attempt runs
-	doCreatePod     action = "CreatePod"     // once there is capacity
+	doCreatePod     action = "CreatePod"     // once there is capacity, or behind our own scheduling gate
+	doLiftGate      action = "LiftGate"      // remove our own scheduling gate from the pod, once there is capacity
 	doStop          action = "Stop"          // write into status why the attempt is stopped, before its pod is
 	doLowerDeadline action = "LowerDeadline" // of a pod, so that the kubelet ends it and its logs stay
 	doDeletePod     action = "DeletePod"     // gracefully
@@ -40,6 +40,7 @@ type plan struct {
 	end    *ending   // how the attempt ended
 	delete string    // the pod to be deleted
 	mark   bool      // beside it, give the pod of the attempt what it should carry: see missingMarks
+	slot   bool      // it needs a slot, or the session keeps the one that it has
 	until  time.Time // when something changes by itself; zero: a watch wakes the next pass
 }
 
@@ -71,6 +72,9 @@ func decide(session *v1alpha1.ReactorSession, seen *observation) plan {
 			found.mark = found.do != doLetGo && missingMarks(session, seen.status.CurrentAttempt, seen.pod) != nil
 			return *found
 		}
+	}
+	if expectsGates(&session.Spec.Template) {
+		return plan{do: doBegin, show: waitFor(v1alpha1.ReasonSchedulingGated, behindGates)}
 	}
 	return plan{do: doBegin, show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
 }
@@ -145,6 +149,9 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		if end == nil {
 			end = new(classify(pod, attempt, seen.now))
 		}
+		if changes := tokenChanges(session, seen); attempt.StopReason == tokenChanged && len(changes) > 0 {
+			end.message = shown(describeChanges(seen.token, changes, seen.managers))
+		}
 		return &plan{do: doEnd, end: end, show: waitFor(v1alpha1.ReasonStopping, "the attempt has ended, and its Reactor session is seen to")}
 	}
 	if pod.DeletionTimestamp != nil {
@@ -155,13 +162,22 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	}
 	reason, at := stopWanted(session, seen)
 	if reason != "" {
-		return &plan{do: doStop, stop: reason, show: waitFor(v1alpha1.ReasonStopping, "the pod is being stopped: %s", reason)}
+		return stopFor(reason)
+	}
+	if found := gated(session, seen); found != nil {
+		return found
 	}
 	do := doNothing
-	if token := stateOfToken(seen.token, seen.now); token.exists && !token.suspended && outlives(token.granted, attemptNeeds(&session.Spec, &seen.status)) {
+	token := stateOfToken(seen.token, seen.now.Add(seen.skew))
+	if token.exists && !token.suspended && outlives(token.granted, attemptNeeds(&session.Spec, &seen.status)) && lastsForAttempt(session, seen, token.left, at) {
 		do = doHoldToken
 	}
 	return &plan{do: do, show: viewOfPod(pod), until: at}
+}
+
+// stopFor writes into status why the attempt is stopped.
+func stopFor(reason string) *plan {
+	return &plan{do: doStop, stop: reason, show: waitFor(v1alpha1.ReasonStopping, "the pod is being stopped: %s", reason)}
 }
 
 // terminating waits for a pod that is to end. One whose node is lost does not, and is never deleted by force: its program may live.
@@ -219,9 +235,6 @@ func othersGoOn(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool { return status.State.Terminated == nil })
 }
 
-// isGated reports whether somebody, such as Kueue, holds the pod back from the scheduler.
-func isGated(pod *corev1.Pod) bool { return len(pod.Spec.SchedulingGates) > 0 }
-
 func later(one, other time.Time) time.Time {
 	if other.After(one) {
 		return other
@@ -252,81 +265,9 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 	case intolerable(tokenChanges(session, seen)):
 		*end = ending{class: v1alpha1.ClassUncounted, reason: tokenChanged, message: shown(describeChanges(seen.token, tokenChanges(session, seen), seen.managers))}
 	default:
-		return gates(session, seen)
+		return firstStep(session, seen)
 	}
 	return &plan{do: doEnd, end: end, show: waitFor(v1alpha1.ReasonStopping, "the attempt is over")}
-}
-
-// isOutdated reports whether the spec requests another credential than the attempt that waits was started with. The next attempt requests
-// that one; a token that exists is never changed while a program has it.
-func isOutdated(session *v1alpha1.ReactorSession, seen *observation) bool {
-	attempt := seen.status.CurrentAttempt
-	switch {
-	case session.Spec.UsesTokenFile() != (attempt.TokenName != ""):
-		return true
-	case attempt.RequestHash == "": // of an earlier version of the operator: its token is the only record of what it requested
-		return len(tokenChanges(session, seen)) > 0
-	default:
-		return attempt.RequestHash != requestHash(wantedToken(session, seen))
-	}
-}
-
-// wantedToken is what the spec requests for the token of the current attempt.
-func wantedToken(session *v1alpha1.ReactorSession, seen *observation) *v1alpha1.ReactorTokenSpec {
-	return &buildToken(session, &seen.status, seen.status.CurrentAttempt, settings{}).Spec
-}
-
-// tokenChanges are the fields in which the token of the current attempt is not what the attempt requested. They are known while the spec
-// requests the same.
-func tokenChanges(session *v1alpha1.ReactorSession, seen *observation) []fieldChange {
-	attempt := seen.status.CurrentAttempt
-	if attempt == nil || attempt.TokenName == "" || seen.token == nil {
-		return nil
-	}
-	wanted := wantedToken(session, seen)
-	if attempt.RequestHash == "" && seen.pod != nil || attempt.RequestHash != "" && attempt.RequestHash != requestHash(wanted) {
-		return nil
-	}
-	return changesOf(&seen.token.Spec, wanted)
-}
-
-// intolerable reports whether a pod must not get a token with these changes.
-func intolerable(changes []fieldChange) bool {
-	return slices.ContainsFunc(changes, func(change fieldChange) bool { return !change.isTolerable() })
-}
-
-// gates stand before the pod of an attempt: a template that can be run, a credential that lives long enough, and capacity.
-func gates(session *v1alpha1.ReactorSession, seen *observation) *plan {
-	if found := templateProblem(session, seen); found != nil {
-		return found
-	}
-	if seen.foreign {
-		return &plan{until: seen.now.Add(retryCap), show: stalledFor(v1alpha1.ReasonPodsConflict,
-			"pod %q has the name of the next pod of this session, and is not its pod: delete it", seen.status.CurrentAttempt.PodName)}
-	}
-	create := &plan{do: doCreatePod, show: waitFor(v1alpha1.ReasonStarting, podStarts)}
-	if !session.Spec.UsesTokenFile() {
-		if found := keyProblem(session, seen); found != nil {
-			return found
-		}
-		return create
-	}
-	if seen.taken {
-		return &plan{until: seen.now.Add(retryCap), show: tokenTaken(seen.status.CurrentAttempt)}
-	}
-	state := stateOfToken(seen.token, seen.now.Add(seen.skew))
-	switch {
-	case !state.exists:
-		return &plan{do: doCreateToken, show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
-	case !state.ready && state.reason == v1alpha1.ReasonPending:
-		return &plan{show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
-	case !state.ready:
-		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,
-			message: fmt.Sprintf("ReactorToken %q: %s: %s", seen.token.Name, state.reason, state.message)}}
-	case !livesLongEnough(state.left, state.granted, attemptNeeds(&session.Spec, &seen.status)):
-		return &plan{do: doRenewToken, show: waitFor(v1alpha1.ReasonWaitingForToken, "the token became too old while the session waited, and is renewed")}
-	}
-	return create
 }
 
 func beingDeleted(session *v1alpha1.ReactorSession, _ *observation) *plan {

@@ -43,9 +43,10 @@ type remembered struct {
 	sightings sightings
 	// released are the pods that our finalizer was taken off last: the cache may not show that yet.
 	released []types.UID
-	// renewal is the request to renew the token of a session whose turn has come, and renewalAsked when it was made.
-	renewal      string
-	renewalAsked time.Time
+	// lifted is the pod that our own scheduling gate was removed from last: the cache may not show that yet.
+	lifted types.UID
+	// slotSince is since when the session holds a slot and has no pod that may run; zero: it holds none.
+	slotSince time.Time
 	// managers are who manages the fields of the attempt's token at a version of it.
 	managers struct {
 		version string
@@ -139,6 +140,13 @@ func (r *remembered) observeGates(pod *corev1.Pod, now time.Time) time.Time {
 		r.gated.pod, r.gated.is, r.gated.until = pod.Name, isGated(pod), now
 	}
 	return r.gated.until
+}
+
+// showLifted removes our own scheduling gate from a pod as the cache shows it, if it is removed from the pod.
+func (r *remembered) showLifted(pod *corev1.Pod) {
+	if pod != nil && pod.UID == r.lifted {
+		pod.Spec.SchedulingGates = slices.DeleteFunc(pod.Spec.SchedulingGates, isTokenGate)
+	}
 }
 
 // forget drops the memory of an object that is gone, and returns the UID that it had.

@@ -25,6 +25,9 @@ const (
 	BackstopAnnotation = "reactor.inc/backstop"
 	// GatedAnnotation on a pod says that it was created with scheduling gates, which are gone from it once they are lifted.
 	GatedAnnotation = "reactor.inc/gated"
+	// TokenGate is the operator's own scheduling gate on a pod for which others are expected. It is the last one that is removed: when the
+	// session has a slot, and the token of the attempt is ready.
+	TokenGate = "reactor.inc/token"
 	// TrackingFinalizer keeps a pod until its outcome stands in the status of its ReactorSession.
 	TrackingFinalizer = "reactor.inc/session-tracking"
 	// CleanupFinalizer keeps a ReactorSession until its pods have ended and their Reactor sessions are seen to.

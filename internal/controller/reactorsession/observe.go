@@ -38,6 +38,8 @@ type observation struct {
 
 	released []types.UID // the pods that our finalizer was taken off last
 
+	slotSince time.Time // since when the session holds a slot without a pod that may run; zero: it holds none
+
 	sightings  sightings // what this process has seen of the pods
 	gatedUntil time.Time // when the pod was last seen held back from the scheduler; zero: it never was
 }
@@ -48,10 +50,11 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 	if err := r.observePods(ctx, session, seen); err != nil {
 		return nil, err
 	}
+	mem.showLifted(seen.pod)
 	mem.sightings = mem.sightings.see(seen.allPods(), seen.now)
 	seen.sightings = mem.sightings
 	seen.gatedUntil = mem.observeGates(seen.pod, seen.now)
-	seen.released = mem.released
+	seen.released, seen.slotSince = mem.released, mem.slotSince
 	seen.ending = mem.endingOf(seen.status.CurrentAttempt)
 	if err := r.observeTokens(ctx, session, seen); err != nil {
 		return nil, err
@@ -201,7 +204,7 @@ func (r *Reconciler) observeManagers(ctx context.Context, session *v1alpha1.Reac
 // observeSkew finds out how far the clocks are apart, which the Secret of a token tells: what the token says about its expiry is by
 // Reactor's.
 func (r *Reconciler) observeSkew(ctx context.Context, seen *observation) error {
-	if seen.token == nil || seen.pod != nil { // the token's age matters before there is a pod
+	if seen.token == nil || seen.token.Spec.Suspended() { // its age does not matter any more
 		return nil
 	}
 	secret := &metav1.PartialObjectMetadata{}
@@ -217,7 +220,8 @@ func (r *Reconciler) observeSkew(ctx context.Context, seen *observation) error {
 	return nil
 }
 
-// holders are the sessions that have a pod with the key of a session, or with a key that was in its Secret before, as the cache shows them.
+// holders are the sessions that have a pod with the key of a session, or with a key that was in its Secret before, as the cache shows them. A
+// pod that our own gate holds back does not count: status does not list its UID.
 func (r *Reconciler) holders(ctx context.Context, session *v1alpha1.ReactorSession, key keyUse) ([]holder, error) {
 	var holders []holder
 	for _, from := range []struct {

@@ -52,6 +52,11 @@ func checkTemplate(spec *v1alpha1.ReactorSessionSpec) string {
 			return fmt.Sprintf("the operator mounts the token at %s: choose another mountPath for the volume %q", tokenFolder, mount.Name)
 		}
 	}
+	for _, gate := range pod.SchedulingGates {
+		if isOurDomain(gate.Name) {
+			return fmt.Sprintf("the scheduling gate %s of spec.template belongs to the operator, as does all of the domain reactor.inc: use another domain", gate.Name)
+		}
+	}
 	return checkMetadata(&spec.Template.ObjectMeta)
 }
 
@@ -73,11 +78,17 @@ func checkMetadata(meta *metav1.ObjectMeta) string {
 	names = append(names, meta.Finalizers...)
 	slices.Sort(names)
 	for _, name := range names {
-		if domain, _, found := strings.Cut(name, "/"); found && (domain == "reactor.inc" || strings.HasSuffix(domain, ".reactor.inc")) {
+		if isOurDomain(name) {
 			return fmt.Sprintf("%s in the metadata of spec.template belongs to the operator, as does all of the domain reactor.inc: use another domain", name)
 		}
 	}
 	return ""
+}
+
+// isOurDomain reports whether a name with a prefix is in the domain reactor.inc.
+func isOurDomain(name string) bool {
+	domain, _, found := strings.Cut(name, "/")
+	return found && (domain == "reactor.inc" || strings.HasSuffix(domain, ".reactor.inc"))
 }
 
 // buildPod renders the pod of an attempt.
@@ -105,7 +116,8 @@ func buildPod(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionS
 	if backstop := backstopOf(&session.Spec, status); backstop != nil {
 		pod.Spec.ActiveDeadlineSeconds, pod.Annotations[BackstopAnnotation] = backstop, "maxDuration"
 	}
-	if isGated(pod) {
+	if expectsGates(&session.Spec.Template) {
+		pod.Spec.SchedulingGates = append(pod.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: TokenGate})
 		pod.Annotations[GatedAnnotation] = "true"
 	}
 	harden(&pod.Spec)
@@ -195,12 +207,7 @@ func give(spec *corev1.PodSpec, container *corev1.Container, session *v1alpha1.R
 	set("REACTOR_SESSION_NAME", session.Name)
 	set("REACTOR_ATTEMPT", strconv.FormatInt(int64(attempt.Number), 10))
 	if !session.Spec.UsesTokenFile() {
-		container.Env = append(container.Env, corev1.EnvVar{Name: "REACTOR_API_KEY", ValueFrom: &corev1.EnvVarSource{
-			SecretKeyRef: &corev1.SecretKeySelector{
-				LocalObjectReference: corev1.LocalObjectReference{Name: session.Spec.APIKeySecretRef.Name},
-				Key:                  session.Spec.APIKeySecretRef.EffectiveKey(),
-			},
-		}})
+		container.Env = append(container.Env, apiKeyVariable(session))
 		return
 	}
 	set("REACTOR_JWT_FILE", tokenFile)
@@ -208,4 +215,14 @@ func give(spec *corev1.PodSpec, container *corev1.Container, session *v1alpha1.R
 	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: tokenVolume, VolumeSource: corev1.VolumeSource{
 		Secret: &corev1.SecretVolumeSource{SecretName: attempt.TokenName},
 	}})
+}
+
+// apiKeyVariable is how the program gets the API key under APIKeyEnv.
+func apiKeyVariable(session *v1alpha1.ReactorSession) corev1.EnvVar {
+	return corev1.EnvVar{Name: "REACTOR_API_KEY", ValueFrom: &corev1.EnvVarSource{
+		SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: session.Spec.APIKeySecretRef.Name},
+			Key:                  session.Spec.APIKeySecretRef.EffectiveKey(),
+		},
+	}}
 }

@@ -195,7 +195,7 @@ func TestTokensOfAttempts(t *testing.T) {
 	}
 }
 
-func TestTheGateOfATokensLife(t *testing.T) {
+func TestHowOldATokenMayBeWhenThePodIsCreated(t *testing.T) {
 	for name, test := range map[string]struct {
 		left, granted, needs time.Duration
 		want                 bool
@@ -214,7 +214,7 @@ func TestTheGateOfATokensLife(t *testing.T) {
 		"expired, of a grant of a minute":       {-time.Second, time.Minute, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := livesLongEnough(test.left, test.granted, test.needs); got != test.want {
+			if got := test.left >= leastLeft(test.granted, test.needs); got != test.want {
 				t.Errorf("%t", got)
 			}
 		})

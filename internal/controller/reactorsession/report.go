@@ -60,13 +60,7 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 			show, finish = end(status, session, seen, done.ended, done.retryAfter)
 		}
 	}
-	if status.CurrentAttempt != nil {
-		status.CurrentAttempt.KeyFingerprint = keyOfAttempt(seen)
-		if pod := podOf(seen, done); pod != nil {
-			followToken(status.CurrentAttempt, pod, seen.token)
-			followPod(status.CurrentAttempt, pod)
-		}
-	}
+	followAttempt(status.CurrentAttempt, seen, done)
 	setConditions(status, session, seen, show, finish)
 	told.events = append(told.events, transition(&seen.status, status)...)
 	told.status = *status
@@ -74,6 +68,19 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 		told.wake = max(planned.until.Sub(seen.now), atOnce)
 	}
 	return told
+}
+
+// followAttempt takes over what is known of the current attempt. While our own gate holds its pod back, no program of it can run, and status
+// does not list the pod.
+func followAttempt(attempt *v1alpha1.SessionAttempt, seen *observation, done outcome) {
+	if attempt == nil {
+		return
+	}
+	attempt.KeyFingerprint = keyOfAttempt(seen)
+	if pod := podOf(seen, done); pod != nil && !awaitsToken(pod) {
+		followToken(attempt, pod, seen.token)
+		followPod(attempt, pod)
+	}
 }
 
 func podOf(seen *observation, done outcome) *corev1.Pod {
@@ -96,14 +103,15 @@ func begin(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSessi
 }
 
 // followToken records when the token was issued that the program finds at its start: the cleanup recognizes a renewed token by its other time.
-// It is written together with the pod's UID, and again if the token is renewed before the program starts. Two races remain:
+// It is written together with the pod's UID, when no scheduling gate holds the pod back any more, and again if the token is renewed before the
+// program starts. Two races remain:
 //
 //   - The token is renewed within the minute before the program starts, and the kubelet has not updated the file yet. The program uses the
 //     token before the renewal, and the cleanup takes the new one for the first one. A 403 then leaves the session alone, which Reactor ends
 //     when the time of the token is over.
-//   - The operator is away from the creation of the pod until after a renewal. It records the new token, with the same result.
+//   - The operator is away from the creation of the pod, or the removal of its gate, until after a renewal. It records the new token, with the same result.
 func followToken(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod, token *v1alpha1.ReactorToken) {
-	if token == nil || token.Status.IssuedTime == nil {
+	if token == nil || token.Status.IssuedTime == nil || isGated(pod) {
 		return
 	}
 	program := programOf(pod)
@@ -228,31 +236,57 @@ func suspendedMessage(status *v1alpha1.ReactorSessionStatus, show *view) string 
 func setTokenReady(
 	status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, set func(kind string, on bool, reason, message string),
 ) {
-	switch {
-	case status.CurrentAttempt == nil:
+	if status.CurrentAttempt == nil {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionTokenReady)
-	case !session.Spec.UsesTokenFile() && seen.key.Problem != nil:
-		set(v1alpha1.ConditionTokenReady, false, seen.key.Problem.Reason, seen.key.Problem.Message)
-	case !session.Spec.UsesTokenFile():
-		set(v1alpha1.ConditionTokenReady, true, v1alpha1.ReasonAPIKeyFound, "the program gets the API key itself")
-	case seen.token == nil && seen.pod == nil && seen.taken:
-		taken := tokenTaken(status.CurrentAttempt)
-		set(v1alpha1.ConditionTokenReady, false, taken.reason, taken.message)
-	case seen.token == nil && seen.pod != nil:
-		set(v1alpha1.ConditionTokenReady, false, v1alpha1.ReasonTokenDeleted, "the ReactorToken of the attempt is gone: the program has what it has read")
-	default:
-		state := stateOfToken(seen.token, seen.now)
-		if changes := tokenChanges(session, seen); len(changes) > 0 {
-			state.message += "; " + describeChanges(seen.token, changes, seen.managers)
-		}
-		set(v1alpha1.ConditionTokenReady, state.ready, state.reason, state.message)
+		return
 	}
+	on, reason, message := credentialReady(status.CurrentAttempt, session, seen)
+	set(v1alpha1.ConditionTokenReady, on, reason, message)
 }
 
-// transition tells that Ready has come to another reason.
+func credentialReady(attempt *v1alpha1.SessionAttempt, session *v1alpha1.ReactorSession, seen *observation) (on bool, reason, message string) {
+	mayRun := seen.pod != nil && !awaitsToken(seen.pod)
+	problem := seen.key.Problem
+	switch {
+	case seen.taken && !mayRun:
+		taken := tokenTaken(attempt)
+		return false, taken.reason, taken.message
+	case problem != nil && (!session.Spec.UsesTokenFile() || seen.token == nil && !mayRun):
+		return false, problem.Reason, problem.Message
+	case !session.Spec.UsesTokenFile():
+		return true, v1alpha1.ReasonAPIKeyFound, "the program gets the API key itself"
+	case seen.token == nil && mayRun:
+		return false, v1alpha1.ReasonTokenDeleted, "the ReactorToken of the attempt is gone: the program has what it has read"
+	}
+	state := stateOfToken(seen.token, seen.now)
+	if isQueued(session, seen) && !state.ready && state.reason == v1alpha1.ReasonPending {
+		state.message = tokenQueued
+	}
+	if changes := tokenChanges(session, seen); len(changes) > 0 {
+		state.message += "; " + describeChanges(seen.token, changes, seen.managers)
+	}
+	return state.ready, state.reason, state.message
+}
+
+// passing are the reasons of a session that continues by itself. A session that runs once goes through most of them in seconds, and the event
+// that follows reports the result. So they have an event only when a person must act.
+var passing = []string{
+	v1alpha1.ReasonPending, v1alpha1.ReasonWaitingForToken, v1alpha1.ReasonWaitingForCapacity, v1alpha1.ReasonSchedulingGated,
+	v1alpha1.ReasonStarting, v1alpha1.ReasonStopping,
+}
+
+// transition reports that Ready has another reason now, or that a person must act.
 func transition(before, after *v1alpha1.ReactorSessionStatus) []notice.Notice {
 	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady)
-	if is == nil || is.Reason == v1alpha1.ReasonPending || was != nil && was.Reason == is.Reason {
+	stalls := meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionStalled) && !meta.IsStatusConditionTrue(before.Conditions, v1alpha1.ConditionStalled)
+	switch {
+	case is == nil:
+		return nil
+	case slices.Contains(passing, is.Reason):
+		if !stalls {
+			return nil
+		}
+	case was != nil && was.Reason == is.Reason:
 		return nil
 	}
 	kind := corev1.EventTypeNormal

@@ -52,6 +52,44 @@ func requestHash(spec *v1alpha1.ReactorTokenSpec) string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// isOutdated reports whether the spec requests another credential than the attempt that waits was started with. The next attempt requests
+// that one; a token that exists is never changed while a program has it.
+func isOutdated(session *v1alpha1.ReactorSession, seen *observation) bool {
+	attempt := seen.status.CurrentAttempt
+	switch {
+	case session.Spec.UsesTokenFile() != (attempt.TokenName != ""):
+		return true
+	case attempt.RequestHash == "": // of an earlier version of the operator: its token is the only record of what it requested
+		return len(tokenChanges(session, seen)) > 0
+	default:
+		return attempt.RequestHash != requestHash(wantedToken(session, seen))
+	}
+}
+
+// wantedToken is what the spec requests for the token of the current attempt.
+func wantedToken(session *v1alpha1.ReactorSession, seen *observation) *v1alpha1.ReactorTokenSpec {
+	return &buildToken(session, &seen.status, seen.status.CurrentAttempt, settings{}).Spec
+}
+
+// tokenChanges are the fields in which the token of the current attempt is not what the attempt requested. They are known while the spec
+// requests the same.
+func tokenChanges(session *v1alpha1.ReactorSession, seen *observation) []fieldChange {
+	attempt := seen.status.CurrentAttempt
+	if attempt == nil || attempt.TokenName == "" || seen.token == nil {
+		return nil
+	}
+	wanted := wantedToken(session, seen)
+	if attempt.RequestHash == "" && seen.pod != nil || attempt.RequestHash != "" && attempt.RequestHash != requestHash(wanted) {
+		return nil
+	}
+	return changesOf(&seen.token.Spec, wanted)
+}
+
+// intolerable reports whether a pod must not get a token with these changes.
+func intolerable(changes []fieldChange) bool {
+	return slices.ContainsFunc(changes, func(change fieldChange) bool { return !change.isTolerable() })
+}
+
 // fieldChange is a field of a ReactorToken's spec whose value is not the requested one.
 type fieldChange struct {
 	field       []string // its path in the object

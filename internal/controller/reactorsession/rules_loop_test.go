@@ -464,7 +464,7 @@ func TestAPodThatSomebodyHoldsBackHasNoStartDeadline(t *testing.T) {
 		}))
 		w.start()
 		w.pass(2 * time.Hour)
-		w.want("night", "Ready=False/Starting")
+		w.want("night", "Ready=False/SchedulingGated")
 		pod := w.pods()[0]
 		if pod.Labels["kueue.x-k8s.io/queue-name"] != "night" || len(w.session("night").Status.RecentAttempts) != 0 {
 			t.Errorf("labels %v, attempts %q", pod.Labels, w.ended("night"))

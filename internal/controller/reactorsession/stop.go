@@ -55,9 +55,7 @@ func isDeadlineLowered(pod *corev1.Pod) bool {
 // lowerDeadline has the kubelet end the pod. Where the patch fails, such as by a policy, the pod is deleted: to end the billing matters
 // more than the logs.
 func (r *Reconciler) lowerDeadline(ctx context.Context, pod *corev1.Pod) outcome {
-	_, err := r.patch(ctx, pod, map[string]any{
-		"metadata": map[string]any{"uid": pod.UID}, "spec": map[string]any{"activeDeadlineSeconds": stopDeadline},
-	})
+	_, err := r.patch(ctx, pod, podPatch(map[string]any{"uid": pod.UID}, map[string]any{"activeDeadlineSeconds": stopDeadline}))
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return from(err)
 	}

@@ -18,8 +18,11 @@ const (
 	durationMargin = 5 * time.Minute
 	// longestSession is the longest max_session_duration_seconds that Reactor takes.
 	longestSession = 24 * time.Hour
-	// gateAllowance is how long a token may wait for capacity before it has to be renewed.
-	gateAllowance = 10 * time.Minute
+	// tokenAllowance is how old a token may be when the pod is created that uses it. A slot that is lost in between, a pod that the API server
+	// refuses for a while, and the reconciles of many sessions that start at the same time take as long.
+	tokenAllowance = 10 * time.Minute
+	// slotBound is how long a session holds a slot while its token is requested.
+	slotBound = 2 * time.Minute
 	// shortestLife is the shortest lifetime of a token.
 	shortestLife = time.Minute
 
@@ -76,15 +79,13 @@ func attemptNeeds(spec *v1alpha1.ReactorSessionSpec, status *v1alpha1.ReactorSes
 // the attempt runs: a renewed one is a new grant, without power over the session that its predecessor started.
 func outlives(granted, needs time.Duration) bool { return needs > 0 && needs <= granted }
 
-// livesLongEnough is the gate before a pod. A token that is renewed while the attempt runs needs half of its life. Any other needs to last
-// for the attempt, but may be as old as gateAllowance: where thousands of sessions start at once, minutes pass between a renewal and the pass
-// that asked for it, and a gate that knew better would ask for one after the other.
-func livesLongEnough(left, granted, needs time.Duration) bool {
-	least := granted / 2
-	if outlives(granted, needs) {
-		least = min(needs, max(least, granted-gateAllowance))
+// leastLeft is what a token must have left when the pod is created that uses it. One that is renewed while the attempt runs needs half of its
+// life. Any other needs to last for the attempt, but may be as old as tokenAllowance: Reactor may have granted less than was requested.
+func leastLeft(granted, needs time.Duration) time.Duration {
+	if !outlives(granted, needs) {
+		return granted / 2
 	}
-	return left > 0 && left >= least
+	return min(needs, max(granted/2, granted-tokenAllowance))
 }
 
 // backoff is how long to wait after so many failures in a row (at least 1), with a floor when the Reactor session may still be open.

@@ -1,7 +1,6 @@
 package reactorsession
 
 import (
-	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -33,7 +32,7 @@ func buildToken(
 	needs := attemptNeeds(&session.Spec, status)
 	switch {
 	case outlives(v1alpha1.DefaultLifetime, needs):
-		lifetime := min(max(needs+gateAllowance, shortestLife), v1alpha1.DefaultLifetime)
+		lifetime := min(max(needs+tokenAllowance, shortestLife), v1alpha1.DefaultLifetime)
 		token.Spec.Lifetime = v1alpha1.DurationOf(lifetime.Truncate(time.Second))
 	case with.promptDelivery: // it is renewed while the attempt runs
 		token.Spec.PromptDelivery = &v1alpha1.PromptDelivery{PodSelector: &metav1.LabelSelector{MatchLabels: attemptLabels(session, attempt.Number)}}
@@ -81,7 +80,7 @@ func stateOfToken(token *v1alpha1.ReactorToken, now time.Time) tokenState {
 	return state
 }
 
-// renewRequest asks for a new token by annotation. Each value asks once: it names the token that has become too old.
-func renewRequest(token *v1alpha1.ReactorToken) string {
-	return fmt.Sprintf("for %s after %s", SessionUIDLabel, token.Status.ExpirationTime.UTC().Format(time.RFC3339))
+// isRequested reports whether a token is being requested, as far as its status tells: nothing is in the way of it.
+func (s *tokenState) isRequested() bool {
+	return s.exists && !s.ready && (s.reason == v1alpha1.ReasonPending || s.reason == v1alpha1.ReasonQueued)
 }

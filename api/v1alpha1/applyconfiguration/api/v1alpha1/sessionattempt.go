@@ -15,20 +15,24 @@ type SessionAttemptApplyConfiguration struct {
 	Number *int32 `json:"number,omitempty"`
 	// podName is the name of the attempt's pod, which may not exist yet.
 	PodName *string `json:"podName,omitempty"`
-	// podUID is the UID of the attempt's pod, once it exists.
+	// podUID is the UID of the attempt's pod, once it exists and the operator's own
+	// scheduling gate, reactor.inc/token, does not hold it back.
 	PodUID *string `json:"podUID,omitempty"`
 	// tokenName is the ReactorToken of the attempt; absent under APIKeyEnv.
 	TokenName *string `json:"tokenName,omitempty"`
 	// tokenIssuedTime is when Reactor issued the token that the attempt's container
 	// finds at its start. A token in its Secret that was issued at another time is a
-	// renewed one. Absent before the pod exists, and under APIKeyEnv.
+	// renewed one. Absent before the pod exists, while scheduling gates hold it
+	// back, and under APIKeyEnv.
 	TokenIssuedTime *v1.Time `json:"tokenIssuedTime,omitempty"`
 	// keyFingerprint identifies the API key of the attempt, without revealing it: the
-	// one in the Secret until the pod exists, then the one at that time.
+	// one in the Secret until the pod exists and no scheduling gate holds it back,
+	// then the one at that time.
 	KeyFingerprint *string `json:"keyFingerprint,omitempty"`
 	// requestHash identifies what the attempt requests for its token: the API key's
-	// Secret, the lifetime and the scope. An attempt that has no pod yet ends when the
-	// spec requests something else. Absent under APIKeyEnv.
+	// Secret, the lifetime and the scope. An attempt that has no pod yet, or whose pod
+	// the operator's own scheduling gate holds back, ends when the spec requests
+	// something else. Absent under APIKeyEnv.
 	RequestHash *string `json:"requestHash,omitempty"`
 	// startTime is when the container began to run.
 	StartTime *v1.Time `json:"startTime,omitempty"`

@@ -1,0 +1,134 @@
+package reactorsession
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
+)
+
+// These are the writes that bring an attempt to its program: see start.go for their order.
+
+// createToken creates the ReactorToken of the current attempt. One of this name that the cache shows is the attempt's, or somebody else's,
+// and nothing is created over it.
+func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
+		return *waiting
+	}
+	token := buildToken(session, &seen.status, seen.status.CurrentAttempt, r.settings)
+	err := r.client.Create(ctx, token, client.FieldOwner(FieldOwner))
+	if err == nil {
+		mem.tokenRefusals = 0
+		return outcome{done: true} // its becoming ready wakes the next pass
+	}
+	mem.tokenRefusals++
+	refused := outcome{wake: refusalBackoff(mem.tokenRefusals)}
+	if !apierrors.IsAlreadyExists(err) || mem.tokenRefusals > cacheRefusals {
+		r.giveSlotBack(session, mem)
+	}
+	switch {
+	case !apierrors.IsAlreadyExists(err):
+		refused.failed = waitFor(v1alpha1.ReasonWaitingForToken, "the ReactorToken of the attempt is refused: %v", err)
+	case mem.tokenRefusals > cacheRefusals:
+		refused.failed = waitFor(v1alpha1.ReasonWaitingForToken,
+			"ReactorToken %q already exists, but the operator's watch does not show it. The operator retries every minute. If this does not change, delete the ReactorToken", token.Name)
+	}
+	return refused
+}
+
+// cacheRefusals is how often in a row an object may already exist while the cache only lags.
+const cacheRefusals = 4
+
+// refusalBackoff is how long to wait after so many refusals of a write in a row (at least 1).
+func refusalBackoff(refusals int) time.Duration {
+	return min(retryBase<<min(refusals-1, 8), retryCap)
+}
+
+// createPod creates the pod of the current attempt: once there is capacity, or behind our own gate. Whatever the cache shows, the attempt must
+// stand in status as it was seen, without a pod: this read, and the write of the attempt before it, are what keeps a second pod from being made.
+func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+	attempt, behindGate := seen.status.CurrentAttempt, expectsGates(&session.Spec.Template)
+	if !behindGate {
+		if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
+			return *waiting
+		}
+	}
+	live := &v1alpha1.ReactorSession{}
+	if err := r.live.Get(ctx, client.ObjectKeyFromObject(session), live); err != nil {
+		r.giveSlotBack(session, mem)
+		return from(err)
+	}
+	if !stillWanted(live, session.UID, attempt) || expectsGates(&live.Spec.Template) != behindGate {
+		return outcome{wake: retryBase}
+	}
+	if !hasFinalizer(session, CleanupFinalizer) { // it must not go while a pod of it runs
+		if err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), CleanupFinalizer)); err != nil {
+			r.giveSlotBack(session, mem)
+			return from(err)
+		}
+	}
+	pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)
+	err := r.client.Create(ctx, pod, client.FieldOwner(FieldOwner))
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return outcome{wake: retryBase} // it is found by a live read
+	case err != nil:
+		r.giveSlotBack(session, mem)
+		mem.refusals++
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
+			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
+		}
+		return outcome{failed: podRefused(err), wake: refusalBackoff(mem.refusals)}
+	}
+	mem.refusals = 0
+	return outcome{done: true, pod: pod}
+}
+
+// liftGate removes our own gate from the pod of the current attempt, once there is capacity. It is the last one, so the scheduler may bind
+// the pod then. The patch holds for the version that was seen: another client may have changed the gates, or deleted the pod.
+func (r *Reconciler) liftGate(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
+		return *waiting
+	}
+	gates := slices.DeleteFunc(slices.Clone(seen.pod.Spec.SchedulingGates), isTokenGate)
+	patched, err := r.patch(ctx, seen.pod, podPatch(
+		map[string]any{"uid": seen.pod.UID, "resourceVersion": seen.pod.ResourceVersion},
+		map[string]any{"schedulingGates": gates},
+	))
+	if err != nil {
+		if !conflicts(err) {
+			r.giveSlotBack(session, mem)
+		}
+		return from(err)
+	}
+	mem.lifted = seen.pod.UID
+	pod, _ := patched.(*corev1.Pod)
+	return outcome{done: true, pod: pod}
+}
+
+// stillWanted reports whether an attempt that has no pod yet is to get one.
+func stillWanted(live *v1alpha1.ReactorSession, uid types.UID, attempt *v1alpha1.SessionAttempt) bool {
+	current := live.Status.CurrentAttempt
+	return live.UID == uid && live.DeletionTimestamp == nil && !live.Spec.Suspended() &&
+		current != nil && current.Number == attempt.Number && current.PodUID == "" && current.StopReason == ""
+}
+
+// podRefused says why there is no pod. What the API server calls invalid, a person must put right.
+func podRefused(err error) *view {
+	return &view{reason: v1alpha1.ReasonPodRefused, stalled: apierrors.IsInvalid(err),
+		message: notice.Bounded(fmt.Sprintf("the API server refuses the pod: %v", reactor.Redact(err.Error())), longestViewMessage)}
+}
+
+// podPatch changes the spec of a pod, if its metadata is as it was seen.
+func podPatch(metadata, spec map[string]any) map[string]any {
+	return map[string]any{"metadata": metadata, "spec": spec}
+}

@@ -1,0 +1,422 @@
+package reactorsession
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+func tenMinutes(session *v1alpha1.ReactorSession) { session.Spec.MaxDuration = "10m" }
+
+// wantMints checks how many tokens were minted.
+func (w *world) wantMints(want int) {
+	w.Helper()
+	if mints := w.reactor.Ledger().Mints(); mints != want {
+		w.Errorf("%d mints, want %d", mints, want)
+	}
+}
+
+func TestAPodThatAQueueHoldsBackRunsWithAFreshToken(t *testing.T) {
+	for name, deliver := range map[string]func(*v1alpha1.ReactorSession){"TokenFile": func(*v1alpha1.ReactorSession) {}, "APIKeyEnv": apiKeyEnv} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.kueue(false)
+				w.node.runNow(runs(9 * time.Minute))
+				w.create(newSession("night", queued, tenMinutes, deliver))
+				w.start()
+				w.pass(45 * time.Minute)
+				w.want("night", "Ready=False/SchedulingGated")
+				w.wantMints(0)
+				w.admit("night")
+				w.settle()
+				w.want("night", "Ready=True/Running")
+				w.wantMints(1)
+				if pod := w.onePod("night"); pod.Spec.NodeSelector["example.com/flavor"] != "spot" || len(pod.Spec.Tolerations) != 1 || pod.Labels["kueue.x-k8s.io/podset"] != "main" {
+					t.Errorf("what Kueue set is lost: %v, %v, %v", pod.Spec.NodeSelector, pod.Spec.Tolerations, pod.Labels)
+				}
+				w.pass(2 * time.Hour)
+				w.want("night", "Complete=True/Completed")
+				if got, want := w.ended("night"), "1 Succeeded Completed AlreadyOver"; got != want {
+					t.Errorf("attempts %q, want %q", got, want)
+				}
+				if name == "TokenFile" { // another cleanup requests an unscoped token
+					w.wantMints(1)
+				}
+			})
+		})
+	}
+}
+
+// A queued session costs one write more than another one: the removal of the gate. What the bench counts for a session that is not queued is 11
+// writes, without the one that reports that the program runs.
+func TestWhatASessionCosts(t *testing.T) {
+	for name, test := range map[string]struct {
+		form   func(*v1alpha1.ReactorSession)
+		writes int
+	}{
+		"that is not queued": {func(*v1alpha1.ReactorSession) {}, 12},
+		"that is queued":     {queued, 13},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.kueue(false)
+				w.node.runNow(runs(9 * time.Minute))
+				w.create(newSession("night", test.form))
+				w.start()
+				if pod := w.onePod("night"); isGated(pod) {
+					w.pass(45 * time.Minute)
+					w.admit("night")
+				}
+				w.pass(time.Hour)
+				w.want("night", "Complete=True/Completed")
+				var writes []call
+				for _, made := range w.api.made() {
+					if made.writes() && (made.verb != "delete" || !slices.Contains(writes, made)) { // the cache may show for a moment what is gone
+						writes = append(writes, made)
+					}
+				}
+				if len(writes) > test.writes {
+					t.Errorf("%d writes, want at most %d: %v", len(writes), test.writes, writes)
+				}
+				const most = 3
+				if events := w.events("night"); len(events) > most {
+					t.Errorf("events %v, want at most %d", events, most)
+				}
+			})
+		})
+	}
+}
+
+// Whoever waits in a queue takes no capacity, even after the operator was started again.
+func TestAPodThatAQueueHoldsBackTakesNoCapacity(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.tune = oneSlot
+		w.kueue(false)
+		w.node.runNow(runs(10 * time.Minute))
+		for i := range 5 {
+			w.create(newSession(fmt.Sprintf("queued-%d", i), queued))
+		}
+		w.start()
+		w.create(newSession("first"))
+		w.settle()
+		w.want("first", "Ready=True/Running")
+		w.start()
+		w.create(newSession("second"))
+		w.pass(15 * time.Minute)
+		w.want("first", "Complete=True/Completed")
+		w.want("second", "Ready=True/Running")
+		w.admit("queued-0") // there is one slot, and the second session has it
+		w.settle()
+		w.want("queued-0", "Ready=False/WaitingForCapacity")
+		w.wantMints(2)
+		w.pass(10 * time.Minute)
+		w.want("queued-0", "Ready=True/Running")
+		w.want("queued-1", "Ready=False/SchedulingGated")
+		w.wantMints(3)
+	})
+}
+
+// Kueue preempts a pod, before or after its program has begun.
+func TestAPodThatAQueueTakesBackIsFollowedByTheNextOne(t *testing.T) {
+	for name, test := range map[string]struct {
+		before func(*world)
+		want   string
+	}{
+		"while it waits for a slot": {func(*world) {}, "1 Uncounted NeverStarted NotNeeded"},
+		"while it runs": {func(w *world) {
+			w.remove(w.session("blocks"))
+			w.pass(time.Minute)
+			w.want("night", "Ready=True/Running")
+		}, "1 Uncounted PodDeleted AlreadyOver"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.tune = oneSlot
+				w.create(newSession("blocks"))
+				w.start()
+				w.kueue(false)
+				w.create(newSession("night", queued, tenMinutes))
+				w.settle()
+				w.admit("night")
+				w.settle()
+				test.before(w)
+				w.preempt("night")
+				w.pass(2 * time.Minute)
+				if got := w.ended("night"); got != test.want {
+					t.Errorf("attempts %q, want %q", got, test.want)
+				}
+				w.want("night", "Ready=False/SchedulingGated")
+				if got := w.onePod("night").Name; got != attemptName(w.session("night"), 2) {
+					t.Errorf("pod %s", got)
+				}
+			})
+		})
+	}
+}
+
+// While the operator's own gate is there, no program has a token, and everything may be changed yet.
+func TestASessionThatIsChangedInItsQueueStartsAgainWithWhatItAsksForNow(t *testing.T) {
+	for name, test := range map[string]struct {
+		form       func(*v1alpha1.ReactorSession)
+		change     func(*world)
+		want       string
+		wantMaxOf  string
+		wantGone   bool
+		wantReason string
+	}{
+		"another scope": {change: func(w *world) {
+			w.edit("night", func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "20m" })
+		}, want: "1 Stopped SpecChanged NotNeeded", wantMaxOf: "25m", wantReason: "False/SchedulingGated"},
+		"another delivery": {change: func(w *world) { w.edit("night", apiKeyEnv) }, want: "1 Stopped SpecChanged NotNeeded", wantReason: "False/SchedulingGated"},
+		"another key under APIKeyEnv": {form: apiKeyEnv, change: func(w *world) {
+			w.create(secretIn(namespace, "other", v1alpha1.DefaultAPIKeyKey, secondKey))
+			w.edit("night", func(s *v1alpha1.ReactorSession) { s.Spec.APIKeySecretRef.Name = "other" })
+		}, want: "1 Stopped SpecChanged NotNeeded", wantReason: "False/SchedulingGated"},
+		"suspended": {change: func(w *world) { w.edit("night", suspend(true)) }, want: "1 Stopped Suspended NotNeeded", wantReason: "False/Suspended"},
+		"deleted":   {change: func(w *world) { w.remove(w.session("night")) }, wantGone: true},
+		"its pod is deleted": {change: func(w *world) {
+			pod := w.onePod("night")
+			w.remove(pod)
+			w.release(pod)
+		}, want: "1 Uncounted NeverStarted NotNeeded", wantReason: "False/SchedulingGated"},
+	} {
+		for _, admitted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, admitted %t", name, admitted), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					w.tune = oneSlot
+					w.create(newSession("blocks"))
+					w.start()
+					w.kueue(false)
+					form := test.form
+					if form == nil {
+						form = tenMinutes
+					}
+					w.create(newSession("night", queued, form))
+					w.settle()
+					if admitted { // and there is no slot
+						w.admit("night")
+						w.settle()
+					}
+					test.change(w)
+					w.settle()
+					pods := w.pods()
+					for i := range pods { // Kueue's finalizer, from a pod that is being deleted
+						if pods[i].DeletionTimestamp != nil {
+							w.release(&pods[i])
+						}
+					}
+					w.pass(time.Minute)
+					if test.wantGone {
+						if !w.gone("night") {
+							t.Error("the session is still there")
+						}
+						return
+					}
+					if got := w.ended("night"); got != test.want {
+						t.Errorf("attempts %q, want %q", got, test.want)
+					}
+					if got := w.condition("night"); got != test.wantReason {
+						t.Errorf("the session is %s, want %s", got, test.wantReason)
+					}
+					if test.wantMaxOf == "" {
+						return
+					}
+					w.remove(w.session("blocks"))
+					w.admit("night")
+					w.pass(2 * time.Minute)
+					w.want("night", "Ready=True/Running")
+					if got := w.child("night", 2).Spec.Scope.MaxSessionDuration; got != v1alpha1.Duration(test.wantMaxOf) {
+						t.Errorf("its token is for %s, want %s", got, test.wantMaxOf)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A webhook gates the pod, and the template says nothing of it: slot and token came first.
+func TestAPodThatAWebhookHoldsBackGivesItsSlotBackAndKeepsItsToken(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.tune = oneSlot
+		w.kueue(true)
+		w.node.runNow(runs(9 * time.Minute))
+		w.create(newSession("night", tenMinutes))
+		w.start()
+		w.want("night", "Ready=False/SchedulingGated", "TokenReady=True/TokenValid")
+		w.api.mutateWith(nil)
+		w.node.runNow(runs(2 * time.Hour))
+		w.create(newSession("other"))
+		w.settle()
+		w.want("other", "Ready=True/Running")
+		w.pass(45 * time.Minute)
+		if token := w.child("night", 1); token.Spec.Suspended() {
+			t.Error("the token of a pod that waits is suspended")
+		}
+		w.node.runNow(runs(9 * time.Minute))
+		w.admit("night")
+		w.pass(time.Minute)
+		w.want("night", "Ready=True/Running") // above the limit
+		w.pass(10 * time.Minute)
+		w.want("night", "Complete=True/Completed")
+		if got, want := w.ended("night"), "1 Succeeded Completed AlreadyOver"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+	})
+}
+
+// A key that is rotated in the queue is the key of the attempt.
+func TestAKeyThatIsRotatedInTheQueueIsTheOneOfTheAttempt(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.kueue(false)
+		w.create(newSession("night", queued, tenMinutes))
+		w.start()
+		if err := w.api.Update(t.Context(), secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, secondKey)); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Hour)
+		w.admit("night")
+		w.settle()
+		w.want("night", "Ready=True/Running")
+		attempt, token := w.session("night").Status.CurrentAttempt, w.child("night", 1)
+		if attempt.PodUID == "" || attempt.TokenIssuedTime == nil || !attempt.TokenIssuedTime.Equal(token.Status.IssuedTime) {
+			t.Errorf("status says %+v of a token of %s", attempt, token.Status.IssuedTime)
+		}
+		if mints := w.reactor.Ledger().Mints(); mints != 1 {
+			t.Errorf("%d mints", mints)
+		}
+	})
+}
+
+// The operator crashes before or after each write of a queued attempt.
+func TestACrashAtAnyWriteOfAQueuedAttemptCostsNoSecondPodOrToken(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		for at := range 14 {
+			t.Run(fmt.Sprintf("write %d, after it %t", at, after), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					w.kueue(false)
+					w.node.runNow(runs(9 * time.Minute))
+					var writes atomic.Int32
+					w.api.meddleWith(func(made call, do func() error) error {
+						if !made.writes() || int(writes.Add(1)) != at+1 {
+							return do()
+						}
+						if after {
+							_ = do()
+						}
+						w.run.crash()
+						return errors.New("crashed")
+					})
+					w.create(newSession("night", queued, tenMinutes, ofModel("only/night")))
+					w.start()
+					again := func() {
+						if w.run.crashed.Load() {
+							w.start()
+						}
+					}
+					again()
+					w.pass(45 * time.Minute)
+					w.want("night", "Ready=False/SchedulingGated")
+					w.wantMints(0)
+					w.admit("night")
+					w.pass(time.Minute)
+					again()
+					w.pass(20 * time.Minute)
+					again()
+					w.pass(time.Minute)
+					w.want("night", "Complete=True/Completed")
+					if got := w.session("night").Status.Attempts; got != 1 || w.reactor.Ledger().MostOpen("only/night") != 1 {
+						t.Errorf("%d attempts", got)
+					}
+					if mints := w.reactor.Ledger().Mints(); mints > 2 { // one that was lost with the crash
+						t.Errorf("%d mints", mints)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Another client denies the removal of the gate.
+func TestAGateThatCannotBeRemovedIsReportedAndHoldsNoSlot(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.tune = oneSlot
+		var denied atomic.Bool
+		w.api.meddleWith(func(made call, do func() error) error {
+			if denied.Load() && made.verb == "patch" && made.kind == "Pod" {
+				return errNotAllowed
+			}
+			return do()
+		})
+		w.kueue(false)
+		denied.Store(true)
+		w.create(newSession("night", queued, tenMinutes))
+		w.start()
+		w.admit("night")
+		w.settle()
+		w.want("night", "Ready=False/WriteRefused")
+		w.create(newSession("other", apiKeyEnv))
+		w.pass(retryCap + 10*time.Second)
+		w.want("other", "Ready=True/Running")
+		denied.Store(false)
+		w.remove(w.session("other"))
+		w.pass(3 * time.Minute)
+		w.want("night", "Ready=True/Running")
+	})
+}
+
+// A template must not have a gate of the operator's.
+func TestAGateOfTheOperatorsInATemplateIsRefused(t *testing.T) {
+	session := newSession("night", func(s *v1alpha1.ReactorSession) {
+		s.Spec.Template.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: TokenGate}}
+	})
+	if got := checkTemplate(&session.Spec); !strings.Contains(got, TokenGate) {
+		t.Errorf("%q", got)
+	}
+}
+
+// The token of a queued attempt is changed by a policy.
+func TestATokenWithAnotherScopeIsNotGivenToAQueuedPod(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.kueue(false)
+		w.changedOnCreate(func(token *v1alpha1.ReactorToken) { token.Spec.Scope.MaxSessionDuration = "23h" })
+		w.create(newSession("night", queued, tenMinutes))
+		w.start()
+		w.admit("night")
+		w.settle()
+		for _, pod := range w.pods() {
+			if pod.Spec.NodeName != "" {
+				t.Errorf("pod %s was let go", pod.Name)
+			}
+			w.release(&pod)
+		}
+		w.pass(time.Minute)
+		if got, want := w.ended("night"), "1 Uncounted TokenChanged NotNeeded"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+		if got := w.session("night").Status.RecentAttempts[0].Message; !strings.Contains(got, "kyverno") {
+			t.Errorf("message %q", got)
+		}
+	})
+}
+
+// made are the calls of the operator.
+func (s *apiServer) made() []call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]call(nil), s.calls...)
+}
+
+// events are those of an object.
+func (w *world) events(name string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(w.told), func(told string) bool { return !strings.HasPrefix(told, name+"/") })
+}
