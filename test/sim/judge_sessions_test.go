@@ -60,9 +60,6 @@ func (p *program) ran(now time.Time, suspended time.Duration) time.Duration {
 	return p.ended.Sub(p.began) + p.slept
 }
 
-// attemptsWait is how long an attempt may wait that has the key of its begin.
-const attemptsWait = 2 * time.Hour
-
 // programBegins judges the begin of a program.
 func (j *judge) programBegins(m *machine) {
 	j.mu.Lock()

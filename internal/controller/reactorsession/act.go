@@ -68,8 +68,7 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 	case doDeleteToken:
 		done = from(r.delete(ctx, seen.token.DeepCopy(), client.Preconditions{UID: &seen.token.UID}))
 	case doHoldToken:
-		_, err := r.patch(ctx, seen.token, map[string]any{"spec": map[string]any{"suspend": true}})
-		done = from(err)
+		done = from(r.setSuspend(ctx, seen.token))
 	case doCreatePod:
 		done = r.createPod(ctx, session, mem, seen)
 	case doLiftGate:
@@ -232,6 +231,12 @@ func (r *Reconciler) patch(ctx context.Context, object client.Object, change map
 		return nil, fmt.Errorf("patching %T %s/%s: %w", object, object.GetNamespace(), object.GetName(), err)
 	}
 	return patched, nil
+}
+
+// setSuspend sets spec.suspend of a ReactorSession or a ReactorToken.
+func (r *Reconciler) setSuspend(ctx context.Context, object client.Object) error {
+	_, err := r.patch(ctx, object, map[string]any{"spec": map[string]any{"suspend": true}})
+	return err
 }
 
 func (r *Reconciler) delete(ctx context.Context, object client.Object, options ...client.DeleteOption) error {

@@ -154,12 +154,8 @@ func classOf(pod *corev1.Pod, end *ending, reported failure, attempt *v1alpha1.S
 		failure, stopReason = "", stopContainerEnded
 	}
 	switch {
-	case stopReason == stopStartDeadline:
-		return v1alpha1.ClassUncounted, neverStarted
-	case stopReason == tokenChanged:
-		return v1alpha1.ClassUncounted, tokenChanged
 	case stopReason != "" && stopReason != stopContainerEnded:
-		return v1alpha1.ClassStopped, stopReason
+		return classOfStop(stopReason)
 	case stopReason == "" && pod.Status.Reason == deadlineExceeded:
 		return classOfDeadline(pod)
 	case failure != "":
@@ -176,6 +172,18 @@ func classOf(pod *corev1.Pod, end *ending, reported failure, attempt *v1alpha1.S
 		return v1alpha1.ClassCounted, "OOMKilled"
 	default:
 		return classOfError(reported, attempt)
+	}
+}
+
+// classOfStop is whose matter it was that the operator stopped the pod.
+func classOfStop(stopReason string) (class v1alpha1.AttemptClass, reason string) {
+	switch stopReason {
+	case stopStartDeadline:
+		return v1alpha1.ClassUncounted, neverStarted
+	case tokenChanged:
+		return v1alpha1.ClassUncounted, tokenChanged
+	default:
+		return v1alpha1.ClassStopped, stopReason
 	}
 }
 

@@ -45,7 +45,7 @@ func TestTheHashOfARequestIsTheSameInEachVersion(t *testing.T) {
 
 func TestWhoManagesAField(t *testing.T) {
 	entry := func(manager, fields string) metav1.ManagedFieldsEntry {
-		return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
+		return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(fields)}
 	}
 	ours := entry(FieldOwner, `{"f:spec":{"f:lifetime":{},"f:scope":{"f:models":{}}}}`)
 	for name, test := range map[string]struct {
