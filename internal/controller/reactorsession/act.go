@@ -67,7 +67,7 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 	case doDeleteToken:
 		done = from(r.delete(ctx, seen.token.DeepCopy(), client.Preconditions{UID: &seen.token.UID}))
 	case doHoldToken:
-		_, err := r.patch(ctx, seen.token, map[string]any{"spec": map[string]any{"suspend": true}})
+		_, err := r.patch(ctx, seen.token, specPatch(map[string]any{"suspend": true}))
 		done = from(err)
 	case doCreatePod:
 		done = r.createPod(ctx, session, mem, seen)

@@ -48,6 +48,9 @@ const neverStarted = "NeverStarted"
 // tokenChanged is the reason of an attempt whose ReactorToken had another key or scope than it requested.
 const tokenChanged = "TokenChanged"
 
+// uncountedStops are the reasons of stops that nobody asked for, and the reason with which the attempt ends.
+var uncountedStops = map[string]string{stopStartDeadline: neverStarted, tokenChanged: tokenChanged}
+
 // podFailures are the reasons in a pod's status or in its condition DisruptionTarget that are not the program's fault.
 var podFailures = []string{
 	"Evicted", "NodeShutdown", "Terminated", "Preempting", "NodeAffinity", "NodeLost", "Shutdown", "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory",
@@ -150,10 +153,8 @@ func classOf(pod *corev1.Pod, end *ending, code string, attempt *v1alpha1.Sessio
 		failure, stopReason = "", stopContainerEnded
 	}
 	switch {
-	case stopReason == stopStartDeadline:
-		return v1alpha1.ClassUncounted, neverStarted
-	case stopReason == tokenChanged:
-		return v1alpha1.ClassUncounted, tokenChanged
+	case uncountedStops[stopReason] != "":
+		return v1alpha1.ClassUncounted, uncountedStops[stopReason]
 	case stopReason != "" && stopReason != stopContainerEnded:
 		return v1alpha1.ClassStopped, stopReason
 	case stopReason == "" && pod.Status.Reason == deadlineExceeded:

@@ -118,7 +118,7 @@ func (r *Reconciler) suspend(ctx context.Context, session *v1alpha1.ReactorSessi
 	if session.Spec.Suspended() || session.DeletionTimestamp != nil || isFinished(&session.Status) {
 		return nil
 	}
-	_, err := r.patch(ctx, session, map[string]any{"spec": map[string]any{"suspend": true}})
+	_, err := r.patch(ctx, session, specPatch(map[string]any{"suspend": true}))
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
