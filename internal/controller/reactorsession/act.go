@@ -235,7 +235,7 @@ func (r *Reconciler) patch(ctx context.Context, object client.Object, change map
 
 // setSuspend sets spec.suspend of a ReactorSession or a ReactorToken.
 func (r *Reconciler) setSuspend(ctx context.Context, object client.Object) error {
-	_, err := r.patch(ctx, object, map[string]any{"spec": map[string]any{"suspend": true}})
+	_, err := r.patch(ctx, object, specPatch(map[string]any{"suspend": true}))
 	return err
 }
 

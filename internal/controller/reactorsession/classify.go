@@ -50,6 +50,9 @@ const neverStarted = "NeverStarted"
 // tokenChanged is the reason of an attempt whose ReactorToken had another key or scope than it requested.
 const tokenChanged = "TokenChanged"
 
+// uncountedStops are the reasons of stops that nobody asked for, and the reason with which the attempt ends.
+var uncountedStops = map[string]string{stopStartDeadline: neverStarted, tokenChanged: tokenChanged}
+
 // podFailures are the reasons in a pod's status or in its condition DisruptionTarget that are not the program's fault.
 var podFailures = []string{
 	"Evicted", "NodeShutdown", "Terminated", "Preempting", "NodeAffinity", "NodeLost", "Shutdown", "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory",
@@ -154,8 +157,10 @@ func classOf(pod *corev1.Pod, end *ending, reported failure, attempt *v1alpha1.S
 		failure, stopReason = "", stopContainerEnded
 	}
 	switch {
+	case uncountedStops[stopReason] != "":
+		return v1alpha1.ClassUncounted, uncountedStops[stopReason]
 	case stopReason != "" && stopReason != stopContainerEnded:
-		return classOfStop(stopReason)
+		return v1alpha1.ClassStopped, stopReason
 	case stopReason == "" && pod.Status.Reason == deadlineExceeded:
 		return classOfDeadline(pod)
 	case failure != "":
@@ -172,18 +177,6 @@ func classOf(pod *corev1.Pod, end *ending, reported failure, attempt *v1alpha1.S
 		return v1alpha1.ClassCounted, "OOMKilled"
 	default:
 		return classOfError(reported, attempt)
-	}
-}
-
-// classOfStop is whose matter it was that the operator stopped the pod.
-func classOfStop(stopReason string) (class v1alpha1.AttemptClass, reason string) {
-	switch stopReason {
-	case stopStartDeadline:
-		return v1alpha1.ClassUncounted, neverStarted
-	case tokenChanged:
-		return v1alpha1.ClassUncounted, tokenChanged
-	default:
-		return v1alpha1.ClassStopped, stopReason
 	}
 }
 

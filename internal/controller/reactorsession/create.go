@@ -128,7 +128,12 @@ func podRefused(err error) *view {
 		message: notice.Bounded(fmt.Sprintf("the API server refuses the pod: %v", reactor.Redact(err.Error())), longestViewMessage)}
 }
 
+// specPatch changes the spec of an object.
+func specPatch(spec map[string]any) map[string]any { return map[string]any{"spec": spec} }
+
 // podPatch changes the spec of a pod, if its metadata is as it was seen.
 func podPatch(metadata, spec map[string]any) map[string]any {
-	return map[string]any{"metadata": metadata, "spec": spec}
+	change := specPatch(spec)
+	change["metadata"] = metadata
+	return change
 }

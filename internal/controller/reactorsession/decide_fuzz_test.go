@@ -118,7 +118,7 @@ func anyPod(dice *bits, session *v1alpha1.ReactorSession, created time.Time, ran
 		pod.Spec.NodeName = "node"
 	}
 	if dice.flip() {
-		pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "queue"}}
+		pod.Spec.SchedulingGates = [][]corev1.PodSchedulingGate{{{Name: "queue"}}, {{Name: TokenGate}}, {{Name: "queue"}, {Name: TokenGate}}}[dice.below(3)]
 	}
 	for range dice.below(3) {
 		state := corev1.ContainerState{}
@@ -174,6 +174,10 @@ func checkPlan(t *testing.T, session *v1alpha1.ReactorSession, seen *observation
 	switch {
 	case planned.do == doCreatePod && (attempt == nil || attempt.PodUID != "" || seen.pod != nil || live > 0 || unwanted):
 		t.Fatalf("a pod is created with attempt %+v, %d pods that live, unwanted %t", attempt, live, unwanted)
+	case planned.do == doLiftGate && (len(otherGates(seen.pod)) > 0 || seen.pod.DeletionTimestamp != nil || unwanted || !planned.slot):
+		t.Fatalf("the gate of a pod is removed that is not to run: %+v", seen.pod.Spec.SchedulingGates)
+	case planned.do == doCreateToken && (!planned.slot || seen.pod != nil && len(otherGates(seen.pod)) > 0), planned.do == doHoldToken && isGated(seen.pod):
+		t.Fatalf("%s while %+v hold the pod back", planned.do, seen.pod.Spec.SchedulingGates)
 	case planned.do == doBegin && (attempt != nil || live > 0 || unwanted || isFinished(&seen.status)):
 		t.Fatalf("an attempt begins with attempt %+v, %d pods that live, unwanted %t", attempt, live, unwanted)
 	case planned.do == doEnd && (attempt == nil || planned.end == nil || seen.pod != nil && !hasEnded(seen.pod)):

@@ -3,6 +3,7 @@ package reactorsession
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
 func tenMinutes(session *v1alpha1.ReactorSession) { session.Spec.MaxDuration = "10m" }
@@ -419,4 +421,33 @@ func (w *world) events(name string) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(w.told), func(told string) bool { return !strings.HasPrefix(told, name+"/") })
+}
+
+// People take the pod of an attempt away, past its finalizers, when the queue has admitted it and its token exists.
+func TestAPodThatIsTakenAwayWhenItIsAdmittedJoinsItsQueueAgainWithoutAToken(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.SetFaults(emulator.Fault{Status: http.StatusServiceUnavailable}) // the token does not come
+		w.kueue(false)
+		w.create(newSession("night", queued, tenMinutes))
+		w.start()
+		w.admit("night")
+		w.settle()
+		w.want("night", "Ready=False/WaitingForToken")
+		pod := w.onePod("night")
+		pod.Finalizers = nil
+		if err := w.api.Update(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+		w.remove(pod)
+		w.settle()
+		w.want("night", "Ready=False/SchedulingGated")
+		tokens := &v1alpha1.ReactorTokenList{}
+		if err := w.api.List(t.Context(), tokens); err != nil || len(tokens.Items) != 0 {
+			t.Errorf("%d tokens for a pod that waits, %v", len(tokens.Items), err)
+		}
+		w.reactor.ClearFaults()
+		w.admit("night")
+		w.settle()
+		w.want("night", "Ready=True/Running")
+	})
 }

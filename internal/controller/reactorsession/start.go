@@ -72,7 +72,7 @@ func firstStep(session *v1alpha1.ReactorSession, seen *observation) *plan {
 			"pod %q has the name of the next pod of this session, and is not its pod: delete it", seen.status.CurrentAttempt.PodName)}
 	}
 	if expectsGates(&session.Spec.Template) {
-		return &plan{do: doCreatePod, show: waitFor(v1alpha1.ReasonSchedulingGated, behindGates)}
+		return withoutToken(seen, doCreatePod)
 	}
 	return withCredential(session, seen, &plan{do: doCreatePod, slot: true, show: waitFor(v1alpha1.ReasonStarting, podStarts)})
 }
@@ -90,9 +90,23 @@ func gated(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	case intolerable(tokenChanges(session, seen)):
 		return stopFor(tokenChanged)
 	case len(otherGates(pod)) > 0:
-		return &plan{show: waitFor(v1alpha1.ReasonSchedulingGated, behindGates)}
+		return withoutToken(seen, doNothing)
 	}
 	return withCredential(session, seen, &plan{do: doLiftGate, slot: true, show: waitFor(v1alpha1.ReasonStarting, podStarts)})
+}
+
+// withoutToken is the next step of an attempt that waits in a queue. A token of it may exist: the template named no queue before, or the pod
+// was taken away by force when it was admitted, and another one joins the queue.
+func withoutToken(seen *observation, next action) *plan {
+	wait := &plan{do: next, show: waitFor(v1alpha1.ReasonSchedulingGated, behindGates)}
+	switch {
+	case seen.token == nil:
+	case seen.token.DeletionTimestamp == nil:
+		wait.do = doDeleteToken
+	default:
+		wait.do = doNothing
+	}
+	return wait
 }
 
 // hasOtherKey reports whether the pod gets another API key, under APIKeyEnv, than the one of the spec.

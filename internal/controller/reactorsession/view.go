@@ -24,7 +24,7 @@ type view struct {
 const (
 	tokenOnItsWay = "the token of the attempt is being requested"
 	podStarts     = "the pod is being started"
-	// It stays from the begin of the attempt until the program's pod is let go, so that a wait in a queue costs no write.
+	// They stay the same from the start of the attempt until the last gate is removed, so that a wait in a queue costs no write.
 	behindGates = "the pod waits until its scheduling gates are removed: first those of others, such as a queue, and then reactor.inc/token, when the token of the attempt is ready"
 	tokenQueued = "the token of the attempt is requested when reactor.inc/token is the only scheduling gate of the pod"
 )

@@ -1,0 +1,75 @@
+package reactorsession
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+)
+
+// What the gates of a pod, its token and its slot lead to.
+func TestWhatComesBeforeAProgramCanRun(t *testing.T) {
+	waiting := func(reason string) func(*observation, *v1alpha1.ReactorToken) {
+		return func(seen *observation, token *v1alpha1.ReactorToken) {
+			token.Status.ObservedGeneration = 1
+			token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason}}
+			seen.token = token
+		}
+	}
+	for name, test := range map[string]struct {
+		gates []string
+		token func(*observation, *v1alpha1.ReactorToken)
+		want  string
+		slot  bool
+	}{
+		"nothing":                                   {nil, nil, "CreateToken/WaitingForToken", true},
+		"a token that is requested, with a slot":    {nil, waiting(v1alpha1.ReasonPending), "/WaitingForToken", true},
+		"a token that waits for its turn":           {nil, waiting(v1alpha1.ReasonQueued), "/WaitingForToken", true},
+		"a token that waits for its key":            {nil, waiting(v1alpha1.ReasonAPIKeyRefused), "/WaitingForToken", false},
+		"a token that Reactor limits":               {nil, waiting(v1alpha1.ReasonRateLimited), "/WaitingForToken", false},
+		"a pod in a queue":                          {[]string{"queue", TokenGate}, nil, "/SchedulingGated", false},
+		"a pod in a queue that has a token":         {[]string{"queue", TokenGate}, waiting(v1alpha1.ReasonPending), "DeleteToken/SchedulingGated", false},
+		"a pod that is admitted":                    {[]string{TokenGate}, nil, "CreateToken/SchedulingGated", true},
+		"a pod that is admitted, and its token":     {[]string{TokenGate}, waiting(v1alpha1.ReasonPending), "/SchedulingGated", true},
+		"a pod that a webhook gates, and its token": {[]string{"queue"}, waiting(v1alpha1.ReasonPending), "/SchedulingGated", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			session := aSession()
+			seen := &observation{now: noon, status: session.Status, slotSince: noon}
+			if len(test.gates) > 0 {
+				seen.pod = podOfAttempt(session, session.Status.CurrentAttempt.Number)
+				seen.pod.Spec.NodeName, seen.pod.Status = "", corev1.PodStatus{}
+				for _, gate := range test.gates {
+					seen.pod.Spec.SchedulingGates = append(seen.pod.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: gate})
+				}
+			}
+			if test.token != nil {
+				test.token(seen, buildToken(session, &session.Status, session.Status.CurrentAttempt, settings{}))
+			}
+			planned := decide(session, seen)
+			if got := describePlan(&planned); got != test.want || planned.slot != test.slot {
+				t.Errorf("%s, slot %t, want %s, %t", got, planned.slot, test.want, test.slot)
+			}
+			if planned.do == doNothing && planned.slot && !planned.until.Equal(noon.Add(slotBound)) {
+				t.Errorf("the slot is held until %s", planned.until)
+			}
+			seen.now = noon.Add(slotBound)
+			if planned := decide(session, seen); planned.do == doNothing && planned.slot {
+				t.Error("the slot is held for longer")
+			}
+		})
+	}
+}
+
+// Without a key, a slot would be held for nothing.
+func TestNoSlotIsTakenWithoutAKey(t *testing.T) {
+	session := aSession()
+	seen := &observation{now: noon, status: session.Status}
+	seen.key.Problem = &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound}
+	if planned := decide(session, seen); planned.do != doNothing || planned.slot {
+		t.Errorf("%q, slot %t", planned.do, planned.slot)
+	}
+}
