@@ -61,7 +61,7 @@ func (p *program) ran(now time.Time, suspended time.Duration) time.Duration {
 func (j *judge) programBegins(m *machine) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	p := &program{uid: types.UID(m.pod.Labels[reactorsession.SessionUIDLabel]), session: sessionNameOf(&m.pod), pod: m.pod.Name, began: time.Now(),
+	p := &program{uid: sessionUIDOf(&m.pod), session: sessionNameOf(&m.pod), pod: m.pod.Name, began: time.Now(),
 		keyFile: m.env["REACTOR_API_KEY"] == "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
 	m.program = p
 	j.counts.Programs++
@@ -332,7 +332,7 @@ func (j *judge) checkPodStop(pod *corev1.Pod) {
 		return
 	}
 	session := j.world.session(sessionNameOf(pod))
-	uid := types.UID(pod.Labels[reactorsession.SessionUIDLabel])
+	uid := sessionUIDOf(pod)
 	if session == nil || session.UID != uid || session.DeletionTimestamp != nil || session.Spec.Suspended() {
 		return
 	}
