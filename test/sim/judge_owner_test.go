@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 
@@ -26,8 +27,8 @@ func sessionUIDOf(pod *corev1.Pod) types.UID {
 
 func TestAProgramBelongsToTheOwnerOfItsPod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{}
-		w.judge = newJudge(w)
+		ctx, stop := context.WithCancel(context.Background())
+		w := newWorld(ctx, schedule{})
 		pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "night-1", OwnerReferences: []metav1.OwnerReference{{
 			Kind: "ReactorSession", Name: "night", UID: "of-night", Controller: new(true),
 		}}}}
@@ -35,5 +36,7 @@ func TestAProgramBelongsToTheOwnerOfItsPod(t *testing.T) {
 		if got := w.judge.book.programs[0].uid; got != "of-night" {
 			t.Errorf("a program whose pod has no labels belongs to the session %q, want of-night", got)
 		}
+		stop()
+		synctest.Wait()
 	})
 }
