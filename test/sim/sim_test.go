@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(isBusyLoop) != "" {
 		loopForever()
 	}
+	flag.Parse()
+	if isReplay() {
+		replayFaithfully()
+	}
 	log.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
 	utilruntime.ErrorHandlers = nil //nolint:reassign // they share one time between all bubbles, and sleep until it
@@ -40,7 +44,8 @@ func TestMain(m *testing.M) {
 func TestSchedules(t *testing.T) {
 	startBusyLoops(t)
 	if *file != "" {
-		play(t, readSchedule(t, *file))
+		came := play(t, readSchedule(t, *file))
+		t.Logf("%d requests and %d writes, %d tokens, %d programs", came.counts.Requests, came.counts.Writes, came.counts.Mints, came.counts.Programs)
 		return
 	}
 	var mu sync.Mutex
