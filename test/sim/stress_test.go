@@ -29,7 +29,7 @@ func replayFaithfully() {
 		err = errors.Join(os.Setenv(isFaithful, "on"), os.Setenv("GOMAXPROCS", "1"), os.Setenv("GODEBUG", debug))
 	}
 	if err == nil {
-		err = syscall.Exec(program, os.Args, os.Environ()) //nolint:gosec // it is this program
+		err = syscall.Exec(program, os.Args, os.Environ())
 	}
 	fmt.Fprintf(os.Stderr, "start the replay on one processor: %v\n", err)
 	os.Exit(1)
@@ -48,7 +48,7 @@ func loopForever() {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		os.Exit(0)
 	}()
-	for { //nolint:revive // it is there to spin
+	for { //nolint:staticcheck // it is there to spin
 	}
 }
 
