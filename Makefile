@@ -90,15 +90,27 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	go test -C test/media -race $(ARGS) ./...; \
 	go test -C hack/image -race $(ARGS) ./...
 
-# The schedules that make sim plays: how many, from which seed on; FILE plays one that was kept or printed.
+# The schedules that make sim plays: how many, from which seed on; FILE plays one that was kept or printed. STRESSED of them are played again
+# next to BUSY processes that compete for the processors.
 SEEDS ?= 500
 FROM  ?= 0
 FILE  ?=
-.PHONY: sim
-sim: ## Play seeded schedules of faults with the whole operator in virtual time (SEEDS, FROM, or FILE for one), and the kept ones.
+STRESSED ?= 60
+BUSY     ?= 4
 # Without the race detector, which takes five times as long: make test plays a few with it.
-	go test -count=1 -timeout 40m -v -run '^(TestSchedules|TestKeptSchedules)$$' ./test/sim -seeds $(SEEDS) -from $(FROM) $(if $(FILE),-schedule $(abspath $(FILE))) $(ARGS) \
-	  | grep -v -E '^ *(=== |--- PASS)'
+SIM = go test -count=1 -timeout 40m -v ./test/sim -from $(FROM)
+# Not empty: one schedule is replayed. The test binary then starts itself again with GOMAXPROCS=1 and GODEBUG=asyncpreemptoff=1.
+SIM_REPLAY = $(FILE)$(filter 1,$(SEEDS))
+SIM_OUTPUT = grep -v -E '^ *(=== |--- PASS)'
+
+.PHONY: sim
+sim: ## Play seeded schedules of faults with the whole operator in virtual time (SEEDS, FROM), the kept ones, and STRESSED of the seeds under stress; FILE or SEEDS=1 replays one on one processor.
+	$(SIM) -run '$(if $(SIM_REPLAY),^TestSchedules$$,^(TestSchedules|TestKeptSchedules)$$)' -seeds $(SEEDS) $(if $(FILE),-schedule $(abspath $(FILE))) $(ARGS) | $(SIM_OUTPUT)
+	$(if $(SIM_REPLAY),,@$(MAKE) sim-stress SEEDS=$(STRESSED))
+
+.PHONY: sim-stress
+sim-stress: ## Play seeded schedules (SEEDS, FROM), or FILE, next to BUSY processes that keep the processors busy (stress).
+	$(SIM) -run '^TestSchedules$$' -seeds $(SEEDS) -busy $(BUSY) $(if $(FILE),-schedule $(abspath $(FILE))) $(ARGS) | $(SIM_OUTPUT)
 
 # Which of the mutants, by a part of their names.
 MUTANTS ?=

@@ -12,5 +12,5 @@
 //   - mutants_test.go breaks the operator on purpose, and wants the rules to notice.
 //
 // The goroutines of one instant run in the order that Go's scheduler has them in, so that a seed is the same schedule each time, but not
-// the same interleaving.
+// the same interleaving. stress_test.go has what varies that: a replay runs on one processor, and -busy plays schedules under stress.
 package sim

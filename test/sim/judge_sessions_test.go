@@ -64,7 +64,7 @@ func (p *program) ran(now time.Time, suspended time.Duration) time.Duration {
 func (j *judge) programBegins(m *machine) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	p := &program{uid: types.UID(m.pod.Labels[reactorsession.SessionUIDLabel]), session: sessionNameOf(&m.pod), pod: m.pod.Name, began: time.Now(),
+	p := &program{uid: sessionUIDOf(&m.pod), session: sessionNameOf(&m.pod), pod: m.pod.Name, began: time.Now(),
 		keyFile: m.env["REACTOR_API_KEY"] == "", uninvited: m.pod.Annotations[uninvited] != "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
 	m.program = p
 	j.counts.Programs++
@@ -338,7 +338,7 @@ func (j *judge) checkPodStop(pod *corev1.Pod) {
 		return
 	}
 	session := j.world.session(sessionNameOf(pod))
-	uid := types.UID(pod.Labels[reactorsession.SessionUIDLabel])
+	uid := sessionUIDOf(pod)
 	if session == nil || session.UID != uid || session.DeletionTimestamp != nil || session.Spec.Suspended() {
 		return
 	}

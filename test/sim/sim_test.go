@@ -27,6 +27,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(isBusyLoop) != "" {
+		loopForever()
+	}
+	flag.Parse()
+	if isReplay() {
+		replayFaithfully()
+	}
 	log.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
 	utilruntime.ErrorHandlers = nil //nolint:reassign // they share one time between all bubbles, and sleep until it
@@ -35,8 +42,10 @@ func TestMain(m *testing.M) {
 
 // TestSchedules plays schedules that are drawn from seeds.
 func TestSchedules(t *testing.T) {
+	startBusyLoops(t)
 	if *file != "" {
-		play(t, readSchedule(t, *file))
+		came := play(t, readSchedule(t, *file))
+		t.Logf("%d requests and %d writes, %d tokens, %d programs", came.counts.Requests, came.counts.Writes, came.counts.Mints, came.counts.Programs)
 		return
 	}
 	var mu sync.Mutex
@@ -125,6 +134,7 @@ func TestKeptSchedules(t *testing.T) {
 	if err != nil || len(kept) == 0 {
 		t.Fatalf("no schedules are kept: %v", err)
 	}
+	startBusyLoops(t)
 	for _, path := range kept {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
 			t.Parallel()
