@@ -342,7 +342,12 @@ func keyRefused(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		"Reactor refused the API key in Secret %q: put a valid key there, and the next attempt follows at once", session.Spec.APIKeySecretRef.Name)}
 }
 
-// longestBackoff is further away than any wait between two attempts: an instant beyond it was set by a clock that was wrong.
+// longestBackoff is further away than any wait between two attempts: an instant beyond it was set by another clock, and the wait counts from when this
+// process has read it. Without that, two leaders whose clocks differ would start attempts in turns, as fast as they end:
+//
+//  1. The old leader ends an attempt, and the next one is due in 5 minutes, which is in 95 minutes by the clock of the new one.
+//  2. The new leader starts the next attempt. It ends, and the one after it is due in 5 minutes, which was 85 minutes ago by the clock of the old one.
+//  3. The old leader starts that one immediately.
 const longestBackoff = backoffCap + time.Second
 
 func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -350,10 +355,14 @@ func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if next == nil {
 		return nil
 	}
-	if wait := next.Sub(seen.now); wait <= 0 || wait > longestBackoff {
+	until := next.Time
+	if until.Sub(seen.now) > longestBackoff {
+		until = seen.nextSince.Add(backoff(max(seen.status.CountedFailures, seen.status.UncountedFailures), false))
+	}
+	if wait := until.Sub(seen.now); wait <= 0 || wait > longestBackoff {
 		return nil
 	}
-	return &plan{do: letGoOfIdle(session), show: backsOff(&seen.status), until: next.Time}
+	return &plan{do: letGoOfIdle(session), show: backsOff(&seen.status), until: until}
 }
 
 func templateProblem(session *v1alpha1.ReactorSession, _ *observation) *plan {
