@@ -342,15 +342,25 @@ func keyRefused(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		"Reactor refused the API key in Secret %q: put a valid key there, and the next attempt follows at once", session.Spec.APIKeySecretRef.Name)}
 }
 
+// backingOff waits until the time of the next attempt. A time that no backoff can reach was set by another clock, and the wait counts from when
+// this process has read it. Without that, two leaders whose clocks differ would start attempts in turns, as fast as they end:
+//
+//  1. The old leader ends an attempt, and the next one is due in 5 minutes, which is in 95 minutes by the clock of the new one.
+//  2. The new leader starts the next attempt. It ends, and the one after it is due in 5 minutes, which was 85 minutes ago by the clock of the old one.
+//  3. The old leader starts that one immediately.
 func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	next := seen.status.NextAttemptTime
 	if next == nil {
 		return nil
 	}
-	if wait := next.Sub(seen.now); wait <= 0 || wait > longestBackoff(&seen.status) {
+	until := next.Time
+	if until.Sub(seen.now) > longestBackoff(&seen.status) {
+		until = seen.nextSince.Add(backoff(max(seen.status.CountedFailures, seen.status.UncountedFailures), false))
+	}
+	if wait := until.Sub(seen.now); wait <= 0 || wait > longestBackoff(&seen.status) {
 		return nil
 	}
-	return &plan{do: letGoOfIdle(session), show: backsOff(&seen.status), until: next.Time}
+	return &plan{do: letGoOfIdle(session), show: backsOff(&seen.status), until: until}
 }
 
 func templateProblem(session *v1alpha1.ReactorSession, _ *observation) *plan {

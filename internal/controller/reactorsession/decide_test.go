@@ -156,3 +156,16 @@ func TestOfTwoThingsToDoTheEarlierIsDone(t *testing.T) {
 		t.Errorf("%d situations for %d checks", len(theChecks)-1, len(checks))
 	}
 }
+
+// Another leader, whose clock is far ahead, has set the time of the next attempt.
+func TestAWaitThatAnotherClockHasSetCountsFromWhenItIsRead(t *testing.T) {
+	session := aSession()
+	session.Status = v1alpha1.ReactorSessionStatus{Attempts: 3, UncountedFailures: 3, NextAttemptTime: new(metav1.NewTime(noon.Add(95 * time.Minute)))}
+	for after, want := range map[time.Duration]string{0: "/BackingOff", 39 * time.Second: "/BackingOff", 40 * time.Second: "Begin/WaitingForToken", -time.Hour: "Begin/WaitingForToken"} {
+		seen := &observation{now: noon.Add(after), nextSince: noon, status: session.Status}
+		planned := decide(session, seen)
+		if got := describePlan(&planned); got != want {
+			t.Errorf("%s after it was read: %s, want %s", after, got, want)
+		}
+	}
+}

@@ -45,6 +45,9 @@ type remembered struct {
 	released []types.UID
 	// lifted is the pod that our own scheduling gate was removed from last: the cache may not show that yet.
 	lifted types.UID
+	// next is a time of the next attempt, and nextSince when it was first read.
+	next      *metav1.Time
+	nextSince time.Time
 	// slotSince is since when the session holds a slot and has no pod that may run; zero: it holds none.
 	slotSince time.Time
 	// managers are who manages the fields of the attempt's token at a version of it.
@@ -147,6 +150,14 @@ func (r *remembered) showLifted(pod *corev1.Pod) {
 	if pod != nil && pod.UID == r.lifted {
 		pod.Spec.SchedulingGates = slices.DeleteFunc(pod.Spec.SchedulingGates, isTokenGate)
 	}
+}
+
+// observeNext returns since when the time of the next attempt is known.
+func (r *remembered) observeNext(next *metav1.Time, now time.Time) time.Time {
+	if !next.Equal(r.next) {
+		r.next, r.nextSince = next.DeepCopy(), now
+	}
+	return r.nextSince
 }
 
 // forget drops the memory of an object that is gone, and returns the UID that it had.

@@ -38,6 +38,7 @@ type observation struct {
 
 	released []types.UID // the pods that our finalizer was taken off last
 
+	nextSince time.Time // since when this process knows the time of the next attempt
 	slotSince time.Time // since when the session holds a slot without a pod that may run; zero: it holds none
 
 	sightings  sightings // what this process has seen of the pods
@@ -55,6 +56,7 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 	seen.sightings = mem.sightings
 	seen.gatedUntil = mem.observeGates(seen.pod, seen.now)
 	seen.released, seen.slotSince = mem.released, mem.slotSince
+	seen.nextSince = mem.observeNext(seen.status.NextAttemptTime, seen.now)
 	seen.ending = mem.endingOf(seen.status.CurrentAttempt)
 	if err := r.observeTokens(ctx, session, seen); err != nil {
 		return nil, err
