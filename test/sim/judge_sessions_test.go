@@ -191,12 +191,22 @@ func (j *judge) checkSessions() {
 	j.checkSessionTruth()
 }
 
-// takenAway notes that people took a pod away.
+// takenAway notes that people took a pod away. How its program ended is known to an operator that saw it, and to no other:
+//
+//  1. A program exits with code 0. The operator sees that, and asks Reactor whether its session is over. Reactor does not answer.
+//  2. The operator is restarted. Status does not list the outcome before the cleanup is over, so it is in the pod alone.
+//  3. A client removes the finalizers of the pod, and deletes it, before the next process reads it.
 func (j *judge) takenAway(pod string) {
+	const noticed = 30 * time.Second
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	now := time.Now()
 	for _, p := range j.book.programs {
-		p.takenAway = p.takenAway || p.pod == pod
+		if p.pod != pod {
+			continue
+		}
+		p.takenAway = true
+		p.byItself = p.byItself && now.Sub(p.ended) > noticed && j.weather.wasFine(p.ended, now, everything)
 	}
 }
 
@@ -220,7 +230,11 @@ func (j *judge) checkBill(p *program, s emulator.Session) {
 	}
 }
 
-// checkRunning judges how long the programs of each session ran, all in all.
+// checkRunning judges how long the programs of each session ran, all in all. Nobody can stop a program on a lost node:
+//
+//  1. A node is lost shortly before the time of a session is over. The program goes on.
+//  2. The operator deletes the pod, and no kubelet reads that. The backstop in the pod is that kubelet's to enforce.
+//  3. The node is back after half an hour, and ends the program.
 func (j *judge) checkRunning() {
 	now, ran := time.Now(), map[types.UID]time.Duration{}
 	slack := map[types.UID]time.Duration{}
@@ -229,8 +243,9 @@ func (j *judge) checkRunning() {
 		if !p.lives() {
 			until = p.ended
 		}
+		over := p.began.Add(max(j.book.longest[p.uid]-ran[p.uid], 0)) // when it is to be stopped
 		ran[p.uid] += until.Sub(p.began)
-		slack[p.uid] += 2*tick + 2*time.Second + p.behind
+		slack[p.uid] += 2*tick + 2*time.Second + p.behind + j.weather.lasted(over, until, nodeLost)
 		if !j.weather.wasFine(p.began, now, everything, nodes) { // then the kubelet ends it
 			slack[p.uid] += 12 * time.Minute
 		}

@@ -135,6 +135,9 @@ var mutants = []mutant{
 		"		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", "		return &plan{slot: true, show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", []string{ruleIdle}},
 	{"a token is held while its pod is queued", "reactorsession/start.go",
 		"		return &plan{show: waitFor(v1alpha1.ReasonSchedulingGated, \"the pod waits", "		return &plan{do: doHoldToken, show: waitFor(v1alpha1.ReasonSchedulingGated, \"the pod waits", []string{ruleFresh}},
+	{"what was seen of a lost pod is forgotten", "reactorsession/decide.go", "	case seen.ending != nil: //", "	case seen.ending != nil && seen.pod != nil: //", []string{ruleDone, ruleEnded}},
+	{"a refused key ends a cleanup", "reactorsession/cleanup.go", "	return token.JWT, used.Fingerprint, err\n",
+		"	if reactor.ClassOf(err) == reactor.ClassKeyRefused {\n		err = &notEndableError{err.Error()}\n	}\n	return token.JWT, used.Fingerprint, err\n", []string{ruleEnded, ruleSingle}},
 	{"a token is held that does not last", "reactorsession/start.go", "	return left >= needs\n", "	return left >= 0 || needs > 0\n", []string{ruleFresh}},
 }
 

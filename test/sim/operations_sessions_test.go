@@ -98,9 +98,12 @@ func (w *world) podsOf(session string) []corev1.Pod {
 	return found
 }
 
+// nodeLost is the operation that takes a node away for a while.
+const nodeLost = "lose node"
+
 // clusterOperations are what happens to nodes and to the API server.
 var clusterOperations = []operation{
-	{"lose node", 1, lasting(time.Minute, 30*time.Minute, "", "with its programs"), func(w *world, s step) {
+	{nodeLost, 1, lasting(time.Minute, 30*time.Minute, "", "with its programs"), func(w *world, s step) {
 		w.duringOnNode(s, func(n *node) {
 			n.lost = time.Now()
 			if s.How != "" {

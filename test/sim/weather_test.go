@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -54,6 +55,25 @@ func (w *weather) wasFine(from, to time.Time, scopes ...string) bool {
 	})
 }
 
+// lasted is how much of the time from one to another had this out of order.
+func (w *weather) lasted(from, to time.Time, why string) time.Duration {
+	sum := time.Duration(0)
+	for _, s := range w.spells {
+		if !strings.HasPrefix(s.why, why) {
+			continue
+		}
+		begin, end := s.from, s.over
+		if begin.Before(from) {
+			begin = from
+		}
+		if s.settled.IsZero() || end.After(to) {
+			end = to
+		}
+		sum += max(end.Sub(begin), 0)
+	}
+	return sum
+}
+
 // clearedAt is when the last of what was out of order in these scopes was over; it reports whether nothing is in force now.
 func (w *weather) clearedAt(scopes ...string) (at time.Time, ended bool) {
 	for _, s := range w.spells {
@@ -93,7 +113,15 @@ func TestWeather(t *testing.T) {
 	if got, ended := w.clearedAt("here"); !ended || !got.Equal(at(20)) {
 		t.Errorf("it was over at %s (%t), want minute 20", got, ended)
 	}
+	for to, want := range map[int]time.Duration{9: 0, 15: 3 * time.Minute, 30: 8 * time.Minute} {
+		if got := w.lasted(at(12), at(to), "a"); got != want {
+			t.Errorf("from minute 12 to %d it lasted %s, want %s", to, got, want)
+		}
+	}
 	w.begin(at(50), "here", "a")
+	if got := w.lasted(at(45), at(55), "a"); got != 5*time.Minute {
+		t.Errorf("what is in force lasted %s", got)
+	}
 	if _, ended := w.clearedAt("here", "there"); ended {
 		t.Error("what is in force is not told")
 	}

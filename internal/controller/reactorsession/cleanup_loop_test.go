@@ -266,3 +266,27 @@ func TestA404IsCheckedAgainBeforeASessionCountsAsOver(t *testing.T) {
 		})
 	}
 }
+
+// A user removes the finalizers of a pod, and deletes it by force, while Reactor does not answer the cleanup.
+func TestWhatWasSeenOfAPodThatIsLostDuringTheCleanupCounts(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.runNow(leaves(time.Minute, 0))
+		w.create(newSession("night", policy(v1alpha1.RestartOnFailure)))
+		w.start()
+		w.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: http.StatusInternalServerError})
+		w.pass(90 * time.Second)
+		pod := &w.pods()[0]
+		pod.Finalizers = nil
+		if err := w.api.Update(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+		w.remove(pod)
+		w.settle()
+		w.reactor.SetFaults()
+		w.pass(2 * time.Minute)
+		if got, want := w.ended("night"), "1 Succeeded Completed Ended"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+		w.wantOpen(0)
+	})
+}

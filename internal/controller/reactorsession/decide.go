@@ -251,6 +251,8 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 	switch {
 	case isLetGo(session) && attempt.PodUID != "": // its pod was let go of, and this has been told
 		return &plan{}
+	case seen.ending != nil: // a client removed the pod, past its finalizer, while the operator cleans up after it
+		end = seen.ending
 	case attempt.PodUID != "":
 		*end = ending{class: v1alpha1.ClassUncounted, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended", started: true, mayHaveSession: true}
 		if attempt.StartTime != nil { // it may have run until now
