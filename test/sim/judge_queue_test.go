@@ -61,14 +61,18 @@ func (j *judge) checkQueue() {
 }
 
 // checkQueued judges a session whose pod waits in a queue behind the operator's own gate. Gates are only ever removed: whatever the operator knows of
-// the pod is too old in one direction only.
+// the pod is too old in one direction only. The exception is a pod that is created twice:
+//
+//  1. A queue admits the pod, and the operator creates its ReactorToken. The gate of the operator stays until there is a token.
+//  2. A client removes the finalizers of the pod, and deletes it. Its program never ran, so the attempt continues with another pod of that name.
+//  3. The queue gates that pod. The ReactorToken of the attempt exists, and is deleted if it becomes too old.
 func (j *judge) checkQueued(session *v1alpha1.ReactorSession) {
 	attempt := session.Status.CurrentAttempt
 	if attempt == nil || attempt.TokenName == "" {
 		return
 	}
 	pod := j.world.pod(attempt.PodName)
-	if pod == nil || !hasGate(pod, queueGate) || !hasGate(pod, reactorsession.TokenGate) {
+	if pod == nil || !hasGate(pod, queueGate) || !hasGate(pod, reactorsession.TokenGate) || j.book.taken[pod.Name] {
 		return
 	}
 	if j.world.token(attempt.TokenName) != nil {
