@@ -3,9 +3,11 @@ package reactortoken
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,6 +21,7 @@ func (r *remembered) latestStatus(token *v1alpha1.ReactorToken) (status *v1alpha
 	case r.status == nil:
 		return &token.Status, token.ResourceVersion
 	case r.statusVersion == "":
+		r.status.Conditions = withConditionsOfOthers(r.status.Conditions, token.Status.Conditions)
 		return r.status, token.ResourceVersion
 	case olderThan(token.ResourceVersion, r.statusVersion):
 		return r.status, r.statusVersion
@@ -27,6 +30,20 @@ func (r *remembered) latestStatus(token *v1alpha1.ReactorToken) (status *v1alpha
 		return &token.Status, token.ResourceVersion
 	}
 }
+
+// withConditionsOfOthers returns our conditions of a status that is not written yet, and those of other clients as the object has them:
+//
+//  1. Another client adds a condition. The cache does not show that yet.
+//  2. The operator writes a status, and that is a conflict.
+//  3. The cache shows the object with the condition. The operator writes what it remembers, which must not leave the condition out.
+func withConditionsOfOthers(ours, current []metav1.Condition) []metav1.Condition {
+	isOurs := func(c metav1.Condition) bool { return slices.Contains(conditionTypes, c.Type) }
+	isOfOthers := func(c metav1.Condition) bool { return !isOurs(c) }
+	return append(slices.DeleteFunc(slices.Clone(ours), isOfOthers), slices.DeleteFunc(slices.Clone(current), isOurs)...)
+}
+
+// conditionTypes are the conditions that the operator writes.
+var conditionTypes = []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionLifetimeClamped, v1alpha1.ConditionStalled}
 
 // olderThan compares two resourceVersions of one object, which Kubernetes orders as integers (KEP-5504). What cannot be
 // compared is not older.

@@ -298,3 +298,22 @@ func TestACopyOfTheStatusIsKeptOnlyUntilTheCacheShowsIt(t *testing.T) {
 		t.Errorf("a status that is not written yet: goes on from %s", status.SecretName)
 	}
 }
+
+// Another client adds a condition, and takes one of its own away, while a status of ours meets a conflict.
+func TestAStatusThatMetAConflictKeepsTheConditionsOfOthers(t *testing.T) {
+	conditions := func(types ...string) (conditions []metav1.Condition) {
+		for _, kind := range types {
+			conditions = append(conditions, metav1.Condition{Type: kind})
+		}
+		return conditions
+	}
+	known := &remembered{status: &v1alpha1.ReactorTokenStatus{Conditions: conditions(v1alpha1.ConditionReady, "Old")}}
+	token := aToken()
+	token.Status.Conditions = conditions(v1alpha1.ConditionStalled, "Audited", v1alpha1.ConditionReady)
+	for range 2 { // a pass asks more than once
+		status, _ := known.latestStatus(token)
+		if diff := cmp.Diff(conditions(v1alpha1.ConditionReady, "Audited"), status.Conditions); diff != "" {
+			t.Errorf("conditions (-want +got):\n%s", diff)
+		}
+	}
+}
