@@ -40,8 +40,8 @@ type outcome struct {
 func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) outcome {
 	r.keepCapacity(session, mem, seen, planned)
 	marked := r.markPod(ctx, session, seen, planned)
-	if marked != nil && planned.do == doEnd { // nobody would find the pod afterwards, to let it go
-		return outcome{retry: marked, failed: writeRefused(marked)}
+	if marked != nil && planned.do == doEnd && !isWriteRefused(marked) { // a pod with its labels is found more easily afterwards: see observeUnreleased
+		return outcome{retry: marked}
 	}
 	done := r.do(ctx, session, mem, seen, planned)
 	if done.failed == nil && planned.do != doHoldToken { // without that the attempt goes on
