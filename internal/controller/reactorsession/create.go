@@ -34,7 +34,8 @@ func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorS
 	}
 	mem.tokenRefusals++
 	refused := outcome{wake: refusalBackoff(mem.tokenRefusals)}
-	if !apierrors.IsAlreadyExists(err) || mem.tokenRefusals > cacheRefusals {
+	mayRun := seen.pod != nil && !isGated(seen.pod) // see neverHadToken
+	if !mayRun && (!apierrors.IsAlreadyExists(err) || mem.tokenRefusals > cacheRefusals) {
 		r.giveSlotBack(session, mem)
 	}
 	switch {

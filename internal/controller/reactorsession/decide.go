@@ -167,6 +167,9 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if found := gated(session, seen); found != nil {
 		return found
 	}
+	if neverHadToken(session, seen) {
+		return &plan{do: doCreateToken, slot: true, show: viewOfPod(pod), until: at}
+	}
 	do := doNothing
 	token := stateOfToken(seen.token, seen.now.Add(seen.skew))
 	if token.exists && !token.suspended && outlives(token.granted, attemptNeeds(&session.Spec, &seen.status)) && lastsForAttempt(session, seen, token.left, at) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
@@ -450,4 +451,45 @@ func TestAPodThatIsTakenAwayWhenItIsAdmittedJoinsItsQueueAgainWithoutAToken(t *t
 		w.settle()
 		w.want("night", "Ready=True/Running")
 	})
+}
+
+// Another client removes the operator's own gate, too: the pod is bound, and the kubelet waits for the Secret of its token.
+func TestAPodWhoseGatesAnotherClientRemovesGetsItsToken(t *testing.T) {
+	for name, test := range map[string]struct {
+		mutate func(client.Object)
+		remove bool
+	}{
+		"all of them, by hand": {remove: true},
+		"by a policy that allows none": {mutate: func(created client.Object) {
+			if pod, ok := created.(*corev1.Pod); ok {
+				pod.Spec.SchedulingGates = nil
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.kueue(false)
+				if test.mutate != nil {
+					w.api.mutateWith(test.mutate)
+				}
+				w.node.runNow(runs(9 * time.Minute))
+				w.create(newSession("night", queued, tenMinutes))
+				w.start()
+				if test.remove {
+					pod := w.onePod("night")
+					before := pod.DeepCopy()
+					pod.Spec.SchedulingGates = nil
+					if err := w.api.Patch(t.Context(), pod, client.MergeFrom(before)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.pass(time.Minute)
+				w.want("night", "Ready=True/Running", "TokenReady=True/TokenValid")
+				w.pass(time.Hour)
+				if got, want := w.ended("night"), "1 Succeeded Completed AlreadyOver"; got != want {
+					t.Errorf("attempts %q, want %q", got, want)
+				}
+			})
+		})
+	}
 }

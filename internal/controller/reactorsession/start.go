@@ -95,6 +95,14 @@ func gated(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	return withCredential(session, seen, &plan{do: doLiftGate, slot: true, show: waitFor(v1alpha1.ReasonStarting, podStarts)})
 }
 
+// neverHadToken reports whether another client has removed the operator's own gate, such as a user who removes all gates of a pod, or a policy
+// that allows none. The kubelet then waits for the Secret of a token that nothing has requested.
+func neverHadToken(session *v1alpha1.ReactorSession, seen *observation) bool {
+	attempt, program := seen.status.CurrentAttempt, programOf(seen.pod)
+	waits := program == nil || program.State.Waiting != nil
+	return waits && attempt.TokenName != "" && attempt.TokenIssuedTime == nil && seen.token == nil && !seen.taken && !isOutdated(session, seen)
+}
+
 // withoutToken is the next step of an attempt that waits in a queue. A token of it may exist: the template named no queue before, or the pod
 // was taken away by force when it was admitted, and another one joins the queue.
 func withoutToken(seen *observation, next action) *plan {
