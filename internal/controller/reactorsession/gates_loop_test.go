@@ -493,3 +493,27 @@ func TestAPodWhoseGatesAnotherClientRemovesGetsItsToken(t *testing.T) {
 		})
 	}
 }
+
+// A webhook replaces the reference to the API key by a path in a vault.
+func TestAQueuedPodWhoseKeyAWebhookInjectsIsNotStartedAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.kueue(false)
+		gate := w.api.mutate
+		w.api.mutateWith(func(created client.Object) {
+			gate(created)
+			if pod, ok := created.(*corev1.Pod); ok {
+				for i := range pod.Spec.Containers[0].Env {
+					if variable := &pod.Spec.Containers[0].Env[i]; variable.Name == "REACTOR_API_KEY" {
+						variable.Value, variable.ValueFrom = "vault:reactor#key", nil
+					}
+				}
+			}
+		})
+		w.create(newSession("night", queued, apiKeyEnv))
+		w.start()
+		w.pass(10 * time.Minute)
+		if got := w.session("night").Status.Attempts; got != 1 {
+			t.Errorf("%d attempts in 10 minutes: %s", got, w.ended("night"))
+		}
+	})
+}

@@ -117,7 +117,8 @@ func withoutToken(seen *observation, next action) *plan {
 	return wait
 }
 
-// hasOtherKey reports whether the pod gets another API key, under APIKeyEnv, than the one of the spec.
+// hasOtherKey reports whether the pod gets another API key, under APIKeyEnv, than the one of the spec. A webhook may have replaced the reference
+// by something else, such as a path in a vault. That cannot be compared, and the next pod would get it, too.
 func hasOtherKey(session *v1alpha1.ReactorSession, pod *corev1.Pod) bool {
 	if session.Spec.UsesTokenFile() {
 		return false
@@ -125,13 +126,13 @@ func hasOtherKey(session *v1alpha1.ReactorSession, pod *corev1.Pod) bool {
 	wanted := apiKeyVariable(session)
 	for i := range pod.Spec.Containers {
 		if container := &pod.Spec.Containers[i]; container.Name == pod.Annotations[ContainerAnnotation] {
-			return !slices.ContainsFunc(container.Env, func(has corev1.EnvVar) bool {
+			return slices.ContainsFunc(container.Env, func(has corev1.EnvVar) bool {
 				return has.Name == wanted.Name && has.ValueFrom != nil && has.ValueFrom.SecretKeyRef != nil &&
-					has.ValueFrom.SecretKeyRef.Name == wanted.ValueFrom.SecretKeyRef.Name && has.ValueFrom.SecretKeyRef.Key == wanted.ValueFrom.SecretKeyRef.Key
+					(has.ValueFrom.SecretKeyRef.Name != wanted.ValueFrom.SecretKeyRef.Name || has.ValueFrom.SecretKeyRef.Key != wanted.ValueFrom.SecretKeyRef.Key)
 			})
 		}
 	}
-	return true
+	return false
 }
 
 // withCredential is the step that the credential of the attempt needs first, or the next one when the credential is ready.
