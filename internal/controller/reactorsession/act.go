@@ -39,7 +39,7 @@ type outcome struct {
 // act does what was planned. These are the only writes, the status apart.
 func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) outcome {
 	r.keepCapacity(session, mem, seen, planned)
-	marked, markAgain := r.markPod(ctx, session, mem, seen, planned)
+	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
 	if marked != nil && planned.do == doEnd && !isWriteRefused(marked) { // a pod with its labels is found more easily afterwards: see observeUnreleased
 		return outcome{retry: marked}
 	}
@@ -95,20 +95,20 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 // pass. Where another client removes it each time, that would be a hot loop: so markPod waits longer each time, and returns how long.
 func (r *Reconciler) markPod(
 	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan,
-) (refused error, again time.Duration) {
+) (again time.Duration, refused error) {
 	marks := &mem.marks
 	switch {
 	case !planned.mark:
-		return nil, 0
+		return 0, nil
 	case marks.times > 0 && seen.now.Before(marks.next) && marks.next.Sub(seen.now) <= retryCap:
-		return nil, marks.next.Sub(seen.now)
+		return marks.next.Sub(seen.now), nil
 	case seen.now.After(marks.next.Add(retryCap)):
 		marks.times = 0
 	}
 	marks.times++
 	marks.next = seen.now.Add(refusalBackoff(marks.times))
 	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMarks(session, seen.status.CurrentAttempt, seen.pod)})
-	return client.IgnoreNotFound(err), 0
+	return 0, client.IgnoreNotFound(err)
 }
 
 // isWriteRefused reports whether the API server, an admission policy or a webhook refused a write (or the webhook could not be called, which

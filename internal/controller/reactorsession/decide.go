@@ -164,11 +164,8 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if reason != "" {
 		return stopFor(reason)
 	}
-	if found := gated(session, seen); found != nil {
+	if found := gated(session, seen, at); found != nil {
 		return found
-	}
-	if neverHadToken(session, seen) {
-		return &plan{do: doCreateToken, slot: true, show: viewOfPod(pod), until: at}
 	}
 	do := doNothing
 	token := stateOfToken(seen.token, seen.now.Add(seen.skew))

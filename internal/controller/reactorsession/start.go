@@ -77,10 +77,13 @@ func firstStep(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	return withCredential(session, seen, &plan{do: doCreatePod, slot: true, show: waitFor(v1alpha1.ReasonStarting, podStarts)})
 }
 
-// gated is what to do about a pod that scheduling gates hold back; nil when none does.
-func gated(session *v1alpha1.ReactorSession, seen *observation) *plan {
+// gated is what to do about a pod that scheduling gates hold back, or that lost its gates without a token; nil for any other pod. at is when
+// the attempt is stopped, as known now.
+func gated(session *v1alpha1.ReactorSession, seen *observation, at time.Time) *plan {
 	pod := seen.pod
 	switch {
+	case !isGated(pod) && neverHadToken(session, seen):
+		return &plan{do: doCreateToken, slot: true, show: viewOfPod(pod), until: at}
 	case !isGated(pod):
 		return nil
 	case !awaitsToken(pod):
