@@ -95,13 +95,13 @@ var mutants = []mutant{
 		"		reason, at = stopDuration, seen.now.Add(left-sighted.ranFor(status.State.Running.StartedAt.Time, seen.now))\n", "		return \"\", time.Time{}\n", []string{ruleBounded}},
 	{"a rotated key stops the pods that had the old one", "reactorsession/decide.go",
 		"	reason, at := stopWanted(session, seen)\n", "	reason, at := stopWanted(session, seen)\n	if seen.key.Fingerprint != attempt.KeyFingerprint {\n		reason = stopSpecChanged\n	}\n", []string{rulePods}},
-	{"a rotated key is told to the pods that had the old one", "reactorsession/act.go", "	marked := r.markPod(ctx, session, seen, planned)\n",
+	{"a rotated key is told to the pods that had the old one", "reactorsession/act.go", "	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)\n",
 		`	if seen.pod != nil && seen.key.Fingerprint != "" && seen.pod.Annotations["key"] != seen.key.Fingerprint {
 		if _, err := r.patch(ctx, seen.pod, map[string]any{"metadata": map[string]any{"annotations": map[string]string{"key": seen.key.Fingerprint}}}); err != nil {
 			return outcome{retry: err}
 		}
 	}
-	marked := r.markPod(ctx, session, seen, planned)
+	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
 `, []string{rulePods}},
 	{"a conflict is retried at once", "reactorsession/controller.go", "	if writeAgain > 0 {", "	if writeAgain > time.Hour {", []string{ruleRest}},
 	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(told, done, again)\n",

@@ -39,9 +39,9 @@ type outcome struct {
 // act does what was planned. These are the only writes, the status apart.
 func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) outcome {
 	r.keepCapacity(session, mem, seen, planned)
-	marked := r.markPod(ctx, session, seen, planned)
-	if marked != nil && planned.do == doEnd { // nobody would find the pod afterwards, to let it go
-		return outcome{retry: marked, failed: writeRefused(marked)}
+	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
+	if marked != nil && planned.do == doEnd && !isWriteRefused(marked) { // a pod with its labels is found more easily afterwards: see observeUnreleased
+		return outcome{retry: marked}
 	}
 	done := r.do(ctx, session, mem, seen, planned)
 	if done.failed == nil && planned.do != doHoldToken { // without that the attempt goes on
@@ -50,6 +50,9 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 	if marked != nil && done.wake == 0 { // nothing else must wait for this, and no watch shows a pod without its labels
 		ctrl.LoggerFrom(ctx).Info("the pod cannot be given its labels and annotations back", "pod", seen.pod.Name, "error", marked.Error())
 		done.wake = retryCap
+	}
+	if done.wake == 0 {
+		done.wake = markAgain
 	}
 	if conflicts(done.retry) {
 		done.retry, done.wake = nil, retryBase // the world changed under the pass: look again
@@ -89,13 +92,23 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 }
 
 // markPod gives the pod of the current attempt what it should carry, where that was planned. The watch shows it then, and wakes the next
-// pass.
-func (r *Reconciler) markPod(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation, planned plan) error {
-	if !planned.mark {
-		return nil
+// pass. Where another client removes it each time, that would be a hot loop: so markPod waits longer each time, and returns how long.
+func (r *Reconciler) markPod(
+	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan,
+) (again time.Duration, refused error) {
+	marks := &mem.marks
+	switch {
+	case !planned.mark:
+		return 0, nil
+	case marks.times > 0 && seen.now.Before(marks.next) && marks.next.Sub(seen.now) <= retryCap:
+		return marks.next.Sub(seen.now), nil
+	case seen.now.After(marks.next.Add(retryCap)):
+		marks.times = 0
 	}
+	marks.times++
+	marks.next = seen.now.Add(refusalBackoff(marks.times))
 	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMarks(session, seen.status.CurrentAttempt, seen.pod)})
-	return client.IgnoreNotFound(err)
+	return 0, client.IgnoreNotFound(err)
 }
 
 // isWriteRefused reports whether the API server, an admission policy or a webhook refused a write (or the webhook could not be called, which

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -53,21 +52,15 @@ func useOf(session *v1alpha1.ReactorSession, fingerprint, current string) keyUse
 type keyCapacity struct {
 	holding map[types.UID]share
 	waiting map[types.UID]waiter
-	starts  *rate.Limiter // nil without a limit
+	starts  *starts // nil without a limit
 	started map[types.UID]start
 	lowered map[share]lowering
 }
 
-// start is what a session took of the starts when it was admitted: one of each key of its pool.
-type start struct {
-	reserved []*rate.Reservation
-	at       time.Time
-}
-
-func (s start) cancel() {
-	for _, reserved := range s.reserved {
-		reserved.CancelAt(s.at)
-	}
+// startUsed is for a session whose start, if it has taken one, cannot be returned any more.
+func (k *keyCapacity) startUsed(session types.UID) {
+	k.started[session].use()
+	delete(k.started, session)
 }
 
 // waiter is a session that waits for a slot.
@@ -100,18 +93,23 @@ func (c *capacity) hold(session *v1alpha1.ReactorSession, key keyUse) {
 	}
 	k := c.key(key.fingerprint)
 	delete(k.waiting, session.UID)
-	delete(k.started, session.UID)
+	k.startUsed(session.UID)
 	c.passed[session.UID] = true
 	c.holdLocked(holder{session.UID, shareOf(session), key})
 }
 
 func (c *capacity) holdLocked(by holder) {
 	c.key(by.key.fingerprint).holding[by.uid], c.of[by.uid] = by.share, by.key.fingerprint
-	if was, ok := c.rotated[by.uid]; ok && by.key.current == by.key.fingerprint { // somebody put the old key back
-		delete(c.rotated, by.uid)
-		c.wakeNext(was.fingerprint, was.current)
-	} else if by.key.isRotated() {
+	if by.key.current == "" {
+		return
+	}
+	was, ok := c.rotated[by.uid]
+	delete(c.rotated, by.uid)
+	if by.key.isRotated() {
 		c.rotated[by.uid] = by.key
+	}
+	if ok && was.current != by.key.current { // the key was rotated again, or the old one is back: the pool was divided
+		c.wakeNext(was.fingerprint, was.current)
 	}
 }
 
@@ -139,20 +137,31 @@ func (c *capacity) admit(session *v1alpha1.ReactorSession, key keyUse, others []
 	k.waiting[session.UID], c.of[session.UID] = me, key.fingerprint
 	p := c.pool(key.fingerprint)
 	p.raise(now, c.sessions)
-	if full := p.lowered(me.share); full != nil {
-		return full
+	full := p.lowered(me.share)
+	switch {
+	case c.sessions > 0 && p.holders(share{}) >= c.sessions:
+	case full != nil || p.oldest() != session.UID: // the turn of another one, which may not know: its turn came when a limit was lowered or raised
+		c.wakeNext(key.fingerprint)
+	default:
+		return c.startLocked(session, key.fingerprint, now)
 	}
-	if c.sessions > 0 && p.holders(share{}) >= c.sessions || p.oldest() != session.UID {
-		return &capacityWait{until: p.nextRaise(me.share)}
+	if full == nil {
+		full = &capacityWait{until: p.nextRaise(me.share)}
 	}
-	taken, wait := p.reserve(now)
+	return full
+}
+
+// startLocked gives a slot to the session whose turn it is, if there is a start.
+func (c *capacity) startLocked(session *v1alpha1.ReactorSession, key string, now time.Time) *capacityWait {
+	k := c.key(key)
+	taken, wait := c.pool(key).reserve(now)
 	if wait > 0 {
 		return &capacityWait{until: now.Add(wait).Add(time.Second)}
 	}
 	k.started[session.UID] = taken
 	delete(k.waiting, session.UID)
-	k.holding[session.UID] = me.share
-	c.wakeNext(key.fingerprint)
+	k.holding[session.UID] = shareOf(session)
+	c.wakeNext(key)
 	return nil
 }
 
@@ -162,7 +171,7 @@ func (c *capacity) learnLocked(other holder) {
 	case c.of[other.uid] == "" && !c.passed[other.uid]:
 		c.holdLocked(other)
 	case c.of[other.uid] == other.key.fingerprint && c.isHolding(other.uid) && other.key.isRotated():
-		c.rotated[other.uid] = other.key // the Secret changed, and that session was not reconciled since
+		c.holdLocked(other) // the Secret changed, and that session was not reconciled since
 	}
 }
 
@@ -190,7 +199,7 @@ func (c *capacity) leaveLocked(session types.UID) {
 	k, was := c.key(key), c.rotated[session]
 	delete(k.holding, session)
 	delete(k.waiting, session)
-	delete(k.started, session)
+	k.startUsed(session)
 	delete(c.of, session)
 	delete(c.rotated, session)
 	c.wakeNext(key, was.current)
@@ -201,7 +210,8 @@ func (c *capacity) refused(session types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k, ok := c.keys[c.of[session]]; ok {
-		k.started[session].cancel()
+		k.started[session].giveBack()
+		delete(k.started, session)
 	}
 	c.passed[session] = true
 	c.leaveLocked(session)
@@ -240,6 +250,7 @@ func (c *capacity) lower(session *v1alpha1.ReactorSession, key keyUse, perModel 
 	}
 	if limit < c.sessions { // else it would be no limit
 		k.lowered[of] = lowering{limit, now.Add(raiseEvery)}
+		c.wakeNext(key.fingerprint) // it may be the turn of a session of another share now
 	}
 }
 
@@ -258,7 +269,7 @@ func (c *capacity) key(fingerprint string) *keyCapacity {
 	if !ok {
 		k = &keyCapacity{holding: map[types.UID]share{}, waiting: map[types.UID]waiter{}, started: map[types.UID]start{}, lowered: map[share]lowering{}}
 		if c.perMinute > 0 {
-			k.starts = rate.NewLimiter(rate.Limit(float64(c.perMinute)/60), min(startBurst, c.perMinute))
+			k.starts = newStarts(c.perMinute)
 		}
 		c.keys[fingerprint] = k
 	}
@@ -269,7 +280,7 @@ func (c *capacity) key(fingerprint string) *keyCapacity {
 func (c *capacity) dropIdle(now time.Time) {
 	maps.DeleteFunc(c.keys, func(_ string, k *keyCapacity) bool {
 		pool{k}.raise(now, c.sessions)
-		rested := k.starts == nil || k.starts.TokensAt(now) >= float64(k.starts.Burst())
+		rested := k.starts == nil || k.starts.leftAt(now) >= float64(k.starts.burst)
 		return rested && len(k.holding)+len(k.waiting)+len(k.lowered) == 0
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -281,6 +282,46 @@ func TestASlotIsNotKeptForATokenThatDoesNotCome(t *testing.T) {
 				w.reactor.ClearFaults()
 				w.pass(3 * time.Hour)
 				w.want("older", "Complete=True/Completed")
+			})
+		})
+	}
+}
+
+// The API server does what it was asked, and its answer is lost.
+func TestTheSlotIsKeptUntilItIsKnownWhetherThePodMayRun(t *testing.T) {
+	for name, test := range map[string]struct {
+		verb string
+		form func(*v1alpha1.ReactorSession)
+	}{
+		"when it is created":       {"create", func(*v1alpha1.ReactorSession) {}},
+		"when its gate is removed": {"patch", queued},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.tune = oneSlot
+				w.kueue(false)
+				var lost atomic.Int32
+				w.api.meddleWith(func(made call, do func() error) error {
+					err := do()
+					if made.verb == test.verb && made.kind == "Pod" && lost.Add(1) == 1 {
+						return errAway
+					}
+					return err
+				})
+				w.create(newSession("first", test.form), newSession("second"))
+				if test.verb == "patch" {
+					w.remove(w.session("second"))
+				}
+				w.start()
+				if test.verb == "patch" {
+					w.admit("first")
+					w.create(newSession("second"))
+				}
+				w.pass(3 * time.Minute)
+				if lost.Load() == 0 {
+					w.Error("no answer was lost")
+				}
+				w.wantOpen(1)
 			})
 		})
 	}

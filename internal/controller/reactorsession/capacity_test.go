@@ -2,6 +2,7 @@ package reactorsession
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -147,5 +148,73 @@ func TestALoweredLimitDoesNotOutliveAClockThatWasAhead(t *testing.T) {
 	}
 	if slots.admit(waits, key, nil, noon.Add(raiseEvery)) != nil {
 		t.Error("it waits longer")
+	}
+}
+
+// wokenBy is a capacity that records the names of the sessions that it wakes.
+func wokenBy(sessions int) (slots *capacity, woken *[]string) {
+	woken = &[]string{}
+	return newCapacity(sessions, 0, func(names ...types.NamespacedName) {
+		for _, name := range names {
+			*woken = append(*woken, name.Name)
+		}
+	}), woken
+}
+
+// Two Secrets of different namespaces hold the same key, and one of them is changed again.
+func TestAKeyThatIsRotatedAgainLeavesItsPool(t *testing.T) {
+	for name, again := range map[string]func(*capacity, *v1alpha1.ReactorSession){
+		"and its session is reconciled": func(slots *capacity, runs *v1alpha1.ReactorSession) { slots.hold(runs, keyUse{"a", "c"}) },
+		"and another one is": func(slots *capacity, runs *v1alpha1.ReactorSession) {
+			slots.admit(waitingSession("media", 3), unchanged("c"), []holder{{runs.UID, shareOf(runs), keyUse{"a", "c"}}}, noon)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			slots, woken := wokenBy(1)
+			runs, waits := waitingSession("media", 1), waitingSession("shop", 2)
+			slots.hold(runs, keyUse{"a", "b"})
+			if slots.admit(waits, unchanged("b"), nil, noon) == nil {
+				t.Fatal("a key that is rotated does not share the slots of its successor")
+			}
+			again(slots, runs)
+			if !slices.Contains(*woken, waits.Name) {
+				t.Error("the pool of the session that waits is empty, and nothing wakes it")
+			}
+		})
+	}
+}
+
+// The session whose turn it is may not run because of a quota that was reported in its namespace.
+func TestALoweredLimitWakesTheSessionsOfOtherNamespaces(t *testing.T) {
+	slots, woken := wokenBy(2)
+	key, refused := unchanged("key"), waitingSession("media", 2)
+	slots.hold(waitingSession("media", 1), key)
+	slots.hold(refused, key)
+	slots.admit(waitingSession("media", 3), key, nil, noon)
+	other := waitingSession("shop", 4)
+	slots.admit(other, key, nil, noon)
+	slots.leave(refused.UID)
+	slots.lower(refused, key, false, noon)
+	if !slices.Contains(*woken, other.Name) {
+		t.Errorf("a slot is free, and only %v are woken", *woken)
+	}
+}
+
+// A limit was lowered while older sessions waited for a slot, and is over when the younger one asks that was refused.
+func TestASessionThatIsNotNextWakesTheOneThatIs(t *testing.T) {
+	slots, woken := wokenBy(3)
+	key, older, refused := unchanged("key"), waitingSession("media", 4), waitingSession("media", 9)
+	slots.hold(waitingSession("media", 1), key)
+	slots.hold(waitingSession("media", 2), key)
+	slots.hold(refused, key)
+	slots.admit(older, key, nil, noon)
+	slots.leave(refused.UID)
+	slots.lower(refused, key, false, noon)
+	*woken = nil
+	if slots.admit(refused, key, nil, noon.Add(raiseEvery)) == nil {
+		t.Fatal("the younger one has the slot")
+	}
+	if !slices.Contains(*woken, older.Name) {
+		t.Error("a slot is free, and nothing wakes the session whose turn it is")
 	}
 }

@@ -2,7 +2,9 @@ package reactorsession
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -32,7 +34,8 @@ func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorS
 	}
 	mem.tokenRefusals++
 	refused := outcome{wake: refusalBackoff(mem.tokenRefusals)}
-	if !apierrors.IsAlreadyExists(err) || mem.tokenRefusals > cacheRefusals {
+	mayRun := seen.pod != nil && !isGated(seen.pod) // see neverHadToken
+	if !mayRun && (!apierrors.IsAlreadyExists(err) || mem.tokenRefusals > cacheRefusals) {
 		r.giveSlotBack(session, mem)
 	}
 	switch {
@@ -82,7 +85,7 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 	case apierrors.IsAlreadyExists(err):
 		return outcome{wake: retryBase} // it is found by a live read
 	case err != nil:
-		r.giveSlotBack(session, mem)
+		r.giveSlotBackAfter(session, mem, seen, err)
 		mem.refusals++
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
 			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
@@ -106,13 +109,23 @@ func (r *Reconciler) liftGate(ctx context.Context, session *v1alpha1.ReactorSess
 	))
 	if err != nil {
 		if !conflicts(err) {
-			r.giveSlotBack(session, mem)
+			r.giveSlotBackAfter(session, mem, seen, err)
 		}
 		return from(err)
 	}
 	mem.lifted = seen.pod.UID
 	pod, _ := patched.(*corev1.Pod)
 	return outcome{done: true, pod: pod}
+}
+
+// giveSlotBackAfter gives the slot back after a write failed that would have let the program start. If nothing answered, the write may have been
+// done all the same, and the next reconcile finds out. Until then the slot is kept, for at most slotBound.
+func (r *Reconciler) giveSlotBackAfter(session *v1alpha1.ReactorSession, mem *remembered, seen *observation, failed error) {
+	answer, answered := errors.AsType[*apierrors.StatusError](failed)
+	done := !answered || answer.ErrStatus.Code == http.StatusGatewayTimeout
+	if !done || !seen.now.Before(mem.slotSince.Add(slotBound)) {
+		r.giveSlotBack(session, mem)
+	}
 }
 
 // stillWanted reports whether an attempt that has no pod yet is to get one.

@@ -164,7 +164,7 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if reason != "" {
 		return stopFor(reason)
 	}
-	if found := gated(session, seen); found != nil {
+	if found := gated(session, seen, at); found != nil {
 		return found
 	}
 	do := doNothing

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
@@ -449,5 +450,70 @@ func TestAPodThatIsTakenAwayWhenItIsAdmittedJoinsItsQueueAgainWithoutAToken(t *t
 		w.admit("night")
 		w.settle()
 		w.want("night", "Ready=True/Running")
+	})
+}
+
+// Another client removes the operator's own gate, too: the pod is bound, and the kubelet waits for the Secret of its token.
+func TestAPodWhoseGatesAnotherClientRemovesGetsItsToken(t *testing.T) {
+	for name, test := range map[string]struct {
+		mutate func(client.Object)
+		remove bool
+	}{
+		"all of them, by hand": {remove: true},
+		"by a policy that allows none": {mutate: func(created client.Object) {
+			if pod, ok := created.(*corev1.Pod); ok {
+				pod.Spec.SchedulingGates = nil
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.kueue(false)
+				if test.mutate != nil {
+					w.api.mutateWith(test.mutate)
+				}
+				w.node.runNow(runs(9 * time.Minute))
+				w.create(newSession("night", queued, tenMinutes))
+				w.start()
+				if test.remove {
+					pod := w.onePod("night")
+					before := pod.DeepCopy()
+					pod.Spec.SchedulingGates = nil
+					if err := w.api.Patch(t.Context(), pod, client.MergeFrom(before)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.pass(time.Minute)
+				w.want("night", "Ready=True/Running", "TokenReady=True/TokenValid")
+				w.pass(time.Hour)
+				if got, want := w.ended("night"), "1 Succeeded Completed AlreadyOver"; got != want {
+					t.Errorf("attempts %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+// A webhook replaces the reference to the API key by a path in a vault.
+func TestAQueuedPodWhoseKeyAWebhookInjectsIsNotStartedAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.kueue(false)
+		gate := w.api.mutate
+		w.api.mutateWith(func(created client.Object) {
+			gate(created)
+			if pod, ok := created.(*corev1.Pod); ok {
+				for i := range pod.Spec.Containers[0].Env {
+					if variable := &pod.Spec.Containers[0].Env[i]; variable.Name == "REACTOR_API_KEY" {
+						variable.Value, variable.ValueFrom = "vault:reactor#key", nil
+					}
+				}
+			}
+		})
+		w.create(newSession("night", queued, apiKeyEnv))
+		w.start()
+		w.pass(10 * time.Minute)
+		if got := w.session("night").Status.Attempts; got != 1 {
+			t.Errorf("%d attempts in 10 minutes: %s", got, w.ended("night"))
+		}
 	})
 }

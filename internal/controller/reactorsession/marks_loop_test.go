@@ -149,3 +149,37 @@ func (c *countingClock) Now() time.Time {
 	c.looks.Add(1)
 	return c.RealClock.Now()
 }
+
+// Another controller allows no labels that it does not know.
+func TestLabelsThatAnotherControllerRemovesEachTimeAreNoHotLoop(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.runNow(runs(10 * time.Minute))
+		var patches atomic.Int32
+		w.api.meddleWith(func(made call, do func() error) error {
+			if made.kind != "Pod" || made.verb != "patch" {
+				return do()
+			}
+			if patches.Add(1) > 500 { // a hot loop would never end here
+				return errAway
+			}
+			err := do()
+			for _, pod := range w.pods() {
+				pod.Labels = nil
+				if updated := w.api.Update(w.Context(), &pod); updated != nil {
+					w.Error(updated)
+				}
+			}
+			return err
+		})
+		w.create(newSession("night"))
+		w.start()
+		w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
+		w.pass(time.Hour)
+		if got := patches.Load(); got > 40 {
+			t.Errorf("%d patches of a pod that runs for 10 minutes", got)
+		}
+		if got, want := w.ended("night"), "1 Succeeded Completed AlreadyOver"; got != want {
+			t.Errorf("attempts %q, want %q", got, want)
+		}
+	})
+}

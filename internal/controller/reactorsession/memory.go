@@ -55,6 +55,11 @@ type remembered struct {
 		version string
 		entries []metav1.ManagedFieldsEntry
 	}
+	// marks counts in a row how often the pod was given its labels and annotations back, and says when it may be again.
+	marks struct {
+		times int
+		next  time.Time
+	}
 	// refusals counts in a row how often the API server refused the pod, and tokenRefusals how often it refused the ReactorToken.
 	refusals      int
 	tokenRefusals int

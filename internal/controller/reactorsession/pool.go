@@ -163,15 +163,19 @@ func (p pool) raise(now time.Time, sessions int) {
 
 // reserve takes one of the starts of each key, or returns how long to wait for them.
 func (p pool) reserve(now time.Time) (taken start, wait time.Duration) {
-	taken.at = now
 	for _, k := range p {
 		if k.starts != nil {
-			reserved := k.starts.ReserveN(now, 1)
-			taken.reserved, wait = append(taken.reserved, reserved), max(wait, reserved.DelayFrom(now))
+			wait = max(wait, k.starts.wait(now))
 		}
 	}
 	if wait > 0 {
-		taken.cancel()
+		return nil, wait
 	}
-	return taken, wait
+	taken = start{}
+	for _, k := range p {
+		if k.starts != nil {
+			taken[k.starts] = k.starts.take(now)
+		}
+	}
+	return taken, 0
 }

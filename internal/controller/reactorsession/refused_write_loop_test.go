@@ -131,7 +131,31 @@ func TestAPodWithoutLabelsThatCannotBeGivenThemBackIsReported(t *testing.T) {
 		w.denyPodPatches()
 		w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
 		w.pass(20 * time.Minute)
-		w.want("night", "Ready=False/WriteRefused", "Stalled=True/WriteRefused")
+		w.want("night", "Ready=False/BackoffLimitExceeded", "Stalled=True/BackoffLimitExceeded")
 		w.wantMessage("night", v1alpha1.ConditionReady, denied)
+		w.wantOpen(0)
+		w.remove(w.session("night"))
+		w.pass(deletionBound + 3*time.Minute)
+		if !w.gone("night") {
+			t.Error("the deleted session is still there")
+		}
+	})
+}
+
+// A webhook gates the pods that it does not know, and denies their patches: the pod cannot even be annotated as gated.
+func TestADeletedSessionIsNotKeptByAGatedPodThatCannotBePatched(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.kueue(true)
+		w.denyPodPatches()
+		w.create(newSession("night"))
+		w.start()
+		pod := w.onePod("night")
+		w.remove(w.session("night"))
+		w.pass(time.Minute)
+		w.release(pod)
+		w.pass(deletionBound + 3*time.Minute)
+		if !w.gone("night") {
+			t.Error("the session is still there")
+		}
 	})
 }

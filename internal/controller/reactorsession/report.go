@@ -222,14 +222,15 @@ func suspendedReason(show *view) string {
 }
 
 func suspendedMessage(status *v1alpha1.ReactorSessionStatus, show *view) string {
-	switch last := status.RecentAttempts; {
-	case show.reason != v1alpha1.ReasonSuspended:
-	case len(last) > 0 && last[0].Cleanup == v1alpha1.CleanupUnverified:
-		return fmt.Sprintf("nothing runs; whether attempt %d left a Reactor session open is not known", last[0].Number)
-	default:
-		return "nothing runs, and nothing is billed"
+	if show.reason != v1alpha1.ReasonSuspended {
+		return "spec.suspend is false, or the session has not stopped yet"
 	}
-	return "spec.suspend is false, or the session has not stopped yet"
+	recent := status.RecentAttempts
+	unverified := slices.IndexFunc(recent, func(ended v1alpha1.EndedAttempt) bool { return ended.Cleanup == v1alpha1.CleanupUnverified })
+	if unverified >= 0 { // an attempt without a pod may have followed it
+		return fmt.Sprintf("nothing runs; whether attempt %d left a Reactor session open is not known", recent[unverified].Number)
+	}
+	return "nothing runs, and nothing is billed"
 }
 
 // setTokenReady says whether the current attempt has its credential.

@@ -77,10 +77,13 @@ func firstStep(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	return withCredential(session, seen, &plan{do: doCreatePod, slot: true, show: waitFor(v1alpha1.ReasonStarting, podStarts)})
 }
 
-// gated is what to do about a pod that scheduling gates hold back; nil when none does.
-func gated(session *v1alpha1.ReactorSession, seen *observation) *plan {
+// gated is what to do about a pod that scheduling gates hold back, or that lost its gates without a token; nil for any other pod. at is when
+// the attempt is stopped, as known now.
+func gated(session *v1alpha1.ReactorSession, seen *observation, at time.Time) *plan {
 	pod := seen.pod
 	switch {
+	case !isGated(pod) && neverHadToken(session, seen):
+		return &plan{do: doCreateToken, slot: true, show: viewOfPod(pod), until: at}
 	case !isGated(pod):
 		return nil
 	case !awaitsToken(pod):
@@ -93,6 +96,14 @@ func gated(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return withoutToken(seen, doNothing)
 	}
 	return withCredential(session, seen, &plan{do: doLiftGate, slot: true, show: waitFor(v1alpha1.ReasonStarting, podStarts)})
+}
+
+// neverHadToken reports whether another client has removed the operator's own gate, such as a user who removes all gates of a pod, or a policy
+// that allows none. The kubelet then waits for the Secret of a token that nothing has requested.
+func neverHadToken(session *v1alpha1.ReactorSession, seen *observation) bool {
+	attempt, program := seen.status.CurrentAttempt, programOf(seen.pod)
+	waits := program == nil || program.State.Waiting != nil
+	return waits && attempt.TokenName != "" && attempt.TokenIssuedTime == nil && seen.token == nil && !seen.taken && !isOutdated(session, seen)
 }
 
 // withoutToken is the next step of an attempt that waits in a queue. A token of it may exist: the template named no queue before, or the pod
@@ -109,7 +120,8 @@ func withoutToken(seen *observation, next action) *plan {
 	return wait
 }
 
-// hasOtherKey reports whether the pod gets another API key, under APIKeyEnv, than the one of the spec.
+// hasOtherKey reports whether the pod gets another API key, under APIKeyEnv, than the one of the spec. A webhook may have replaced the reference
+// by something else, such as a path in a vault. That cannot be compared, and the next pod would get it, too.
 func hasOtherKey(session *v1alpha1.ReactorSession, pod *corev1.Pod) bool {
 	if session.Spec.UsesTokenFile() {
 		return false
@@ -117,13 +129,13 @@ func hasOtherKey(session *v1alpha1.ReactorSession, pod *corev1.Pod) bool {
 	wanted := apiKeyVariable(session)
 	for i := range pod.Spec.Containers {
 		if container := &pod.Spec.Containers[i]; container.Name == pod.Annotations[ContainerAnnotation] {
-			return !slices.ContainsFunc(container.Env, func(has corev1.EnvVar) bool {
+			return slices.ContainsFunc(container.Env, func(has corev1.EnvVar) bool {
 				return has.Name == wanted.Name && has.ValueFrom != nil && has.ValueFrom.SecretKeyRef != nil &&
-					has.ValueFrom.SecretKeyRef.Name == wanted.ValueFrom.SecretKeyRef.Name && has.ValueFrom.SecretKeyRef.Key == wanted.ValueFrom.SecretKeyRef.Key
+					(has.ValueFrom.SecretKeyRef.Name != wanted.ValueFrom.SecretKeyRef.Name || has.ValueFrom.SecretKeyRef.Key != wanted.ValueFrom.SecretKeyRef.Key)
 			})
 		}
 	}
-	return true
+	return false
 }
 
 // withCredential is the step that the credential of the attempt needs first, or the next one when the credential is ready.

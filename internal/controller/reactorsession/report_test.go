@@ -1,0 +1,17 @@
+package reactorsession
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+)
+
+func TestASuspendedSessionDoesNotSayThatNothingIsBilledAfterAnAttemptWithoutAPod(t *testing.T) {
+	status := &v1alpha1.ReactorSessionStatus{RecentAttempts: []v1alpha1.EndedAttempt{
+		{Number: 4, Cleanup: v1alpha1.CleanupNotNeeded}, {Number: 3, Cleanup: v1alpha1.CleanupUnverified},
+	}}
+	if got := suspendedMessage(status, &view{reason: v1alpha1.ReasonSuspended}); !strings.Contains(got, "attempt 3") {
+		t.Errorf("it says %q", got)
+	}
+}
