@@ -213,7 +213,8 @@ func (j *judge) checkReasons(token *v1alpha1.ReactorToken) {
 }
 
 // checkRefusedWrite judges a write of the status of a token whose key is refused. Only the token that tries the key has news; each other one
-// reports that the key is refused, and later that its token expired.
+// reports that the key is refused, later that its token expired, that the key is refused again after Reactor was away, and when it is to try the key
+// because the token that did so is suspended or deleted.
 func (j *judge) checkRefusedWrite(token *v1alpha1.ReactorToken) {
 	key, a := j.accounts.refused[j.keyOfToken(token)], j.accounts.of(token.Name)
 	if key == nil || !isToken(token.Name) || !j.weather.isFine(time.Now(), everything, ofToken(token.Name)) {
@@ -223,7 +224,7 @@ func (j *judge) checkRefusedWrite(token *v1alpha1.ReactorToken) {
 		a.reported = time.Now()
 		return
 	}
-	const most = 3
+	const most = 4
 	if key.writes[token.Name]++; key.writes[token.Name] == most+1 {
 		j.broken(ruleRest, "the status of %s is written more than %d times while its key is refused and another token tries it: %s", token.Name, most, describe(token))
 	}
