@@ -185,6 +185,8 @@ func (j *judge) learn(m *mint, usable bool) {
 	case usable:
 		j.keyAccepted(m)
 		j.measured(m)
+	default:
+		j.keyUndecided(m)
 	}
 }
 

@@ -81,6 +81,14 @@ func (j *judge) keyRefused(m *mint) {
 	j.weather.strike(time.Now(), probes, "401", key.gap()+time.Minute)
 }
 
+// keyUndecided records that the key was tried, and the answer does not say whether it is refused: Reactor is away. What waits for the key reports that,
+// and later that the key is refused again.
+func (j *judge) keyUndecided(m *mint) {
+	if refused := j.accounts.refused[hold{m.run.number, m.key}]; refused != nil {
+		clear(refused.writes)
+	}
+}
+
 // keyPut records that people put a key into a Secret. The operator may try it immediately, even if it was refused: it forgets a refused key
 // that no token uses any more.
 func (j *judge) keyPut(key string) {
@@ -213,8 +221,7 @@ func (j *judge) checkReasons(token *v1alpha1.ReactorToken) {
 }
 
 // checkRefusedWrite judges a write of the status of a token whose key is refused. Only the token that tries the key has news; each other one
-// reports that the key is refused, later that its token expired, that the key is refused again after Reactor was away, and when it is to try the key
-// because the token that did so is suspended or deleted.
+// reports that the key is refused, later that its token expired, and when it is to try the key because the token that did so is suspended or deleted.
 func (j *judge) checkRefusedWrite(token *v1alpha1.ReactorToken) {
 	key, a := j.accounts.refused[j.keyOfToken(token)], j.accounts.of(token.Name)
 	if key == nil || !isToken(token.Name) || !j.weather.isFine(time.Now(), everything, ofToken(token.Name)) {
@@ -224,7 +231,7 @@ func (j *judge) checkRefusedWrite(token *v1alpha1.ReactorToken) {
 		a.reported = time.Now()
 		return
 	}
-	const most = 4
+	const most = 3
 	if key.writes[token.Name]++; key.writes[token.Name] == most+1 {
 		j.broken(ruleRest, "the status of %s is written more than %d times while its key is refused and another token tries it: %s", token.Name, most, describe(token))
 	}
