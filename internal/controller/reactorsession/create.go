@@ -21,15 +21,26 @@ import (
 // These are the writes that bring an attempt to its program: see start.go for their order.
 
 // createToken creates the ReactorToken of the current attempt. One of this name that the cache shows is the attempt's, or somebody else's,
-// and nothing is created over it.
+// and nothing is created over it. When this process creates it for the second time, another client deleted it, and the session is read first:
+//
+//  1. A leader creates the token. Its cache of ReactorSessions lags.
+//  2. The next leader, which has started already, ends the attempt, such as for spec.suspend, and deletes the token.
+//  3. The first leader still sees the attempt, and no token. Without the read, it would create the token as fast as the other one deletes it.
 func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
 	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
 		return *waiting
 	}
-	token := buildToken(session, &seen.status, seen.status.CurrentAttempt, r.settings)
+	attempt := seen.status.CurrentAttempt
+	if mem.tokenOf == attempt.Number {
+		if live, err := r.isLiveAttempt(ctx, session, attempt); !live {
+			r.giveSlotBack(session, mem)
+			return outcome{wake: retryBase, retry: err}
+		}
+	}
+	token := buildToken(session, &seen.status, attempt, r.settings)
 	err := r.client.Create(ctx, token, client.FieldOwner(FieldOwner))
 	if err == nil {
-		mem.tokenRefusals = 0
+		mem.tokenRefusals, mem.tokenOf = 0, attempt.Number
 		return outcome{done: true} // its becoming ready wakes the next pass
 	}
 	mem.tokenRefusals++
@@ -128,11 +139,25 @@ func (r *Reconciler) giveSlotBackAfter(session *v1alpha1.ReactorSession, mem *re
 	}
 }
 
-// stillWanted reports whether an attempt that has no pod yet is to get one.
-func stillWanted(live *v1alpha1.ReactorSession, uid types.UID, attempt *v1alpha1.SessionAttempt) bool {
+// isLiveAttempt reads the session, and reports whether an attempt is still to go on.
+func (r *Reconciler) isLiveAttempt(ctx context.Context, session *v1alpha1.ReactorSession, attempt *v1alpha1.SessionAttempt) (bool, error) {
+	live := &v1alpha1.ReactorSession{}
+	if err := r.live.Get(ctx, client.ObjectKeyFromObject(session), live); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return goesOn(live, session.UID, attempt), nil
+}
+
+// goesOn reports whether an attempt is still the current one, and nothing stops it.
+func goesOn(live *v1alpha1.ReactorSession, uid types.UID, attempt *v1alpha1.SessionAttempt) bool {
 	current := live.Status.CurrentAttempt
 	return live.UID == uid && live.DeletionTimestamp == nil && !live.Spec.Suspended() &&
-		current != nil && current.Number == attempt.Number && current.PodUID == "" && current.StopReason == ""
+		current != nil && current.Number == attempt.Number && current.StopReason == ""
+}
+
+// stillWanted reports whether an attempt that has no pod yet is to get one.
+func stillWanted(live *v1alpha1.ReactorSession, uid types.UID, attempt *v1alpha1.SessionAttempt) bool {
+	return goesOn(live, uid, attempt) && live.Status.CurrentAttempt.PodUID == ""
 }
 
 // podRefused says why there is no pod. What the API server calls invalid, a person must put right.

@@ -60,6 +60,8 @@ type remembered struct {
 		times int
 		next  time.Time
 	}
+	// tokenOf is the number of the attempt for which this process created a ReactorToken last.
+	tokenOf int32
 	// refusals counts in a row how often the API server refused the pod, and tokenRefusals how often it refused the ReactorToken.
 	refusals      int
 	tokenRefusals int

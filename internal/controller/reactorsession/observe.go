@@ -32,7 +32,8 @@ type observation struct {
 
 	managers []metav1.ManagedFieldsEntry // who manages the fields of the token, if some are not as requested
 
-	skew time.Duration // Reactor's clock minus ours, when the token was issued
+	skew      time.Duration // Reactor's clock minus ours, when the token was issued
+	skewKnown bool          // the cache shows the Secret of that token, which has the skew
 
 	ending *ending // how the current attempt ended, when an earlier pass has seen that
 
@@ -213,13 +214,23 @@ func (r *Reconciler) observeSkew(ctx context.Context, seen *observation) error {
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	name := types.NamespacedName{Namespace: seen.token.Namespace, Name: seen.token.TargetSecretName()}
 	err := r.cache.Get(ctx, name, secret)
-	if err == nil {
-		seen.skew, _ = time.ParseDuration(secret.Annotations[v1alpha1.ClockSkewAnnotation]) // whose absence is no skew
+	if err == nil && secret.DeletionTimestamp == nil && issuedAt(secret.Annotations).Equal(seen.token.Status.IssuedTime) {
+		seen.skew, err = time.ParseDuration(secret.Annotations[v1alpha1.ClockSkewAnnotation])
+		seen.skewKnown, err = err == nil, nil
 	}
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("looking up Secret %s, which holds the token of an attempt: %w", name, err)
 	}
 	return nil
+}
+
+// issuedAt is when the token in a Secret was issued; nil if the annotations do not say that.
+func issuedAt(annotations map[string]string) *metav1.Time {
+	at, err := time.Parse(time.RFC3339, annotations[v1alpha1.IssuedAtAnnotation])
+	if err != nil {
+		return nil
+	}
+	return &metav1.Time{Time: at}
 }
 
 // holders are the sessions that have a pod with the key of a session, or with a key that was in its Secret before, as the cache shows them. A

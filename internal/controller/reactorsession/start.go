@@ -167,6 +167,10 @@ func withCredential(session *v1alpha1.ReactorSession, seen *observation, next *p
 		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,
 			message: fmt.Sprintf("ReactorToken %q: %s: %s", seen.token.Name, state.reason, state.message)}}
 	}
+	// Without the skew, a clock that is ahead would take a token that was just issued for one that is too old, and have it deleted again and again.
+	if !seen.skewKnown {
+		return next
+	}
 	fresh := state.left - leastLeft(state.granted, attemptNeeds(&session.Spec, &seen.status))
 	if fresh < 0 {
 		return &plan{do: doDeleteToken, show: waitFor(v1alpha1.ReasonWaitingForToken, "the token became too old while the session waited, and another one is requested")}

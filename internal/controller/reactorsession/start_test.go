@@ -2,6 +2,7 @@ package reactorsession
 
 import (
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,5 +72,22 @@ func TestNoSlotIsTakenWithoutAKey(t *testing.T) {
 	seen.key.Problem = &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound}
 	if planned := decide(session, seen); planned.do != doNothing || planned.slot {
 		t.Errorf("%q, slot %t", planned.do, planned.slot)
+	}
+}
+
+// The clock of the operator is ahead by hours, and the cache does not show the Secret of a token that was just issued, which has the skew.
+func TestATokenIsNotTooOldWhileTheSkewIsUnknown(t *testing.T) {
+	session := aSession()
+	token := buildToken(session, &session.Status, session.Status.CurrentAttempt, settings{})
+	token.Status.ObservedGeneration = 1
+	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
+	token.Status.IssuedTime, token.Status.ExpirationTime = new(metav1.NewTime(noon)), new(metav1.NewTime(noon.Add(6*time.Hour)))
+	seen := &observation{now: noon.Add(12 * time.Hour), status: session.Status, token: token}
+	if planned := decide(session, seen); planned.do != doCreatePod {
+		t.Errorf("%q, want %q", planned.do, doCreatePod)
+	}
+	seen.skewKnown = true
+	if planned := decide(session, seen); planned.do != doDeleteToken {
+		t.Errorf("with a known skew: %q, want %q", planned.do, doDeleteToken)
 	}
 }
