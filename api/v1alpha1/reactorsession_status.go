@@ -225,7 +225,7 @@ const (
 	ReasonWaitingForToken = "WaitingForToken"
 	// ReasonWaitingForCapacity: as many sessions run with this API key, or were started in the last minute, as the
 	// installation allows (--sessions-per-key, --session-starts-per-minute), or as many sessions of this namespace as a quota of Reactor
-	// leaves for now. The oldest goes first.
+	// allows until its limit is raised again. The oldest goes first.
 	ReasonWaitingForCapacity = "WaitingForCapacity"
 	// ReasonSchedulingGated: scheduling gates hold the pod back from the scheduler, as in a queue of Kueue. The session holds no slot
 	// and has no token until other clients have removed theirs; then the operator removes its own gate, reactor.inc/token.

@@ -325,7 +325,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 		}
 		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
 		switch {
-		case apierrors.IsNotFound(err): // it was let go of before, and the cache does not show that yet
+		case apierrors.IsNotFound(err): // it was released before, and the cache does not show that yet
 			continue
 		case isWriteRefused(err): // when the session is gone, it is tried again: see releaseOrphansOf
 			left.notices = append(left.notices, notice.Warning(v1alpha1.ReasonPodLeftBehind, "CleanUp",

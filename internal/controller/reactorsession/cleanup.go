@@ -244,8 +244,8 @@ func (r *Reconciler) attemptsToken(
 // Reactor's, so no other clock matters. A renewal just before the pod was created, which the cache did not show yet, counts as one after it:
 // a 403 then proves nothing. If a time is unknown, the token counts as the first one.
 func isRenewed(attempt *v1alpha1.SessionAttempt, annotations map[string]string) bool {
-	issued, err := time.Parse(time.RFC3339, annotations[v1alpha1.IssuedAtAnnotation])
-	return err == nil && attempt.TokenIssuedTime != nil && !issued.Equal(attempt.TokenIssuedTime.Time)
+	issued := issuedAt(annotations)
+	return issued != nil && attempt.TokenIssuedTime != nil && !issued.Equal(attempt.TokenIssuedTime)
 }
 
 // unscopedToken is one that may act on all sessions of the account. A cleanup uses one as long as it lives, and requests at most one in each

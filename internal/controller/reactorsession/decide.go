@@ -16,7 +16,7 @@ type action string
 
 const (
 	doNothing       action = ""
-	doRelease       action = "Release"       // let go of pods whose outcome stands in status, and of tokens and pods that are of no use any more
+	doRelease       action = "Release"       // pods whose outcome stands in status; delete tokens and pods that are of no use any more
 	doBegin         action = "Begin"         // write the next attempt into status, before anything of it exists
 	doCreateToken   action = "CreateToken"   // of the attempt, once there is capacity
 	doDeleteToken   action = "DeleteToken"   // it became too old while the session waited
