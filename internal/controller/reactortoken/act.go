@@ -122,7 +122,7 @@ func (r *Reconciler) mint(
 func newTicket(token *v1alpha1.ReactorToken, seen *observation, why cause) ticket {
 	t := ticket{object: client.ObjectKeyFromObject(token), fingerprint: seen.key.Fingerprint, urgency: urgencyOf(token, why, seen)}
 	if held := seen.target.token(); held != nil {
-		t.expires = seen.clocks.now.Add(seen.clocks.until(held.ExpiresAt, held)).Round(time.Second)
+		t.expires = seen.clocks.now.Add(seen.clocks.leftForProbe(held)).Round(time.Second)
 	}
 	return t
 }

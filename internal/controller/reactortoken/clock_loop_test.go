@@ -195,3 +195,20 @@ func TestATokenThatAFastClockRequestedEarlyIsKeptUntilItIsDue(t *testing.T) {
 		}
 	})
 }
+
+// After a restart on a host whose clock is fast, a valid token counts as expired until the first measurement. If Reactor refuses the key before
+// that, the key is tried again as soon as the token needs it.
+func TestTwoMistaken401sAfterARestartLetNoTokenExpire(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.reactor.SetDateSkew(-30 * time.Minute)
+		w.create(newToken("web", lifetime("2m")))
+		w.start()
+		w.pass(time.Minute)
+		w.reactor.SetFaults(emulator.Fault{Status: 401, Times: 2})
+		w.start()
+		for range 10 {
+			w.pass(10 * time.Second)
+			w.wantValid("web")
+		}
+	})
+}

@@ -36,6 +36,20 @@ func (c clocks) passedByOneReading(at time.Time, written *record) bool {
 	return c.until(at, written) <= 0 && at.After(slices.MinFunc(c.readings(written), time.Time.Compare))
 }
 
+// leftForProbe is how long the token may live, for the time at which a refused key is tried again. A token that has expired needs no early
+// try. If another reading says that it has not expired, that reading counts:
+//
+//  1. The operator restarts on a host whose clock is fast. By that clock, a valid token of two minutes has expired. Corrected by the stored skew,
+//     it has not.
+//  2. Reactor answers 401 by mistake, twice. No answer has shown yet what Reactor's clock is.
+//  3. The key is tried again after 30 seconds, and then after a minute. The token expires in this minute.
+func (c clocks) leftForProbe(written *record) time.Duration {
+	if c.passedByOneReading(written.ExpiresAt, written) {
+		return written.ExpiresAt.Sub(slices.MinFunc(c.readings(written), time.Time.Compare))
+	}
+	return c.until(written.ExpiresAt, written)
+}
+
 // readings are what Reactor's clock may show now. There are two or more, because no clock is trusted alone: the wall clock may
 // jump, and the monotonic one stands still while a machine is suspended.
 //
