@@ -28,7 +28,6 @@ const (
 // refusedKey is a key that Reactor answered with 401, and that it has not accepted since, as one run of the operator knows.
 type refusedKey struct {
 	first, last time.Time      // of these answers
-	put         time.Time      // when people last put it into a Secret
 	writes      map[string]int // of the status of each token meanwhile, without an attempt of its own
 }
 
@@ -89,18 +88,6 @@ func (j *judge) keyUndecided(m *mint) {
 	}
 }
 
-// keyPut records that people put a key into a Secret. The operator may try it immediately, even if it was refused: it forgets a refused key
-// that no token uses any more.
-func (j *judge) keyPut(key string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for of, refused := range j.accounts.refused {
-		if of.key == emulator.Fingerprint(key) {
-			refused.put = time.Now()
-		}
-	}
-}
-
 // keyAccepted records that Reactor accepted a key: what waited for it continues.
 func (j *judge) keyAccepted(m *mint) {
 	of := hold{m.run.number, m.key}
@@ -144,7 +131,7 @@ func (j *judge) waitsForKey(token *v1alpha1.ReactorToken, secret *corev1.Secret)
 // checkAttempt judges when a token is requested again after a refusal.
 func (j *judge) checkAttempt(m *mint) {
 	key := j.accounts.refused[hold{m.run.number, m.key}]
-	if key != nil && !key.put.After(key.last) && m.asked.Before(key.last.Add(leastProbe)) && !m.unscoped() {
+	if key != nil && m.asked.Before(key.last.Add(leastProbe)) && !m.unscoped() {
 		j.broken(ruleLimits, "the key %s is tried %s after Reactor refused it", m.key, m.asked.Sub(key.last))
 	}
 	name, ours := nameOfMint(m)

@@ -135,7 +135,6 @@ var keyOperations = []operation{
 }
 
 func (w *world) writeKey(name, key string) {
-	w.judge.keyPut(key)
 	if !w.create(keySecretWith(name, key)) {
 		edit(w, keySecretWith(name, key), func(secret *secretType) { secret.Data = keySecretWith(name, key).Data })
 	}

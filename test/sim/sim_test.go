@@ -40,12 +40,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// openSeeds are schedules whose violations are known and open, with what they show. Each is still played alone: -seeds 1 -from N.
-var openSeeds = map[uint64]string{
-	40315: "the key of a session is tried a second after Reactor refused it: the token that was refused is gone, since a policy had changed it, " +
-		"and no other one used the key, so it was forgotten",
-}
-
 // TestSchedules plays schedules that are drawn from seeds.
 func TestSchedules(t *testing.T) {
 	startBusyLoops(t)
@@ -60,9 +54,6 @@ func TestSchedules(t *testing.T) {
 		for seed := *from; seed < *from+uint64(*seeds); seed++ {
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 				t.Parallel()
-				if why := openSeeds[seed]; why != "" && *seeds > 1 {
-					t.Skip(why)
-				}
 				came := play(t, draw(seed))
 				mu.Lock()
 				defer mu.Unlock()

@@ -258,23 +258,29 @@ func (a *admission) use(t ticket) (g *gate, next []ticket) {
 	return g, next
 }
 
-// disuse notes that an object does not use its key any more. A key that no object uses is forgotten, unless Reactor limits it:
+// disuse notes that an object does not use its key any more. A key that no object uses is forgotten when it may be tried again, and not before:
 //
 //  1. Reactor answers the only call with a key with 429 and a Retry-After of five minutes.
 //  2. The object is deleted, or gets another key.
 //  3. A minute later another object uses the first key. It must not call before the five minutes are over.
+//
+// A refused key may be tried again after minProbeWait at the latest, however long it has been refused: whoever deletes a ReactorToken and creates
+// it again expects another try. Without any wait, a session whose tokens are refused and replaced tries its key once a second.
 func (a *admission) disuse(object types.NamespacedName) {
 	g, ok := a.gateOf[object]
 	if !ok {
 		return
 	}
 	delete(a.gateOf, object)
+	now := a.clock.Now()
 	if g.users--; g.users == 0 {
 		a.unused[g.fingerprint] = g
+		if soon := now.Add(minProbeWait); g.state == gateRefused && soon.Before(g.until) {
+			g.until = soon
+		}
 	}
-	now := a.clock.Now()
 	for fingerprint, g := range a.unused {
-		if g.state != gateRateLimited || !g.closed(now) {
+		if !g.closed(now) {
 			delete(a.unused, fingerprint)
 			delete(a.gates, fingerprint)
 		}

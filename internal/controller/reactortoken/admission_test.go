@@ -422,25 +422,42 @@ func TestAKeyIsForgottenWhenItsObjectsUseAnother(t *testing.T) {
 	})
 }
 
-func TestAKeyThatReactorLimitsIsNotForgottenWithTheObjectThatUsedIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t, 10, 10)
-		first, second := place("first", "k", urgencyNew), place("second", "k", urgencyNew)
-		d.ask(first)
-		d.answered(first, answerLimited, 5*time.Minute, time.Now())
-		d.forget(first.object)
-		time.Sleep(time.Minute)
-		if said, gate := d.admit(second, time.Now()); said != waitForKey || time.Until(gate.until) != 4*time.Minute {
-			t.Errorf("it said %v, and the key is tried again at %s, want in 4 minutes", said, gate.until)
-		}
-		d.forget(second.object)
-		time.Sleep(5 * time.Minute)
-		d.ask(place("third", "other", urgencyNew))
-		d.forget(objectNamed("third"))
-		if got := len(d.gates) + len(d.unused) + len(d.gateOf); got != 0 {
-			t.Errorf("%d entries remain after the limit", got)
-		}
-	})
+func TestAKeyThatMayNotBeTriedIsNotForgottenWithTheObjectThatUsedIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		what    answer
+		refused int // answers, a minute apart
+		left    time.Duration
+	}{
+		"limited":                  {answerLimited, 1, 5*time.Minute - 10*time.Second},
+		"refused":                  {answerRefused, 1, minProbeWait - 10*time.Second},
+		"refused for five minutes": {answerRefused, 6, minProbeWait - 10*time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t, 10, 10)
+				first, second := place("first", "k", urgencyNew), place("second", "k", urgencyNew)
+				for i := range test.refused {
+					if i > 0 {
+						time.Sleep(time.Minute)
+					}
+					d.ask(first)
+					d.answered(first, test.what, 5*time.Minute, time.Now())
+				}
+				d.forget(first.object)
+				time.Sleep(10 * time.Second)
+				if said, gate := d.admit(second, time.Now()); said != waitForKey || time.Until(gate.until) != test.left {
+					t.Errorf("it said %v, and the key is tried again at %s, want in %s", said, gate.until, test.left)
+				}
+				d.forget(second.object)
+				time.Sleep(5 * time.Minute)
+				d.ask(place("third", "other", urgencyNew))
+				d.forget(objectNamed("third"))
+				if got := len(d.gates) + len(d.unused) + len(d.gateOf); got != 0 {
+					t.Errorf("%d entries remain after the wait", got)
+				}
+			})
+		})
+	}
 }
 
 // A request that Reactor refused waits for its retry, and then a person corrects it. It must not fall back behind all others.
