@@ -65,17 +65,17 @@ func (j *judge) checkQueue() {
 //
 //  1. A queue admits the pod, and the operator creates its ReactorToken. The gate of the operator stays until there is a token.
 //  2. A client removes the finalizers of the pod, and deletes it. Its program never ran, so the attempt continues with another pod of that name.
-//  3. The queue gates that pod. The ReactorToken of the attempt exists, and is deleted if it becomes too old.
+//  3. The queue gates that pod. The ReactorToken of the attempt exists, and the operator deletes it.
 func (j *judge) checkQueued(session *v1alpha1.ReactorSession) {
 	attempt := session.Status.CurrentAttempt
 	if attempt == nil || attempt.TokenName == "" {
 		return
 	}
 	pod := j.world.pod(attempt.PodName)
-	if pod == nil || !hasGate(pod, queueGate) || !hasGate(pod, reactorsession.TokenGate) || j.book.taken[pod.Name] {
+	if pod == nil || !hasGate(pod, queueGate) || !hasGate(pod, reactorsession.TokenGate) {
 		return
 	}
-	if j.world.token(attempt.TokenName) != nil {
+	if token := j.world.token(attempt.TokenName); token != nil && !token.CreationTimestamp.Before(&pod.CreationTimestamp) {
 		j.broken(ruleQueued, "pod %s waits in a queue, and there is a token for it", pod.Name)
 	}
 }

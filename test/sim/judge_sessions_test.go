@@ -23,7 +23,6 @@ import (
 type sessionBook struct {
 	programs []*program
 	byID     map[string]*program         // that started a Reactor session, by its id
-	taken    map[string]bool             // the pods that people took away, by their names
 	accused  map[string][]*machine       // that reported a Reactor session of another program, by its id
 	longest  map[types.UID]time.Duration // that people ever allowed a ReactorSession to run; 0: for ever
 	endless  map[types.UID]bool
@@ -33,7 +32,7 @@ type sessionBook struct {
 }
 
 func newSessionBook() sessionBook {
-	return sessionBook{byID: map[string]*program{}, taken: map[string]bool{}, accused: map[string][]*machine{}, longest: map[types.UID]time.Duration{}, endless: map[types.UID]bool{},
+	return sessionBook{byID: map[string]*program{}, accused: map[string][]*machine{}, longest: map[types.UID]time.Duration{}, endless: map[types.UID]bool{},
 		policies: newPolicyBook()}
 }
 
@@ -202,7 +201,6 @@ func (j *judge) takenAway(pod string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := time.Now()
-	j.book.taken[pod] = true
 	for _, p := range j.book.programs {
 		if p.pod != pod {
 			continue
