@@ -31,6 +31,8 @@ type remembered struct {
 	// conflicts counts in a row how often the API server had a version that the cache did not show, and gone says that it had none.
 	conflicts int
 	gone      bool
+	// statusRefused says that the API server refused to write status, and that an event reports it.
+	statusRefused bool
 	// cleanup is how the tries to see to the Reactor sessions of an attempt go.
 	cleanup cleanup
 	// gated says until when the pod of that name was held back by scheduling gates, or that it is.

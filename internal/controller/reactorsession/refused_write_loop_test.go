@@ -159,3 +159,27 @@ func TestADeletedSessionIsNotKeptByAGatedPodThatCannotBePatched(t *testing.T) {
 		}
 	})
 }
+
+// No condition can report that the status cannot be written. The session cannot be stopped meanwhile, so an event reports it.
+func TestThatTheStatusCannotBeWrittenIsReportedInOneEvent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newSession("night"))
+		w.start()
+		w.pass(time.Minute)
+		w.want("night", "Ready=True/Running")
+		w.api.meddleWith(func(made call, do func() error) error {
+			if made.verb == "update status" && made.kind == "ReactorSession" {
+				return apierrors.NewForbidden(schema.GroupResource{Group: "reactor.inc", Resource: "reactorsessions/status"}, made.name, errors.New("a policy denies it"))
+			}
+			return do()
+		})
+		w.edit("night", func(session *v1alpha1.ReactorSession) { session.Spec.Suspend = new(true) })
+		w.pass(30 * time.Minute)
+		if got := w.count("night", v1alpha1.ReasonWriteRefused); got != 1 {
+			t.Errorf("it was reported in %d events, want 1", got)
+		}
+		w.api.meddleWith(nil)
+		w.pass(20 * time.Minute)
+		w.want("night", "Ready=False/Suspended")
+	})
+}

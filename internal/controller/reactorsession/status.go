@@ -11,6 +11,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
 // writeStatus writes the status, once, if it changed, over the version that was seen, and then makes it known. A version that was
@@ -34,12 +35,23 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 	case apierrors.IsConflict(err):
 		return mem.awaitCache(), nil
 	case err != nil:
+		if isWriteRefused(err) && !mem.statusRefused { // no condition can report this
+			mem.statusRefused = true
+			notice.Announce(ctx, r.recorder, session, []notice.Notice{statusRefused(err)})
+		}
 		return 0, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	mem.wrote(updated)
-	mem.conflicts, mem.gone = 0, false
+	mem.conflicts, mem.gone, mem.statusRefused = 0, false, false
 	r.tell(ctx, session, told)
 	return 0, nil
+}
+
+// statusRefused reports that the API server refuses to write the status. The session is then neither started nor stopped, because each of
+// these stands in status first.
+func statusRefused(err error) notice.Notice {
+	return notice.Warning(v1alpha1.ReasonWriteRefused, "WriteStatus",
+		"the API server refuses to write the status of the session, which is neither started nor stopped meanwhile: %s. Allow the write; the operator retries", reactor.Redact(err.Error()))
 }
 
 // tell makes known what stands in status.
