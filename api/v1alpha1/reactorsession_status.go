@@ -273,7 +273,8 @@ const (
 
 // Reasons of events about a ReactorSession that are not reasons of its condition Ready.
 const (
-	// ReasonAttemptEnded: an attempt ended; the note says how.
+	// ReasonAttemptEnded: an attempt ended; the note says how. The end of the last attempt is part of the event that reports the end of the
+	// session.
 	ReasonAttemptEnded = "AttemptEnded"
 	// ReasonCleanupUnverified (Warning): the operator does not know whether an attempt left a Reactor session open; the note says why.
 	ReasonCleanupUnverified = "CleanupUnverified"

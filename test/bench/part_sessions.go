@@ -177,10 +177,9 @@ func (l *ledger) twice() int {
 	return len(l.Sessions) - len(of)
 }
 
-// tooManyWrites for a session would be a fault of ours, whatever the machine: it takes 11 to 13, and some are tried again after a conflict. The
-// twelfth is the start of a pod that was created in an earlier reconcile. The thirteenth reports that the program has ended and Reactor still
-// shows its session as open, which takes Reactor about a second.
-const tooManyWrites = 14
+// tooManyWrites for a session would be a fault of ours, whatever the machine: it takes 11 or 12, and some are tried again after a conflict. The
+// twelfth is the start of a pod that was created in an earlier reconcile.
+const tooManyWrites = 13
 
 // podsOf is how long each session of some runs waited for its pod, in milliseconds.
 func podsOf(runs []sessionRun) []float64 {

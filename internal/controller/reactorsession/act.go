@@ -34,6 +34,11 @@ type outcome struct {
 	notices    []notice.Notice
 
 	abandoned int // pods that were let go of before they ended
+
+	// closing says that the Reactor session was found open, or could not be looked up, for the first time after the program ended. Most
+	// programs end their session just before they exit, and Reactor shows it as closed a second later. So nothing of this is reported,
+	// which saves a write for each session.
+	closing bool
 }
 
 // act does what was planned. These are the only writes, the status apart.
@@ -289,7 +294,7 @@ func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession
 func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *ending) outcome {
 	cleanup, again, unverified := r.cleanUp(ctx, session, mem, seen, how)
 	if again > 0 {
-		return outcome{wake: again}
+		return outcome{wake: again, closing: mem.cleanup.times == 1}
 	}
 	r.leaveCapacity(session, mem, seen)
 	if how.reason == quotaExceeded || how.reason == modelQuotaExceeded {
@@ -300,7 +305,6 @@ func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, 
 		Number: attempt.Number, Class: how.class, Reason: how.reason, ExitCode: how.exitCode, Message: how.message,
 		RunningSeconds: int64(how.ran / time.Second), Cleanup: cleanup, KeyFingerprint: attempt.KeyFingerprint,
 	}}
-	done.notices = append(done.notices, endNotice(done.ended))
 	if unverified != nil {
 		done.notices = append(done.notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp", "whether attempt %d left a Reactor session open is not known (%s)%s",
 			attempt.Number, reactor.Redact(unverified.Error()), outerBound(session)))

@@ -290,3 +290,21 @@ func TestWhatWasSeenOfAPodThatIsLostDuringTheCleanupCounts(t *testing.T) {
 		w.wantOpen(0)
 	})
 }
+
+// The attempt, its pod, its start and its end are written. That a session which is closed a second later is still open is not: nobody could do
+// anything about it, and each session would cost a write more.
+func TestACleanupOfASecondCostsNoWrite(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.node.runNow(leaves(10*time.Second, 0))
+		w.create(newSession("night"))
+		w.start()
+		w.pass(time.Minute)
+		w.want("night", "Ready=True/Completed")
+		if got := w.ended("night"); got != "1 Succeeded Completed Ended" {
+			t.Errorf("attempts %q", got)
+		}
+		if got := w.api.asked(call{verb: "update status", kind: "ReactorSession"}); got != 4 {
+			t.Errorf("%d writes of the status, want 4", got)
+		}
+	})
+}

@@ -33,6 +33,9 @@ const (
 // report derives status and events from what was seen, planned and done. It is pure.
 func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, done outcome) reported {
 	status := seen.status.DeepCopy()
+	if done.closing {
+		return reported{status: *status}
+	}
 	status.ObservedGeneration = session.Generation
 	told := reported{events: done.notices, ended: done.ended, abandoned: done.abandoned}
 	show := planned.show
@@ -62,7 +65,16 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 	}
 	followAttempt(status.CurrentAttempt, seen, done)
 	setConditions(status, session, seen, show, finish)
-	told.events = append(told.events, transition(&seen.status, status)...)
+	changes := transition(&seen.status, status)
+	switch {
+	case done.ended == nil:
+	case finish != "" && len(changes) == 1: // one event reports both
+		end := endNotice(done.ended)
+		changes[0].Kind, changes[0].Note = end.Kind, changes[0].Note+". "+end.Note
+	default:
+		told.events = append([]notice.Notice{endNotice(done.ended)}, told.events...)
+	}
+	told.events = append(told.events, changes...)
 	told.status = *status
 	if !planned.until.IsZero() {
 		told.wake = max(planned.until.Sub(seen.now), atOnce)
@@ -298,13 +310,13 @@ func transition(before, after *v1alpha1.ReactorSessionStatus) []notice.Notice {
 	return []notice.Notice{{Kind: kind, Reason: is.Reason, Action: "RunSession", Note: is.Message}}
 }
 
-// endNotice tells how an attempt ended.
+// endNotice reports how an attempt ended.
 func endNotice(ended *v1alpha1.EndedAttempt) notice.Notice {
 	tell := notice.Warning
 	if ended.Class == v1alpha1.ClassSucceeded || ended.Class == v1alpha1.ClassStopped {
 		tell = notice.Normal
 	}
-	text := fmt.Sprintf("attempt %d ended after %ds: %s, %s", ended.Number, ended.RunningSeconds, ended.Class, ended.Reason)
+	text := fmt.Sprintf("Attempt %d ended after %ds: %s, %s", ended.Number, ended.RunningSeconds, ended.Class, ended.Reason)
 	if ended.ExitCode != nil {
 		text += fmt.Sprintf(", exit code %d", *ended.ExitCode)
 	}

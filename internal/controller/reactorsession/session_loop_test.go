@@ -26,6 +26,11 @@ func TestASessionThatJustCompletes(t *testing.T) {
 		if pods := w.pods(); len(pods) != 1 || hasFinalizer(&pods[0], TrackingFinalizer) {
 			t.Errorf("the pod is not there with its logs, or still kept: %d", len(pods))
 		}
+		for reason, want := range map[string]int{v1alpha1.ReasonRunning: 1, v1alpha1.ReasonCompleted: 1, v1alpha1.ReasonAttemptEnded: 0} {
+			if got := w.count("night", reason); got != want {
+				t.Errorf("%d events with the reason %s, want %d", got, reason, want)
+			}
+		}
 	})
 }
 
