@@ -64,8 +64,9 @@ func (p *program) ran(now time.Time, suspended time.Duration) time.Duration {
 func (j *judge) programBegins(m *machine) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	_, getsKey := m.env["REACTOR_API_KEY"] // empty if its Secret is gone
 	p := &program{uid: sessionUIDOf(&m.pod), session: sessionNameOf(&m.pod), pod: m.pod.Name, began: time.Now(),
-		keyFile: m.env["REACTOR_API_KEY"] == "", uninvited: m.pod.Annotations[uninvited] != "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
+		keyFile: !getsKey, uninvited: m.pod.Annotations[uninvited] != "", behind: m.behind, slept: j.world.clocks.suspendedFor()}
 	m.program = p
 	j.counts.Programs++
 	j.checkTokenOfProgram(p)
