@@ -5,10 +5,14 @@
 // Each program is the same one for another architecture, which its build info names; several give a multi-arch index, one
 // gives a plain image. An image holds the program and nothing else, starts it, and runs as a user without rights.
 //
-// The file is a tar archive of two formats that share their blobs. It is an OCI image layout, of which `ctr images import`, kind, k3d and
-// skopeo take all platforms or the one that they need. It is also an archive of `docker save`, which holds one platform: `docker load` reads
-// this one, unless Docker keeps its images in containerd. Of several programs it is the first platform in alphabetical order, amd64 of
-// amd64 and arm64; for a Docker of another architecture, pack its program alone. Equal programs and flags give an equal file, on any machine.
+// The file is a tar archive of two formats that share their blobs:
+//
+//   - An OCI image layout, with all platforms. containerd reads it, and with it `ctr images import`, kind and k3d.
+//   - An archive of `docker save`, with one platform. `docker load` reads it, unless Docker keeps its images in containerd; `podman load`
+//     reads it, too. It holds the first platform in alphabetical order: linux/amd64 of linux/amd64 and linux/arm64. For a Docker on
+//     another architecture, pack one program alone.
+//
+// Equal programs and flags give an equal file, on any machine.
 package main
 
 import (
