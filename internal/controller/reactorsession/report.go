@@ -38,17 +38,7 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 	}
 	status.ObservedGeneration = session.Generation
 	told := reported{events: done.notices, ended: done.ended, abandoned: done.abandoned}
-	show := planned.show
-	switch {
-	case done.failed != nil && isFinished(status) && session.DeletionTimestamp == nil:
-		show = finishedAs(status)
-		show.message += "; " + done.failed.message
-	case done.failed != nil:
-		show = done.failed
-	case done.waiting != nil:
-		show = waitFor(v1alpha1.ReasonWaitingForCapacity, "%s", done.waiting.message())
-	}
-	finish := ""
+	show, finish := viewAfter(session, status, planned, done), ""
 	switch planned.do { //nolint:exhaustive // the others change nothing but conditions
 	case doBegin:
 		if done.done {
@@ -65,21 +55,42 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 	}
 	followAttempt(status.CurrentAttempt, seen, done)
 	setConditions(status, session, seen, show, finish)
-	changes := transition(&seen.status, status)
-	switch {
-	case done.ended == nil:
-	case finish != "" && len(changes) == 1: // one event reports both
-		end := endNotice(done.ended)
-		changes[0].Kind, changes[0].Note = end.Kind, changes[0].Note+". "+end.Note
-	default:
-		told.events = append([]notice.Notice{endNotice(done.ended)}, told.events...)
-	}
-	told.events = append(told.events, changes...)
+	told.events = addNotices(told.events, transition(&seen.status, status), done.ended, finish != "")
 	told.status = *status
 	if !planned.until.IsZero() {
 		told.wake = max(planned.until.Sub(seen.now), atOnce)
 	}
 	return told
+}
+
+// viewAfter is what the conditions show after the plan was carried out, unless an attempt ended.
+func viewAfter(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, planned plan, done outcome) *view {
+	switch {
+	case done.failed != nil && isFinished(status) && session.DeletionTimestamp == nil:
+		show := finishedAs(status)
+		show.message += "; " + done.failed.message
+		return show
+	case done.failed != nil:
+		return done.failed
+	case done.waiting != nil:
+		return waitFor(v1alpha1.ReasonWaitingForCapacity, "%s", done.waiting.message())
+	default:
+		return planned.show
+	}
+}
+
+// addNotices adds the end of an attempt and the transition of the conditions to the other notices of a reconcile. When the session is finished,
+// one notice reports both.
+func addNotices(others, transition []notice.Notice, ended *v1alpha1.EndedAttempt, finished bool) []notice.Notice {
+	switch {
+	case ended == nil:
+	case finished && len(transition) == 1:
+		end := endNotice(ended)
+		transition[0].Kind, transition[0].Note = end.Kind, transition[0].Note+". "+end.Note
+	default:
+		others = append([]notice.Notice{endNotice(ended)}, others...)
+	}
+	return append(others, transition...)
 }
 
 // followAttempt takes over what is known of the current attempt. While our own gate holds its pod back, no program of it can run, and status
