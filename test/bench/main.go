@@ -247,6 +247,9 @@ func (b *bench) place(part string) (folder, why string) {
 	if why := b.tooSmall(part); why != "" {
 		return smallFolder, why
 	}
+	if strings.HasSuffix(b.record.Commit, dirty) {
+		return smallFolder, "something that was measured is not committed"
+	}
 	if err := b.record.wrongCounts(); err != nil {
 		return smallFolder, err.Error()
 	}
