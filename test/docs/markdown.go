@@ -20,6 +20,8 @@ type Page struct {
 	Headings []Heading
 	Links    []Link
 	Blocks   []Block
+	// Words is how many words the page has, without those of code blocks and of the addresses of links.
+	Words int
 }
 
 // Heading is a heading of a page.
@@ -69,6 +71,8 @@ func parse(source []byte) (*Page, error) {
 			return ast.WalkContinue, nil
 		}
 		switch node := node.(type) {
+		case *ast.Text:
+			page.Words += len(strings.Fields(string(node.Value(source))))
 		case *ast.Heading:
 			page.Headings = append(page.Headings, Heading{Anchor: names.next(plain(node, source)), Body: body(node, source)})
 		case *ast.Link:

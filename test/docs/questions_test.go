@@ -34,6 +34,18 @@ func TestTheReadmeLeadsToTheAnswers(t *testing.T) {
 	}
 }
 
+// A reader must learn within a minute what this is.
+func TestTheReadmeIsShort(t *testing.T) {
+	readme, err := Read(filepath.Join(repository, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("README.md has %d words", readme.Words)
+	if readme.Words < 100 || readme.Words > 750 {
+		t.Errorf("README.md has %d words, and may have 750", readme.Words)
+	}
+}
+
 // Each reason that a ReactorToken can have while it is not Ready is in the answer.
 func TestTheAnswerWhyATokenIsNotReadyHasAllReasons(t *testing.T) {
 	readme, err := Read(filepath.Join(repository, "README.md"))
