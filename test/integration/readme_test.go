@@ -19,7 +19,7 @@ type tried struct {
 	// here runs it in an interactive shell, whose context is the control plane and a namespace with an operator. The API key is typed if the
 	// commands read one.
 	here func(w *world)
-	// onNode is the test of test/e2e that runs it.
+	// onNode is the folder whose tests run it on a node.
 	onNode string
 	// step is the step of .ci/run that runs it.
 	step string
@@ -27,11 +27,11 @@ type tried struct {
 
 // readmeCommands are the command blocks of README.md, by their first lines.
 var readmeCommands = map[string]tried{
-	"make try":      {onNode: "TestMakeTry"},
-	"make try-down": {onNode: "TestMakeTry"},
+	"make try":      {onNode: "test/e2e/deploy"},
+	"make try-down": {onNode: "test/e2e/deploy"},
 	"make demo":     {step: "demo"},
 	"make test":     {step: "test"},
-	"make deploy":   {onNode: "TestMakeDeploy"},
+	"make deploy":   {onNode: "test/e2e/deploy"},
 	"printf 'API key: ' && read -rs KEY && echo &&": {here: func(w *world) {
 		if got := string(w.secret(keySecret).Data["api-key"]); got != w.key {
 			w.t.Error("the Secret does not hold the key that was typed")
@@ -94,11 +94,10 @@ func (w *world) try(commands string, how tried) {
 		w.typeIn(commands)
 		how.here(w)
 	case how.onNode != "":
-		w.mustHave("the test of test/e2e", repository+"/test/e2e/*_test.go", "func "+how.onNode+"(t *testing.T)")
-		w.mustBeTarget(commands)
+		w.mustHave("its test", repository+"/"+how.onNode+"/*_test.go", `.mustMake("`+w.target(commands)+`"`)
 	case how.step != "":
+		w.target(commands)
 		w.mustHave("the step of .ci/run", repository+"/.ci/run", " "+how.step+" ")
-		w.mustBeTarget(commands)
 	default:
 		w.t.Errorf("readmeCommands does not say how this block is tested:\n%s", commands)
 	}
@@ -123,14 +122,15 @@ func (w *world) mustHave(what, pattern, text string) {
 	w.t.Errorf("%s does not exist: no %s has %q", what, pattern, text)
 }
 
-// mustBeTarget checks that a block is one call of make, whose target exists.
-func (w *world) mustBeTarget(commands string) {
+// target returns what a block gives to make. The block must have this call alone, and the target must exist.
+func (w *world) target(commands string) string {
 	w.t.Helper()
 	target, ok := strings.CutPrefix(strings.TrimSpace(commands), "make ")
 	if !ok || !regexp.MustCompile(`^[a-z-]+$`).MatchString(target) {
 		w.t.Fatalf("it is no call of make alone:\n%s", commands)
 	}
 	w.mustHave("the target of make", repository+"/Makefile", "\n"+target+": ")
+	return target
 }
 
 // dryRun has the API server check a manifest.
