@@ -83,7 +83,7 @@ demo-broken: ## The same with the operator stopped; it must fail, or the demo pr
 	@DEMO_BROKEN=1 $(MAKE) demo
 
 .PHONY: test
-test: ## Run all tests with the race detector, on a real control plane (built once; takes minutes).
+test: ## Run the Go tests of all modules with the race detector, on a real control plane (built once; takes minutes). e2e, test-alerts, sim and others are targets of their own.
 # -count=1, because Go's cache of results does not see the manifests that kubectl reads.
 	@assets=$$($(CLUSTER_BINARIES)); \
 	set -x; \
@@ -215,7 +215,7 @@ run: ## Run the operator on this machine, against the cluster of your kubeconfig
 	go run ./cmd/manager --log-format=text --metrics-auth=false $(ARGS)
 
 .PHONY: unit
-unit: ## Run the tests that need no control plane, with the race detector.
+unit: ## Run the tests of the packages outside of test/, with the race detector; they need no control plane.
 	go test -race $(ARGS) $$(go list ./... | grep -v /test/)
 
 .PHONY: cluster
@@ -342,7 +342,7 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, image-twice.
+ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, demo, image-twice.
 	@.ci/run
 
 ##@ Release

@@ -2,7 +2,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ReactorToken keeps a valid Reactor token in a Secret: it exchanges an API
+// ReactorToken keeps a Reactor token in a Secret: it exchanges an API
 // key for a token, writes it, and renews it before it expires. Pods mount the
 // Secret and never see the API key.
 //

@@ -1,4 +1,4 @@
-// Command bench measures the operator against the least that its work can cost: a floor beside every figure, taken in the same run. It
+// Command bench measures the operator next to a floor, a program that makes the same requests and decides nothing, taken in the same run. It
 // fills the table in docs/performance.md. make bench builds what it runs; docs/performance.md says what each part does.
 //
 // Everything is on one machine and there is no node: pods are made, and the benchmark plays the kubelet where that matters.
@@ -246,6 +246,9 @@ const smallFolder = "bin/bench"
 func (b *bench) place(part string) (folder, why string) {
 	if why := b.tooSmall(part); why != "" {
 		return smallFolder, why
+	}
+	if strings.HasSuffix(b.record.Commit, dirty) {
+		return smallFolder, "something that was measured is not committed"
 	}
 	if err := b.record.wrongCounts(); err != nil {
 		return smallFolder, err.Error()

@@ -187,13 +187,21 @@ func machine(ctx context.Context, binaries string) (Machine, error) {
 	return m, nil
 }
 
-// commit is what was measured, and whether something of it was not committed.
+// dirty ends the commit of a run whose code was not committed.
+const dirty = "-dirty"
+
+// commit is what was measured, and whether something of it was not committed. Results of earlier parts do not count.
 func commit(ctx context.Context) string {
-	said, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
-	if err != nil {
+	said, err := exec.CommandContext(ctx, "git", "describe", "--always", "--abbrev=12", "--exclude=*").Output()
+	changes, statusErr := exec.CommandContext(ctx, "git", "status", "--porcelain", "--", ":/", ":(top,exclude)docs").Output()
+	if err != nil || statusErr != nil {
 		return "unknown"
 	}
-	return strings.TrimSpace(string(said))
+	name := strings.TrimSpace(string(said))
+	if len(changes) > 0 {
+		name += dirty
+	}
+	return name
 }
 
 // today is the day of a time.

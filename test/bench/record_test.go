@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -104,6 +107,56 @@ func TestADocumentWithoutItsLinesIsLeftAlone(t *testing.T) {
 	}
 	if err := render(t.TempDir(), document); err == nil || read(t, document) != "text\n" {
 		t.Errorf("%v; now it is %q", err, read(t, document))
+	}
+}
+
+func TestTheCommitSaysWhetherWhatIsMeasuredWasCommitted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	git := func(args ...string) {
+		t.Helper()
+		args = append([]string{"-c", "user.name=test", "-c", "user.email=test@example.com"}, args...)
+		if output, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, output)
+		}
+	}
+	change := func(file, content string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	git("init", "--quiet")
+	change("main.go", "package main")
+	git("add", ".")
+	git("commit", "--quiet", "--message=first")
+	clean := commit(t.Context())
+	if clean == "unknown" || strings.HasSuffix(clean, dirty) {
+		t.Errorf("without changes: %s", clean)
+	}
+	change("docs/performance/fresh.json", "{}")
+	if got := commit(t.Context()); got != clean {
+		t.Errorf("with the result of an earlier part: %s, want %s", got, clean)
+	}
+	change("main.go", "package changed")
+	if got := commit(t.Context()); got != clean+dirty {
+		t.Errorf("with a changed program: %s, want %s", got, clean+dirty)
+	}
+}
+
+// The ratio of fresh is shown with those of its pairs, as its samples have them.
+func TestTheRatioOfFreshShowsItsPairs(t *testing.T) {
+	results, err := load("../../docs/performance")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := results[0]
+	took, least := fresh.one("operator, each run"), fresh.one("floor, each run")
+	if len(took) < 2 || len(took) != len(least) {
+		t.Fatalf("the part %s has %d and %d runs", fresh.Part, len(took), len(least))
+	}
+	want := fmt.Sprintf("%.2f, of the pairs %s", mean(took)/mean(least), pairs(took, least))
+	if got := fresh.Rows[0].Ratio; got != want {
+		t.Errorf("it shows %q, want %q", got, want)
 	}
 }
 

@@ -51,7 +51,7 @@ func TestARunThatIsTooSmallDoesNotFillTheTable(t *testing.T) {
 	}
 }
 
-func TestARunThatIsTooSmallOrWrongIsKeptElsewhere(t *testing.T) {
+func TestARunThatIsTooSmallOrWrongOrNotCommittedIsKeptElsewhere(t *testing.T) {
 	large, err := parse(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -63,17 +63,19 @@ func TestARunThatIsTooSmallOrWrongIsKeptElsewhere(t *testing.T) {
 	right, wrong := []Row{{Verdict: Met}, {Verdict: NotMet}, {}}, []Row{{Figure: "mints", Operator: "2", Goal: "1", Verdict: Wrong}}
 	for name, test := range map[string]struct {
 		settings settings
+		commit   string
 		rows     []Row
 		want     string
 	}{
-		"large and right":                       {large, right, "docs/performance"},
-		"large, and a goal that is not met":     {large, []Row{{Verdict: NotMet}}, "docs/performance"},
-		"large, and a count that is wrong":      {large, wrong, smallFolder},
-		"small":                                 {small, right, smallFolder},
-		"small, and its count is wrong as well": {small, wrong, smallFolder},
+		"large and right":                       {large, "abc", right, "docs/performance"},
+		"large, and a goal that is not met":     {large, "abc", []Row{{Verdict: NotMet}}, "docs/performance"},
+		"large, and a count that is wrong":      {large, "abc", wrong, smallFolder},
+		"large, and not committed":              {large, "abc-dirty", right, smallFolder},
+		"small":                                 {small, "abc", right, smallFolder},
+		"small, and its count is wrong as well": {small, "abc", wrong, smallFolder},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := &bench{settings: test.settings, record: &Record{Part: partFresh, Rows: test.rows}}
+			b := &bench{settings: test.settings, record: &Record{Part: partFresh, Commit: test.commit, Rows: test.rows}}
 			if folder, _ := b.place(partFresh); folder != test.want {
 				t.Errorf("it goes to %s, want %s", folder, test.want)
 			}

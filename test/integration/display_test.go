@@ -19,7 +19,7 @@ import (
 func TestExplainReadsWell(t *testing.T) {
 	for path, want := range map[string]string{
 		"reactortoken": `DESCRIPTION:
-    ReactorToken keeps a valid Reactor token in a Secret: it exchanges an API
+    ReactorToken keeps a Reactor token in a Secret: it exchanges an API
     key for a token, writes it, and renews it before it expires. Pods mount the
     Secret and never see the API key.
 `,

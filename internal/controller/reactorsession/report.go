@@ -253,7 +253,7 @@ func suspendedMessage(status *v1alpha1.ReactorSessionStatus, show *view) string 
 	if unverified >= 0 { // an attempt without a pod may have followed it
 		return fmt.Sprintf("nothing runs; whether attempt %d left a Reactor session open is not known", recent[unverified].Number)
 	}
-	return "nothing runs, and nothing is billed"
+	return "nothing runs, and no recent attempt has left a Reactor session open"
 }
 
 // setTokenReady says whether the current attempt has its credential.

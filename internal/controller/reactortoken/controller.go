@@ -1,4 +1,4 @@
-// Package reactortoken keeps a valid Reactor token in the target Secret of each ReactorToken.
+// Package reactortoken keeps a Reactor token in the target Secret of each ReactorToken.
 //
 // A pass reads like Reconcile: observe, decide, act, report. What it decides from are values; the target Secret is the
 // truth, and status is derived from it. docs/architecture.md shows the flow.
@@ -56,7 +56,7 @@ type Options struct {
 	AllowPromptDelivery bool // spec.promptDelivery is acted on
 }
 
-// Reconciler keeps one valid token in the target Secret of each ReactorToken.
+// Reconciler keeps one token in the target Secret of each ReactorToken.
 type Reconciler struct {
 	client   client.Client
 	cache    client.Reader

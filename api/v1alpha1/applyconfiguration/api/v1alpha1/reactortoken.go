@@ -14,7 +14,7 @@ import (
 // ReactorTokenApplyConfiguration represents a declarative configuration of the ReactorToken type for use
 // with apply.
 //
-// ReactorToken keeps a valid Reactor token in a Secret: it exchanges an API
+// ReactorToken keeps a Reactor token in a Secret: it exchanges an API
 // key for a token, writes it, and renews it before it expires. Pods mount the
 // Secret and never see the API key.
 type ReactorTokenApplyConfiguration struct {
