@@ -62,7 +62,7 @@ func TestEachPageThatInstallsOurImagesSaysThatTheyMustBeBuiltFirst(t *testing.T)
 func readable(t *testing.T) []string {
 	t.Helper()
 	var paths []string
-	for _, folder := range []string{"config", "charts", "docs", "examples", "CONTRIBUTING.md", "SECURITY.md"} {
+	for _, folder := range []string{"config", "charts", "docs", "examples", "README.md", "CONTRIBUTING.md", "SECURITY.md"} {
 		err := filepath.WalkDir(filepath.Join(repository, folder), func(path string, entry fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
