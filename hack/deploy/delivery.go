@@ -83,6 +83,8 @@ func (i installation) values(d delivery, digests map[string]string) map[string]a
 		"tokenServer": map[string]any{"image": tokenServer},
 		// The pods are replaced when the image has changed and its tag has not.
 		"podAnnotations": map[string]any{"reactor.inc/image-digest": digests[operatorImage]},
+		// The names of the objects, whatever the chart would make of the release's.
+		"fullnameOverride": i.release,
 	}
 	if i.trial {
 		values["developmentEmulator"] = map[string]any{"enabled": true, "image": d.imageValues(emulatorImage, digests[emulatorImage])}
