@@ -22,6 +22,7 @@ var releases = map[string]string{ // to the namespace
 	"own-namespace":        "studio",
 	"own-namespace-tokens": "studio",
 	"token-server":         systemNamespace,
+	"trial":                systemNamespace,
 	"everything":           systemNamespace,
 	"least":                systemNamespace,
 }
