@@ -87,6 +87,7 @@ func (i installation) values(d delivery, digests map[string]string) map[string]a
 		"fullnameOverride": i.release,
 	}
 	if i.trial {
+		values["allowPromptDelivery"] = true // config/try uses it
 		values["developmentEmulator"] = map[string]any{"enabled": true, "image": d.imageValues(emulatorImage, digests[emulatorImage])}
 	}
 	return values

@@ -52,6 +52,7 @@ func TestWhatIsBuiltAndInstalledFollowsFromTheDelivery(t *testing.T) {
 				"TOKEN_SERVER_IMAGE=localhost:5000/reactor-token-server:v1 EMULATOR_IMAGE=localhost:5000/reactor-emulator:v1",
 			wantValues: `{
 				"fullnameOverride": "reactor-try",
+				"allowPromptDelivery": true,
 				"image": {"registry": "localhost:5000", "repository": "reactor-operator", "tag": "v1", "digest": "sha256:aa", "pullPolicy": "IfNotPresent"},
 				"tokenServer": {"image": {"repository": "reactor-token-server", "digest": "sha256:bb"}},
 				"developmentEmulator": {"enabled": true,
