@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -46,23 +47,27 @@ func (s *session) followPod(ctx context.Context, lines *tokenLines) error {
 	return lines.read(stream, func(line string) { s.printf("  %8s  %s\n", s.elapsed(), line) })
 }
 
-// tokenLines counts the tokens that a pod showed, a line each. A pod that is started again shows its token again.
+// tokenLine is how `reactor-emulator watch-token` reports a token that it found; the group is the token's id.
+var tokenLine = regexp.MustCompile(`^\S+ token ("[^"]+") expires `)
+
+// tokenLines counts the tokens that a pod showed. A pod that is started again shows its token again.
 type tokenLines struct {
-	shown map[string]bool
-	count int
+	observed map[string]bool
+	count    int
 }
 
-// read hands on each new line, until there are enough of them.
+// read hands on each line, until there were enough tokens.
 func (t *tokenLines) read(log io.Reader, show func(line string)) error {
-	if t.shown == nil {
-		t.shown = map[string]bool{}
+	if t.observed == nil {
+		t.observed = map[string]bool{}
 	}
 	scanner := bufio.NewScanner(log)
 	for t.count < wantTokens && scanner.Scan() {
-		if line := scanner.Text(); !t.shown[line] {
-			t.shown[line] = true
+		line := scanner.Text()
+		show(line)
+		if match := tokenLine.FindStringSubmatch(line); match != nil && !t.observed[match[1]] {
+			t.observed[match[1]] = true
 			t.count++
-			show(line)
 		}
 	}
 	return scanner.Err()

@@ -75,8 +75,8 @@ func TestTheContextSaysHowAClusterTakesImages(t *testing.T) {
 				"nsenter --target 42 --mount --net --pid -- /assets/ctr --address /run/containerd/containerd.sock --namespace k8s.io images import /bin/b.tar",
 			},
 		},
-		"a cluster of a provider":                   {text: kubeconfig("production", "production", "https://k8s.example.com", "")},
-		"another cluster of this machine":           {text: kubeconfig("docker-desktop", "docker-desktop", "https://127.0.0.1:6443", "")},
+		"a cluster of a provider":         {text: kubeconfig("production", "production", "https://k8s.example.com", "")},
+		"another cluster of this machine": {text: kubeconfig("docker-desktop", "docker-desktop", "https://127.0.0.1:6443", "")},
 		"a context that was given the name of kind": {
 			text: kubeconfig("kind-prod", "prod", "https://k8s.example.com", ""),
 			want: []string{"kind load image-archive /bin/a.tar --name prod", "kind load image-archive /bin/b.tar --name prod"},
@@ -131,4 +131,3 @@ func TestOnlyAddressesOfThisMachineAndOfPrivateNetworksAreLocal(t *testing.T) {
 		}
 	}
 }
-

@@ -258,15 +258,23 @@ func TestARemovalEndsInANamespaceThatExistedBefore(t *testing.T) {
 	}
 }
 
-func TestTwoTokensEndTheTrialAndARepeatedLineCountsOnce(t *testing.T) {
+func TestTwoTokensEndTheTrialAndATokenThatIsShownAgainCountsOnce(t *testing.T) {
+	const (
+		absent = "2026-01-31T10:00:00Z no token: /var/run/secrets/reactor/jwt does not exist; a token is printed when it appears"
+		first  = `2026-01-31T10:00:01Z token "aa01" expires 2026-01-31T10:01:00Z, 59s left`
+		again  = `2026-01-31T10:00:09Z token "aa01" expires 2026-01-31T10:01:00Z, 51s left`
+		second = `2026-01-31T10:00:40Z token "aa02" expires 2026-01-31T10:01:40Z, 1m0s left`
+		third  = `2026-01-31T10:01:19Z token "aa03" expires 2026-01-31T10:02:19Z, 1m0s left`
+	)
 	lines, shown := &tokenLines{}, []string(nil)
 	show := func(line string) { shown = append(shown, line) }
-	for _, log := range []string{"token a\n", "token a\ntoken b\ntoken c\n"} { // the pod was started again in between
-		if err := lines.read(strings.NewReader(log), show); err != nil {
+	// The pod was started again in between.
+	for _, log := range [][]string{{absent, first}, {again, second, third}} {
+		if err := lines.read(strings.NewReader(strings.Join(log, "\n")+"\n"), show); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff([]string{"token a", "token b"}, shown); diff != "" || lines.count != wantTokens {
+	if diff := cmp.Diff([]string{absent, first, again, second}, shown); diff != "" || lines.count != wantTokens {
 		t.Errorf("%d tokens (-want +got):\n%s", lines.count, diff)
 	}
 }
