@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -101,8 +102,11 @@ func (c *cluster) deleteCRDs(ctx context.Context, owned []owner) error {
 }
 
 func (c *cluster) deleteAndWait(ctx context.Context, kind schema.GroupVersionKind, key client.ObjectKey) error {
-	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	// Not as PartialObjectMetadata: an object with finalizers is the response, and that client cannot decode it.
+	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(kind)
+	object.SetNamespace(key.Namespace)
+	object.SetName(key.Name)
 	if err := client.IgnoreNotFound(c.Delete(ctx, object)); err != nil {
 		return fmt.Errorf("delete %s %s: %w", kind.Kind, key.Name, err)
 	}

@@ -10,7 +10,7 @@ import (
 
 const (
 	chartFolder = "charts/reactor-operator"
-	valuesFile  = "bin/deploy/values.json"
+	valuesFile  = "bin/install/values.json"
 	trialFolder = "bin/try"
 )
 
@@ -132,7 +132,7 @@ func (s *session) load(ctx context.Context, names []string) error {
 		}
 		archives = append(archives, archive)
 	}
-	return s.step(fmt.Sprintf("load the images into the %s cluster", s.target.kind), func() error {
+	return s.step("load the images into the cluster", func() error {
 		for _, load := range s.target.loadCommands(archives) {
 			if err := command(ctx, ".", load...); err != nil {
 				return fmt.Errorf("load an image into %s: %w\nCheck that the cluster runs on this machine; if it does not, add REGISTRY=…. "+

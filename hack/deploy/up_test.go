@@ -93,7 +93,7 @@ func newSession(t *testing.T, what installation, kubeconfig string, objects ...c
 const (
 	wantBuild = "make image PLATFORMS=arm64 VERSION=v1 IMAGE=ghcr.io/reactor-operator/reactor-operator:v1 " +
 		"TOKEN_SERVER_IMAGE=ghcr.io/reactor-operator/reactor-token-server:v1 EMULATOR_IMAGE=ghcr.io/reactor-operator/reactor-emulator:v1"
-	wantHelm = "helm upgrade --install reactor-operator charts/reactor-operator --values bin/deploy/values.json --set replicas=2 --kube-context "
+	wantHelm = "helm upgrade --install reactor-operator charts/reactor-operator --values bin/install/values.json --set replicas=2 --kube-context "
 )
 
 // The commands of kind, k3d, minikube and of a registry's push are stand-ins. How kind, k3d and minikube take these arguments is known from their
