@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -67,6 +68,9 @@ const maxOutput = 30
 func command(ctx context.Context, folder string, args ...string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = folder
+	// An interrupt lets Helm record that its operation ended.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
 	output, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil
