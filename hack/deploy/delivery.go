@@ -13,6 +13,9 @@ const (
 	operatorImage    = "reactor-operator"
 	tokenServerImage = "reactor-token-server"
 	emulatorImage    = "reactor-emulator"
+
+	// imageKey is where the chart's values name an image.
+	imageKey = "image"
 )
 
 // delivery is how the images get into the cluster.
@@ -79,8 +82,8 @@ func (i installation) values(d delivery, digests map[string]string) map[string]a
 		delete(tokenServer, shared)
 	}
 	values := map[string]any{
-		"image":       d.imageValues(operatorImage, digests[operatorImage]),
-		"tokenServer": map[string]any{"image": tokenServer},
+		imageKey:      d.imageValues(operatorImage, digests[operatorImage]),
+		"tokenServer": map[string]any{imageKey: tokenServer},
 		// The pods are replaced when the image has changed and its tag has not.
 		"podAnnotations": map[string]any{"reactor.inc/image-digest": digests[operatorImage]},
 		// The names of the objects, whatever the chart would make of the release's.
@@ -88,7 +91,7 @@ func (i installation) values(d delivery, digests map[string]string) map[string]a
 	}
 	if i.trial {
 		values["allowPromptDelivery"] = true // config/try uses it
-		values["developmentEmulator"] = map[string]any{"enabled": true, "image": d.imageValues(emulatorImage, digests[emulatorImage])}
+		values["developmentEmulator"] = map[string]any{"enabled": true, imageKey: d.imageValues(emulatorImage, digests[emulatorImage])}
 	}
 	return values
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -122,8 +123,8 @@ func (c *cluster) waitUntilGone(ctx context.Context, kind schema.GroupVersionKin
 		return apierrors.IsNotFound(last), nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait until %s %s is gone: %w (the last read: %v). A finalizer may keep it: run `kubectl get %s %s --output=yaml` and read its conditions",
-			kind.Kind, key, err, last, kind.Kind, key.Name)
+		return fmt.Errorf("wait until %s %s is gone: %w. A finalizer of it or of an object in it may keep it: "+
+			"read its conditions with `kubectl get %s %s --output=yaml`", kind.Kind, key, errors.Join(err, last), kind.Kind, key.Name)
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func (s *session) deliver(ctx context.Context, d delivery, architectures []strin
 		what += " and push them to " + d.prefix
 	}
 	if err := s.step(what, func() error {
-		err := command(ctx, ".", append([]string{"make"}, d.makeArgs(architectures)...)...)
+		err := command(ctx, append([]string{"make"}, d.makeArgs(architectures)...)...)
 		if err != nil && d.push {
 			return fmt.Errorf("%w\nCheck that you are logged in to the registry, and that REGISTRY=%s is where you can push", err, d.prefix)
 		}
@@ -134,7 +134,7 @@ func (s *session) load(ctx context.Context, names []string) error {
 	}
 	return s.step("load the images into the cluster", func() error {
 		for _, load := range s.target.loadCommands(archives) {
-			if err := command(ctx, ".", load...); err != nil {
+			if err := command(ctx, load...); err != nil {
 				return fmt.Errorf("load an image into %s: %w\nCheck that the cluster runs on this machine; if it does not, add REGISTRY=…. "+
 					"For a node of `make node`, run this as root", s.target, err)
 			}
