@@ -86,6 +86,7 @@ func (i installation) values(d delivery, digests map[string]string) map[string]a
 		"tokenServer": map[string]any{imageKey: tokenServer},
 		// The pods are replaced when the image has changed and its tag has not.
 		"podAnnotations": map[string]any{"reactor.inc/image-digest": digests[operatorImage]},
+		"commonLabels":   map[string]any{installedByLabel: i.installedBy()},
 		// The names of the objects, whatever the chart would make of the release's.
 		"fullnameOverride": i.release,
 	}
@@ -108,6 +109,6 @@ func (d delivery) kustomization(digest string) map[string]any {
 		"kind":       "Kustomization",
 		"resources":  []string{"../../config/try"},
 		"images":     []any{image},
-		"labels":     []any{map[string]any{"pairs": map[string]any{createdByLabel: trialInstallation.createdBy()}}},
+		"labels":     []any{map[string]any{"pairs": map[string]any{installedByLabel: trialInstallation.installedBy()}}},
 	}
 }

@@ -88,11 +88,11 @@ func (s *session) checkNamespaces(ctx context.Context) error {
 		return nil
 	}
 	for _, name := range s.what.namespaces() {
-		mark, exists, err := s.cluster.createdBy(ctx, name)
+		mark, exists, err := s.cluster.installedBy(ctx, name)
 		if err != nil {
 			return err
 		}
-		if exists && mark != s.what.createdBy() {
+		if exists && mark != s.what.installedBy() {
 			return fmt.Errorf("the namespace %q exists, and `%s` did not create it. Nothing was changed. Delete the namespace if it is not needed", name, s.what.up)
 		}
 	}
@@ -147,13 +147,15 @@ func (s *session) load(ctx context.Context, names []string) error {
 func (s *session) install(ctx context.Context, d delivery, digests map[string]string) error {
 	values := s.what.values(d, digests)
 	if err := s.step(fmt.Sprintf("install the chart as release %q in namespace %q", s.what.release, s.what.namespace), func() error {
-		if err := s.cluster.ensureNamespace(ctx, s.what.namespace, s.what.createdBy()); err != nil {
+		if err := s.cluster.ensureNamespace(ctx, s.what.namespace, s.what.installedBy()); err != nil {
 			return err
 		}
 		if err := writeJSON(valuesFile, values); err != nil {
 			return err
 		}
-		args := append([]string{"upgrade", "--install", s.what.release, chartFolder, "--values", valuesFile}, s.helmArgs...)
+		args := append([]string{
+			"upgrade", "--install", s.what.release, chartFolder, "--values", valuesFile, "--labels", installedByLabel + "=" + s.what.installedBy(),
+		}, s.helmArgs...)
 		if err := s.runHelm(ctx, args...); err != nil {
 			return fmt.Errorf("install the chart: %w\nTo remove what it left, run `%s`", err, s.what.down)
 		}
