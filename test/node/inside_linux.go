@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -18,35 +19,38 @@ func newNamespaces() *syscall.SysProcAttr {
 	}
 }
 
-// enter calls a function within the network of another process. Sockets that it opens stay there.
-func enter[T any](pid string, open func() (T, error)) (T, error) {
-	type result struct {
-		opened T
-		err    error
+// enter calls a function within the network of another process, and returns to this process's own. Sockets that it opens stay there.
+//
+// The thread must not end, as it would with a goroutine that stays locked to it: 1. The thread has started containerd. 2. It enters the
+// network, and ends. 3. The kernel sends containerd the signal that containerd gets when its parent dies, because for the kernel the parent is
+// the thread.
+func enter[T any](pid string, open func() (T, error)) (opened T, err error) {
+	runtime.LockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return opened, fmt.Errorf("enter the network of the node: %w", err)
 	}
-	results := make(chan result)
-	// The network is one of the thread. The goroutine never unlocks it, so the thread ends with it and serves no other goroutine.
-	go func() {
-		runtime.LockOSThread()
-		var r result
-		if r.err = join(pid); r.err == nil {
-			r.opened, r.err = open()
-		}
-		results <- r
-	}()
-	r := <-results
-	return r.opened, r.err
+	defer func() { _ = own.Close() }() // it was only read
+	if err := join("/proc/" + pid + "/ns/net"); err != nil {
+		runtime.UnlockOSThread()
+		return opened, fmt.Errorf("enter the network of the node: %w", err)
+	}
+	opened, err = open()
+	if returned := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); returned != nil {
+		// No other goroutine may run on a thread of the wrong network.
+		return opened, errors.Join(err, fmt.Errorf("return from the network of the node: %w", returned))
+	}
+	runtime.UnlockOSThread()
+	return opened, err
 }
 
-// join moves the thread into the network of another process.
-func join(pid string) error {
-	network, err := os.Open("/proc/" + pid + "/ns/net")
+// join moves the thread into a network.
+func join(path string) error {
+	network, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("enter the network of the node: %w", err)
+		return err
 	}
 	defer func() { _ = network.Close() }() // it was only read
-	if err := unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("enter the network of the node: %w", err)
-	}
-	return nil
+	return unix.Setns(int(network.Fd()), unix.CLONE_NEWNET)
 }
