@@ -53,6 +53,14 @@ func parse(args []string, moreKeys string) (settings, error) {
 	flags.IntVar(&s.quotas.StartsPerMinute, "session-starts-per-minute", s.quotas.StartsPerMinute,
 		"How many sessions may be started in a minute; 0 sets no limit.")
 	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "The lowest `level` that is logged: DEBUG, INFO, WARN or ERROR.")
+	flags.Usage = func() {
+		fmt.Fprintf(os.Stderr, `Usage:
+  reactor-emulator [flags]                   serves a local Reactor API
+  %s   prints a line for each token that appears in a file, and never the token
+
+Flags:
+%s`, "reactor-emulator "+watchTokenUsage, flags.FlagUsages())
+	}
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}

@@ -18,6 +18,7 @@ import (
 const (
 	// watchTokenCommand is the subcommand that watches a file with a token.
 	watchTokenCommand = "watch-token"
+	watchTokenUsage   = watchTokenCommand + " --file PATH"
 	// watchInterval is how often the file is read. A watch of the file would miss how the kubelet replaces it: by a symbolic link of its folder.
 	watchInterval = time.Second
 )
@@ -30,7 +31,7 @@ func watchToken(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if *path == "" || flags.NArg() > 0 {
-		return errors.New(watchTokenCommand + ": name the file, and nothing else: " + watchTokenCommand + " --file PATH")
+		return errors.New(watchTokenCommand + ": name the file, and nothing else: " + watchTokenUsage)
 	}
 	watcher := tokenWatcher{path: *path, readFile: os.ReadFile, clock: clock.RealClock{}, out: out}
 	return watcher.run(ctx)
