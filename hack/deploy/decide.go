@@ -123,14 +123,14 @@ func (f found) describe(i installation) []string {
 	return lines
 }
 
-// remaining lists what stays although a reader could expect that it goes.
+// remaining lists what is kept although a reader could expect that it is deleted.
 func (f found) remaining() []string {
 	var lines []string
 	for _, o := range f.foreign {
-		lines = append(lines, fmt.Sprintf("the CRD %s and its objects stay: it belongs to %s", o.crd, o))
+		lines = append(lines, fmt.Sprintf("the CRD %s and its objects are kept: it belongs to %s", o.crd, o))
 	}
 	for _, name := range f.kept {
-		lines = append(lines, fmt.Sprintf("the namespace %s stays: it existed before", name))
+		lines = append(lines, fmt.Sprintf("the namespace %s is kept: it existed before", name))
 	}
 	return lines
 }

@@ -123,11 +123,11 @@ func TestARemovalListsWhatGoesAndWhatStays(t *testing.T) {
 		"what helm uninstall has left": {
 			found:         found{owned: []owner{mine}, tokens: []string{"a/web"}, kept: []string{"reactor-operator-system"}},
 			wantDescribed: []string{"the CRD reactortokens.reactor.inc", "ReactorToken a/web and its Secret"},
-			wantStays:     []string{"the namespace reactor-operator-system stays: it existed before"},
+			wantStays:     []string{"the namespace reactor-operator-system is kept: it existed before"},
 		},
 		"next to another installation": {
 			found:       found{foreign: []owner{other}, tokens: []string{"a/web"}},
-			wantStays:   []string{`the CRD reactortokens.reactor.inc and its objects stay: it belongs to the Helm release "ours" in namespace "platform"`},
+			wantStays:   []string{`the CRD reactortokens.reactor.inc and its objects are kept: it belongs to the Helm release "ours" in namespace "platform"`},
 			wantNothing: true,
 		},
 		"nothing": {wantNothing: true},

@@ -253,7 +253,7 @@ func TestARemovalLeavesWhatTheCommandsDidNotInstall(t *testing.T) {
 		wantOutput         string
 	}{
 		"all is of make deploy":                 {release: marked, namespace: marked, wantCalls: uninstall, wantOutput: "the namespace reactor-operator-system with all"},
-		"the namespace existed before":          {release: marked, wantCalls: uninstall, wantNamespace: true, wantOutput: "the namespace reactor-operator-system stays"},
+		"the namespace existed before":          {release: marked, wantCalls: uninstall, wantNamespace: true, wantOutput: "the namespace reactor-operator-system is kept"},
 		"a user installed a release by its own": {wantNamespace: true, wantOutput: "Nothing of `make deploy` is in the cluster"},
 	}
 	for name, test := range tests {
