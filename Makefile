@@ -10,7 +10,7 @@ MAKEFLAGS     += --no-print-directory
 export GOWORK := off
 
 # The modules of the tree: those with code, and one that is only a list of versions.
-CODE_MODULES := . test/cluster test/media hack/image
+CODE_MODULES := . test/cluster test/media hack/image hack/manifests
 MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd test/prometheus tools tools/helm
 
 TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
@@ -88,7 +88,8 @@ test: ## Run all tests with the race detector, on a real control plane (built on
 	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
 	go test -C test/cluster -race $(ARGS) ./...; \
 	go test -C test/media -race $(ARGS) ./...; \
-	go test -C hack/image -race $(ARGS) ./...
+	go test -C hack/image -race $(ARGS) ./...; \
+	go test -C hack/manifests -race $(ARGS) ./...
 
 # The schedules that make sim plays: how many, from which seed on; FILE plays one that was kept or printed. STRESSED of them are played again
 # next to BUSY processes that compete for the processors.
@@ -331,13 +332,19 @@ vet: ## Run go vet in every module.
 	@for module in $(CODE_MODULES); do (set -x; go vet -C $$module ./...); done
 
 .PHONY: lint
-lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module.
+lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module, and check the manifests.
 	@status=0; \
 	for module in $(CODE_MODULES); do \
 	  echo "lint $$module"; \
 	  (cd $$module && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || status=1; \
 	done; \
+	$(MAKE) lint-manifests || status=1; \
 	exit $$status
+
+.PHONY: lint-manifests
+lint-manifests: ## Check chart, config/, samples and examples with kubeconform and kube-score; accepted findings are in hack/manifests/exemptions.go.
+	@echo 'lint manifests'
+	@go run -C hack/manifests . lint
 
 .PHONY: ci
 ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, image-twice.
