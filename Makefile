@@ -18,6 +18,7 @@ CONTROLLER_GEN := $(TOOL) controller-gen
 CRD_REF_DOCS   := $(TOOL) crd-ref-docs
 # golangci-lint with kube-api-linter inside.
 GOLANGCI_LINT  := $(TOOL) golangci-lint-kube-api-linter
+GOVULNCHECK    := $(TOOL) govulncheck
 # In a module of its own: its dependencies are many, and some of them other versions. Built as test/helm builds it.
 HELM           := CGO_ENABLED=0 GOFLAGS=-trimpath go tool -modfile=$(CURDIR)/tools/helm/go.mod helm
 
@@ -345,6 +346,15 @@ lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in ever
 lint-manifests: ## Check chart, config/, samples and examples with kubeconform and kube-score; accepted findings are in hack/manifests/exemptions.go.
 	@echo 'lint manifests'
 	@go run -C hack/manifests . lint
+
+.PHONY: vulncheck
+vulncheck: ## Report known vulnerabilities that the code of any module reaches (govulncheck; needs the network, ARGS=-db=… for another database).
+	@status=0; \
+	for module in $(CODE_MODULES); do \
+	  echo "vulncheck $$module"; \
+	  $(GOVULNCHECK) -C $$module -test $(ARGS) ./... || status=1; \
+	done; \
+	exit $$status
 
 .PHONY: ci
 ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, image-twice.
