@@ -33,9 +33,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # What programs are built with, so that the same source gives the same program in any folder; the Dockerfile has the same.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
-# The name of the operator's image, and that of the token server's.
+# The names of the images: the operator's, and those of the token server and the emulator, which follow from it if they are omitted.
 IMAGE              ?= ghcr.io/reactor-operator/reactor-operator:$(VERSION)
-TOKEN_SERVER_IMAGE ?= $(if $(findstring reactor-operator:,$(IMAGE)),$(subst reactor-operator:,reactor-token-server:,$(IMAGE)),$(IMAGE)-token-server)
+TOKEN_SERVER_IMAGE ?= $(call IMAGE_OF,token-server)
+EMULATOR_IMAGE     ?= $(call IMAGE_OF,emulator)
+IMAGE_OF            = $(if $(findstring reactor-operator:,$(IMAGE)),$(subst reactor-operator:,reactor-$(1):,$(IMAGE)),$(IMAGE)-$(1))
 # Its architectures; more than one make an index.
 PLATFORMS ?= amd64 arm64
 # The commit, and its time, which is that of everything in the image.
@@ -363,29 +365,31 @@ ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, 
 ##@ Release
 
 .PHONY: image
-image: ## Write the images of operator and token server into bin/*.tar, with SBOMs; no container engine (IMAGE, PLATFORMS).
+image: ## Write the images of operator, token server and emulator into bin/*.tar, with SBOMs; no container engine (IMAGE, PLATFORMS).
 # The settings of a processor are named, because one's own environment may have others.
 	@for platform in $(PLATFORMS); do \
 	  echo "build linux/$$platform"; \
 	  GOOS=linux GOARCH=$$platform GOAMD64=v1 GOARM64=v8.0 GOFLAGS= GOEXPERIMENT= \
-	    $(GO_BUILD) -o bin/linux-$$platform/ ./cmd/manager ./cmd/token-server; \
+	    $(GO_BUILD) -o bin/linux-$$platform/ ./cmd/manager ./cmd/token-server ./cmd/reactor-emulator; \
 	done; \
 	$(call PACK_IMAGE,$(IMAGE),reactor-operator,manager); \
-	$(call PACK_IMAGE,$(TOKEN_SERVER_IMAGE),reactor-token-server,token-server)
+	$(call PACK_IMAGE,$(TOKEN_SERVER_IMAGE),reactor-token-server,token-server); \
+	$(call PACK_IMAGE,$(EMULATOR_IMAGE),reactor-emulator,reactor-emulator)
 
 .PHONY: image-twice
-image-twice: image ## The same in a clone elsewhere once more, and fail if the digests differ. What is not committed is not cloned.
+image-twice: image ## The same again in a clone in another folder, and fail if a digest or an archive differs. What is not committed is not cloned.
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	git clone --quiet . "$$folder"; \
-	$(MAKE) -C "$$folder" image IMAGE='$(IMAGE)' TOKEN_SERVER_IMAGE='$(TOKEN_SERVER_IMAGE)' VERSION='$(VERSION)' >/dev/null; \
-	for image in reactor-operator reactor-token-server; do \
+	$(MAKE) -C "$$folder" image IMAGE='$(IMAGE)' TOKEN_SERVER_IMAGE='$(TOKEN_SERVER_IMAGE)' EMULATOR_IMAGE='$(EMULATOR_IMAGE)' VERSION='$(VERSION)' >/dev/null; \
+	for image in reactor-operator reactor-token-server reactor-emulator; do \
 	  printf 'here       %s\nelsewhere  %s\n' "$$(cat bin/$$image.digest)" "$$(cat "$$folder/bin/$$image.digest")"; \
 	  cmp bin/$$image.digest "$$folder/bin/$$image.digest"; \
+	  cmp bin/$$image.tar "$$folder/bin/$$image.tar"; \
 	done
 
 .PHONY: image-push
 image-push: PUSH = --push
-image-push: image ## The same, and push them as IMAGE and TOKEN_SERVER_IMAGE, with the credentials of docker login.
+image-push: image ## The same, and push them as IMAGE, TOKEN_SERVER_IMAGE and EMULATOR_IMAGE, with the credentials of docker login.
 
 .PHONY: chart-push
 chart-push: chart ## Pack the Helm chart and push it to CHARTS, with the credentials of docker login.

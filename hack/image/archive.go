@@ -2,11 +2,13 @@ package main
 
 import (
 	"archive/tar"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -15,33 +17,39 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// writeArchive writes an image layout, as https://specs.opencontainers.org/image-spec/image-layout/ has it, into a tar file.
-func writeArchive(file string, tag name.Tag, artifact remote.Taggable, modified time.Time) (err error) {
+// writeArchive writes a tar file that is two formats in one: an image layout, as https://specs.opencontainers.org/image-spec/image-layout/
+// describes it, and an archive of docker save, which holds the one image that is given for it.
+func writeArchive(file string, tag name.Tag, artifact remote.Taggable, docker v1.Image, modified time.Time) (err error) {
 	folder, err := os.MkdirTemp("", "image-layout-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	path, err := layout.Write(folder, empty.Index)
+	target, err := layout.Write(folder, empty.Index)
 	if err != nil {
 		return err
 	}
-	// containerd and Docker take the whole name from their own annotation; the standard one holds the tag only.
+	// containerd takes the whole name from its own annotation; the standard one holds the tag only. Name would return index.docker.io
+	// for docker.io, but containerd looks for the name that stands in the pod.
 	names := layout.WithAnnotations(map[string]string{
-		"io.containerd.image.name":          tag.Name(),
+		"io.containerd.image.name":          tag.String(),
 		"org.opencontainers.image.ref.name": tag.TagStr(),
 	})
 	switch artifact := artifact.(type) {
 	case v1.ImageIndex:
-		err = path.AppendIndex(artifact, names)
+		err = target.AppendIndex(artifact, names)
 	case v1.Image:
-		err = path.AppendImage(artifact, names)
+		err = target.AppendImage(artifact, names)
 	default:
 		err = fmt.Errorf("%T is neither an image nor an index", artifact)
 	}
 	if err != nil {
+		return err
+	}
+	if err := writeDockerManifest(filepath.Join(folder, "manifest.json"), tag, docker); err != nil {
 		return err
 	}
 	output, err := os.Create(file)
@@ -49,6 +57,29 @@ func writeArchive(file string, tag name.Tag, artifact remote.Taggable, modified 
 		return err
 	}
 	return errors.Join(tarFolder(output, os.DirFS(folder), modified), output.Close())
+}
+
+// writeDockerManifest writes the file by which docker load finds an image. It needs no files but the blobs of the layout: docker load
+// takes any paths, and compressed layers.
+func writeDockerManifest(file string, tag name.Tag, image v1.Image) error {
+	manifest, err := image.Manifest()
+	if err != nil {
+		return err
+	}
+	descriptor := tarball.Descriptor{Config: blob(manifest.Config), RepoTags: []string{tag.String()}}
+	for _, layer := range manifest.Layers {
+		descriptor.Layers = append(descriptor.Layers, blob(layer))
+	}
+	content, err := json.Marshal(tarball.Manifest{descriptor})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, content, 0o600)
+}
+
+// blob is where a layout has its content.
+func blob(descriptor v1.Descriptor) string {
+	return path.Join("blobs", descriptor.Digest.Algorithm, descriptor.Digest.Hex)
 }
 
 // tarFolder packs the files in the order of their names, with nothing in their headers that another machine would write differently.

@@ -5,8 +5,14 @@
 // Each program is the same one for another architecture, which its build info names; several give a multi-arch index, one
 // gives a plain image. An image holds the program and nothing else, starts it, and runs as a user without rights.
 //
-// The file is an OCI image layout in a tar archive, as `ctr images import`, `docker load` and skopeo read it. Equal programs
-// and flags give an equal file, on any machine.
+// The file is a tar archive of two formats that share their blobs:
+//
+//   - An OCI image layout, with all platforms. containerd reads it, and with it `ctr images import`, kind and k3d.
+//   - An archive of `docker save`, with one platform. `docker load` reads it, unless Docker keeps its images in containerd; `podman load`
+//     reads it, too. It holds the first platform in alphabetical order: linux/amd64 of linux/amd64 and linux/arm64. For a Docker on
+//     another architecture, pack one program alone.
+//
+// Equal programs and flags give an equal file, on any machine.
 package main
 
 import (
@@ -96,7 +102,7 @@ func run(ctx context.Context, s settings, stdout io.Writer) error {
 		return fmt.Errorf("put the images of %s together: %w", tag, err)
 	}
 	if s.output != "" {
-		if err := s.write(tag, artifact, programs); err != nil {
+		if err := s.write(tag, artifact, images); err != nil {
 			return err
 		}
 	}
@@ -109,9 +115,9 @@ func run(ctx context.Context, s settings, stdout io.Writer) error {
 }
 
 // write makes the files: the archive, the digest that names it in a registry, and the SBOMs.
-func (s settings) write(tag name.Tag, artifact remote.Taggable, programs []program) error {
+func (s settings) write(tag name.Tag, artifact remote.Taggable, images []packed) error {
 	base := strings.TrimSuffix(s.output, ".tar")
-	if err := writeArchive(s.output, tag, artifact, s.time()); err != nil {
+	if err := writeArchive(s.output, tag, artifact, images[0], s.time()); err != nil {
 		return fmt.Errorf("write %s: %w", s.output, err)
 	}
 	digest, err := digestOf(artifact)
@@ -124,9 +130,10 @@ func (s settings) write(tag name.Tag, artifact remote.Taggable, programs []progr
 	if !s.sbom {
 		return nil
 	}
-	for _, program := range programs {
-		file := fmt.Sprintf("%s-%s-%s.cdx.json", base, program.platform.OS, program.platform.Architecture)
-		if err := s.writeSBOM(file, program); err != nil {
+	for _, image := range images {
+		platform := image.program.platform
+		file := fmt.Sprintf("%s-%s-%s.cdx.json", base, platform.OS, platform.Architecture)
+		if err := s.writeSBOM(file, image.program); err != nil {
 			return fmt.Errorf("write %s: %w", file, err)
 		}
 	}

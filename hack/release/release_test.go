@@ -183,10 +183,18 @@ func TestTheDockerfileBuildsAsTheMakefileDoes(t *testing.T) {
 	makefile, dockerfile := read(t, "Makefile"), read(t, "Dockerfile")
 	build := submatch(t, makefile, `(?m)^GO_BUILD := (.*)$`)
 	settings := submatch(t, makefile, `GOOS=linux GOARCH=\$\$platform (.*) \\\n`)
+	packages := submatch(t, makefile, `-o bin/linux-\$\$platform/ (.*); \\\n`)
 	want := "RUN GOOS=$TARGETOS GOARCH=$TARGETARCH " + settings + " \\\n    " +
-		strings.Replace(build, "$(VERSION)'", "'\"$VERSION\"", 1) + " -o / ./cmd/manager ./cmd/token-server\n"
+		strings.Replace(build, "$(VERSION)'", "'\"$VERSION\"", 1) + " -o / " + packages + "\n"
 	if !strings.Contains(dockerfile, want) {
 		t.Errorf("the Dockerfile has no\n%s", want)
+	}
+	for _, packed := range regexp.MustCompile(`call PACK_IMAGE,\S+,([\w-]+),([\w-]+)\)`).FindAllStringSubmatch(makefile, -1) {
+		for _, want := range []string{"LABEL org.opencontainers.image.title=" + packed[1] + " ", "COPY --from=build /" + packed[2] + " /", `ENTRYPOINT ["/` + packed[2] + `"]`} {
+			if !strings.Contains(dockerfile, want) {
+				t.Errorf("the Dockerfile has no image %s with %s", packed[1], want)
+			}
+		}
 	}
 	user := submatch(t, read(t, "hack", "image", "pack.go"), `nobody = "(.*)"`)
 	for _, got := range regexp.MustCompile(`(?m)^USER (.*)$`).FindAllStringSubmatch(dockerfile, -1) {
@@ -211,7 +219,7 @@ func TestEverythingIsBuiltByOneGo(t *testing.T) {
 }
 
 func TestDockerIsGivenEveryPackageOfTheOperator(t *testing.T) {
-	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", "./cmd/manager", "./cmd/token-server")
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", "./cmd/manager", "./cmd/token-server", "./cmd/reactor-emulator")
 	cmd.Dir = root
 	output, err := cmd.Output()
 	if err != nil {
