@@ -49,7 +49,8 @@
 //
 // Tests in the same process use the methods of Emulator. Others use HTTP and JSON; unknown fields are refused, durations
 // are written as in Go (90s, 1h30m), and keys of the ledger are fingerprints (see Fingerprint). Whoever can reach it
-// can add API keys, so let the emulator listen on a loopback address, or in a network of its own.
+// can add API keys, so let the emulator listen on a loopback address, or in a network of its own. Where others must reach the API,
+// as in a cluster, --control-listen of cmd/reactor-emulator serves all of it but healthz at an address of its own.
 //
 //	GET    /_emulator/healthz    {"status":"ok"}
 //	GET    /_emulator/ledger     {"mints":1,"mints_by_key":{"5e88…":1},"calls":[{"time":"…","key":"5e88…","status":200,

@@ -92,11 +92,13 @@ func TestTheOperatorAndItsDrainUnderstandTheArgumentsOfEachRelease(t *testing.T)
 				case "Deployment":
 					deployment := appsv1.Deployment{}
 					convert(t, object, &deployment)
-					if deployment.Spec.Template.Labels["app.kubernetes.io/component"] == "token-server" {
+					switch deployment.Spec.Template.Labels["app.kubernetes.io/component"] {
+					case "token-server":
 						tokenServerSettings(t, &deployment.Spec.Template.Spec)
-						continue
+					case "emulator": // it is the emulator's own: see the test of its pod
+					default:
+						settings(t, &deployment.Spec.Template.Spec)
 					}
-					settings(t, &deployment.Spec.Template.Spec)
 				case "Job":
 					job := batchv1.Job{}
 					convert(t, object, &job)
@@ -155,18 +157,24 @@ func TestTheChartBringsTheNetworkPoliciesOfConfig(t *testing.T) {
 		}
 	}
 	// A policy that selected both would shut the route, or let the one go where only the other has to.
-	for component, deploymentName := range map[string]string{"manager": operatorName, "token-server": operatorName + "-token-server"} {
+	checkSelections(t, want, operatorName, tokenServerName)
+}
+
+// checkSelections fails unless each policy selects the pods of the Deployment of its name, and no others.
+func checkSelections(t *testing.T, objects []*unstructured.Unstructured, names ...string) {
+	t.Helper()
+	for _, deploymentName := range names {
 		deployment := appsv1.Deployment{}
-		convert(t, only(t, want, "Deployment", deploymentName), &deployment)
-		for name, selects := range map[string]bool{operatorName: component == "manager", operatorName + "-token-server": component == "token-server"} {
+		convert(t, only(t, objects, "Deployment", deploymentName), &deployment)
+		for _, name := range names {
 			policy := networkingv1.NetworkPolicy{}
-			convert(t, only(t, want, "NetworkPolicy", name), &policy)
+			convert(t, only(t, objects, "NetworkPolicy", name), &policy)
 			selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if selector.Matches(labels.Set(deployment.Spec.Template.Labels)) != selects {
-				t.Errorf("the policy %s selects the pods of %s: %v", name, component, !selects)
+			if selects := selector.Matches(labels.Set(deployment.Spec.Template.Labels)); selects != (name == deploymentName) {
+				t.Errorf("the policy %s selects the pods of %s: %v", name, deploymentName, selects)
 			}
 		}
 	}

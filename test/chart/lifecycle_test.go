@@ -19,11 +19,11 @@ func TestTheKindsAreUpgradedWithTheChartAndOutliveIt(t *testing.T) {
 	withoutKinds(t)
 	ensureNamespace(t, namespace)
 
-	mustHelm(t, "install", operatorName, olderChart(t), "--namespace", namespace)
+	mustHelm(t, "install", operatorName, olderChart(t), withImage, "--namespace", namespace)
 	if got := shortNames(t); got != "former" {
 		t.Fatalf("after the installation of the older chart, the short name of the kind is %q", got)
 	}
-	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace)
+	mustHelm(t, "upgrade", operatorName, chart, withImage, "--namespace", namespace)
 	if got := shortNames(t); got != "rtok" {
 		t.Errorf("after the upgrade, the short name of the kind is %q, so the kind is the old one", got)
 	}
@@ -33,12 +33,12 @@ func TestTheKindsAreUpgradedWithTheChartAndOutliveIt(t *testing.T) {
 	}
 
 	// The way back of docs/upgrading.md, which keeps the newer kinds, and on from there.
-	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace)
-	mustHelm(t, "upgrade", operatorName, olderChart(t), "--namespace", namespace, "--reset-then-reuse-values", "--set", "crds.install=false")
+	mustHelm(t, "upgrade", operatorName, chart, withImage, "--namespace", namespace)
+	mustHelm(t, "upgrade", operatorName, olderChart(t), withImage, "--namespace", namespace, "--reset-then-reuse-values", "--set", "crds.install=false")
 	if got := shortNames(t); got != "rtok" {
 		t.Errorf("after the way back that keeps the kinds, the short name of the kind is %q, so the kind is the old one", got)
 	}
-	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace, "--reset-then-reuse-values", "--set", "crds.install=true")
+	mustHelm(t, "upgrade", operatorName, chart, withImage, "--namespace", namespace, "--reset-then-reuse-values", "--set", "crds.install=true")
 
 	kubectl(t, tokenOf(namespace), "apply", "--server-side", "--filename=-")
 	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
@@ -48,10 +48,10 @@ func TestTheKindsAreUpgradedWithTheChartAndOutliveIt(t *testing.T) {
 		t.Errorf("the uninstallation leaves %s", left)
 	}
 
-	mustHelm(t, "install", operatorName, chart, "--namespace", namespace)
-	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace, "--set", "controllers.sessions=false", "--no-hooks")
+	mustHelm(t, "install", operatorName, chart, withImage, "--namespace", namespace)
+	mustHelm(t, "upgrade", operatorName, chart, withImage, "--namespace", namespace, "--set", "controllers.sessions=false", "--no-hooks")
 	kubectl(t, "", "get", kinds, sessionsKind)
-	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace, "--set", "crds.keep=false")
+	mustHelm(t, "upgrade", operatorName, chart, withImage, "--namespace", namespace, "--set", "crds.keep=false")
 	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
 	kubectl(t, "", "wait", "--for=delete", kinds, tokensKind, sessionsKind)
 }
@@ -64,7 +64,7 @@ func TestTheChartTakesOverTheKindsThatKubectlHasInstalled(t *testing.T) {
 	for _, name := range []string{"reactor.inc_reactortokens.yaml", "reactor.inc_reactorsessions.yaml"} {
 		kubectl(t, "", "apply", "--filename", filepath.Join(olderChart(t), "files", "crds", name))
 	}
-	args := []string{"install", operatorName, chart, "--namespace", namespace}
+	args := []string{"install", operatorName, chart, withImage, "--namespace", namespace}
 	if _, stderr, ok := run(t, "", shared.helm, args...); ok || !strings.Contains(stderr, "cannot be imported into the current release") {
 		t.Fatalf("Helm takes over what is not its own unasked, or says: %s", stderr)
 	}
@@ -80,14 +80,14 @@ func TestAfterADrainThatCannotRunNothingIsDeletedAndTheReleaseCanBeKeptOrUninsta
 	const namespace = "undrained"
 	withoutKinds(t)
 	ensureNamespace(t, namespace)
-	mustHelm(t, "install", operatorName, chart, "--namespace", namespace)
+	mustHelm(t, "install", operatorName, chart, withImage, "--namespace", namespace)
 	_, stderr, ok := run(t, "", shared.helm, "uninstall", operatorName, "--namespace", namespace, "--timeout=1s")
 	if ok || !strings.Contains(stderr, operatorName+"-drain not ready") {
 		t.Fatalf("nothing can run the drain, and Helm says: %s", stderr)
 	}
 	kubectl(t, "", "get", "deployment", operatorName, "--namespace", namespace)
 	mustHelm(t, "rollback", operatorName, "1", "--namespace", namespace)
-	mustHelm(t, "upgrade", operatorName, chart, "--namespace", namespace)
+	mustHelm(t, "upgrade", operatorName, chart, withImage, "--namespace", namespace)
 	kubectl(t, "", "get", "deployment", operatorName, "--namespace", namespace)
 	mustHelm(t, "uninstall", operatorName, "--namespace", namespace, "--no-hooks")
 }
@@ -98,8 +98,8 @@ func TestAnUpgradeThatTakesTheSessionsAwayDrainsThemFirst(t *testing.T) {
 	const namespace, sessionsRole = "switched", operatorName + "-sessions"
 	withoutKinds(t)
 	ensureNamespace(t, namespace)
-	upgrade := []string{"upgrade", operatorName, chart, "--namespace", namespace, "--set", "controllers.sessions=false"}
-	mustHelm(t, "install", operatorName, chart, "--namespace", namespace)
+	upgrade := []string{"upgrade", operatorName, chart, withImage, "--namespace", namespace, "--set", "controllers.sessions=false"}
+	mustHelm(t, "install", operatorName, chart, withImage, "--namespace", namespace)
 
 	_, stderr, ok := run(t, "", shared.helm, append(upgrade, "--timeout=1s")...)
 	if ok || !strings.Contains(stderr, operatorName+"-drain not ready") {

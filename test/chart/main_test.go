@@ -27,6 +27,8 @@ const (
 	systemNamespace = "reactor-operator-system"
 	// operatorName is the name of its objects, and of the release here.
 	operatorName = "reactor-operator"
+	// withImage names an image, as each installation of the chart of a checkout must.
+	withImage = "--set=image.tag=latest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")

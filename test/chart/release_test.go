@@ -22,13 +22,15 @@ var releases = map[string]string{ // to the namespace
 	"own-namespace":        "studio",
 	"own-namespace-tokens": "studio",
 	"token-server":         systemNamespace,
+	"trial":                systemNamespace,
 	"everything":           systemNamespace,
 	"least":                systemNamespace,
 }
 
 // told is what Helm is told about a release.
 func told(name string) []string {
-	return []string{operatorName, chart, "--namespace", releases[name], "--values", filepath.Join("testdata", name+".values.yaml")}
+	return []string{operatorName, chart, "--namespace", releases[name],
+		"--values", filepath.Join("testdata", "checkout.yaml"), "--values", filepath.Join("testdata", name+".values.yaml")}
 }
 
 // rendered are the releases that were rendered before, by their names.

@@ -84,6 +84,13 @@ func TestAWrongValueIsRefusedAndTheMessageSaysWhy(t *testing.T) {
 		"a token server without a service account": {
 			[]string{"serviceAccount.create=false", "serviceAccount.name=operator", "tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.allowAnonymous=true"},
 			"name the service account of the token server in tokenServer.serviceAccountName"},
+		"an emulator and another API": {
+			[]string{"developmentEmulator.enabled=true", "reactor.apiURL=https://reactor.example.com"},
+			"developmentEmulator.enabled is true, and reactor.apiURL is https://reactor.example.com: with the emulator, the operator uses the emulator's URL. Leave reactor.apiURL out"},
+		"the image of a checkout, which nobody publishes": {
+			nil, "nobody publishes the image ghcr.io/reactor-operator/reactor-operator:latest. Run make deploy in the checkout"},
+		"the same in another registry": {
+			[]string{"image.registry=registry.example.com"}, "nobody publishes the image registry.example.com/reactor-operator/reactor-operator:latest. Run make deploy in the checkout"},
 		"a test without tokens": {
 			[]string{"controllers.tokens=false", "tests.apiKeySecretRef.name=key"}, "helm test mints through a ReactorToken, and controllers.tokens is false"},
 		"a test where nothing is watched": {

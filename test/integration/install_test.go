@@ -121,6 +121,28 @@ var installations = map[string]installation{
 		args:       []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--controllers=tokens", "--namespaces=$(POD_NAMESPACE)", "--metrics-auth=false"},
 		rights:     []string{"Role reactor-operator-system/reactor-operator", "Role reactor-operator-system/reactor-operator-leader-election"},
 	},
+	"the whole cluster, for a trial": {
+		components: []string{"token-server", "network-policy", "prompt-delivery", "emulator"},
+		args: []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--allow-prompt-delivery",
+			"--api-url=http://reactor-operator-emulator.$(POD_NAMESPACE).svc:8080"},
+		rights: []string{
+			"ClusterRole /reactor-operator", "ClusterRole /reactor-operator-prompt-delivery", "ClusterRole /reactor-operator-sessions",
+			"ClusterRole /system:auth-delegator", "Role reactor-operator-system/reactor-operator-leader-election",
+		},
+		unbound: []string{
+			"ClusterRole reactor-operator-edit", "ClusterRole reactor-operator-metrics-reader", "ClusterRole reactor-operator-view",
+			"CustomResourceDefinition reactorsessions.reactor.inc", "CustomResourceDefinition reactortokens.reactor.inc", "Namespace reactor-operator-system",
+		},
+	},
+	"one namespace, for a trial": {
+		components: []string{"emulator", "namespaced"},
+		args: []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081",
+			"--api-url=http://reactor-operator-emulator.$(POD_NAMESPACE).svc:8080", "--namespaces=$(POD_NAMESPACE)", "--metrics-auth=false"},
+		rights: []string{
+			"Role reactor-operator-system/reactor-operator", "Role reactor-operator-system/reactor-operator-leader-election",
+			"Role reactor-operator-system/reactor-operator-sessions",
+		},
+	},
 	"one namespace": {
 		folder: "examples/one-namespace",
 		args:   []string{"--leader-elect", "--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--namespaces=$(POD_NAMESPACE)", "--metrics-auth=false"},

@@ -37,6 +37,31 @@
 {{- end }}
 {{- end }}
 
+{{/* What the emulator's image does not say for itself is that of the operator's. */}}
+{{- define "reactor-operator.emulatorImage" -}}
+{{- $image := .Values.developmentEmulator.image }}
+{{- $repository := printf "%s/%s" (default .Values.image.registry $image.registry) $image.repository }}
+{{- if $image.digest }}
+{{- printf "%s@%s" $repository $image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (coalesce $image.tag .Values.image.tag .Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{/* The host of the emulator, for pods of all namespaces: programs of sessions use it too. */}}
+{{- define "reactor-operator.emulatorHost" -}}
+{{- printf "%s-emulator.%s.svc" (include "reactor-operator.fullname" .) .Release.Namespace }}
+{{- end }}
+
+{{/* Where Reactor's API is: at Reactor, or in a trial at the emulator. */}}
+{{- define "reactor-operator.apiURL" -}}
+{{- if .Values.developmentEmulator.enabled }}
+{{- printf "http://%s:8080" (include "reactor-operator.emulatorHost" .) }}
+{{- else }}
+{{- .Values.reactor.apiURL }}
+{{- end }}
+{{- end }}
+
 {{/* What tells the pods of this release from those of others. */}}
 {{- define "reactor-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "reactor-operator.name" . }}
@@ -139,7 +164,7 @@ know what such a release runs, and there is no hook for the upgrade.
 {{- with include "reactor-operator.namespacesArg" . -}}
 {{ . }}
 {{ end -}}
-- --api-url={{ .Values.reactor.apiURL }}
+- --api-url={{ include "reactor-operator.apiURL" . }}
 {{- if or .Values.reactor.caBundle.configMap.name .Values.reactor.caBundle.secret.name }}
 - --ca-bundle=/etc/reactor-operator/ca/ca.crt
 {{- end }}
@@ -163,6 +188,7 @@ know what such a release runs, and there is no hook for the upgrade.
 
 {{/* The proxy to Reactor; nothing when there is none. */}}
 {{- define "reactor-operator.proxyEnv" -}}
+{{- $direct := ternary (list (include "reactor-operator.emulatorHost" .)) list .Values.developmentEmulator.enabled }}
 {{- with .Values.proxy }}
 {{- with .httpProxy }}
 - name: HTTP_PROXY
@@ -175,7 +201,7 @@ know what such a release runs, and there is no hook for the upgrade.
 {{- if or .httpProxy .httpsProxy }}
 # The Kubernetes API is reached directly: kubelet puts its address in the place of the variable.
 - name: NO_PROXY
-  value: {{ append (compact (list .noProxy)) "$(KUBERNETES_SERVICE_HOST)" | join "," | quote }}
+  value: {{ append (concat (compact (list .noProxy)) $direct) "$(KUBERNETES_SERVICE_HOST)" | join "," | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

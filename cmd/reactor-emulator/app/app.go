@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
@@ -27,6 +28,7 @@ const keysVariable = "REACTOR_EMULATOR_KEYS"
 // settings are what the flags say.
 type settings struct {
 	listen          string
+	controlListen   string // empty: the control endpoint is served with the API
 	keys            []string
 	defaultLifetime time.Duration
 	ceiling         time.Duration
@@ -38,7 +40,9 @@ type settings struct {
 func parse(args []string, moreKeys string) (settings, error) {
 	s := settings{quotas: emulator.DefaultQuotas}
 	flags := pflag.NewFlagSet("reactor-emulator", pflag.ContinueOnError)
-	flags.StringVar(&s.listen, "listen", "127.0.0.1:8090", "The `address` to listen on. Whoever reaches it can add API keys.")
+	flags.StringVar(&s.listen, "listen", "127.0.0.1:8090", "The `address` of the API. Clients that reach it can add API keys, unless --control-listen is set.")
+	flags.StringVar(&s.controlListen, "control-listen", "",
+		"The `address` of the control endpoint (/_emulator/), which adds API keys and faults. If empty, the API's address serves it.")
 	flags.StringArrayVar(&s.keys, "key", nil, "An API `key` that is known; repeat it for more. Also "+keysVariable+", separated by commas.")
 	flags.DurationVar(&s.defaultLifetime, "default-lifetime", 0,
 		"The lifetime of a token without expires_after. Defaults to 1h for a token with a scope and 6h for one without.")
@@ -49,11 +53,19 @@ func parse(args []string, moreKeys string) (settings, error) {
 	flags.IntVar(&s.quotas.StartsPerMinute, "session-starts-per-minute", s.quotas.StartsPerMinute,
 		"How many sessions may be started in a minute; 0 sets no limit.")
 	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "The lowest `level` that is logged: DEBUG, INFO, WARN or ERROR.")
+	flags.Usage = func() {
+		fmt.Fprintf(os.Stderr, `Usage:
+  reactor-emulator [flags]                   serves a local Reactor API
+  %s   prints a line for each token that appears in a file, and never the token
+
+Flags:
+%s`, "reactor-emulator "+watchTokenUsage, flags.FlagUsages())
+	}
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
 	if flags.NArg() > 0 {
-		return s, errors.New("there are only flags, no arguments")
+		return s, errors.New("there are only flags, no arguments; the one subcommand, " + watchTokenCommand + ", comes first")
 	}
 	if s.ceiling < time.Second || s.defaultLifetime != 0 && s.defaultLifetime < time.Second {
 		return s, errors.New("--default-lifetime and --ceiling must be at least 1s")
@@ -76,20 +88,54 @@ func Main(media emulator.Media) int {
 	return 0
 }
 
-// run serves until ctx ends, and then lets answers finish for a few seconds.
+// run serves until ctx ends, and then lets answers finish for a few seconds. With the subcommand watch-token it watches a file instead.
 func run(ctx context.Context, args []string, moreKeys string, out io.Writer, media emulator.Media) error {
+	if len(args) > 0 && args[0] == watchTokenCommand {
+		return watchToken(ctx, args[1:], out)
+	}
 	s, err := parse(args, moreKeys)
 	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: s.logLevel}))
-	handler := emulator.New(emulator.Options{
+	handler := http.Handler(emulator.New(emulator.Options{
 		Keys: s.keys, DefaultLifetime: s.defaultLifetime, Ceiling: s.ceiling, Quotas: &s.quotas, Media: media, Logger: log,
-	})
+	}))
+	api, control := handler, net.Listener(nil)
+	if s.controlListen != "" {
+		if control, err = net.Listen("tcp", s.controlListen); err != nil {
+			return err
+		}
+		defer func() { _ = control.Close() }() // if the API cannot listen
+		api = withoutControl(handler)
+	}
 	listener, err := net.Listen("tcp", s.listen)
 	if err != nil {
 		return err
 	}
+	log.Info("listening", "address", listener.Addr().String(), "keys", len(s.keys))
+	servers, ctx := errgroup.WithContext(ctx)
+	servers.Go(func() error { return serve(ctx, listener, api, log) })
+	if control != nil {
+		log.Info("listening for control", "address", control.Addr().String())
+		servers.Go(func() error { return serve(ctx, control, handler, log) })
+	}
+	return servers.Wait()
+}
+
+// withoutControl hides the control endpoint, except what tells whether the emulator is up.
+func withoutControl(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/_emulator/") && r.URL.Path != "/_emulator/healthz" {
+			http.NotFound(w, r)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// serve serves until ctx ends.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -103,7 +149,6 @@ func run(ctx context.Context, args []string, moreKeys string, out io.Writer, med
 		defer cancel()
 		stopped <- server.Shutdown(grace)
 	})
-	log.Info("listening", "address", listener.Addr().String(), "keys", len(s.keys))
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -26,12 +26,12 @@ func TestFlagsAreRead(t *testing.T) {
 		wantError string
 	}{
 		{name: "none", want: settings{listen: "127.0.0.1:8090", ceiling: 6 * time.Hour, quotas: emulator.DefaultQuotas}},
-		{name: "all", args: []string{"--listen=:0", "--key=rk_a", "--key=rk_b", "--default-lifetime=1h", "--ceiling=2h", "--log-level=ERROR",
+		{name: "all", args: []string{"--listen=:0", "--control-listen=:1", "--key=rk_a", "--key=rk_b", "--default-lifetime=1h", "--ceiling=2h", "--log-level=ERROR",
 			"--concurrent-sessions=0", "--session-starts-per-minute=60"},
 			moreKeys: "rk_c, rk_d,",
-			want: settings{listen: ":0", keys: []string{"rk_a", "rk_b", "rk_c", "rk_d"}, defaultLifetime: time.Hour, ceiling: 2 * time.Hour, logLevel: 8,
+			want: settings{listen: ":0", controlListen: ":1", keys: []string{"rk_a", "rk_b", "rk_c", "rk_d"}, defaultLifetime: time.Hour, ceiling: 2 * time.Hour, logLevel: 8,
 				quotas: emulator.Quotas{StartsPerMinute: 60, StartBurst: 3}}},
-		{name: "an argument", args: []string{"serve"}, wantError: "there are only flags, no arguments"},
+		{name: "an argument", args: []string{"serve"}, wantError: "there are only flags, no arguments; the one subcommand, watch-token, comes first"},
 		{name: "an unknown flag", args: []string{"--what"}, wantError: "unknown flag: --what"},
 		{name: "a negative quota", args: []string{"--concurrent-sessions=-1"}, wantError: "--concurrent-sessions, --concurrent-sessions-per-model and --session-starts-per-minute must not be negative"},
 		{name: "too short a default", args: []string{"--default-lifetime=900ms"}, wantError: "--default-lifetime and --ceiling must be at least 1s"},
@@ -113,6 +113,48 @@ func TestItServesAndEndsWhenAsked(t *testing.T) {
 	}
 }
 
+// In a cluster every pod reaches the API. A pod that reached the control endpoint could add API keys.
+func TestTheControlEndpointIsServedOnlyAtItsOwnAddressIfItHasOne(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"--listen=127.0.0.1:0", "--control-listen=127.0.0.1:0"}, "", write, nil)
+	}()
+	var addresses [2]string
+	lines := json.NewDecoder(read)
+	for i := range addresses {
+		var line struct{ Address string }
+		if err := lines.Decode(&line); err != nil {
+			t.Fatal(err)
+		}
+		addresses[i] = "http://" + line.Address
+	}
+	go func() { _, _ = io.Copy(io.Discard, read) }()
+	for path, want := range map[string][2]int{
+		"/_emulator/healthz":     {http.StatusOK, http.StatusOK},
+		"/_emulator/ledger":      {http.StatusNotFound, http.StatusOK},
+		"/x/../_emulator/ledger": {http.StatusNotFound, http.StatusOK}, // after a redirect
+		"/%5femulator/ledger":    {http.StatusNotFound, http.StatusOK},
+		"/tokens":                {http.StatusMethodNotAllowed, http.StatusMethodNotAllowed}, // to GET
+	} {
+		for i, address := range addresses {
+			response, err := http.Get(address + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != want[i] {
+				t.Errorf("GET %s at the address of %s: got %s, want %d", path, []string{"the API", "the control endpoint"}[i], response.Status, want[i])
+			}
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
 func TestACallThatHangsDoesNotKeepItAlive(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	address, ended, log := started(t, ctx)
@@ -167,6 +209,9 @@ func countCalls(t *testing.T, address string) int {
 func TestWhatCannotStartSaysWhy(t *testing.T) {
 	if err := run(t.Context(), []string{"--listen=127.0.0.1:no-port"}, "", io.Discard, nil); err == nil || !strings.Contains(err.Error(), "no-port") {
 		t.Errorf("a bad address: %v", err)
+	}
+	if err := run(t.Context(), []string{"--listen=127.0.0.1:0", "--control-listen=127.0.0.1:no-port"}, "", io.Discard, nil); err == nil || !strings.Contains(err.Error(), "no-port") {
+		t.Errorf("a bad address of the control endpoint: %v", err)
 	}
 	if err := run(t.Context(), []string{"--help"}, "", io.Discard, nil); !errors.Is(err, pflag.ErrHelp) {
 		t.Errorf("help: %v", err)
