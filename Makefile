@@ -227,10 +227,10 @@ cluster: ## Start a control plane with the CRDs, print its KUBECONFIG, and stop 
 	KUBEBUILDER_ASSETS=$$assets exec bin/controlplane --crds config/crd/bases
 
 .PHONY: node
-node: ## Start a cluster with a node, where pods run, print its KUBECONFIG, and stop it with Ctrl-C. Linux and root.
+node: ## Start an empty cluster with a node, where pods run, for make try and make deploy; print its KUBECONFIG, stop with Ctrl-C. Linux and root.
 	@go build -o bin/node ./test/node/cmd/node; bin/node --check; \
 	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
-	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node exec bin/node --crds config/crd/bases $(ARGS)
+	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node exec bin/node $(ARGS)
 
 .PHONY: cluster-binaries
 cluster-binaries: ## Build the control plane for tests into a cache, if it is not there, and print its folder.
@@ -405,10 +405,27 @@ install: ## Install the CRDs into the cluster of your kubeconfig.
 uninstall: ## Remove the CRDs, and with them every ReactorToken with its Secret and every ReactorSession.
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
+# hack/deploy installs from this checkout, and removes what it installed (docs/install.md).
+DEPLOY = go run ./hack/deploy --version '$(VERSION)' --helm '$(HELM)' --kubectl '$(KUBECTL)' --registry '$(REGISTRY)' $(if $(YES),--yes)
+# Where the images of make deploy and make try are pushed to, such as registry.example.com/team, if the cluster is not on this machine.
+REGISTRY  ?=
+# Set it, and make deploy, undeploy, try and try-down do not ask.
+YES       ?=
+# More arguments of helm upgrade, for make deploy and make try.
+HELM_ARGS ?=
+
 .PHONY: deploy
-deploy: ## Install CRDs, rights and operator into the cluster of your kubeconfig.
-	$(KUBECTL) apply -k config/default
+deploy: ## Build the operator, and install it into the cluster of your kubeconfig (REGISTRY, YES, HELM_ARGS).
+	@$(DEPLOY) deploy -- $(HELM_ARGS)
 
 .PHONY: undeploy
-undeploy: ## Remove all that make deploy installed, CRDs and their objects included. Run the operator's drain before, if sessions run.
-	$(KUBECTL) delete --ignore-not-found -k config/default
+undeploy: ## Remove all that make deploy installed, CRDs and their objects included. Sessions are ended first (YES).
+	@$(DEPLOY) undeploy
+
+.PHONY: try
+try: ## See a token renewed in a pod of the cluster of your kubeconfig, with an emulator of Reactor: no account needed (REGISTRY, YES).
+	@$(DEPLOY) try -- $(HELM_ARGS)
+
+.PHONY: try-down
+try-down: ## Remove all that make try installed (YES).
+	@$(DEPLOY) try-down

@@ -45,6 +45,9 @@ func (cp *ControlPlane) startServers(ctx context.Context, options Options) error
 		if err := listenForNodes(server, options.Address); err != nil {
 			return err
 		}
+		if server.SecureServing.CA, err = writeCertificates(certDir, options.Address); err != nil {
+			return err
+		}
 	}
 	if options.AuditUser != "" {
 		if err := cp.audit(server, options.AuditUser); err != nil {

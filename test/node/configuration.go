@@ -25,13 +25,14 @@ func writeConfiguration(syncFrequency time.Duration) error {
 			return err
 		}
 	}
-	// Empty: there is no DNS.
+	// Empty: there is no DNS beyond the cluster's.
 	if err := os.WriteFile(filepath.Join(data, "resolv.conf"), nil, 0o600); err != nil {
 		return err
 	}
 	values := map[string]string{
 		"Data": data, "Name": mark, "Socket": socket, "Plugins": plugins, "PauseImage": pauseImage,
 		"NodeAddress": nodeAddress, "PodNetwork": podNetwork, "SyncFrequency": syncFrequency.String(),
+		"ClusterDomain": clusterDomain,
 	}
 	for name, text := range map[string]string{
 		"containerd.toml":     containerdConfiguration,

@@ -73,6 +73,8 @@ func (n *namespaces) connect(ctx context.Context) error {
 		n.enter("ip", "address", "add", nodeAddress+"/30", "dev", inner),
 		n.enter("ip", "link", "set", inner, "up"),
 		n.enter("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"),
+		// All cluster IPs are the node's own, where the service network listens.
+		n.enter("ip", "route", "add", "local", serviceRange, "dev", "lo"),
 		{"ip", "route", "add", podNetwork, "via", nodeAddress},
 	} {
 		if err := command(ctx, args...); err != nil {

@@ -2,7 +2,15 @@
 
 package node
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
 // newNamespaces is what only Linux can do; Supported has said so.
 func newNamespaces() *syscall.SysProcAttr { return nil }
+
+// enter is what only Linux can do, too.
+func enter[T any](string, func() (T, error)) (opened T, err error) {
+	return opened, errors.ErrUnsupported
+}

@@ -2,9 +2,12 @@
 // it containerd and kubelet, so that pods run. It needs Linux, root and some programs; Supported tells what is missing.
 //
 // The node lives in mount, network and process namespaces of its own, with its own /run, /var/lib and /var/log. Its one way out is
-// a link to the machine: pods reach what listens on HostAddress, such as the API server, and nothing else; the machine reaches
-// pods at their addresses. There is no service network and no DNS. What kubelet changes on the machine is put back: cgroups,
-// kernel settings, the link. A shell sees to that also when the process that started the node is killed.
+// a link to the machine: pods reach what listens on HostAddress, each other and Services, and nothing else; the machine reaches
+// pods at their addresses. What kubelet changes on the machine is put back: cgroups, kernel settings, the link. A shell sees to that
+// also when the process that started the node is killed.
+//
+// Services and their names work in pods as in other clusters, as far as trials and tests need it: TCP to a cluster IP, and A records in
+// cluster.local. The process that started the node serves both (services.go, dns.go).
 package node
 
 import (
@@ -78,6 +81,7 @@ type Node struct {
 	log     io.Writer
 	janitor *janitor
 	inside  *namespaces
+	network *serviceNetwork
 
 	mu        sync.Mutex
 	processes []*process.Process
@@ -103,11 +107,10 @@ func Start(ctx context.Context, options Options) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) start(ctx context.Context, options Options) error {
+func (n *Node) start(ctx context.Context, options Options) (err error) {
 	if err := n.prepare(ctx, options); err != nil {
 		return err
 	}
-	var err error
 	if n.inside, err = startNamespaces(ctx); err != nil {
 		return err
 	}
@@ -120,6 +123,12 @@ func (n *Node) start(ctx context.Context, options Options) error {
 	both.Go(func() { runtimeErr = n.startContainerd(ctx, options.Images) })
 	both.Wait()
 	if err := errors.Join(planeErr, runtimeErr); err != nil {
+		return err
+	}
+	if err := n.markKubeconfig(); err != nil {
+		return err
+	}
+	if n.network, err = startServiceNetwork(ctx, n.ControlPlane.Config, n.inside); err != nil {
 		return err
 	}
 	return n.startKubelet(ctx)
@@ -270,6 +279,9 @@ func (n *Node) failures() error {
 			all = append(all, fmt.Errorf("%w\nthe end of its log:\n%s", err, p.Tail(15)))
 		}
 	}
+	if n.network != nil {
+		all = append(all, n.network.failure())
+	}
 	return errors.Join(all...)
 }
 
@@ -277,6 +289,10 @@ func (n *Node) failures() error {
 // and what could not be ended or removed.
 func (n *Node) Stop() error {
 	errs := []error{n.failures()}
+	if n.network != nil {
+		n.network.stop()
+		n.network = nil
+	}
 	// kubelet first, since kube-apiserver waits for its connections to end; the link last, since with it goes the address on which
 	// even this machine's own programs speak to kube-apiserver.
 	if n.inside != nil {

@@ -1,4 +1,4 @@
-// Command node runs a Kubernetes cluster of one node with the operator's CRDs until it is interrupted:
+// Command node runs an empty Kubernetes cluster of one node until it is interrupted:
 //
 //	make node
 //
@@ -23,7 +23,7 @@ import (
 
 func main() {
 	options := node.Options{Log: os.Stderr}
-	pflag.StringArrayVar(&options.ControlPlane.CRDPaths, "crds", []string{"config/crd/bases"},
+	pflag.StringArrayVar(&options.ControlPlane.CRDPaths, "crds", nil,
 		"file or folder of CustomResourceDefinitions to install; may be given several times")
 	pflag.StringArrayVar(&options.Images, "image", nil, "archive of an image that pods may use; may be given several times")
 	pflag.DurationVar(&options.SyncFrequency, "sync-frequency", time.Minute, "how often kubelet looks at a pod to which nothing has happened")
