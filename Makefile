@@ -286,7 +286,7 @@ tidy: ## Tidy the go.mod of every module.
 
 .PHONY: clean
 clean: ## Remove what was built in the tree. The caches of Go and of the control plane stay.
-	rm -rf bin
+	rm -rf bin $(DIST)
 
 ##@ Generate
 
@@ -390,6 +390,35 @@ image-twice: image ## The same again in a clone in another folder, and fail if a
 .PHONY: image-push
 image-push: PUSH = --push
 image-push: image ## The same, and push them as IMAGE, TOKEN_SERVER_IMAGE and EMULATOR_IMAGE, with the credentials of docker login.
+
+# What a release holds. install.yaml and try.yaml name the images of this build by tag and digest.
+DIST := dist
+RELEASED_IMAGES := reactor-operator reactor-token-server reactor-emulator
+# A flag of hack/manifests for each: the manifests name it ghcr.io/reactor-operator/NAME, and the digest file names it as it is pushed.
+RELEASED_IMAGE_FLAGS = --image="ghcr.io/reactor-operator/reactor-operator=$(IMAGE)@$$(sed 's/.*@//' bin/reactor-operator.digest)" \
+  --image="ghcr.io/reactor-operator/reactor-token-server=$(TOKEN_SERVER_IMAGE)@$$(sed 's/.*@//' bin/reactor-token-server.digest)" \
+  --image="ghcr.io/reactor-operator/reactor-emulator=$(EMULATOR_IMAGE)@$$(sed 's/.*@//' bin/reactor-emulator.digest)"
+
+.PHONY: release-files
+release-files: image chart ## Write all files of a release into dist/: images, SBOMs, chart, install.yaml, try.yaml, checksums.
+	@rm -rf $(DIST) && mkdir $(DIST)
+	@for name in $(RELEASED_IMAGES); do \
+	  cp bin/$$name.tar $(DIST)/; \
+	  for platform in $(PLATFORMS); do cp bin/$$name-linux-$$platform.cdx.json $(DIST)/; done; \
+	done
+	@cp 'bin/reactor-operator-$(CHART_VERSION).tgz' $(DIST)/
+	@go run -C hack/manifests . build --resource=config/default $(RELEASED_IMAGE_FLAGS) >$(DIST)/install.yaml
+	@go run -C hack/manifests . build --resource=config/default --resource=config/try \
+	  --component=config/components/prompt-delivery --component=config/components/emulator $(RELEASED_IMAGE_FLAGS) >$(DIST)/try.yaml
+	@cd $(DIST) && sha256sum * >SHA256SUMS && cat SHA256SUMS
+
+.PHONY: release-dry-run
+release-dry-run: release-files ## The same, and check each file: install.yaml, try.yaml and chart on a node of this machine. Linux and root.
+	@go build -o bin/node ./test/node/cmd/node; \
+	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make release-dry-run: nothing is installed' && exit 0; exit 1; }; \
+	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
+	set -x; \
+	RELEASE_FILES=$(CURDIR)/$(DIST) KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go test -count=1 -timeout 15m -v $(ARGS) ./test/release
 
 .PHONY: chart-push
 chart-push: chart ## Pack the Helm chart and push it to CHARTS, with the credentials of docker login.

@@ -50,6 +50,10 @@ var exemptions = []exemption{
 		reason: "One operator works at a time. A second replica shortens the pause after a failure, and is the user's choice.",
 	},
 	{
+		check: "deployment-replicas", object: "Deployment reactor-operator-emulator",
+		reason: "The emulator is for trials, and keeps sessions in its memory: a second replica would not know those of the first.",
+	},
+	{
 		check: "deployment-has-host-podantiaffinity", object: "Deployment reactor-operator-token-server",
 		reason: "Topology spread constraints put its pods on different nodes.",
 	},

@@ -65,6 +65,19 @@ func TestABuildPutsFoldersAndImagesTogether(t *testing.T) {
 	}
 }
 
+func TestABuildCreatesWhatIsNeededFirst(t *testing.T) {
+	stream, err := build(repository(t), overlay{resources: []string{"config/default"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(kind string) int { return strings.Index(string(stream), "\nkind: "+kind+"\n") }
+	for first, second := range map[string]string{"Namespace": "ServiceAccount", "ServiceAccount": "Deployment", "ClusterRole": "ClusterRoleBinding"} {
+		if at(first) < 0 || at(first) > at(second) {
+			t.Errorf("%s comes at %d, and %s at %d", first, at(first), second, at(second))
+		}
+	}
+}
+
 func TestWhatASchemaDoesNotAllowIsFound(t *testing.T) {
 	location, err := writeSchemas(t.Context(), repository(t), t.TempDir())
 	if err != nil {
