@@ -359,7 +359,7 @@ vulncheck: ## Report known vulnerabilities that the code of any module reaches (
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, image-twice.
+ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, release-dry-run, image-twice.
 	@.ci/run
 
 ##@ Release
@@ -411,6 +411,10 @@ release-files: image chart ## Write all files of a release into dist/: images, S
 	@go run -C hack/manifests . build --resource=config/default --resource=config/try \
 	  --component=config/components/prompt-delivery --component=config/components/emulator $(RELEASED_IMAGE_FLAGS) >$(DIST)/try.yaml
 	@cd $(DIST) && sha256sum * >SHA256SUMS && cat SHA256SUMS
+
+.PHONY: released-images
+released-images: ## Print the images of make image by digest, in one line.
+	@cat $(RELEASED_IMAGES:%=bin/%.digest) | paste -s -d ' '
 
 .PHONY: release-dry-run
 release-dry-run: release-files ## The same, and check each file: install.yaml, try.yaml and chart on a node of this machine. Linux and root.

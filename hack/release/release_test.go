@@ -179,6 +179,25 @@ func TestNoReleaseDependsOnANode(t *testing.T) {
 	}
 }
 
+// What make release-dry-run checks is what a release publishes.
+func TestAReleasePublishesWhatTheDryRunChecks(t *testing.T) {
+	makefile, steps := read(t, "Makefile"), ""
+	for _, job := range workflows(t)["release.yml"].Jobs {
+		for _, step := range job.Steps {
+			steps += step.Run
+		}
+	}
+	if !strings.Contains(makefile, "\nrelease-dry-run: release-files ") {
+		t.Error("make release-dry-run does not make the files that it checks")
+	}
+	images := submatch(t, makefile, `(?m)^RELEASED_IMAGES := (.*)$`)
+	for _, want := range []string{"make image-push", "make release-files", "gh release create", " dist/* ", "for name in " + images + "; do"} {
+		if !strings.Contains(steps, want) {
+			t.Errorf("the release does not run %q", want)
+		}
+	}
+}
+
 func TestTheDockerfileBuildsAsTheMakefileDoes(t *testing.T) {
 	makefile, dockerfile := read(t, "Makefile"), read(t, "Dockerfile")
 	build := submatch(t, makefile, `(?m)^GO_BUILD := (.*)$`)
