@@ -101,7 +101,9 @@ func TestTheChartInstallsAnOperatorThatWorks(t *testing.T) {
 	if len(charts) != 1 {
 		t.Fatalf("the charts are %q", charts)
 	}
-	t.Cleanup(func() { kubectl(t, "delete", "--ignore-not-found", "crd", "reactortokens.reactor.inc", "reactorsessions.reactor.inc") })
+	t.Cleanup(func() {
+		kubectl(t, "delete", "--ignore-not-found", "crd", "reactortokens.reactor.inc", "reactorsessions.reactor.inc")
+	})
 	t.Cleanup(func() { runHelm(t, "uninstall", operatorName, "--ignore-not-found", "--wait", "--timeout=3m") })
 	runHelm(t, "install", operatorName, filepath.Join(shared.folder, charts[0]), "--create-namespace", "--wait", "--timeout=3m",
 		"--set=developmentEmulator.enabled=true")
