@@ -439,7 +439,7 @@ uninstall: ## Remove the CRDs, and with them every ReactorToken with its Secret 
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 # hack/deploy installs from this checkout, and removes what it installed (docs/install.md).
-DEPLOY = go run ./hack/deploy --version '$(VERSION)' --helm '$(HELM)' --kubectl '$(KUBECTL)' --registry '$(REGISTRY)' $(if $(YES),--yes)
+DEPLOY = go build -o bin/deploy ./hack/deploy && bin/deploy --version '$(VERSION)' --helm '$(HELM)' --kubectl '$(KUBECTL)' --registry '$(REGISTRY)' $(if $(YES),--yes)
 # Where the images of make deploy and make try are pushed to, such as registry.example.com/team, if the cluster is not on this machine.
 REGISTRY  ?=
 # Set it, and make deploy, undeploy, try and try-down do not ask.

@@ -76,24 +76,26 @@ func (c *cluster) owners(ctx context.Context) ([]owner, error) {
 		if strings.HasSuffix(crd.Name, "."+v1alpha1.SchemeGroupVersion.Group) {
 			all = append(all, owner{
 				crd: crd.Name, release: crd.Annotations["meta.helm.sh/release-name"], namespace: crd.Annotations["meta.helm.sh/release-namespace"],
+				mark: crd.Labels[installedByLabel],
 			})
 		}
 	}
 	return all, nil
 }
 
-// hasRelease reports whether the namespace has a Helm release of this name.
-func (c *cluster) hasRelease(ctx context.Context, namespace, name string) (bool, error) {
+// hasRelease reports whether the Helm release of an installation exists.
+func (c *cluster) hasRelease(ctx context.Context, i installation) (bool, error) {
 	secrets := &metav1.PartialObjectMetadataList{}
 	secrets.SetGroupVersionKind(secretKind)
-	if err := c.List(ctx, secrets, client.InNamespace(namespace), client.MatchingLabels{"owner": "helm", "name": name}); err != nil {
-		return false, fmt.Errorf("list the Secrets of Helm in namespace %q: %w", namespace, err)
+	ofRelease := client.MatchingLabels{"owner": "helm", "name": i.release, installedByLabel: i.installedBy()}
+	if err := c.List(ctx, secrets, client.InNamespace(i.namespace), ofRelease); err != nil {
+		return false, fmt.Errorf("list the Secrets of Helm in namespace %q: %w", i.namespace, err)
 	}
 	return len(secrets.Items) > 0, nil
 }
 
-// createdBy is the mark of a namespace, and whether the namespace exists.
-func (c *cluster) createdBy(ctx context.Context, name string) (mark string, exists bool, err error) {
+// installedBy is the mark of a namespace, and whether the namespace exists.
+func (c *cluster) installedBy(ctx context.Context, name string) (mark string, exists bool, err error) {
 	namespace := &corev1.Namespace{}
 	err = c.Get(ctx, client.ObjectKey{Name: name}, namespace)
 	if apierrors.IsNotFound(err) {
@@ -102,17 +104,17 @@ func (c *cluster) createdBy(ctx context.Context, name string) (mark string, exis
 	if err != nil {
 		return "", false, fmt.Errorf("read namespace %q: %w", name, err)
 	}
-	return namespace.Labels[createdByLabel], true, nil
+	return namespace.Labels[installedByLabel], true, nil
 }
 
 // ensureNamespace creates the namespace, with a mark by which a removal finds it. One that exists stays as it is.
 func (c *cluster) ensureNamespace(ctx context.Context, name, mark string) error {
-	_, exists, err := c.createdBy(ctx, name)
+	_, exists, err := c.installedBy(ctx, name)
 	if err != nil || exists {
 		return err
 	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-		createdByLabel: mark, "pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted",
+		installedByLabel: mark, "pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted",
 	}}}
 	if err := c.Create(ctx, namespace); err != nil {
 		return fmt.Errorf("create namespace %q: %w", name, err)
@@ -124,7 +126,7 @@ func (c *cluster) ensureNamespace(ctx context.Context, name, mark string) error 
 func (c *cluster) find(ctx context.Context, i installation) (found, error) {
 	var f found
 	var err error
-	if f.release, err = c.hasRelease(ctx, i.namespace, i.release); err != nil {
+	if f.release, err = c.hasRelease(ctx, i); err != nil {
 		return f, err
 	}
 	owners, err := c.owners(ctx)
@@ -139,11 +141,11 @@ func (c *cluster) find(ctx context.Context, i installation) (found, error) {
 		}
 	}
 	for _, name := range i.namespaces() {
-		mark, exists, err := c.createdBy(ctx, name)
+		mark, exists, err := c.installedBy(ctx, name)
 		switch {
 		case err != nil:
 			return f, err
-		case exists && mark == i.createdBy():
+		case exists && mark == i.installedBy():
 			f.namespaces = append(f.namespaces, name)
 		case exists:
 			f.kept = append(f.kept, name)

@@ -31,9 +31,12 @@ func needConsent(t target, yes, terminal bool) consent {
 type owner struct {
 	crd                string
 	release, namespace string // empty: of no release
+	mark               string // the value of installedByLabel
 }
 
-func (o owner) is(i installation) bool { return o.release == i.release && o.namespace == i.namespace }
+func (o owner) is(i installation) bool {
+	return o.release == i.release && o.namespace == i.namespace && o.mark == i.installedBy()
+}
 
 func (o owner) String() string {
 	if o.release == "" {

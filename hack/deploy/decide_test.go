@@ -34,8 +34,8 @@ func TestAClusterThatIsNotLocalIsChangedOnlyWithConsent(t *testing.T) {
 
 func TestASecondOperatorInAClusterIsRefusedWithAdvice(t *testing.T) {
 	const crd = "reactortokens.reactor.inc"
-	deployed := owner{crd: crd, release: "reactor-operator", namespace: "reactor-operator-system"}
-	tried := owner{crd: crd, release: "reactor-try", namespace: "reactor-try-system"}
+	deployed := owner{crd: crd, release: "reactor-operator", namespace: "reactor-operator-system", mark: "make-deploy"}
+	tried := owner{crd: crd, release: "reactor-try", namespace: "reactor-try-system", mark: "make-try"}
 	tests := map[string]struct {
 		what   installation
 		owners []owner
@@ -50,7 +50,10 @@ func TestASecondOperatorInAClusterIsRefusedWithAdvice(t *testing.T) {
 		"make deploy next to CRDs of kubectl": {what: operatorInstallation, owners: []owner{{crd: crd}}, want: "without Helm"},
 		"another release":                     {what: trialInstallation, owners: []owner{{crd: crd, release: "ours", namespace: "platform"}}, want: `"ours" in namespace "platform"`},
 		"the same name elsewhere":             {what: operatorInstallation, owners: []owner{{crd: crd, release: "reactor-operator", namespace: "x"}}, want: `namespace "x"`},
-		"one of two CRDs":                     {what: trialInstallation, owners: []owner{tried, deployed}, want: "`make undeploy`"},
+		"a release of that name by hand": {
+			what: operatorInstallation, owners: []owner{{crd: crd, release: "reactor-operator", namespace: "reactor-operator-system"}}, want: "uninstall it first",
+		},
+		"one of two CRDs": {what: trialInstallation, owners: []owner{tried, deployed}, want: "`make undeploy`"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -96,7 +99,7 @@ func TestImagesAreBuiltForTheNodes(t *testing.T) {
 }
 
 func TestARemovalListsWhatGoesAndWhatStays(t *testing.T) {
-	mine := owner{crd: "reactortokens.reactor.inc", release: "reactor-operator", namespace: "reactor-operator-system"}
+	mine := owner{crd: "reactortokens.reactor.inc", release: "reactor-operator", namespace: "reactor-operator-system", mark: "make-deploy"}
 	other := owner{crd: "reactortokens.reactor.inc", release: "ours", namespace: "platform"}
 	tests := map[string]struct {
 		found                    found

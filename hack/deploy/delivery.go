@@ -13,6 +13,9 @@ const (
 	operatorImage    = "reactor-operator"
 	tokenServerImage = "reactor-token-server"
 	emulatorImage    = "reactor-emulator"
+
+	// imageKey is where the chart's values name an image.
+	imageKey = "image"
 )
 
 // delivery is how the images get into the cluster.
@@ -79,16 +82,17 @@ func (i installation) values(d delivery, digests map[string]string) map[string]a
 		delete(tokenServer, shared)
 	}
 	values := map[string]any{
-		"image":       d.imageValues(operatorImage, digests[operatorImage]),
-		"tokenServer": map[string]any{"image": tokenServer},
+		imageKey:      d.imageValues(operatorImage, digests[operatorImage]),
+		"tokenServer": map[string]any{imageKey: tokenServer},
 		// The pods are replaced when the image has changed and its tag has not.
 		"podAnnotations": map[string]any{"reactor.inc/image-digest": digests[operatorImage]},
+		"commonLabels":   map[string]any{installedByLabel: i.installedBy()},
 		// The names of the objects, whatever the chart would make of the release's.
 		"fullnameOverride": i.release,
 	}
 	if i.trial {
 		values["allowPromptDelivery"] = true // config/try uses it
-		values["developmentEmulator"] = map[string]any{"enabled": true, "image": d.imageValues(emulatorImage, digests[emulatorImage])}
+		values["developmentEmulator"] = map[string]any{"enabled": true, imageKey: d.imageValues(emulatorImage, digests[emulatorImage])}
 	}
 	return values
 }
@@ -105,6 +109,6 @@ func (d delivery) kustomization(digest string) map[string]any {
 		"kind":       "Kustomization",
 		"resources":  []string{"../../config/try"},
 		"images":     []any{image},
-		"labels":     []any{map[string]any{"pairs": map[string]any{createdByLabel: trialInstallation.createdBy()}}},
+		"labels":     []any{map[string]any{"pairs": map[string]any{installedByLabel: trialInstallation.installedBy()}}},
 	}
 }

@@ -31,7 +31,7 @@ func TestWhatIsBuiltAndInstalledFollowsFromTheDelivery(t *testing.T) {
 			wantMake: "image PLATFORMS=amd64 VERSION=v1 IMAGE=ghcr.io/reactor-operator/reactor-operator:v1 " +
 				"TOKEN_SERVER_IMAGE=ghcr.io/reactor-operator/reactor-token-server:v1 EMULATOR_IMAGE=ghcr.io/reactor-operator/reactor-emulator:v1",
 			wantValues: `{
-				"fullnameOverride": "reactor-operator",
+				"fullnameOverride": "reactor-operator", "commonLabels": {"reactor.inc/installed-by": "make-deploy"},
 				"image": {"registry": "ghcr.io", "repository": "reactor-operator/reactor-operator", "tag": "v1", "pullPolicy": "Never"},
 				"tokenServer": {"image": {"repository": "reactor-operator/reactor-token-server"}},
 				"podAnnotations": {"reactor.inc/image-digest": "sha256:aa"}}`,
@@ -41,7 +41,7 @@ func TestWhatIsBuiltAndInstalledFollowsFromTheDelivery(t *testing.T) {
 			wantMake: "image-push PLATFORMS=amd64 VERSION=v1 IMAGE=registry.example.com/team/reactor-operator:v1 " +
 				"TOKEN_SERVER_IMAGE=registry.example.com/team/reactor-token-server:v1 EMULATOR_IMAGE=registry.example.com/team/reactor-emulator:v1",
 			wantValues: `{
-				"fullnameOverride": "reactor-operator",
+				"fullnameOverride": "reactor-operator", "commonLabels": {"reactor.inc/installed-by": "make-deploy"},
 				"image": {"registry": "registry.example.com", "repository": "team/reactor-operator", "tag": "v1", "digest": "sha256:aa", "pullPolicy": "IfNotPresent"},
 				"tokenServer": {"image": {"repository": "team/reactor-token-server", "digest": "sha256:bb"}},
 				"podAnnotations": {"reactor.inc/image-digest": "sha256:aa"}}`,
@@ -51,7 +51,7 @@ func TestWhatIsBuiltAndInstalledFollowsFromTheDelivery(t *testing.T) {
 			wantMake: "image-push PLATFORMS=amd64 VERSION=v1 IMAGE=localhost:5000/reactor-operator:v1 " +
 				"TOKEN_SERVER_IMAGE=localhost:5000/reactor-token-server:v1 EMULATOR_IMAGE=localhost:5000/reactor-emulator:v1",
 			wantValues: `{
-				"fullnameOverride": "reactor-try",
+				"fullnameOverride": "reactor-try", "commonLabels": {"reactor.inc/installed-by": "make-try"},
 				"allowPromptDelivery": true,
 				"image": {"registry": "localhost:5000", "repository": "reactor-operator", "tag": "v1", "digest": "sha256:aa", "pullPolicy": "IfNotPresent"},
 				"tokenServer": {"image": {"repository": "reactor-token-server", "digest": "sha256:bb"}},

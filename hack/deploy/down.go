@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -101,8 +103,11 @@ func (c *cluster) deleteCRDs(ctx context.Context, owned []owner) error {
 }
 
 func (c *cluster) deleteAndWait(ctx context.Context, kind schema.GroupVersionKind, key client.ObjectKey) error {
-	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	// Not as PartialObjectMetadata: an object with finalizers is the response, and that client cannot decode it.
+	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(kind)
+	object.SetNamespace(key.Namespace)
+	object.SetName(key.Name)
 	if err := client.IgnoreNotFound(c.Delete(ctx, object)); err != nil {
 		return fmt.Errorf("delete %s %s: %w", kind.Kind, key.Name, err)
 	}
@@ -118,8 +123,8 @@ func (c *cluster) waitUntilGone(ctx context.Context, kind schema.GroupVersionKin
 		return apierrors.IsNotFound(last), nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait until %s %s is gone: %w (the last read: %v). A finalizer may keep it: run `kubectl get %s %s --output=yaml` and read its conditions",
-			kind.Kind, key, err, last, kind.Kind, key.Name)
+		return fmt.Errorf("wait until %s %s is gone: %w. A finalizer of it or of an object in it may keep it: "+
+			"read its conditions with `kubectl get %s %s --output=yaml`", kind.Kind, key, errors.Join(err, last), kind.Kind, key.Name)
 	}
 	return nil
 }

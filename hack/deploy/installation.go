@@ -26,12 +26,13 @@ const (
 	// trialPod is the Deployment in it whose log shows the tokens.
 	trialPod = "viewer"
 
-	// createdByLabel marks the namespaces that the commands created. Only those are deleted again.
-	createdByLabel = "app.kubernetes.io/managed-by"
+	// installedByLabel marks the release, the CRDs and the namespaces that the commands made. Only what has it is changed or deleted, so that a
+	// release that a user installed under the same name is safe.
+	installedByLabel = "reactor.inc/installed-by"
 )
 
-// createdBy is the value of createdByLabel.
-func (i installation) createdBy() string {
+// installedBy is the value of installedByLabel.
+func (i installation) installedBy() string {
 	if i.trial {
 		return "make-try"
 	}

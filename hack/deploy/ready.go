@@ -22,9 +22,11 @@ func (c *cluster) waitForDeployments(ctx context.Context, i installation, timeou
 	ofRelease := client.MatchingLabels{"app.kubernetes.io/instance": i.release}
 	err := wait.PollUntilContextTimeout(ctx, interval, timeout, true, func(ctx context.Context) (bool, error) {
 		deployments, pods := &appsv1.DeploymentList{}, &corev1.PodList{}
-		if err := errors.Join(c.List(ctx, deployments, client.InNamespace(i.namespace), ofRelease), c.List(ctx, pods, client.InNamespace(i.namespace), ofRelease)); err != nil {
-			missing = err.Error() // such as a connection that was reset; the next read may succeed
-			return false, nil
+		for _, list := range []client.ObjectList{deployments, pods} {
+			if err := c.List(ctx, list, client.InNamespace(i.namespace), ofRelease); err != nil {
+				missing = err.Error()
+				return false, nil //nolint:nilerr // such as a connection that was reset: the next read may succeed
+			}
 		}
 		for k := range pods.Items {
 			if problem := podProblem(&pods.Items[k]); problem != "" {

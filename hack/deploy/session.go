@@ -80,12 +80,12 @@ func needCommands(names ...string) error {
 func (s *session) runHelm(ctx context.Context, args ...string) error {
 	flags := []string{"--kube-context", s.target.context, "--namespace", s.what.namespace}
 	// HELM of the Makefile has variables and arguments of its own, which a shell knows how to read.
-	return command(ctx, ".", append([]string{"bash", "-c", s.helm + ` "$@"`, "helm"}, append(args, flags...)...)...)
+	return command(ctx, append([]string{"bash", "-c", s.helm + ` "$@"`, "helm"}, append(args, flags...)...)...)
 }
 
 // runKubectl does so with kubectl.
 func (s *session) runKubectl(ctx context.Context, args ...string) error {
-	return command(ctx, ".", append([]string{s.kubectl, "--context", s.target.context}, args...)...)
+	return command(ctx, append([]string{s.kubectl, "--context", s.target.context}, args...)...)
 }
 
 // writeJSON writes a file below bin/, where what is built is kept. YAML readers read JSON.

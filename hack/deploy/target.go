@@ -80,30 +80,27 @@ func recognize(config clientcmdapi.Config) (target, error) {
 			config.CurrentContext, current.Cluster)
 	}
 	t := target{context: config.CurrentContext, server: cluster.Server}
-	t.recognizeKind(current)
+	t.kind, t.name, t.node = recognizeKind(config.CurrentContext, current)
 	// A context can be renamed, and a copied name must not stand for consent: the address decides too.
 	t.local = t.kind != "" && isLocal(cluster.Server)
 	return t, nil
 }
 
-func (t *target) recognizeKind(current *clientcmdapi.Context) {
-	var node nodeExtension
+func recognizeKind(name string, current *clientcmdapi.Context) (kind, cluster string, node nodeExtension) {
 	if extension(current.Extensions[nodeExtensionName], &node) && node.PID > 0 {
-		t.kind, t.node = nodeCluster, node
-		return
+		return nodeCluster, "", node
 	}
-	if name, found := strings.CutPrefix(t.context, "kind-"); found {
-		t.kind, t.name = kindCluster, name
-		return
+	if cluster, found := strings.CutPrefix(name, "kind-"); found {
+		return kindCluster, cluster, node
 	}
-	if name, found := strings.CutPrefix(t.context, "k3d-"); found {
-		t.kind, t.name = k3dCluster, name
-		return
+	if cluster, found := strings.CutPrefix(name, "k3d-"); found {
+		return k3dCluster, cluster, node
 	}
-	if t.context == minikubeCluster || isMinikube(current.Extensions) {
+	if name == minikubeCluster || isMinikube(current.Extensions) {
 		// minikube names the cluster of its kubeconfig after its profile.
-		t.kind, t.name = minikubeCluster, current.Cluster
+		return minikubeCluster, current.Cluster, node
 	}
+	return "", "", node
 }
 
 func isMinikube(extensions map[string]runtime.Object) bool {

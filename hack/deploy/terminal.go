@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -64,9 +65,11 @@ func (t *terminal) agree(question string) (bool, error) {
 const maxOutput = 30
 
 // command runs a program to its end. An error has the command and the end of its output.
-func command(ctx context.Context, folder string, args ...string) error {
+func command(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir = folder
+	// An interrupt lets Helm record that its operation ended.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
 	output, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil

@@ -10,7 +10,7 @@ import (
 
 const (
 	chartFolder = "charts/reactor-operator"
-	valuesFile  = "bin/deploy/values.json"
+	valuesFile  = "bin/install/values.json"
 	trialFolder = "bin/try"
 )
 
@@ -88,11 +88,11 @@ func (s *session) checkNamespaces(ctx context.Context) error {
 		return nil
 	}
 	for _, name := range s.what.namespaces() {
-		mark, exists, err := s.cluster.createdBy(ctx, name)
+		mark, exists, err := s.cluster.installedBy(ctx, name)
 		if err != nil {
 			return err
 		}
-		if exists && mark != s.what.createdBy() {
+		if exists && mark != s.what.installedBy() {
 			return fmt.Errorf("the namespace %q exists, and `%s` did not create it. Nothing was changed. Delete the namespace if it is not needed", name, s.what.up)
 		}
 	}
@@ -106,7 +106,7 @@ func (s *session) deliver(ctx context.Context, d delivery, architectures []strin
 		what += " and push them to " + d.prefix
 	}
 	if err := s.step(what, func() error {
-		err := command(ctx, ".", append([]string{"make"}, d.makeArgs(architectures)...)...)
+		err := command(ctx, append([]string{"make"}, d.makeArgs(architectures)...)...)
 		if err != nil && d.push {
 			return fmt.Errorf("%w\nCheck that you are logged in to the registry, and that REGISTRY=%s is where you can push", err, d.prefix)
 		}
@@ -132,9 +132,9 @@ func (s *session) load(ctx context.Context, names []string) error {
 		}
 		archives = append(archives, archive)
 	}
-	return s.step(fmt.Sprintf("load the images into the %s cluster", s.target.kind), func() error {
+	return s.step("load the images into the cluster", func() error {
 		for _, load := range s.target.loadCommands(archives) {
-			if err := command(ctx, ".", load...); err != nil {
+			if err := command(ctx, load...); err != nil {
 				return fmt.Errorf("load an image into %s: %w\nCheck that the cluster runs on this machine; if it does not, add REGISTRY=…. "+
 					"For a node of `make node`, run this as root", s.target, err)
 			}
@@ -147,13 +147,15 @@ func (s *session) load(ctx context.Context, names []string) error {
 func (s *session) install(ctx context.Context, d delivery, digests map[string]string) error {
 	values := s.what.values(d, digests)
 	if err := s.step(fmt.Sprintf("install the chart as release %q in namespace %q", s.what.release, s.what.namespace), func() error {
-		if err := s.cluster.ensureNamespace(ctx, s.what.namespace, s.what.createdBy()); err != nil {
+		if err := s.cluster.ensureNamespace(ctx, s.what.namespace, s.what.installedBy()); err != nil {
 			return err
 		}
 		if err := writeJSON(valuesFile, values); err != nil {
 			return err
 		}
-		args := append([]string{"upgrade", "--install", s.what.release, chartFolder, "--values", valuesFile}, s.helmArgs...)
+		args := append([]string{
+			"upgrade", "--install", s.what.release, chartFolder, "--values", valuesFile, "--labels", installedByLabel + "=" + s.what.installedBy(),
+		}, s.helmArgs...)
 		if err := s.runHelm(ctx, args...); err != nil {
 			return fmt.Errorf("install the chart: %w\nTo remove what it left, run `%s`", err, s.what.down)
 		}

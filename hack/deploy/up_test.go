@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,7 +94,7 @@ func newSession(t *testing.T, what installation, kubeconfig string, objects ...c
 const (
 	wantBuild = "make image PLATFORMS=arm64 VERSION=v1 IMAGE=ghcr.io/reactor-operator/reactor-operator:v1 " +
 		"TOKEN_SERVER_IMAGE=ghcr.io/reactor-operator/reactor-token-server:v1 EMULATOR_IMAGE=ghcr.io/reactor-operator/reactor-emulator:v1"
-	wantHelm = "helm upgrade --install reactor-operator charts/reactor-operator --values bin/deploy/values.json --set replicas=2 --kube-context "
+	wantHelm = "helm upgrade --install reactor-operator charts/reactor-operator --values bin/install/values.json --labels reactor.inc/installed-by=make-deploy --set replicas=2 --kube-context "
 )
 
 // The commands of kind, k3d, minikube and of a registry's push are stand-ins. How kind, k3d and minikube take these arguments is known from their
@@ -147,7 +148,7 @@ func TestImagesGetIntoTheClusterOfTheContext(t *testing.T) {
 				}
 			}
 			namespace := &corev1.Namespace{}
-			if err := s.cluster.Get(t.Context(), client.ObjectKey{Name: "reactor-operator-system"}, namespace); err != nil || namespace.Labels[createdByLabel] != "make-deploy" {
+			if err := s.cluster.Get(t.Context(), client.ObjectKey{Name: "reactor-operator-system"}, namespace); err != nil || namespace.Labels[installedByLabel] != "make-deploy" {
 				t.Errorf("the namespace is %v: %v", namespace.Labels, err)
 			}
 		})
@@ -235,26 +236,60 @@ func TestAFailedCommandIsShownWithItsOutput(t *testing.T) {
 	}
 }
 
-func TestARemovalEndsInANamespaceThatExistedBefore(t *testing.T) {
+// helmRelease is a Secret of Helm.
+func helmRelease(labels map[string]string) *corev1.Secret {
+	all := map[string]string{"owner": "helm", "name": "reactor-operator"}
+	maps.Copy(all, labels)
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "reactor-operator-system", Name: "sh.helm.release.v1.reactor-operator.v1", Labels: all}}
+}
+
+func TestARemovalLeavesWhatTheCommandsDidNotInstall(t *testing.T) {
+	marked := map[string]string{installedByLabel: "make-deploy"}
+	uninstall := []string{"helm uninstall reactor-operator --wait --timeout 6m0s --kube-context kind-dev --namespace reactor-operator-system"}
+	tests := map[string]struct {
+		release, namespace map[string]string // labels
+		wantCalls          []string
+		wantNamespace      bool
+		wantOutput         string
+	}{
+		"all is of make deploy":                 {release: marked, namespace: marked, wantCalls: uninstall, wantOutput: "the namespace reactor-operator-system with all"},
+		"the namespace existed before":          {release: marked, wantCalls: uninstall, wantNamespace: true, wantOutput: "the namespace reactor-operator-system stays"},
+		"a user installed a release by its own": {wantNamespace: true, wantOutput: "Nothing of `make deploy` is in the cluster"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			calls := standIns(t, "helm")
+			s, output := newSession(t, operatorInstallation, kubeconfig("kind-dev", "kind-dev", "https://127.0.0.1:41234", ""),
+				&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "reactor-operator-system", Labels: test.namespace}}, helmRelease(test.release))
+			if err := s.down(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.wantCalls, calls()); diff != "" {
+				t.Errorf("calls (-want +got):\n%s", diff)
+			}
+			if !strings.Contains(output.String(), test.wantOutput) {
+				t.Errorf("the output does not have %q:\n%s", test.wantOutput, output)
+			}
+			err := s.cluster.Get(t.Context(), client.ObjectKey{Name: "reactor-operator-system"}, &corev1.Namespace{})
+			if exists := !apierrors.IsNotFound(err); exists != test.wantNamespace {
+				t.Errorf("the namespace exists: %t, %v", exists, err)
+			}
+		})
+	}
+}
+
+func TestARemovalFromAClusterThatIsNotLocalNeedsConsent(t *testing.T) {
 	calls := standIns(t, "helm")
-	s, output := newSession(t, operatorInstallation, kubeconfig("kind-dev", "kind-dev", "https://127.0.0.1:41234", ""),
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "reactor-operator-system"}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "reactor-operator-system", Name: "sh.helm.release.v1.reactor-operator.v1", Labels: map[string]string{"owner": "helm", "name": "reactor-operator"},
-		}},
-	)
-	if err := s.down(t.Context()); err != nil {
-		t.Fatal(err)
+	s, output := newSession(t, operatorInstallation, kubeconfig("production", "production", "https://k8s.example.com", ""),
+		helmRelease(map[string]string{installedByLabel: "make-deploy"}))
+	if err := s.down(t.Context()); err == nil || !strings.Contains(err.Error(), "YES=1") {
+		t.Errorf("the error is %v, want one with YES=1", err)
 	}
-	want := []string{"helm uninstall reactor-operator --wait --timeout 6m0s --kube-context kind-dev --namespace reactor-operator-system"}
-	if diff := cmp.Diff(want, calls()); diff != "" {
-		t.Errorf("calls (-want +got):\n%s", diff)
+	if got := calls(); got != nil {
+		t.Errorf("these commands ran: %q", got)
 	}
-	if !strings.Contains(output.String(), "the namespace reactor-operator-system stays: it existed before") {
-		t.Errorf("the output is\n%s", output)
-	}
-	if err := s.cluster.Get(t.Context(), client.ObjectKey{Name: "reactor-operator-system"}, &corev1.Namespace{}); err != nil {
-		t.Error(err)
+	if !strings.Contains(output.String(), `the Helm release "reactor-operator"`) {
+		t.Errorf("the output does not list what would go:\n%s", output)
 	}
 }
 

@@ -49,8 +49,7 @@ step("kubectl apply brings a page that shows moving video, with the token from t
   apply(all.filter((part) => !part.includes("localhost/web:test")).join("\n---\n"));
   kubectl("wait", "--for=condition=Ready", "--timeout=60s", "reactortoken/web");
   kubectl("wait", "--for=condition=Available", "--timeout=60s", "deployment/web-token-server");
-  // There is no service network on this node: the web server is told the address of the token server's pod.
-  apply(all.join("\n---\n").replace("http://web-token-server:8080", `http://${addressOf("web-token-server")}:8080`));
+  apply(all.join("\n---\n"));
   kubectl("rollout", "status", "--timeout=60s", "deployment/web");
   site = `http://${addressOf("web")}:8080`;
 

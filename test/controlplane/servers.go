@@ -45,7 +45,7 @@ func (cp *ControlPlane) startServers(ctx context.Context, options Options) error
 		if err := listenForNodes(server, options.Address); err != nil {
 			return err
 		}
-		if server.SecureServing.CA, err = writeCertificates(certDir, options.Address); err != nil {
+		if server.CA, err = writeCertificates(certDir, options.Address); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,14 +64,9 @@ func (w *world) pack(checkout, version string) string {
 	return filepath.Join(folder, operatorName+"-"+version+".tgz")
 }
 
-// values are the arguments of an installation or an upgrade. There is no service network here, so the operator is told where the
-// Kubernetes API is.
+// values are the arguments of an installation or an upgrade.
 func (w *world) values(image string, more map[string]any) []string {
 	w.t.Helper()
-	api, err := url.Parse(cluster.ControlPlane.Config.Host)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	registry, path, _ := strings.Cut(image, "/")
 	repository, tag, _ := strings.Cut(path, ":")
 	values := map[string]any{
@@ -81,10 +75,7 @@ func (w *world) values(image string, more map[string]any) []string {
 		"image":   map[string]any{"registry": registry, "repository": repository, "tag": tag},
 		"reactor": map[string]any{"apiURL": w.url},
 		"logging": map[string]any{"level": "debug"},
-		"extraEnv": []map[string]any{
-			{"name": "KUBERNETES_SERVICE_HOST", "value": api.Hostname()}, {"name": "KUBERNETES_SERVICE_PORT", "value": api.Port()},
-		},
-		"tests": map[string]any{"apiKeySecretRef": map[string]any{"name": keySecret}},
+		"tests":   map[string]any{"apiKeySecretRef": map[string]any{"name": keySecret}},
 	}
 	maps.Copy(values, more)
 	text, err := json.Marshal(values)
