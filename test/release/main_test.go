@@ -22,7 +22,7 @@ import (
 
 const (
 	repository = "../.."
-	// registry is where the images are in a release. IMAGE can name another one.
+	// registry is where the images of a release are.
 	registry = "ghcr.io/reactor-operator"
 
 	systemNamespace = "reactor-operator-system"
