@@ -10,7 +10,7 @@ MAKEFLAGS     += --no-print-directory
 export GOWORK := off
 
 # The modules of the tree: those with code, and one that is only a list of versions.
-CODE_MODULES := . test/cluster test/media hack/image
+CODE_MODULES := . test/cluster test/media hack/image hack/manifests
 MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd test/prometheus tools tools/helm
 
 TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
@@ -18,6 +18,7 @@ CONTROLLER_GEN := $(TOOL) controller-gen
 CRD_REF_DOCS   := $(TOOL) crd-ref-docs
 # golangci-lint with kube-api-linter inside.
 GOLANGCI_LINT  := $(TOOL) golangci-lint-kube-api-linter
+GOVULNCHECK    := $(TOOL) govulncheck
 # In a module of its own: its dependencies are many, and some of them other versions. Built as test/helm builds it.
 HELM           := CGO_ENABLED=0 GOFLAGS=-trimpath go tool -modfile=$(CURDIR)/tools/helm/go.mod helm
 
@@ -90,7 +91,8 @@ test: ## Run the Go tests of all modules with the race detector, on a real contr
 	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
 	go test -C test/cluster -race $(ARGS) ./...; \
 	go test -C test/media -race $(ARGS) ./...; \
-	go test -C hack/image -race $(ARGS) ./...
+	go test -C hack/image -race $(ARGS) ./...; \
+	go test -C hack/manifests -race $(ARGS) ./...
 
 # The schedules that make sim plays: how many, from which seed on; FILE plays one that was kept or printed. STRESSED of them are played again
 # next to BUSY processes that compete for the processors.
@@ -284,7 +286,7 @@ tidy: ## Tidy the go.mod of every module.
 
 .PHONY: clean
 clean: ## Remove what was built in the tree. The caches of Go and of the control plane stay.
-	rm -rf bin
+	rm -rf bin $(DIST)
 
 ##@ Generate
 
@@ -333,16 +335,31 @@ vet: ## Run go vet in every module.
 	@for module in $(CODE_MODULES); do (set -x; go vet -C $$module ./...); done
 
 .PHONY: lint
-lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module.
+lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module, and check the manifests.
 	@status=0; \
 	for module in $(CODE_MODULES); do \
 	  echo "lint $$module"; \
 	  (cd $$module && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || status=1; \
 	done; \
+	$(MAKE) lint-manifests || status=1; \
+	exit $$status
+
+.PHONY: lint-manifests
+lint-manifests: ## Check chart, config/, samples and examples with kubeconform and kube-score; accepted findings are in hack/manifests/exemptions.go.
+	@echo 'lint manifests'
+	@go run -C hack/manifests . lint
+
+.PHONY: vulncheck
+vulncheck: ## Report known vulnerabilities that the code of any module reaches (govulncheck; needs the network, ARGS=-db=… for another database).
+	@status=0; \
+	for module in $(CODE_MODULES); do \
+	  echo "vulncheck $$module"; \
+	  $(GOVULNCHECK) -C $$module -test $(ARGS) ./... || status=1; \
+	done; \
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, demo, image-twice.
+ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, demo, release-dry-run, image-twice.
 	@.ci/run
 
 ##@ Release
@@ -373,6 +390,39 @@ image-twice: image ## The same again in a clone in another folder, and fail if a
 .PHONY: image-push
 image-push: PUSH = --push
 image-push: image ## The same, and push them as IMAGE, TOKEN_SERVER_IMAGE and EMULATOR_IMAGE, with the credentials of docker login.
+
+# What a release holds. install.yaml and try.yaml name the images of this build by tag and digest.
+DIST := dist
+RELEASED_IMAGES := reactor-operator reactor-token-server reactor-emulator
+# A flag of hack/manifests for each: the manifests name it ghcr.io/reactor-operator/NAME, and the digest file names it as it is pushed.
+RELEASED_IMAGE_FLAGS = --image="ghcr.io/reactor-operator/reactor-operator=$(IMAGE)@$$(sed 's/.*@//' bin/reactor-operator.digest)" \
+  --image="ghcr.io/reactor-operator/reactor-token-server=$(TOKEN_SERVER_IMAGE)@$$(sed 's/.*@//' bin/reactor-token-server.digest)" \
+  --image="ghcr.io/reactor-operator/reactor-emulator=$(EMULATOR_IMAGE)@$$(sed 's/.*@//' bin/reactor-emulator.digest)"
+
+.PHONY: release-files
+release-files: image chart ## Write all files of a release into dist/: images, SBOMs, chart, install.yaml, try.yaml, checksums.
+	@rm -rf $(DIST) && mkdir $(DIST)
+	@for name in $(RELEASED_IMAGES); do \
+	  cp bin/$$name.tar $(DIST)/; \
+	  for platform in $(PLATFORMS); do cp bin/$$name-linux-$$platform.cdx.json $(DIST)/; done; \
+	done
+	@cp 'bin/reactor-operator-$(CHART_VERSION).tgz' $(DIST)/
+	@go run -C hack/manifests . build --resource=config/default $(RELEASED_IMAGE_FLAGS) >$(DIST)/install.yaml
+	@go run -C hack/manifests . build --resource=config/default --resource=config/try \
+	  --component=config/components/prompt-delivery --component=config/components/emulator $(RELEASED_IMAGE_FLAGS) >$(DIST)/try.yaml
+	@cd $(DIST) && sha256sum * >SHA256SUMS && cat SHA256SUMS
+
+.PHONY: released-images
+released-images: ## Print the images of make image by digest, in one line.
+	@cat $(RELEASED_IMAGES:%=bin/%.digest) | paste -s -d ' '
+
+.PHONY: release-dry-run
+release-dry-run: release-files ## The same, and check each file: install.yaml, try.yaml and chart on a node of this machine. Linux and root.
+	@go build -o bin/node ./test/node/cmd/node; \
+	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make release-dry-run: nothing is installed' && exit 0; exit 1; }; \
+	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
+	set -x; \
+	RELEASE_FILES=$(CURDIR)/$(DIST) KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go test -count=1 -timeout 15m -v $(ARGS) ./test/release
 
 .PHONY: chart-push
 chart-push: chart ## Pack the Helm chart and push it to CHARTS, with the credentials of docker login.

@@ -3,6 +3,7 @@ package release
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,9 +23,17 @@ type workflow struct {
 	Permissions map[string]string
 	Jobs        map[string]struct {
 		Uses        string
+		Needs       any // a job, or several
 		Permissions map[string]string
-		Steps       []struct {
+		Strategy    struct {
+			Matrix struct {
+				Step    []string
+				Include []map[string]string
+			}
+		}
+		Steps []struct {
 			Uses string
+			Run  string
 			With map[string]any
 		}
 	}
@@ -117,6 +126,74 @@ func TestNoCheckoutLeavesTheTokenInTheTree(t *testing.T) {
 					t.Errorf("%s: the job %s", name, job)
 				}
 			}
+		}
+	}
+}
+
+// Its init writes what its analyze reads, and only the same version of both understands it.
+func TestOneVersionOfCodeQLReadsAllCode(t *testing.T) {
+	w := workflows(t)["codeql.yml"]
+	commits, languages := map[string]bool{}, []string{}
+	var builds string
+	for _, job := range w.Jobs {
+		for _, included := range job.Strategy.Matrix.Include {
+			languages = append(languages, included["language"])
+		}
+		for _, step := range job.Steps {
+			if action, commit, _ := strings.Cut(step.Uses, "@"); strings.HasPrefix(action, "github/codeql-action/") {
+				commits[commit] = true
+			}
+			builds += step.Run
+		}
+	}
+	if len(commits) != 1 {
+		t.Errorf("there are %d versions of CodeQL: %v", len(commits), commits)
+	}
+	if want := []string{"go", "javascript-typescript"}; !slices.Equal(languages, want) {
+		t.Errorf("CodeQL reads %q, want %q", languages, want)
+	}
+	modules := submatch(t, read(t, "Makefile"), `(?m)^CODE_MODULES := (.*)$`)
+	if want := "for module in " + modules + "; do"; !strings.Contains(builds, want) {
+		t.Errorf("CodeQL reads the Go code that %q compiles, want %q", builds, want)
+	}
+}
+
+func TestWhatIsFoundLaterIsLookedForOnASchedule(t *testing.T) {
+	for _, name := range []string{"codeql.yml", "vulncheck.yml"} {
+		if _, found := workflows(t)[name].On["schedule"]; !found {
+			t.Errorf("%s runs only when the code changes", name)
+		}
+	}
+}
+
+// GitHub's runners have cgroups of version 2, on which the node was never tried. A release must not wait for that.
+func TestNoReleaseDependsOnANode(t *testing.T) {
+	jobs := workflows(t)["release.yml"].Jobs
+	if len(jobs) == 0 {
+		t.Fatal("there is no release")
+	}
+	for name, job := range jobs {
+		if strings.Contains(fmt.Sprint(job.Needs), "e2e") {
+			t.Errorf("the job %s needs e2e", name)
+		}
+	}
+}
+
+// What make release-dry-run checks is what a release publishes.
+func TestAReleasePublishesWhatTheDryRunChecks(t *testing.T) {
+	makefile, steps := read(t, "Makefile"), ""
+	for _, job := range workflows(t)["release.yml"].Jobs {
+		for _, step := range job.Steps {
+			steps += step.Run
+		}
+	}
+	if !strings.Contains(makefile, "\nrelease-dry-run: release-files ") {
+		t.Error("make release-dry-run does not make the files that it checks")
+	}
+	images := submatch(t, makefile, `(?m)^RELEASED_IMAGES := (.*)$`)
+	for _, want := range []string{"make image-push", "make release-files", "gh release create", " dist/* ", "for name in " + images + "; do"} {
+		if !strings.Contains(steps, want) {
+			t.Errorf("the release does not run %q", want)
 		}
 	}
 }

@@ -87,3 +87,20 @@ func withTokenServer(t *testing.T, set string) []*unstructured.Unstructured {
 	return decode(t, mustHelm(t, append([]string{"template", "--set",
 		"tokenServer.enabled=true,tokenServer.tokenSecretName=web,tokenServer.serviceAccounts.names={studio/web}," + set}, told("cluster")...)...))
 }
+
+func TestADrainOfANodeLeavesATokenServer(t *testing.T) {
+	want := only(t, decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"token-server"}))), "PodDisruptionBudget", tokenServerName)
+	got := only(t, withTokenServer(t, "replicas=1"), "PodDisruptionBudget", tokenServerName)
+	// The chart tells its release from others.
+	unstructured.RemoveNestedField(got.Object, "spec", "selector", "matchLabels", "app.kubernetes.io/instance")
+	if diff := cmp.Diff(want.Object["spec"], got.Object["spec"]); diff != "" {
+		t.Errorf("the budgets differ (-config +chart):\n%s", diff)
+	}
+	for _, set := range []string{"tokenServer.replicas=1", "podDisruptionBudget.enabled=false"} {
+		for _, object := range withTokenServer(t, set) {
+			if object.GetKind() == "PodDisruptionBudget" {
+				t.Errorf("with %s there is a budget %s", set, object.GetName())
+			}
+		}
+	}
+}

@@ -206,6 +206,13 @@ func (n *Node) Import(ctx context.Context, archive string) error {
 	return n.ctr(ctx, "--namespace", "k8s.io", "images", "import", archive)
 }
 
+// ImportDigest does so with an archive of this repository of a registry, such as ghcr.io/acme/web. Pods find the image under its digest, too,
+// as if it had been pulled.
+func (n *Node) ImportDigest(ctx context.Context, archive, repository string) error {
+	// Without --local, ctr 2.4 leaves out the digest of an image that has a tag.
+	return n.ctr(ctx, "--namespace", "k8s.io", "images", "import", "--local", "--digests", "--base-name", repository, archive)
+}
+
 func (n *Node) startKubelet(ctx context.Context) error {
 	config, err := n.ControlPlane.UserConfig("system:node:"+Name, "system:nodes")
 	if err != nil {
