@@ -49,6 +49,8 @@ CHART_VERSION ?= $(shell [[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+ ]] && echo 
 CHARTS        ?= ghcr.io/reactor-operator/charts
 # For make test, make unit and make e2e, such as ARGS='-run Renewal -v', and for make run.
 ARGS    ?=
+# The packages of make e2e. ARGS goes to each of them, and some flags are of one.
+E2E_PACKAGES ?= ./test/node ./test/e2e/...
 # Set it, and make e2e is content with a machine that cannot run a node.
 E2E_OPTIONAL ?=
 
@@ -163,7 +165,7 @@ e2e: ## Run the tests that need pods, on a node of this machine: Linux and root 
 	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make e2e: nothing is tested' && exit 0; exit 1; }; \
 	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
 	set -x; \
-	E2E=1 KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go test -race -count=1 -timeout 20m -p 1 -v $(ARGS) ./test/node ./test/e2e/...
+	E2E=1 KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go test -race -count=1 -timeout 20m -p 1 -v $(ARGS) $(E2E_PACKAGES)
 
 # The size of make chaos, and what it is drawn from (0: something new each time).
 TOKENS   ?= 2000
