@@ -56,7 +56,7 @@ type Options struct {
 	Reactor   Sessions             // Reactor
 	APIURL    string               // where programs are to call it
 	Recorder  events.EventRecorder // events.k8s.io
-	Clock     clock.PassiveClock
+	Clock     clock.Clock
 	Tally     Tally // nil: nobody counts
 
 	SessionsPerKey         int // sessions that run at once with one API key; 0: no limit

@@ -18,6 +18,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -58,7 +59,7 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 		r.repairBeside(ctx, token, mem, seen, planned, &done)
 	}
 	if planned.write != writeMint {
-		r.admission.leave(client.ObjectKeyFromObject(token))
+		r.mintQueue.Cancel(client.ObjectKeyFromObject(token))
 	}
 	current := seen.target.token()
 	if !seen.heldFits(token) || (planned.cause == causeNone && current != nil && !current.ExpiresAt.Before(seen.held.token.ExpiresAt)) {
@@ -79,15 +80,15 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 func (r *Reconciler) mint(
 	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, why cause, done *outcome,
 ) {
-	place := newTicket(token, seen, why)
-	said, gate := r.admission.admit(place, seen.clocks.now)
-	if said != admitted {
-		done.waiting = waitObstacle(token, seen, said, gate)
+	request := callRequest(token, seen, why)
+	decision, keyStatus := r.mintQueue.Admit(request, seen.clocks.now)
+	if decision != mintqueue.Admitted {
+		done.waiting = waitObstacle(token, seen, decision, keyStatus)
 		return
 	}
 	key, current, err := r.keys.Get(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef)
 	if err != nil || current != seen.key {
-		r.admission.answered(place, answerNone, 0, r.clock.Now())
+		r.mintQueue.Done(request, mintqueue.Outcome{Answer: mintqueue.AnswerNone}, r.clock.Now())
 		done.unread, done.again = err, true
 		return
 	}
@@ -97,16 +98,16 @@ func (r *Reconciler) mint(
 		mem.paid = wanted
 	}
 	minted, err := r.minter.Mint(ctx, mintRequestOf(&token.Spec, key))
-	// Before the answer: the objects that wait for it are requeued by it, and must find the new key.
+	// Before the outcome: it requeues the objects that wait for it, and they must find the new key.
 	replaced, readErr := r.keyWasReplaced(ctx, token, seen, err)
 	now := r.clock.Now()
-	gate = r.admission.answered(place, answerOf(err), retryAfterOf(err), now)
+	keyStatus = r.mintQueue.Done(request, outcomeOf(err), now)
 	if replaced || readErr != nil {
 		done.unread, done.again = readErr, true
 		return
 	}
 	if err != nil {
-		done.failed = mintObstacle(token, newFailedMint(token, seen, err, gate, now))
+		done.failed = mintObstacle(token, newFailedMint(token, seen, err, keyStatus, now))
 		return
 	}
 	if r.timekeeper.record(measurement{minted.ReceivedAt, minted.Skew}) {
@@ -118,18 +119,9 @@ func (r *Reconciler) mint(
 	r.store(ctx, token, mem, seen, done)
 }
 
-// newTicket is the request for a call to Reactor.
-func newTicket(token *v1alpha1.ReactorToken, seen *observation, why cause) ticket {
-	t := ticket{object: client.ObjectKeyFromObject(token), fingerprint: seen.key.Fingerprint, urgency: urgencyOf(token, why, seen)}
-	if held := seen.target.token(); held != nil {
-		t.expires = seen.clocks.now.Add(seen.clocks.leftForProbe(held)).Round(time.Second)
-	}
-	return t
-}
-
 // newFailedMint describes a call to Reactor that failed now.
-func newFailedMint(token *v1alpha1.ReactorToken, seen *observation, err error, gate gateView, now time.Time) *failedMint {
-	failed := &failedMint{err: err, gate: gate, failures: failuresWith(token, seen), now: now}
+func newFailedMint(token *v1alpha1.ReactorToken, seen *observation, err error, key mintqueue.KeyStatus, now time.Time) *failedMint {
+	failed := &failedMint{err: err, key: key, failures: failuresWith(token, seen), now: now}
 	if refusedBefore(token, seen) && seen.status.LastFailure.FirstTime != nil {
 		failed.since = seen.status.LastFailure.FirstTime.Time
 	}

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -15,22 +16,26 @@ import (
 // kinds it is, what the condition says, and when the next attempt is due. Which status code is of which class is the
 // client's table (internal/reactor).
 
-// answerOf is what an answer says about the API key, for all the objects that use it.
-func answerOf(err error) answer {
+// outcomeOf is what the end of a call means for the API key, and so for all the objects that use it.
+func outcomeOf(err error) mintqueue.Outcome {
+	return mintqueue.Outcome{Answer: answerOf(err), RetryAfter: retryAfterOf(err)}
+}
+
+func answerOf(err error) mintqueue.Answer {
 	if err == nil {
-		return answerAccepted
+		return mintqueue.AnswerAccepted
 	}
 	switch reactor.ClassOf(err) {
 	case reactor.ClassKeyRefused:
-		return answerRefused
+		return mintqueue.AnswerRejected
 	case reactor.ClassKeyLimited:
-		return answerLimited
+		return mintqueue.AnswerRateLimited
 	case reactor.ClassRequestRefused:
-		return answerAccepted // one tenant's bad request holds nobody else
+		return mintqueue.AnswerAccepted // one tenant's bad request delays no other object
 	case reactor.ClassUnavailable:
-		return answerNone
+		return mintqueue.AnswerNone
 	default:
-		return answerNone
+		return mintqueue.AnswerNone
 	}
 }
 
@@ -44,9 +49,9 @@ func retryAfterOf(err error) time.Duration {
 // failedMint is what the report of a failed call to Reactor depends on.
 type failedMint struct {
 	err      error
-	gate     gateView  // of the key, after the call
-	failures int32     // in a row, this one included
-	since    time.Time // when Reactor first refused this request; zero when it did not before
+	key      mintqueue.KeyStatus // after the call
+	failures int32               // in a row, this one included
+	since    time.Time           // when Reactor first refused this request; zero when it did not before
 	now      time.Time
 	// left is how long the token in the Secret still lives, and untilExpiring how long it is until it counts as about to
 	// expire; zero or less without a valid token.
@@ -57,9 +62,9 @@ type failedMint struct {
 func mintObstacle(token *v1alpha1.ReactorToken, failed *failedMint) *obstacle {
 	switch reactor.ClassOf(failed.err) {
 	case reactor.ClassKeyRefused:
-		return keyRefused(token, failed.gate.until)
+		return keyRefused(token, failed.key.Until)
 	case reactor.ClassKeyLimited:
-		return keyLimited(token, failed.gate.until)
+		return keyLimited(token, failed.key.Until)
 	case reactor.ClassRequestRefused:
 		found := mustAct(v1alpha1.ReasonRequestRefused,
 			"%v. Change spec.lifetime, spec.scope or the API key. The operator retries every 15 minutes, and after six hours about every hour. To retry immediately, set the annotation %s to a new value",
@@ -136,21 +141,21 @@ func again(reason string, err error, until time.Time) *obstacle {
 
 // waitObstacle is why an object was not admitted. While one call tries a key, it is not known whether the key is valid: an object
 // whose status says that it is not keeps saying so until the answer, because conditions must not flap, and no other does.
-func waitObstacle(token *v1alpha1.ReactorToken, seen *observation, said verdict, gate gateView) *obstacle {
-	state := gate.state
-	if !gate.closed {
+func waitObstacle(token *v1alpha1.ReactorToken, seen *observation, decision mintqueue.Decision, key mintqueue.KeyStatus) *obstacle {
+	state := key.State
+	if !key.Closed {
 		state = reportedOfKey(token, seen)
 	}
 	switch {
-	case said == waitForTurn && refusedBefore(token, seen):
+	case decision == mintqueue.WaitForSlot && refusedBefore(token, seen):
 		return &obstacle{kind: kindUserMustAct, problem: problem{v1alpha1.ReasonRequestRefused, seen.status.LastFailure.Message}}
-	case said == waitForTurn:
+	case decision == mintqueue.WaitForSlot:
 		return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonQueued,
 			"more tokens are due than --mint-qps allows: the request for this one is queued"}}
-	case state == gateRefused:
-		return keyRefused(token, gate.until)
-	case state == gateRateLimited:
-		return keyLimited(token, gate.until)
+	case state == mintqueue.KeyRejected:
+		return keyRefused(token, key.Until)
+	case state == mintqueue.KeyRateLimited:
+		return keyLimited(token, key.Until)
 	default:
 		return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending,
 			"another ReactorToken is currently trying the same API key"}}
@@ -158,16 +163,16 @@ func waitObstacle(token *v1alpha1.ReactorToken, seen *observation, said verdict,
 }
 
 // reportedOfKey is what status says about the key that is used now.
-func reportedOfKey(token *v1alpha1.ReactorToken, seen *observation) gateState {
+func reportedOfKey(token *v1alpha1.ReactorToken, seen *observation) mintqueue.KeyState {
 	switch {
 	case !lastFailureCounts(token, seen):
-		return gateUnknown
+		return mintqueue.KeyUnknown
 	case seen.status.LastFailure.Reason == v1alpha1.ReasonAPIKeyRefused:
-		return gateRefused
+		return mintqueue.KeyRejected
 	case seen.status.LastFailure.Reason == v1alpha1.ReasonRateLimited:
-		return gateRateLimited
+		return mintqueue.KeyRateLimited
 	default:
-		return gateUnknown
+		return mintqueue.KeyUnknown
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -47,7 +48,7 @@ type Options struct {
 	Minter    Minter               // Reactor
 	APIURL    string               // where the Minter calls it
 	Recorder  events.EventRecorder // events.k8s.io
-	Clock     clock.PassiveClock
+	Clock     clock.Clock
 
 	MintQPS   float64 // calls to Reactor a second, for the whole installation
 	MintBurst int     // calls to Reactor at once, after a quiet time
@@ -69,7 +70,7 @@ type Reconciler struct {
 	memory     *memory
 	keys       *apikey.Cache
 	timekeeper *timekeeper
-	admission  *admission
+	mintQueue  *mintqueue.Queue
 	delivery   *delivery
 	queue      atomic.Pointer[priorityqueue.PriorityQueue[reconcile.Request]]
 }
@@ -84,7 +85,7 @@ func New(o Options) *Reconciler {
 		timekeeper: &timekeeper{started: o.Clock.Now()},
 		delivery:   newDelivery(o),
 	}
-	r.admission = newAdmission(o.MintQPS, o.MintBurst, o.Clock, r.wake)
+	r.mintQueue = mintqueue.New(mintqueue.Options{QPS: o.MintQPS, Burst: o.MintBurst, Clock: o.Clock, Requeue: r.wake})
 	return r
 }
 
@@ -93,7 +94,6 @@ func New(o Options) *Reconciler {
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), PassTimeout)
 	defer cancel()
-	defer r.admission.passed(request.NamespacedName)
 
 	token := &v1alpha1.ReactorToken{}
 	if err := r.cache.Get(ctx, request.NamespacedName, token); apierrors.IsNotFound(err) {
@@ -102,14 +102,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("reading ReactorToken %s: %w", request, err)
 	}
 	if !token.DeletionTimestamp.IsZero() {
-		r.admission.leave(request.NamespacedName)
+		r.mintQueue.Cancel(request.NamespacedName)
 		return ctrl.Result{}, nil // the Secret goes by its owner reference, and must not come back
 	}
 
 	mem := r.memory.of(token)
 	seen, err := r.observe(ctx, token, mem)
 	if err != nil {
-		r.admission.leave(request.NamespacedName) // other objects can continue meanwhile
+		r.mintQueue.Cancel(request.NamespacedName) // other objects can continue meanwhile
 		return retryLater, errors.Join(err, r.reportReadRefused(ctx, token, mem, err))
 	}
 	planned := decide(token, seen)
@@ -130,7 +130,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) error {
 	r.memory.forget(name)
 	r.keys.Forget(name)
-	r.admission.forget(name)
+	r.mintQueue.Forget(name)
 	written, err := r.secretsWrittenFor(ctx, name)
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) err
 
 // retryLater is the result of a reconcile that failed. The retry has no priority over others: what made the object urgent may
 // fail for hours, and would go before everything else each time.
-var retryLater = ctrl.Result{Priority: new(priorityRegular)}
+var retryLater = ctrl.Result{Priority: new(mintqueue.RequeueRegular)}
 
 // longestWait is the longest time between two passes: a timer may sleep through a suspended host, and a clock may jump.
 const longestWait = 15 * time.Minute
@@ -173,5 +173,5 @@ func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Resul
 	case told.wake <= 0 && writeAgain <= 0:
 		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: soonest, Priority: new(priorityRegular)}, nil // of a turn nothing is left
+	return ctrl.Result{RequeueAfter: soonest, Priority: new(mintqueue.RequeueRegular)}, nil // of a turn nothing is left
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -342,24 +343,24 @@ func TestUrgencyOfACause(t *testing.T) {
 		name string
 		why  cause
 		seen *observation
-		want urgency
+		want mintqueue.Priority
 	}{
-		{"a first token", causeNew, seeing(), urgencyNew},
-		{"a changed key", causeKeyChanged, seeing(), urgencyChanged},
-		{"a changed request", causeRequestChanged, seeing(), urgencyChanged},
-		{"a request to renew", causeRequested, seeing(), urgencyChanged},
-		{"a deleted Secret", causeDeleted, seeing(), urgencyExpiring},
-		{"an edited token", causeEdited, seeing(), urgencyExpiring},
-		{"an expired token", causeExpired, seeing(), urgencyExpiring},
-		{"a renewal with a third of its life in hand", causeDue, seeing(leaving(30 * time.Minute)), urgencyRenewal},
-		{"a renewal with more than a tenth in hand", causeDue, seeing(leaving(7 * time.Minute)), urgencyRenewal},
-		{"a renewal with less than a tenth in hand", causeDue, seeing(leaving(6 * time.Minute)), urgencyExpiring},
-		{"an expired token whose request Reactor refused", causeExpired, seeing(failing(v1alpha1.ReasonRequestRefused, noon)), urgencyRefused},
+		{"a first token", causeNew, seeing(), mintqueue.PriorityNew},
+		{"a changed key", causeKeyChanged, seeing(), mintqueue.PriorityChanged},
+		{"a changed request", causeRequestChanged, seeing(), mintqueue.PriorityChanged},
+		{"a request to renew", causeRequested, seeing(), mintqueue.PriorityChanged},
+		{"a deleted Secret", causeDeleted, seeing(), mintqueue.PriorityExpiring},
+		{"an edited token", causeEdited, seeing(), mintqueue.PriorityExpiring},
+		{"an expired token", causeExpired, seeing(), mintqueue.PriorityExpiring},
+		{"a renewal with a third of its life in hand", causeDue, seeing(leaving(30 * time.Minute)), mintqueue.PriorityRenewal},
+		{"a renewal with more than a tenth in hand", causeDue, seeing(leaving(7 * time.Minute)), mintqueue.PriorityRenewal},
+		{"a renewal with less than a tenth in hand", causeDue, seeing(leaving(6 * time.Minute)), mintqueue.PriorityExpiring},
+		{"an expired token whose request Reactor refused", causeExpired, seeing(failing(v1alpha1.ReasonRequestRefused, noon)), mintqueue.PriorityRefused},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := urgencyOf(aToken(), test.why, test.seen); got != test.want {
-				t.Errorf("urgency %d, want %d", got, test.want)
+			if got := priorityOf(aToken(), test.why, test.seen); got != test.want {
+				t.Errorf("priority %d, want %d", got, test.want)
 			}
 		})
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 )
 
 const otherKeySecret = "other-api-key"
@@ -109,7 +110,7 @@ func TestAKeyThatReactorTakesAgainFreesAllItsTokens(t *testing.T) {
 		names := w.createFive()
 		w.start()
 		w.reactor.AddKey(firstKey)
-		w.pass(minProbeWait)
+		w.pass(mintqueue.MinProbeWait)
 		for _, name := range names {
 			w.want(name, "Ready=True/TokenValid", "Stalled=")
 		}
@@ -155,7 +156,7 @@ func TestAnotherTokenTriesTheKeyWhenTheOneThatDidIsDeleted(t *testing.T) {
 			w.settle()
 		}
 		w.reactor.AddKey(firstKey)
-		w.pass(minProbeWait)
+		w.pass(mintqueue.MinProbeWait)
 		w.want(names[0], "Ready=True/TokenValid", "Stalled=")
 	})
 }
@@ -184,7 +185,7 @@ func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
 		w.start()
 		w.reactor.AddKey(firstKey)
 		w.reactor.SetFaults(emulator.Fault{Hang: true})
-		w.pass(minProbeWait)
+		w.pass(mintqueue.MinProbeWait)
 		told := w.transitions("early")
 		w.create(newToken("late"))
 		w.settle()
@@ -245,7 +246,7 @@ func TestARateLimitHoldsAllTokensOfTheKeyAndNoOther(t *testing.T) {
 	}{
 		"for the seconds that Reactor names":     {emulator.Fault{Status: 429, RetryAfter: 5 * time.Minute}, 5 * time.Minute},
 		"until the date that Reactor names":      {emulator.Fault{Status: 429, RetryAfter: 5 * time.Minute, RetryAfterAsDate: true}, 5 * time.Minute},
-		"for a while when Reactor names nothing": {emulator.Fault{Status: 429}, minLimitWait},
+		"for a while when Reactor names nothing": {emulator.Fault{Status: 429}, mintqueue.MinLimitWait},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {

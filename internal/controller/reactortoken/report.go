@@ -10,6 +10,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 )
 
 // reported is what a pass tells: the status, the events that announce a change of it, and how long until the next pass.
@@ -210,7 +211,7 @@ func clamping(terms grant) (metav1.ConditionStatus, string, string) {
 }
 
 // waitForWake is how long a pass waits at most for what another pass will wake it for.
-const waitForWake = probeTimeout
+const waitForWake = mintqueue.ProbeTimeout
 
 // wakeAfter is how long until something changes by itself: the token is due for renewal, or expires, or the next attempt is
 // due; or somebody who waits becomes more urgent. Everything else has a watch.

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 )
 
 // The priority queue of controller-runtime gives the objects that exist when the operator starts a low priority
@@ -17,7 +18,7 @@ import (
 //
 //  1. The operator starts with 50,000 ReactorTokens whose Secrets it has to read, and with one that was created while it was down.
 //  2. Each read takes 20 ms. Renewals come due as fast as --mint-qps allows; their priority is the regular one. They leave a
-//     quarter of the workers to others (see turnsFor).
+//     quarter of the workers to others (see mintqueue.SlotsFor).
 //  3. The new ReactorToken is reconciled last, after eight minutes (TestNeitherANewTokenNorTheLowestPriorityStarves).
 //
 // So those for which a token is due have the regular priority from the start.
@@ -29,7 +30,7 @@ func (r *Reconciler) enqueueDue(_ context.Context, e event.CreateEvent, q queue)
 	if !ok || !e.IsInInitialList || !dueAtStart(&token.Status, r.timekeeper.clocksAt(r.clock.Now(), time.Time{})) {
 		return
 	}
-	add(q, priorityqueue.AddOpts{Priority: new(priorityRegular)}, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(token)})
+	add(q, priorityqueue.AddOpts{Priority: new(mintqueue.RequeueRegular)}, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(token)})
 }
 
 // dueAtStart reports whether status says that a new token is due.

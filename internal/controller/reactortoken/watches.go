@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 )
 
 const (
@@ -51,9 +52,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := r.index(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	r.admission.mostTurns = turnsFor(mgr.GetControllerOptions().MaxConcurrentReconciles)
-	if err := mgr.Add(r.admission); err != nil {
-		return fmt.Errorf("adding the admission of mints to the manager: %w", err)
+	r.mintQueue.SetWorkers(mgr.GetControllerOptions().MaxConcurrentReconciles)
+	if err := mgr.Add(r.mintQueue); err != nil {
+		return fmt.Errorf("adding the queue of token requests to the manager: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("reactortoken").
@@ -214,7 +215,7 @@ func (r *Reconciler) secretHandler() handler.EventHandler {
 var (
 	regular   = priorityqueue.AddOpts{}
 	debounced = priorityqueue.AddOpts{After: keyDebounce}
-	urgently  = priorityqueue.AddOpts{Priority: new(priorityUrgent)} // pods may be without a token
+	urgently  = priorityqueue.AddOpts{Priority: new(mintqueue.RequeueUrgent)} // pods may be without a token
 )
 
 // secretChanged wakes the ReactorTokens that write a Secret, and those that read their API key from it.
@@ -256,7 +257,7 @@ func add(q queue, how priorityqueue.AddOpts, request reconcile.Request) {
 	q.AddAfter(request, how.After)
 }
 
-// captureQueue keeps the controller's queue, so that the admission of mints can wake the objects whose turn has come.
+// captureQueue keeps the controller's queue, so that mintqueue can requeue the objects that have a slot.
 func (r *Reconciler) captureQueue(_ context.Context, given queue) error {
 	q, ok := given.(priorityqueue.PriorityQueue[reconcile.Request])
 	if !ok { // controller-runtime uses nothing else, unless it is told to
@@ -285,6 +286,6 @@ func (r *Reconciler) wakeAll(ctx context.Context) {
 		return
 	}
 	for i := range tokens.Items {
-		r.wake(priorityRegular, client.ObjectKeyFromObject(&tokens.Items[i]))
+		r.wake(mintqueue.RequeueRegular, client.ObjectKeyFromObject(&tokens.Items[i]))
 	}
 }

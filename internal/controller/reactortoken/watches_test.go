@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 )
 
 func TestWhatWakesAnObject(t *testing.T) {
@@ -203,7 +204,7 @@ func TestADeletedTargetIsUrgent(t *testing.T) {
 		request, priority, _ := q.GetWithPriority()
 		got[request.Name] = priority
 	}
-	if diff := cmp.Diff(map[string]int{"web": priorityUrgent, "other": priorityRegular}, got); diff != "" {
+	if diff := cmp.Diff(map[string]int{"web": mintqueue.RequeueUrgent, "other": mintqueue.RequeueRegular}, got); diff != "" {
 		t.Errorf("priorities (-want +got):\n%s", diff)
 	}
 }
@@ -222,20 +223,20 @@ func queued(q queue) []string {
 
 func TestNobodyIsWokenBeforeTheControllerRuns(t *testing.T) {
 	r := &Reconciler{}
-	r.wake(priorityTurn, objectNamed("web")) // must not panic
+	r.wake(mintqueue.RequeueSlot, objectNamed("web")) // must not panic
 	q := priorityqueue.New[reconcile.Request]("woken")
 	defer q.ShutDown()
 	if err := r.captureQueue(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	r.wake(priorityRegular, objectNamed("web"))
-	r.wake(priorityTurn, objectNamed("other"), objectNamed("web"))
+	r.wake(mintqueue.RequeueRegular, objectNamed("web"))
+	r.wake(mintqueue.RequeueSlot, objectNamed("other"), objectNamed("web"))
 	got := map[string]int{}
 	for range 2 {
 		request, priority, _ := q.GetWithPriority()
 		got[request.Name] = priority
 	}
-	if diff := cmp.Diff(map[string]int{"other": priorityTurn, "web": priorityTurn}, got); diff != "" {
+	if diff := cmp.Diff(map[string]int{"other": mintqueue.RequeueSlot, "web": mintqueue.RequeueSlot}, got); diff != "" {
 		t.Errorf("woken, with their priorities (-want +got):\n%s", diff)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -34,13 +35,17 @@ const (
 	secondKey = "rk_second-0123456789abcdef"
 )
 
+func objectNamed(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}
+
 // world is a cluster with the operator in it, and Reactor beside it, inside a synctest bubble: its clock jumps from one
 // event to the next, so that days cost milliseconds.
 type world struct {
 	*testing.T
 	api     *apiServer
 	reactor *emulator.Emulator
-	clock   clock.PassiveClock // of the operator's host
+	clock   clock.Clock // of the operator's host
 	tune    func(*Options)
 	passes  int // at once
 	run     *run

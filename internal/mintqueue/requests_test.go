@@ -1,4 +1,4 @@
-package reactortoken
+package mintqueue
 
 import (
 	"fmt"
@@ -12,29 +12,29 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// ticketOf reads namespace/name:urgency, or namespace/name:urgency@expiry with the expiry in seconds.
-func ticketOf(text string) ticket {
+// requestOf reads namespace/name:Priority, or namespace/name:Priority@expiry with the expiry in seconds.
+func requestOf(text string) Request {
 	object, place, _ := strings.Cut(text, ":")
 	level, expiry, _ := strings.Cut(place, "@")
 	inNamespace, name, _ := strings.Cut(object, "/")
-	t := ticket{object: types.NamespacedName{Namespace: inNamespace, Name: name}, fingerprint: "k", urgency: map[string]urgency{
-		"expiring": urgencyExpiring, "changed": urgencyChanged, "new": urgencyNew, "renewal": urgencyRenewal, "refused": urgencyRefused}[level]}
+	t := Request{Object: types.NamespacedName{Namespace: inNamespace, Name: name}, Fingerprint: "k", Priority: map[string]Priority{
+		"expiring": PriorityExpiring, "changed": PriorityChanged, "new": PriorityNew, "renewal": PriorityRenewal, "refused": PriorityRefused}[level]}
 	if seconds, err := strconv.ParseInt(expiry, 10, 64); err == nil {
-		t.expires = time.Unix(seconds, 0)
+		t.Expires = time.Unix(seconds, 0)
 	}
 	return t
 }
 
-// served empties a line.
-func served(l *line) []string {
+// served empties a queue.
+func served(q *requests) []string {
 	var order []string
-	for t, ok := l.next(); ok; t, ok = l.next() {
-		order = append(order, t.object.String())
+	for t, ok := q.pop(); ok; t, ok = q.pop() {
+		order = append(order, t.Object.String())
 	}
 	return order
 }
 
-func TestLine(t *testing.T) {
+func TestTheOrderOfRequests(t *testing.T) {
 	tests := []struct {
 		name  string
 		joins string // in this order; one that begins with - leaves
@@ -45,7 +45,7 @@ func TestLine(t *testing.T) {
 		{"the urgent go first", "a/1:renewal a/2:new a/3:changed a/4:expiring", "a/4 a/3 a/2 a/1"},
 		{"what Reactor refused goes last", "a/1:refused a/2:renewal a/3:new", "a/3 a/2 a/1"},
 		{"namespaces take turns", "a/1:new a/2:new a/3:new b/1:new c/1:new b/2:new", "a/1 b/1 c/1 a/2 b/2 a/3"},
-		{"urgency comes before turns", "a/1:new b/1:expiring a/2:expiring a/3:expiring c/1:new", "b/1 a/2 a/3 a/1 c/1"},
+		{"Priority comes before turns", "a/1:new b/1:expiring a/2:expiring a/3:expiring c/1:new", "b/1 a/2 a/3 a/1 c/1"},
 		{"each level has turns of its own", "a/1:expiring a/2:new b/1:new", "a/1 a/2 b/1"},
 		{"who joins again keeps the place", "a/1:new a/2:new a/1:new", "a/1 a/2"},
 		{"who became more urgent moves up", "a/1:new a/2:renewal a/2:expiring", "a/2 a/1"},
@@ -61,36 +61,36 @@ func TestLine(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			l := &line{}
+			q := &requests{}
 			for step := range strings.FieldsSeq(test.joins) {
 				if leaving, ok := strings.CutPrefix(step, "-"); ok {
-					l.leave(ticketOf(leaving).object)
+					q.remove(requestOf(leaving).Object)
 				} else {
-					l.join(ticketOf(step))
+					q.push(requestOf(step))
 				}
 			}
-			if diff := cmp.Diff(strings.Fields(test.want), served(l), cmp.Transformer("none", func(s []string) []string { return append([]string{}, s...) })); diff != "" {
+			if diff := cmp.Diff(strings.Fields(test.want), served(q), cmp.Transformer("none", func(s []string) []string { return append([]string{}, s...) })); diff != "" {
 				t.Errorf("served (-want +got):\n%s", diff)
 			}
-			if !l.empty() {
-				t.Error("the line is not empty afterwards")
+			if len(q.byObject) != 0 {
+				t.Error("the queue is not empty afterwards")
 			}
 		})
 	}
 }
 
 // A namespace with a thousand tokens does not keep another's one waiting for more than a turn, however the two came.
-func TestNobodyStarvesInALine(t *testing.T) {
-	l := &line{}
+func TestNoNamespaceStarvesInTheQueue(t *testing.T) {
+	q := &requests{}
 	for i := range 1000 {
-		l.join(ticketOf(fmt.Sprintf("big/%d:renewal", i)))
+		q.push(requestOf(fmt.Sprintf("big/%d:renewal", i)))
 	}
 	for i := range 10 {
-		l.next()
-		l.join(ticketOf(fmt.Sprintf("big/late-%d:renewal", i)))
+		q.pop()
+		q.push(requestOf(fmt.Sprintf("big/late-%d:renewal", i)))
 	}
-	l.join(ticketOf("small/only:renewal"))
-	order := served(l)
+	q.push(requestOf("small/only:renewal"))
+	order := served(q)
 	if at := slices.Index(order, "small/only"); at < 0 || at > 1 {
 		t.Errorf("served in place %d", at)
 	}
@@ -99,14 +99,14 @@ func TestNobodyStarvesInALine(t *testing.T) {
 	}
 }
 
-func TestAKeyThatChangedRenewsTheTicket(t *testing.T) {
-	l := &line{}
-	l.join(ticketOf("a/1:new"))
-	changed := ticketOf("a/1:new")
-	changed.fingerprint = "another"
-	l.join(changed)
-	got, _ := l.next()
-	if got != changed || !l.empty() {
+func TestARequestWithAnotherKeyReplacesTheEarlierOne(t *testing.T) {
+	q := &requests{}
+	q.push(requestOf("a/1:new"))
+	changed := requestOf("a/1:new")
+	changed.Fingerprint = "another"
+	q.push(changed)
+	got, _ := q.pop()
+	if got != changed || len(q.byObject) != 0 {
 		t.Errorf("served %+v", got)
 	}
 }

@@ -1,4 +1,4 @@
-package reactortoken
+package mintqueue
 
 import (
 	"slices"
@@ -17,7 +17,7 @@ func objectNamed(name string) types.NamespacedName {
 
 // A script reads: "a?" a asks, "a?20" a asks with a token that lives 20 more minutes; "a=accepted" a has its answer; "a-" a wants
 // no token any more; "+15m" time passes.
-func TestGate(t *testing.T) {
+func TestKey(t *testing.T) {
 	tests := []struct {
 		name   string
 		script string
@@ -25,7 +25,7 @@ func TestGate(t *testing.T) {
 	}{
 		{"an unknown key admits one, and the others wait for its answer",
 			"a?,b?,c?,a=accepted,b?,c?", "a:yes,b:no,c:no,woken:b+c,b:yes,c:yes"},
-		{"the one that was admitted may ask again", "a?,a?", "a:yes,a:yes"},
+		{"the one that was Admitted may ask again", "a?,a?", "a:yes,a:yes"},
 		{"a good key admits all", "a?,a=accepted,b?,c?", "a:yes,b:yes,c:yes"},
 		{"one bad request says nothing bad about the key", "a?,b?,a=accepted,b?", "a:yes,b:no,woken:b,b:yes"},
 		{"a refused key admits nobody", "a?,b?,a=refused,b?,+29s,b?", "a:yes,b:no,woken:b,b:no,b:no"},
@@ -70,15 +70,15 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// play plays a script against a new gate.
+// play plays a script against a new key.
 func play(t *testing.T, script string) string {
 	t.Helper()
-	g, now, tickets := newGate("k"), noon, map[string]ticket{}
+	k, now, requests := newKey("k"), noon, map[string]Request{}
 	var got []string
-	woken := func(tickets []ticket, whichever bool) {
-		names := make([]string, len(tickets))
-		for i := range tickets {
-			names[i] = tickets[i].object.Name
+	woken := func(requests []Request, whichever bool) {
+		names := make([]string, len(requests))
+		for i := range requests {
+			names[i] = requests[i].Object.Name
 		}
 		slices.Sort(names)
 		switch {
@@ -100,24 +100,24 @@ func play(t *testing.T, script string) string {
 			}
 			now = now.Add(d)
 		case strings.HasSuffix(step, "-"):
-			woken(g.abandon(objectNamed(strings.TrimSuffix(step, "-"))), true)
+			woken(k.abandon(objectNamed(strings.TrimSuffix(step, "-"))), true)
 		case isAnswer:
 			said, wait, _ := strings.Cut(said, ":")
 			retryAfter, _ := time.ParseDuration(wait)
-			what := map[string]answer{"accepted": answerAccepted, "refused": answerRefused, "limited": answerLimited, "none": answerNone}[said]
-			woken(g.recordAnswer(tickets[name], what, retryAfter, now), what == answerNone)
+			what := map[string]Answer{"accepted": AnswerAccepted, "refused": AnswerRejected, "limited": AnswerRateLimited, "none": AnswerNone}[said]
+			woken(k.recordAnswer(requests[name], Outcome{what, retryAfter}, now), what == AnswerNone)
 		case isQuestion:
-			asking := ticket{object: objectNamed(asks)}
+			asking := Request{Object: objectNamed(asks)}
 			if life, err := strconv.ParseFloat(minutes, 64); err == nil {
-				asking.expires = now.Add(time.Duration(life * float64(time.Minute)))
+				asking.Expires = now.Add(time.Duration(life * float64(time.Minute)))
 			}
-			tickets[asks] = asking
-			if g.allows(asking.object, now) {
-				g.recordCall(asking.object, now)
-				delete(g.waiting, asking.object)
+			requests[asks] = asking
+			if k.allows(asking.Object, now) {
+				k.recordCall(asking.Object, now)
+				delete(k.waiting, asking.Object)
 				got = append(got, asks+":yes")
 			} else {
-				g.wait(asking, now)
+				k.wait(asking, now)
 				got = append(got, asks+":no")
 			}
 		}
@@ -126,37 +126,37 @@ func play(t *testing.T, script string) string {
 }
 
 func TestTheFirstObjectThatWaitsAfterTheProberLeftHasTheDutyToTryTheKey(t *testing.T) {
-	g, first, second := newGate("k"), ticket{object: objectNamed("first")}, ticket{object: objectNamed("second")}
-	g.recordAnswer(first, answerLimited, 5*time.Minute, noon)
-	g.abandon(first.object)
-	g.wait(second, noon.Add(time.Minute))
-	want := gateView{gateRateLimited, true, noon.Add(5 * time.Minute)}
-	if got := g.view(second.object, noon.Add(time.Minute)); got != want {
-		t.Errorf("the gate is %+v, want %+v", got, want)
+	k, first, second := newKey("k"), Request{Object: objectNamed("first")}, Request{Object: objectNamed("second")}
+	k.recordAnswer(first, Outcome{AnswerRateLimited, 5 * time.Minute}, noon)
+	k.abandon(first.Object)
+	k.wait(second, noon.Add(time.Minute))
+	want := KeyStatus{KeyRateLimited, true, noon.Add(5 * time.Minute)}
+	if got := k.status(second.Object, noon.Add(time.Minute)); got != want {
+		t.Errorf("the key is %+v, want %+v", got, want)
 	}
 }
 
-func TestTheViewOfAGateIsWhatAConditionShows(t *testing.T) {
+func TestTheStatusOfAKeyIsWhatAConditionShows(t *testing.T) {
 	until := noon.Add(time.Minute)
 	me, other := objectNamed("me"), objectNamed("other")
 	tests := []struct {
 		name string
-		gate gate
-		want gateView
+		key  key
+		want KeyStatus
 	}{
-		{"an unknown one", gate{}, gateView{state: gateUnknown}},
-		{"an open one", gate{state: gateOpen}, gateView{state: gateOpen}},
-		{"a limited one names its time to the object that tries it", gate{state: gateRateLimited, until: until, prober: me}, gateView{gateRateLimited, true, until}},
-		{"a refused one names its time to the object that tries it", gate{state: gateRefused, until: until, prober: me}, gateView{gateRefused, true, until}},
-		{"a limited one names no time to another object", gate{state: gateRateLimited, until: until, prober: other}, gateView{gateRateLimited, true, time.Time{}}},
-		{"a refused one names no time to another object", gate{state: gateRefused, until: until, prober: other}, gateView{gateRefused, true, time.Time{}}},
-		{"a limit that is over names none", gate{state: gateRateLimited, until: noon, prober: me}, gateView{state: gateRateLimited}},
-		{"a refusal that is being tried names none", gate{state: gateRefused, until: noon, prober: me}, gateView{state: gateRefused}},
+		{"an unknown one", key{}, KeyStatus{State: KeyUnknown}},
+		{"an open one", key{state: KeyAccepted}, KeyStatus{State: KeyAccepted}},
+		{"a limited one names its time to the object that tries it", key{state: KeyRateLimited, until: until, prober: me}, KeyStatus{KeyRateLimited, true, until}},
+		{"a refused one names its time to the object that tries it", key{state: KeyRejected, until: until, prober: me}, KeyStatus{KeyRejected, true, until}},
+		{"a limited one names no time to another object", key{state: KeyRateLimited, until: until, prober: other}, KeyStatus{KeyRateLimited, true, time.Time{}}},
+		{"a refused one names no time to another object", key{state: KeyRejected, until: until, prober: other}, KeyStatus{KeyRejected, true, time.Time{}}},
+		{"a limit that is over names none", key{state: KeyRateLimited, until: noon, prober: me}, KeyStatus{State: KeyRateLimited}},
+		{"a refusal that is being tried names none", key{state: KeyRejected, until: noon, prober: me}, KeyStatus{State: KeyRejected}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, test.gate.view(me, noon), cmp.AllowUnexported(gateView{})); diff != "" {
-				t.Errorf("view (-want +got):\n%s", diff)
+			if diff := cmp.Diff(test.want, test.key.status(me, noon)); diff != "" {
+				t.Errorf("status (-want +got):\n%s", diff)
 			}
 		})
 	}
