@@ -112,7 +112,7 @@ func (f failing) token(context.Context, string) (issued, error) {
 func TestWhatAnErrorTellsOfASecretStandsNeitherInTheLogNorInTheAnswer(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		secret := w.ask(http.MethodPost, "ada").JWT
-		settings := parsed(t, "--one-token-for-all=/nowhere", "--allow-anonymous")
+		settings := parsed(t, "--shared-token-dir=/nowhere", "--allow-anonymous")
 		route, err := routeTo(settings, failing{secret + " " + firstKey}, prometheus.NewRegistry(), slog.New(slog.NewJSONHandler(w.logged, nil)))
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +307,7 @@ func (gone) token(ctx context.Context, _ string) (issued, error) {
 // Anybody can ask and go away.
 func TestACallerThatGoesAwayCausesNoWarning(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		settings := parsed(t, "--one-token-for-all=/nowhere", "--allow-anonymous")
+		settings := parsed(t, "--shared-token-dir=/nowhere", "--allow-anonymous")
 		route, err := routeTo(settings, gone{}, prometheus.NewRegistry(), slog.New(slog.NewJSONHandler(w.logged, nil)))
 		if err != nil {
 			t.Fatal(err)

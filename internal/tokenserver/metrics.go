@@ -28,7 +28,7 @@ func countRequests(registry *prometheus.Registry) func(outcome string) {
 func exportExpiry(registry *prometheus.Registry, one *mounted) error {
 	return registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "reactor_token_server_expiration_timestamp_seconds",
-		Help: "When the token of --one-token-for-all expires, in Unix seconds; 0 while there is none that will do.",
+		Help: "When the token of --shared-token-dir expires, in Unix seconds; 0 while there is none that will do.",
 	}, func() float64 {
 		token, err := one.current()
 		if err != nil {

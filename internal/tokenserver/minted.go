@@ -39,7 +39,7 @@ type minted struct {
 	reactor   minter
 	keyFile   string
 	request   reactor.MintRequest // without the key
-	leastLife time.Duration
+	minRemainingLifetime time.Duration
 	clock     clock.PassiveClock
 	log       *slog.Logger
 
@@ -79,7 +79,7 @@ func (m *minted) kept(caller string) (issued, bool) {
 	}
 	token, _ := found.(reactor.Token)
 	left := token.Left(m.clock.Now())
-	return issued{token.JWT, token.ExpiresAt, left}, left >= m.leastLife
+	return issued{token.JWT, token.ExpiresAt, left}, left >= m.minRemainingLifetime
 }
 
 // mint asks Reactor, if it may be asked now.
@@ -101,7 +101,7 @@ func (m *minted) mint(ctx context.Context, caller string) (issued, error) {
 		return issued{}, m.failed(ctx, key, err)
 	}
 	left := token.Left(m.clock.Now())
-	if left < m.leastLife {
+	if left < m.minRemainingLifetime {
 		return issued{}, m.tooShort(left)
 	}
 	m.mu.Lock()
@@ -169,5 +169,5 @@ func (m *minted) tooShort(left time.Duration) error {
 	defer m.mu.Unlock()
 	m.holds.forAll(hold{until: m.clock.Now().Add(refusedHold), reason: reasonTooShort})
 	return &unavailableError{reasonTooShort, refusedHold,
-		fmt.Errorf("reactor granted a token that has %s left, and --least-life asks for %s", left.Round(time.Second), m.leastLife)}
+		fmt.Errorf("reactor granted a token that has %s left, and --min-remaining-lifetime asks for %s", left.Round(time.Second), m.minRemainingLifetime)}
 }

@@ -34,7 +34,7 @@ const (
 // mounted hands out the one token of a mounted Secret to everybody.
 type mounted struct {
 	folder    string
-	leastLife time.Duration
+	minRemainingLifetime time.Duration
 	clock     clock.PassiveClock
 
 	held    atomic.Pointer[reading]
@@ -61,9 +61,9 @@ func (m *mounted) current() (issued, error) {
 	}
 	token := read.token
 	token.Left = token.ExpiresAt.Sub(now)
-	if token.Left < m.leastLife {
+	if token.Left < m.minRemainingLifetime {
 		return issued{}, &unavailableError{reasonTooShort, mountedRetry,
-			fmt.Errorf("the token in %s has %s left, and --least-life asks for %s", m.folder, token.Left.Round(time.Second), m.leastLife)}
+			fmt.Errorf("the token in %s has %s left, and --min-remaining-lifetime asks for %s", m.folder, token.Left.Round(time.Second), m.minRemainingLifetime)}
 	}
 	return token, nil
 }

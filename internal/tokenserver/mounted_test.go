@@ -66,7 +66,7 @@ func (w *world) tokenFiles(lifetime time.Duration) map[string]string {
 func withOneToken(t *testing.T, test func(w *world, secret *secretFolder)) {
 	t.Helper()
 	folder := t.TempDir()
-	inWorld(t, func(s *config.TokenServer) { s.APIKeyFile, s.Models, s.OneTokenForAll = "", nil, folder }, func(w *world) {
+	inWorld(t, func(s *config.TokenServer) { s.APIKeyFile, s.Models, s.SharedTokenDir = "", nil, folder }, func(w *world) {
 		test(w, &secretFolder{T: t, folder: folder})
 	})
 }

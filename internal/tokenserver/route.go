@@ -63,8 +63,8 @@ func routeTo(settings config.TokenServer, tokens source, registry *prometheus.Re
 }
 
 func newSource(settings config.TokenServer, version string, registry *prometheus.Registry, log *slog.Logger) (source, error) {
-	if settings.OneTokenForAll != "" {
-		one := &mounted{folder: settings.OneTokenForAll, leastLife: settings.LeastLife, clock: clock.RealClock{}}
+	if settings.SharedTokenDir != "" {
+		one := &mounted{folder: settings.SharedTokenDir, minRemainingLifetime: settings.MinRemainingLifetime, clock: clock.RealClock{}}
 		return one, exportExpiry(registry, one)
 	}
 	options := reactor.Options{
@@ -92,7 +92,7 @@ func newSource(settings config.TokenServer, version string, registry *prometheus
 
 func newMinted(settings config.TokenServer, api minter, now clock.PassiveClock, log *slog.Logger) *minted {
 	return &minted{
-		reactor: api, keyFile: settings.APIKeyFile, leastLife: settings.LeastLife, clock: now, log: log,
+		reactor: api, keyFile: settings.APIKeyFile, minRemainingLifetime: settings.MinRemainingLifetime, clock: now, log: log,
 		request: reactor.MintRequest{Lifetime: settings.Lifetime, Scope: &reactor.Scope{
 			Models: settings.Models, MaxSessions: settings.MaxSessions, MaxSessionDuration: settings.MaxSessionDuration,
 		}},

@@ -78,8 +78,8 @@ func (w *world) serve(settings config.TokenServer) http.Handler {
 		w.Fatal(err)
 	}
 	var tokens source = newMinted(settings, api, clock.RealClock{}, log)
-	if settings.OneTokenForAll != "" {
-		tokens = &mounted{folder: settings.OneTokenForAll, leastLife: settings.LeastLife, clock: clock.RealClock{}}
+	if settings.SharedTokenDir != "" {
+		tokens = &mounted{folder: settings.SharedTokenDir, minRemainingLifetime: settings.MinRemainingLifetime, clock: clock.RealClock{}}
 	}
 	route, err := routeTo(settings, tokens, prometheus.NewRegistry(), log)
 	if err != nil {
