@@ -79,9 +79,9 @@ func (w *world) serve(settings config.TokenServer) http.Handler {
 	}
 	var tokens source = newMinted(settings, api, clock.RealClock{}, log)
 	if settings.SharedTokenDir != "" {
-		tokens = &mounted{folder: settings.SharedTokenDir, minRemainingLifetime: settings.MinRemainingLifetime, clock: clock.RealClock{}}
+		tokens = &mounted{directory: settings.SharedTokenDir, minRemaining: settings.MinRemainingLifetime, clock: clock.RealClock{}}
 	}
-	route, err := routeTo(settings, tokens, prometheus.NewRegistry(), log)
+	route, err := newRouteWith(settings, tokens, prometheus.NewRegistry(), log)
 	if err != nil {
 		w.Fatal(err)
 	}
