@@ -9,65 +9,54 @@ import (
 	"time"
 )
 
-// control adds the control endpoint, whose form the package's documentation shows.
-func (e *Emulator) control(mux *http.ServeMux) {
+// addControlRoutes adds the control endpoint, which the package's documentation describes.
+func (e *Emulator) addControlRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /_emulator/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		e.writeReply(w, ok(map[string]string{"status": "ok"}), Fault{})
+		replyOK(map[string]string{"status": "ok"}).write(w, e.Now())
 	})
-	mux.HandleFunc("GET /_emulator/ledger", func(w http.ResponseWriter, _ *http.Request) {
-		e.writeReply(w, ok(e.Ledger()), Fault{})
-	})
+	mux.HandleFunc("GET /_emulator/ledger", func(w http.ResponseWriter, _ *http.Request) { replyOK(e.Ledger()).write(w, e.Now()) })
 	mux.HandleFunc("DELETE /_emulator/faults", func(w http.ResponseWriter, _ *http.Request) {
 		e.ClearFaults()
-		e.writeReply(w, done, Fault{})
+		noContent.write(w, e.Now())
 	})
 	for pattern, handle := range map[string]func(*json.Decoder) (reply, error){
-		"PUT /_emulator/faults":    e.putFaults,
-		"POST /_emulator/keys":     e.postKey,
-		"DELETE /_emulator/keys":   e.deleteKey,
-		"PUT /_emulator/lifetimes": e.putLifetimes,
-		"PUT /_emulator/clock":     e.putClock,
-
+		"PUT /_emulator/faults":        e.putFaults,
+		"POST /_emulator/keys":         e.postKey,
+		"DELETE /_emulator/keys":       e.deleteKey,
+		"PUT /_emulator/lifetimes":     e.putLifetimes,
+		"PUT /_emulator/clock":         e.putClock,
 		"PUT /_emulator/revocation":    e.putRevocation,
 		"PUT /_emulator/quotas":        e.putQuotas,
 		"PUT /_emulator/session-times": e.putSessionTimes,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { e.serveControl(w, r, handle) })
 	}
-}
-
-// sessionControl adds what happens to a session without its client's doing.
-func (e *Emulator) sessionControl(mux *http.ServeMux) {
-	for pattern, happen := range map[string]func(string) bool{
+	for pattern, change := range map[string]func(string) bool{
 		"POST /_emulator/sessions/{id}/drop": e.Drop,
 		"POST /_emulator/sessions/{id}/end":  e.EndSession,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			answer := done
-			if !happen(r.PathValue("id")) {
-				answer = notFound("there is no such session, or nothing of it is left to end").reply()
+			answer := noContent
+			if !change(r.PathValue("id")) {
+				answer = notFound("there is no such session, or nothing of it is left to end")
 			}
-			e.writeReply(w, answer, Fault{})
+			answer.write(w, e.Now())
 		})
 	}
 }
 
-func ok(value any) reply { return reply{status: http.StatusOK, body: encode(value)} }
-
-var done = reply{status: http.StatusNoContent}
-
-// serveControl hands the body to the handler and answers what it returns; an error is the caller's.
+// serveControl passes the body to the handler and writes its reply. An error means that the request is not valid.
 func (e *Emulator) serveControl(w http.ResponseWriter, r *http.Request, handle func(*json.Decoder) (reply, error)) {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
 	decoder.DisallowUnknownFields()
 	answer, err := handle(decoder)
 	if err != nil {
-		answer = badRequest(err.Error()).reply()
+		answer = badRequest(err.Error())
 	}
-	e.writeReply(w, answer, Fault{})
+	answer.write(w, e.Now())
 }
 
-// decode reads the one JSON value of a body.
+// decode reads a body that has one JSON value.
 func decode(decoder *json.Decoder, into any) error {
 	if err := decoder.Decode(into); err != nil {
 		return fmt.Errorf("the body is not what is expected here: %w", err)
@@ -131,15 +120,15 @@ func (e *Emulator) putFaults(decoder *json.Decoder) (reply, error) {
 		return reply{}, err
 	}
 	var faults []Fault
-	for i, wanted := range body.Faults {
-		fault := wanted.fault()
+	for i, decoded := range body.Faults {
+		fault := decoded.fault()
 		if err := fault.Validate(); err != nil {
 			return reply{}, fmt.Errorf("fault %d: %w", i+1, err)
 		}
 		faults = append(faults, fault)
 	}
 	e.SetFaults(faults...)
-	return done, nil
+	return noContent, nil
 }
 
 func (e *Emulator) postKey(decoder *json.Decoder) (reply, error) {
@@ -152,7 +141,7 @@ func (e *Emulator) postKey(decoder *json.Decoder) (reply, error) {
 	if body.Key == "" {
 		return reply{}, errors.New("key must not be empty")
 	}
-	return ok(map[string]string{"fingerprint": e.AddKey(body.Key)}), nil
+	return replyOK(map[string]string{"fingerprint": e.AddKey(body.Key)}), nil
 }
 
 func (e *Emulator) deleteKey(decoder *json.Decoder) (reply, error) {
@@ -166,10 +155,10 @@ func (e *Emulator) deleteKey(decoder *json.Decoder) (reply, error) {
 	if (body.Key == "") == (body.Fingerprint == "") {
 		return reply{}, errors.New("give either key or fingerprint")
 	}
-	if !e.revoke(body.Fingerprint + Fingerprint(body.Key)) {
-		return notFound("the key is not known").reply(), nil
+	if !e.revokeFingerprint(body.Fingerprint + Fingerprint(body.Key)) {
+		return notFound("the key is not known"), nil
 	}
-	return done, nil
+	return noContent, nil
 }
 
 func (e *Emulator) putLifetimes(decoder *json.Decoder) (reply, error) {
@@ -186,7 +175,7 @@ func (e *Emulator) putLifetimes(decoder *json.Decoder) (reply, error) {
 		}
 	}
 	e.SetLifetimes(time.Duration(body.Default), time.Duration(body.Ceiling))
-	return done, nil
+	return noContent, nil
 }
 
 func (e *Emulator) putRevocation(decoder *json.Decoder) (reply, error) {
@@ -202,7 +191,7 @@ func (e *Emulator) putRevocation(decoder *json.Decoder) (reply, error) {
 		return reply{}, err
 	}
 	e.SetRevocation(revocation)
-	return done, nil
+	return noContent, nil
 }
 
 func (e *Emulator) putQuotas(decoder *json.Decoder) (reply, error) {
@@ -219,7 +208,7 @@ func (e *Emulator) putQuotas(decoder *json.Decoder) (reply, error) {
 		return reply{}, errors.New("quotas must not be negative; 0 sets no limit")
 	}
 	e.SetQuotas(Quotas(body))
-	return done, nil
+	return noContent, nil
 }
 
 func (e *Emulator) putSessionTimes(decoder *json.Decoder) (reply, error) {
@@ -235,7 +224,7 @@ func (e *Emulator) putSessionTimes(decoder *json.Decoder) (reply, error) {
 		return reply{}, errors.New("ready_after, reconnect_window and close_after must not be negative")
 	}
 	e.SetSessionTimes(time.Duration(body.ReadyAfter), time.Duration(body.ReconnectWindow), time.Duration(body.CloseAfter))
-	return done, nil
+	return noContent, nil
 }
 
 func (e *Emulator) putClock(decoder *json.Decoder) (reply, error) {
@@ -246,5 +235,5 @@ func (e *Emulator) putClock(decoder *json.Decoder) (reply, error) {
 		return reply{}, err
 	}
 	e.SetDateSkew(time.Duration(body.Offset))
-	return done, nil
+	return noContent, nil
 }

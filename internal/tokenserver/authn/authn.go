@@ -7,14 +7,8 @@ package authn
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
-
-	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
-
-	"github.com/reactor-operator/reactor-operator/internal/config"
 )
 
 // Authenticator identifies the caller of a request.
@@ -50,30 +44,6 @@ func (u *UnavailableError) Error() string {
 
 // Unwrap returns the cause.
 func (u *UnavailableError) Unwrap() error { return u.cause }
-
-// New returns the authenticator that the flags choose. config.TokenServer.Validate requires exactly one.
-func New(settings config.TokenServer) (Authenticator, error) {
-	switch {
-	case settings.OIDCIssuer != "":
-		transport, err := issuerTransport(settings.OIDCCABundle)
-		if err != nil {
-			return nil, fmt.Errorf("--oidc-ca-bundle: %w", err)
-		}
-		return NewOIDC(settings, transport, clock.RealClock{}), nil
-	case len(settings.ServiceAccounts) > 0:
-		kube, err := ctrl.GetConfig()
-		if err != nil {
-			return nil, fmt.Errorf("--service-accounts: %w", err)
-		}
-		return NewServiceAccounts(settings, kube)
-	case settings.ProxyHeader != "":
-		networks, err := ParseNetworks(settings.ProxyNetworks)
-		return &proxyHeader{header: settings.ProxyHeader, networks: networks}, err
-	case settings.AllowAnonymous:
-		return Anonymous{}, nil
-	}
-	return nil, errors.New("no way to authenticate callers is set")
-}
 
 // maxBearerBytes limits the length of a bearer token.
 const maxBearerBytes = 8 << 10

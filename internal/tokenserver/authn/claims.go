@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// serviceAccountPrefix is the start of the subject, and of the user name, of every service account. Its namespace and its name follow.
+const serviceAccountPrefix = "system:serviceaccount:"
+
 // clockLeeway is the maximum difference between the clocks of this server and of the API server. Only a token that has certainly expired is
 // rejected here.
 const clockLeeway = 5 * time.Minute

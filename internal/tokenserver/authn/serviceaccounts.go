@@ -30,7 +30,6 @@ const (
 	// reviewTimeout limits one call to the cluster.
 	reviewTimeout = 10 * time.Second
 
-	serviceAccountPrefix = "system:serviceaccount:"
 	// clusterKeysPath is where the API server serves the keys with which it signs the tokens of service accounts.
 	clusterKeysPath = "/openid/v1/jwks"
 )
