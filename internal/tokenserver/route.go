@@ -27,7 +27,7 @@ func newRoute(settings config.TokenServer, version string, registry *prometheus.
 
 // newRouteWith builds the route with a source.
 func newRouteWith(settings config.TokenServer, tokens source, registry *prometheus.Registry, log *slog.Logger) (http.Handler, error) {
-	authenticator, err := authn.New(settings)
+	authenticator, err := authn.Choose(settings)
 	if err != nil {
 		return nil, err
 	}

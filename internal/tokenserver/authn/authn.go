@@ -1,5 +1,5 @@
 // Package authn answers who sends a request to the token server: the subject of an ID token (oidc.go), a service account of the cluster
-// (serviceaccounts.go), a user that an authenticating proxy names (proxy.go), or nobody known.
+// (serviceaccounts.go), a user that an authenticating proxy names (proxy.go), or an anonymous client. choose.go chooses by the flags.
 //
 // Credentials are checked in two steps. Inspect uses only what is in memory, so that a flood of made-up credentials costs little. Authenticate
 // may call the issuer or the cluster. budget.go limits these calls.

@@ -10,8 +10,8 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/config"
 )
 
-// New returns the authenticator that the flags choose. config.TokenServer.Validate requires exactly one.
-func New(settings config.TokenServer) (Authenticator, error) {
+// Choose returns the authenticator that the flags choose. config.TokenServer.Validate requires exactly one.
+func Choose(settings config.TokenServer) (Authenticator, error) {
 	switch {
 	case settings.OIDCIssuer != "":
 		transport, err := issuerTransport(settings.OIDCCABundle)
