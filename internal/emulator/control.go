@@ -19,18 +19,14 @@ func (e *Emulator) addControlRoutes(mux *http.ServeMux) {
 		e.ClearFaults()
 		noContent.write(w, e.Now())
 	})
-	for pattern, handle := range map[string]func(*json.Decoder) (reply, error){
-		"PUT /_emulator/faults":        e.putFaults,
-		"POST /_emulator/keys":         e.postKey,
-		"DELETE /_emulator/keys":       e.deleteKey,
-		"PUT /_emulator/lifetimes":     e.putLifetimes,
-		"PUT /_emulator/clock":         e.putClock,
-		"PUT /_emulator/revocation":    e.putRevocation,
-		"PUT /_emulator/quotas":        e.putQuotas,
-		"PUT /_emulator/session-times": e.putSessionTimes,
-	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { e.serveControl(w, r, handle) })
-	}
+	mux.HandleFunc("PUT /_emulator/faults", withBody(e, e.putFaults))
+	mux.HandleFunc("POST /_emulator/keys", withBody(e, e.postKey))
+	mux.HandleFunc("DELETE /_emulator/keys", withBody(e, e.deleteKey))
+	mux.HandleFunc("PUT /_emulator/lifetimes", withBody(e, e.putLifetimes))
+	mux.HandleFunc("PUT /_emulator/clock", withBody(e, e.putClock))
+	mux.HandleFunc("PUT /_emulator/revocation", withBody(e, e.putRevocation))
+	mux.HandleFunc("PUT /_emulator/quotas", withBody(e, e.putQuotas))
+	mux.HandleFunc("PUT /_emulator/session-times", withBody(e, e.putSessionTimes))
 	for pattern, change := range map[string]func(string) bool{
 		"POST /_emulator/sessions/{id}/drop": e.Drop,
 		"POST /_emulator/sessions/{id}/end":  e.EndSession,
@@ -45,26 +41,27 @@ func (e *Emulator) addControlRoutes(mux *http.ServeMux) {
 	}
 }
 
-// serveControl passes the body to the handler and writes its reply. An error means that the request is not valid.
-func (e *Emulator) serveControl(w http.ResponseWriter, r *http.Request, handle func(*json.Decoder) (reply, error)) {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
-	decoder.DisallowUnknownFields()
-	answer, err := handle(decoder)
-	if err != nil {
-		answer = badRequest(err.Error())
+// withBody decodes the body, which is one JSON object without unknown fields, and passes it to the handler. An error of the handler means that
+// the body is not valid.
+func withBody[T any](e *Emulator, handle func(T) (reply, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
+		decoder.DisallowUnknownFields()
+		var body T
+		var answer reply
+		err := decoder.Decode(&body)
+		if err != nil {
+			err = fmt.Errorf("the body is not what is expected here: %w", err)
+		} else if _, end := decoder.Token(); !errors.Is(end, io.EOF) {
+			err = errors.New("something follows the JSON object")
+		} else {
+			answer, err = handle(body)
+		}
+		if err != nil {
+			answer = badRequest(err.Error())
+		}
+		answer.write(w, e.Now())
 	}
-	answer.write(w, e.Now())
-}
-
-// decode reads a body that has one JSON value.
-func decode(decoder *json.Decoder, into any) error {
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("the body is not what is expected here: %w", err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON object")
-	}
-	return nil
 }
 
 // interval is a duration in JSON, written as in Go: 90s.
@@ -112,13 +109,9 @@ func (f faultJSON) fault() Fault {
 	}
 }
 
-func (e *Emulator) putFaults(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Faults []faultJSON `json:"faults"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putFaults(body struct {
+	Faults []faultJSON `json:"faults"`
+}) (reply, error) {
 	var faults []Fault
 	for i, decoded := range body.Faults {
 		fault := decoded.fault()
@@ -131,27 +124,19 @@ func (e *Emulator) putFaults(decoder *json.Decoder) (reply, error) {
 	return noContent, nil
 }
 
-func (e *Emulator) postKey(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Key string `json:"key"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) postKey(body struct {
+	Key string `json:"key"`
+}) (reply, error) {
 	if body.Key == "" {
 		return reply{}, errors.New("key must not be empty")
 	}
 	return replyOK(map[string]string{"fingerprint": e.AddKey(body.Key)}), nil
 }
 
-func (e *Emulator) deleteKey(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Key         string `json:"key"`
-		Fingerprint string `json:"fingerprint"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) deleteKey(body struct {
+	Key         string `json:"key"`
+	Fingerprint string `json:"fingerprint"`
+}) (reply, error) {
 	if (body.Key == "") == (body.Fingerprint == "") {
 		return reply{}, errors.New("give either key or fingerprint")
 	}
@@ -161,14 +146,10 @@ func (e *Emulator) deleteKey(decoder *json.Decoder) (reply, error) {
 	return noContent, nil
 }
 
-func (e *Emulator) putLifetimes(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Default interval `json:"default"`
-		Ceiling interval `json:"ceiling"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putLifetimes(body struct {
+	Default interval `json:"default"`
+	Ceiling interval `json:"ceiling"`
+}) (reply, error) {
 	for _, lifetime := range []interval{body.Default, body.Ceiling} {
 		if lifetime != 0 && lifetime < interval(time.Second) {
 			return reply{}, errors.New("default and ceiling must be 0 or at least 1s")
@@ -178,14 +159,10 @@ func (e *Emulator) putLifetimes(decoder *json.Decoder) (reply, error) {
 	return noContent, nil
 }
 
-func (e *Emulator) putRevocation(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Delay        interval `json:"delay"`
-		RefuseTokens bool     `json:"refuse_tokens"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putRevocation(body struct {
+	Delay        interval `json:"delay"`
+	RefuseTokens bool     `json:"refuse_tokens"`
+}) (reply, error) {
 	revocation := Revocation{Delay: time.Duration(body.Delay), RefuseTokens: body.RefuseTokens}
 	if err := revocation.Validate(); err != nil {
 		return reply{}, err
@@ -194,16 +171,12 @@ func (e *Emulator) putRevocation(decoder *json.Decoder) (reply, error) {
 	return noContent, nil
 }
 
-func (e *Emulator) putQuotas(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Concurrent         int `json:"concurrent"`
-		ConcurrentPerModel int `json:"concurrent_per_model"`
-		StartsPerMinute    int `json:"starts_per_minute"`
-		StartBurst         int `json:"start_burst"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putQuotas(body struct {
+	Concurrent         int `json:"concurrent"`
+	ConcurrentPerModel int `json:"concurrent_per_model"`
+	StartsPerMinute    int `json:"starts_per_minute"`
+	StartBurst         int `json:"start_burst"`
+}) (reply, error) {
 	if min(body.Concurrent, body.ConcurrentPerModel, body.StartsPerMinute, body.StartBurst) < 0 {
 		return reply{}, errors.New("quotas must not be negative; 0 sets no limit")
 	}
@@ -211,15 +184,11 @@ func (e *Emulator) putQuotas(decoder *json.Decoder) (reply, error) {
 	return noContent, nil
 }
 
-func (e *Emulator) putSessionTimes(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		ReadyAfter      interval `json:"ready_after"`
-		ReconnectWindow interval `json:"reconnect_window"`
-		CloseAfter      interval `json:"close_after"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putSessionTimes(body struct {
+	ReadyAfter      interval `json:"ready_after"`
+	ReconnectWindow interval `json:"reconnect_window"`
+	CloseAfter      interval `json:"close_after"`
+}) (reply, error) {
 	if min(body.ReadyAfter, body.ReconnectWindow, body.CloseAfter) < 0 {
 		return reply{}, errors.New("ready_after, reconnect_window and close_after must not be negative")
 	}
@@ -227,13 +196,9 @@ func (e *Emulator) putSessionTimes(decoder *json.Decoder) (reply, error) {
 	return noContent, nil
 }
 
-func (e *Emulator) putClock(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Offset interval `json:"offset"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putClock(body struct {
+	Offset interval `json:"offset"`
+}) (reply, error) {
 	e.SetDateSkew(time.Duration(body.Offset))
 	return noContent, nil
 }

@@ -95,8 +95,9 @@ func (s *session) addConnection() int {
 
 func (s *session) lastConnection() int { return firstConnection + s.connections - 1 }
 
-// negotiate connects media for an offer, in place of those of any offer before.
+// negotiate connects media for an offer to the last connection, in place of those of any offer before. The connection is not dropped any more.
 func (s *session) negotiate(offer string) {
+	s.dropped = time.Time{}
 	s.closeMedia()
 	if s.connect != nil {
 		s.media = s.connect(offer)

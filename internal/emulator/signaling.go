@@ -97,7 +97,6 @@ func takeOffer(request sessionRequest, s *session) reply {
 	case s.connections == 0:
 		return badRequest("there is no connection to take up")
 	}
-	s.dropped = time.Time{}
 	s.negotiate(offer)
 	return accepted(s.lastConnection())
 }
