@@ -1,4 +1,4 @@
-package emulator
+package inmemory_test
 
 import (
 	"context"
@@ -7,7 +7,15 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/emulator/inmemory"
 )
+
+const testKey = "rk_test_0123456789"
+
+// newEmulator returns the handler of most tests, with its transport. It knows testKey.
+func newEmulator() *emulator.Emulator { return emulator.New(emulator.Options{Keys: []string{testKey}}) }
 
 // newRequest is a request to the emulator.
 func newRequest(t *testing.T, ctx context.Context, body io.Reader) *http.Request {
@@ -16,14 +24,14 @@ func newRequest(t *testing.T, ctx context.Context, body io.Reader) *http.Request
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set(apiKeyHeader, testKey)
+	request.Header.Set("Reactor-API-Key", testKey)
 	return request
 }
 
 func TestARequestThatHasEndedIsNotServed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	e := emulatorAtNoon()
+	e := newEmulator()
 	for _, body := range []io.Reader{nil, strings.NewReader("null")} {
 		if _, err := e.Transport().RoundTrip(newRequest(t, ctx, body)); !errors.Is(err, context.Canceled) {
 			t.Errorf("the call ended with %v", err)
@@ -36,7 +44,7 @@ func TestARequestThatHasEndedIsNotServed(t *testing.T) {
 
 func TestABodyCannotBeReadAfterTheContextHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	response, err := emulatorAtNoon().Transport().RoundTrip(newRequest(t, ctx, nil))
+	response, err := newEmulator().Transport().RoundTrip(newRequest(t, ctx, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,20 +59,20 @@ func TestABodyCannotBeReadAfterTheContextHasEnded(t *testing.T) {
 
 func TestAHeaderThatNoSocketWouldCarryIsRefused(t *testing.T) {
 	request := newRequest(t, t.Context(), nil)
-	request.Header.Set(apiKeyHeader, testKey+"\n")
-	if _, err := emulatorAtNoon().Transport().RoundTrip(request); err == nil || strings.Contains(err.Error(), testKey) {
+	request.Header.Set("Reactor-API-Key", testKey+"\n")
+	if _, err := newEmulator().Transport().RoundTrip(request); err == nil || strings.Contains(err.Error(), testKey) {
 		t.Errorf("the call ended with %v", err)
 	}
 }
 
 func TestBlanksAroundAHeaderAreTrimmedAsOnASocket(t *testing.T) {
 	request := newRequest(t, t.Context(), nil)
-	request.Header.Set(apiKeyHeader, " "+testKey+" ")
-	response, err := emulatorAtNoon().Transport().RoundTrip(request)
+	request.Header.Set("Reactor-API-Key", " "+testKey+" ")
+	response, err := newEmulator().Transport().RoundTrip(request)
 	if err != nil || response.StatusCode != http.StatusOK {
 		t.Fatalf("%v, %v", response, err)
 	}
-	if got := request.Header.Get(apiKeyHeader); got != " "+testKey+" " {
+	if got := request.Header.Get("Reactor-API-Key"); got != " "+testKey+" " {
 		t.Errorf("the client's own header became %q", got)
 	}
 }
@@ -72,7 +80,7 @@ func TestBlanksAroundAHeaderAreTrimmedAsOnASocket(t *testing.T) {
 func TestABodyThatBreaksOffIsTheClientsError(t *testing.T) {
 	broken := errors.New("broken")
 	body := io.MultiReader(strings.NewReader("{"), errReader{broken})
-	if _, err := emulatorAtNoon().Transport().RoundTrip(newRequest(t, t.Context(), body)); !errors.Is(err, broken) {
+	if _, err := newEmulator().Transport().RoundTrip(newRequest(t, t.Context(), body)); !errors.Is(err, broken) {
 		t.Errorf("the call ended with %v", err)
 	}
 }
@@ -83,7 +91,7 @@ func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
 func TestAnyHandlerIsServedAsOnASocket(t *testing.T) {
 	serve := func(handler http.HandlerFunc) (*http.Response, error) {
-		return transport{handler: handler}.RoundTrip(newRequest(t, t.Context(), nil))
+		return inmemory.NewTransport(handler).RoundTrip(newRequest(t, t.Context(), nil))
 	}
 	response, err := serve(func(http.ResponseWriter, *http.Request) {})
 	if err != nil || response.StatusCode != http.StatusOK {

@@ -1,4 +1,4 @@
-package tokenserver
+package authn
 
 import (
 	"context"
@@ -11,11 +11,13 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"k8s.io/utils/clock"
+
+	"github.com/reactor-operator/reactor-operator/test/authntest"
 )
 
 // slowIssuer answers as an issuer does, after some time. It counts the requests.
 type slowIssuer struct {
-	issuer *issuer
+	issuer *authntest.Issuer
 	takes  time.Duration
 	asked  atomic.Int32
 }
@@ -25,7 +27,7 @@ func (s *slowIssuer) RoundTrip(request *http.Request) (*http.Response, error) {
 	s.asked.Add(1)
 	select {
 	case <-time.After(s.takes):
-		return s.issuer.respond(request), nil
+		return s.issuer.Respond(request), nil
 	case <-request.Context().Done():
 		return nil, request.Context().Err()
 	}
@@ -35,10 +37,8 @@ func (s *slowIssuer) RoundTrip(request *http.Request) (*http.Response, error) {
 func beforeSlowIssuer(t *testing.T, takes time.Duration, test func(t *testing.T, slow *slowIssuer, who *oidcTokens)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		slow := &slowIssuer{issuer: newIssuerWithoutServer(t), takes: takes}
-		who := slow.issuer.authenticator(clock.RealClock{})
-		who.client = &http.Client{Transport: newSeldom(slow, clock.RealClock{}), Timeout: issuerTimeout}
-		test(t, slow, who)
+		slow := &slowIssuer{issuer: authntest.NewIssuer(t), takes: takes}
+		test(t, slow, oidcOf(slow.issuer, slow, clock.RealClock{}))
 	})
 }
 
@@ -49,7 +49,7 @@ type outcome struct {
 }
 
 // callAt starts a caller after a delay. The caller gives up after its patience.
-func callAt(t *testing.T, who authenticator, delay, patience time.Duration, token string) <-chan outcome {
+func callAt(t *testing.T, who Authenticator, delay, patience time.Duration, token string) <-chan outcome {
 	t.Helper()
 	landed, request := make(chan outcome, 1), bearer(t, token)
 	start := time.Now()
@@ -57,7 +57,7 @@ func callAt(t *testing.T, who authenticator, delay, patience time.Duration, toke
 		time.Sleep(delay)
 		ctx, cancel := context.WithTimeout(request.Context(), patience)
 		defer cancel()
-		_, err := who.authenticate(request.WithContext(ctx))
+		_, err := who.Authenticate(request.WithContext(ctx))
 		landed <- outcome{err, time.Since(start)}
 	}()
 	return landed
@@ -67,13 +67,13 @@ func callAt(t *testing.T, who authenticator, delay, patience time.Duration, toke
 // the one call has timed out, and not when the calls of those before it have timed out, one after the other.
 func TestAnIssuerThatHangsIsAskedOnceForAllCallers(t *testing.T) {
 	beforeSlowIssuer(t, time.Hour, func(t *testing.T, slow *slowIssuer, who *oidcTokens) {
-		token := slow.issuer.sign(t, jwt.SigningMethodES256, slow.issuer.key, nil)
+		token := slow.issuer.Sign(t, jwt.SigningMethodES256, slow.issuer.Key, nil)
 		var callers []<-chan outcome
 		for range 4 {
 			callers = append(callers, callAt(t, who, 0, time.Hour, token))
 		}
 		for _, caller := range callers {
-			if got := <-caller; !isCannotTell(got.err) || got.after != issuerTimeout {
+			if got := <-caller; !isUnavailable(got.err) || got.after != issuerTimeout {
 				t.Errorf("after %s: %v", got.after, got.err)
 			}
 		}
@@ -86,15 +86,15 @@ func TestAnIssuerThatHangsIsAskedOnceForAllCallers(t *testing.T) {
 // The pause starts when the call has failed: one that started with the call would be over when a call that hangs times out.
 func TestAfterACallThatHangsTheIssuerIsNotAskedAgainImmediately(t *testing.T) {
 	beforeSlowIssuer(t, time.Hour, func(t *testing.T, slow *slowIssuer, who *oidcTokens) {
-		token := slow.issuer.sign(t, jwt.SigningMethodES256, slow.issuer.key, nil)
+		token := slow.issuer.Sign(t, jwt.SigningMethodES256, slow.issuer.Key, nil)
 		<-callAt(t, who, 0, time.Hour, token)
-		if got := <-callAt(t, who, time.Second, time.Hour, token); !isCannotTell(got.err) || got.after != time.Second {
+		if got := <-callAt(t, who, time.Second, time.Hour, token); !isUnavailable(got.err) || got.after != time.Second {
 			t.Errorf("a second later, after %s: %v", got.after, got.err)
 		}
 		if asked := slow.asked.Load(); asked != 1 {
 			t.Errorf("the issuer was asked %d times", asked)
 		}
-		time.Sleep(issuerPause)
+		time.Sleep(discoveryRetryDelay)
 		slow.takes = 0
 		if got := <-callAt(t, who, 0, time.Hour, token); got.err != nil {
 			t.Errorf("after the pause: %v", got.err)
@@ -105,7 +105,7 @@ func TestAfterACallThatHangsTheIssuerIsNotAskedAgainImmediately(t *testing.T) {
 // A caller that gives up is gone when it gives up, and takes nothing from the others, though its request was the one that asked the issuer.
 func TestACallerThatGivesUpIsNotKeptAndFailsNoOther(t *testing.T) {
 	beforeSlowIssuer(t, 3*time.Second, func(t *testing.T, slow *slowIssuer, who *oidcTokens) {
-		token := slow.issuer.sign(t, jwt.SigningMethodES256, slow.issuer.key, nil)
+		token := slow.issuer.Sign(t, jwt.SigningMethodES256, slow.issuer.Key, nil)
 		impatient, patient := callAt(t, who, 0, time.Second, token), callAt(t, who, 500*time.Millisecond, time.Hour, token)
 		if got := <-impatient; !errors.Is(got.err, context.DeadlineExceeded) || got.after != time.Second {
 			t.Errorf("the first, after %s: %v", got.after, got.err)
