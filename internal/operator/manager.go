@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -150,7 +152,7 @@ func watched(namespaces []string) map[string]cache.Config {
 // Secrets reads the cache itself.
 func clientOptions() client.Options {
 	return client.Options{
-		FieldOwner:      reactortoken.FieldOwner,
+		FieldOwner:      targetsecret.FieldOwner,
 		FieldValidation: metav1.FieldValidationStrict,
 		Cache:           &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.Pod{}}},
 	}

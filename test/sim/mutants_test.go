@@ -31,7 +31,7 @@ var mutants = []mutant{
 	{"a key that changes is not noticed", "reactortoken/decide.go",
 		`case seen.key.Fingerprint != "" && seen.key.Fingerprint != held.KeyFingerprint:`, "case false:", []string{ruleCurrent}},
 	{"a token of another run counts as none", "reactortoken/decide.go",
-		"case seen.target.edited:", "case seen.target.edited || seen.clocks.elapsed == 0:", []string{ruleMints}},
+		"case seen.target.Edited:", "case seen.target.Edited || seen.clocks.elapsed == 0:", []string{ruleMints}},
 	{"Retry-After is ignored", "../mintqueue/key.go", "	if retryAfter <= 0 {", "	if retryAfter = 0; retryAfter <= 0 {", []string{ruleLimits}},
 	{"our own clock is trusted", "reactortoken/clocks.go",
 		"		return []time.Time{wall.Add(written.Skew), written", "		return []time.Time{wall, written", []string{ruleMints, ruleTruth, ruleValid}},
@@ -42,7 +42,7 @@ var mutants = []mutant{
 	{"the stored skew alone corrects the clock", "reactortoken/clocks.go",
 		"	case !c.measured.at.IsZero():\n", "	case c.now.After(time.Time{}):\n		return []time.Time{wall.Add(written.Skew)}\n	case !c.measured.at.IsZero():\n", []string{ruleValid, ruleTruth}},
 	{"the newest measured skew is not used", "reactortoken/clocks.go", "	case !c.measured.at.IsZero():\n", "	case false:\n", []string{ruleValid, ruleTruth, ruleMints}},
-	{"a measurement corrects no clock that was ahead", "reactortoken/clocks.go", "&record{}).Abs() > measureTolerance", "&record{}) > measureTolerance", []string{ruleTruth}},
+	{"a measurement corrects no clock that was ahead", "reactortoken/clocks.go", "&targetsecret.Record{}).Abs() > measureTolerance", "&targetsecret.Record{}) > measureTolerance", []string{ruleTruth}},
 	{"a token that waits for the API server is dropped when the old one is valid", "reactortoken/act.go",
 		" && !current.ExpiresAt.Before(seen.held.token.ExpiresAt)", "", []string{ruleMints}},
 	{"the version of a Secret that is not as wanted stays in status", "reactortoken/report.go", "		status.SecretResourceVersion = \"\"\n	}\n", "	}\n", []string{ruleCurrent}},
@@ -72,8 +72,8 @@ var mutants = []mutant{
 	{"no budget for mints", "reactortoken/memory.go", "budgetBurst  = 10", "budgetBurst  = 100000", []string{ruleMints}},
 	{"three quick edits of a key are not awaited", "reactortoken/watches.go", "keyDebounce = time.Second", "keyDebounce = 0", []string{ruleMints}},
 	{"nothing is redacted", "../reactor/redact.go", "func Redact(s string, known ...Secret) string {", "func Redact(s string, known ...Secret) string {\n	if s != \"\" {\n		return s\n	}", []string{ruleSecrecy}},
-	{"status is written before the Secret", "reactortoken/act.go", "	adopted := seen.target.adopted()\n	version, err := r.write(",
-		`	adopted := seen.target.adopted()
+	{"status is written before the Secret", "reactortoken/act.go", "	adopted := seen.target.Adopted()\n	version, err := r.write(",
+		`	adopted := seen.target.Adopted()
 	first := report(token, seen, plan{}, outcome{clocks: r.timekeeper.clocksAt(r.clock.Now(), held.token.ReceivedAt), record: written, issued: true})
 	if _, err := r.writeStatus(ctx, token, mem, first); err != nil {
 		done.retry = err

@@ -20,26 +20,27 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // outcome is what became of a plan.
 type outcome struct {
-	clocks    clocks          // at the end of the acts: a call to Reactor may take 15 s
-	record    *record         // of the token that is in the Secret now, when this pass wrote it
-	version   string          // the resourceVersion of the Secret that this pass wrote
-	issued    bool            // the record is of a new token
-	adopted   bool            // and its Secret belongs to somebody else, who consented
-	repaired  bool            // the Secret was put right around the token that it has
-	failed    *obstacle       // an attempt was made, and it failed
-	unwritten bool            // and it was the API server that did not take the Secret
-	waiting   *obstacle       // no attempt was made: it is not our turn
-	notices   []notice.Notice // what else is to be told, as events
-	delivered bool            // the token that is in the Secret has reached all that it is to be handed to
-	againAt   time.Time       // when a repair is tried again that failed beside a mint's own obstacle; zero: none did
-	deliverAt time.Time       // when the delivery goes on; zero: when the pass is repeated, or never
-	again     bool            // the world changed under the pass: look again
-	retry     error           // for the queue's backoff
-	unread    error           // why the API key could not be read; for the queue's backoff, too
+	clocks    clocks               // at the end of the acts: a call to Reactor may take 15 s
+	record    *targetsecret.Record // of the token that is in the Secret now, when this pass wrote it
+	version   string               // the resourceVersion of the Secret that this pass wrote
+	issued    bool                 // the record is of a new token
+	adopted   bool                 // and its Secret belongs to somebody else, who consented
+	repaired  bool                 // the Secret was put right around the token that it has
+	failed    *obstacle            // an attempt was made, and it failed
+	unwritten bool                 // and it was the API server that did not take the Secret
+	waiting   *obstacle            // no attempt was made: it is not our turn
+	notices   []notice.Notice      // what else is to be told, as events
+	delivered bool                 // the token that is in the Secret has reached all that it is to be handed to
+	againAt   time.Time            // when a repair is tried again that failed beside a mint's own obstacle; zero: none did
+	deliverAt time.Time            // when the delivery goes on; zero: when the pass is repeated, or never
+	again     bool                 // the world changed under the pass: look again
+	retry     error                // for the queue's backoff
+	unread    error                // why the API key could not be read; for the queue's backoff, too
 }
 
 // wrote reports whether the pass has written the Secret, or tried to, or has to look again before it can.
@@ -61,7 +62,7 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem 
 	if planned.write != writeMint {
 		r.mintQueue.Cancel(client.ObjectKeyFromObject(token))
 	}
-	current := seen.target.token()
+	current := seen.target.Current()
 	if !seen.heldFits(token) || (planned.cause == causeNone && current != nil && !current.ExpiresAt.Before(seen.held.token.ExpiresAt)) {
 		mem.held = nil // of no use any more
 	}
@@ -113,8 +114,8 @@ func (r *Reconciler) mint(
 	if r.timekeeper.record(measurement{minted.ReceivedAt, minted.Skew}) {
 		r.wakeAll(ctx)
 	}
-	mem.paid = demand{}
-	mem.held = &heldToken{demand: wanted, token: minted, tokenID: uuid.NewString()}
+	mem.paid = targetsecret.RequestIdentity{}
+	mem.held = &heldToken{RequestIdentity: wanted, token: minted, tokenID: uuid.NewString()}
 	seen.held = mem.held
 	r.store(ctx, token, mem, seen, done)
 }
@@ -125,7 +126,7 @@ func newFailedMint(token *v1alpha1.ReactorToken, seen *observation, err error, k
 	if refusedBefore(token, seen) && seen.status.LastFailure.FirstTime != nil {
 		failed.since = seen.status.LastFailure.FirstTime.Time
 	}
-	if held := seen.target.token(); held != nil {
+	if held := seen.target.Current(); held != nil {
 		took := now.Sub(seen.clocks.now)
 		failed.left = seen.clocks.until(held.ExpiresAt, held) - took
 		failed.untilExpiring = untilExpiring(seen.clocks, held) - took
@@ -154,9 +155,9 @@ func (r *Reconciler) keyWasReplaced(
 // for an hour costs one mint.
 func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, done *outcome) {
 	held := mem.held
-	written := newRecord(held)
-	adopted := seen.target.adopted()
-	version, err := r.write(ctx, buildSecret(token, held.token.JWT, written, adopted), &seen.target)
+	written := targetsecret.NewRecord(held.token, held.tokenID, held.RequestIdentity)
+	adopted := seen.target.Adopted()
+	version, err := r.write(ctx, targetsecret.Build(token, held.token.JWT, written, adopted), &seen.target)
 	if err != nil {
 		left := held.token.Left(r.clock.Now())
 		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)
@@ -166,7 +167,7 @@ func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, me
 	mem.received = received{held.tokenID, held.token.ReceivedAt}
 	mem.secret = checkedSecret{token.TargetSecretName(), version}
 	done.record, done.version, done.issued = written, version, true
-	done.adopted = adopted && seen.target.record == nil
+	done.adopted = adopted && seen.target.Record == nil
 }
 
 // repairBeside repairs in a pass that may have an obstacle of its own to tell. What a mint waits for stays in status then, and a repair
@@ -183,25 +184,25 @@ func (r *Reconciler) repairBeside(ctx context.Context, token *v1alpha1.ReactorTo
 // repair writes the token that is there once more, with everything around it as the spec wants it.
 func (r *Reconciler) repair(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, done *outcome) {
 	mem.repairs.AllowN(seen.clocks.now, 1)
-	jwt := jwtIn(seen.target.live)
-	desired := buildSecret(token, jwt, seen.target.record, seen.target.adopted())
+	jwt := targetsecret.JWT(seen.target.Live)
+	desired := targetsecret.Build(token, jwt, seen.target.Record, seen.target.Adopted())
 	version, err := r.write(ctx, desired, &seen.target)
 	if err != nil {
-		left := seen.clocks.until(seen.target.record.ExpiresAt, seen.target.record)
+		left := seen.clocks.until(seen.target.Record.ExpiresAt, seen.target.Record)
 		r.writeFailed(token, mem, seen, redact(err, jwt), left, done)
 		return
 	}
 	mem.secret = checkedSecret{token.TargetSecretName(), version}
-	done.record, done.version, done.repaired = seen.target.record, version, true
+	done.record, done.version, done.repaired = seen.target.Record, version, true
 }
 
 // write puts the desired Secret in place of what was seen, and returns its resourceVersion. The first write is a Create, so
 // that a Secret which appeared meanwhile is not overwritten; later ones are applied with the UID and version that were seen.
-func (r *Reconciler) write(ctx context.Context, desired desiredSecret, seen *target) (string, error) {
-	if !seen.exists {
-		created := desired.object()
-		if err := r.client.Create(ctx, created, client.FieldOwner(FieldOwner)); err != nil {
-			return "", fmt.Errorf("creating Secret %s/%s: %w", desired.namespace, desired.name, err)
+func (r *Reconciler) write(ctx context.Context, desired targetsecret.Desired, seen *targetsecret.State) (string, error) {
+	if !seen.Exists {
+		created := desired.Object()
+		if err := r.client.Create(ctx, created, client.FieldOwner(targetsecret.FieldOwner)); err != nil {
+			return "", fmt.Errorf("creating Secret %s/%s: %w", desired.Namespace, desired.Name, err)
 		}
 		return created.ResourceVersion, nil
 	}
@@ -209,11 +210,11 @@ func (r *Reconciler) write(ctx context.Context, desired desiredSecret, seen *tar
 	if err != nil {
 		return "", err
 	}
-	return r.apply(ctx, desired.applyConfiguration(seen.uid, version))
+	return r.apply(ctx, desired.ApplyConfiguration(seen.UID, version))
 }
 
 func (r *Reconciler) apply(ctx context.Context, secret *corev1ac.SecretApplyConfiguration) (string, error) {
-	err := r.client.Apply(ctx, secret, client.FieldOwner(FieldOwner), client.ForceOwnership)
+	err := r.client.Apply(ctx, secret, client.FieldOwner(targetsecret.FieldOwner), client.ForceOwnership)
 	if err != nil {
 		return "", fmt.Errorf("applying Secret %s/%s: %w", *secret.Namespace, *secret.Name, err)
 	}
@@ -222,16 +223,16 @@ func (r *Reconciler) apply(ctx context.Context, secret *corev1ac.SecretApplyConf
 
 // passToApplyManager hands what our Create owns to our applies: otherwise the Create would own it for ever, and a key that is
 // removed from the spec would stay in the Secret.
-func (r *Reconciler) passToApplyManager(ctx context.Context, seen *target) (string, error) {
-	if seen.live == nil {
-		return seen.resourceVersion, nil
+func (r *Reconciler) passToApplyManager(ctx context.Context, seen *targetsecret.State) (string, error) {
+	if seen.Live == nil {
+		return seen.ResourceVersion, nil
 	}
-	patch, err := csaupgrade.UpgradeManagedFieldsPatch(seen.live, sets.New(FieldOwner), FieldOwner)
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(seen.Live, sets.New(targetsecret.FieldOwner), targetsecret.FieldOwner)
 	if err != nil || len(patch) == 0 {
-		return seen.resourceVersion, err
+		return seen.ResourceVersion, err
 	}
-	upgraded := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: seen.live.Namespace, Name: seen.live.Name}}
-	if err := r.client.Patch(ctx, upgraded, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(FieldOwner)); err != nil {
+	upgraded := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: seen.Live.Namespace, Name: seen.Live.Name}}
+	if err := r.client.Patch(ctx, upgraded, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(targetsecret.FieldOwner)); err != nil {
 		return "", fmt.Errorf("handing the managed fields of Secret %s/%s to server-side apply: %w",
 			upgraded.Namespace, upgraded.Name, err)
 	}
@@ -271,12 +272,12 @@ func (r *Reconciler) removeLeftovers(ctx context.Context, token *v1alpha1.Reacto
 func (r *Reconciler) removeLeftover(ctx context.Context, namespace string, secret leftoverSecret) error {
 	var err error
 	switch secret.what {
-	case leftoverDelete:
+	case targetsecret.LeftoverDelete:
 		gone := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secret.name}}
 		err = r.client.Delete(ctx, gone, client.Preconditions{UID: &secret.uid, ResourceVersion: &secret.resourceVersion})
-	case leftoverStrip: // an apply that wants nothing removes all that we own
+	case targetsecret.LeftoverStrip: // an apply that wants nothing removes all that we own
 		_, err = r.apply(ctx, corev1ac.Secret(secret.name, namespace).WithUID(secret.uid).WithResourceVersion(secret.resourceVersion))
-	case leftoverKeep:
+	case targetsecret.LeftoverKeep:
 	}
 	if err != nil {
 		return fmt.Errorf("removing the token from Secret %s/%s: %w", namespace, secret.name, err)

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // clocks is what the operator knows of the time when a reconcile starts.
@@ -26,13 +28,13 @@ type measurement struct {
 
 // until says how long it is until a time of Reactor's clock. Of the readings of that clock, the latest counts: a token that is
 // renewed early costs less than one that is thought to be valid and is not. The result is negative when the time has passed.
-func (c clocks) until(at time.Time, written *record) time.Duration {
+func (c clocks) until(at time.Time, written *targetsecret.Record) time.Duration {
 	return at.Sub(slices.MaxFunc(c.readings(written), time.Time.Compare))
 }
 
 // passedByOneReading reports whether a time of Reactor's clock has passed by the reading that counts, and not by another one:
 // the clocks that disagree may be corrected.
-func (c clocks) passedByOneReading(at time.Time, written *record) bool {
+func (c clocks) passedByOneReading(at time.Time, written *targetsecret.Record) bool {
 	return c.until(at, written) <= 0 && at.After(slices.MinFunc(c.readings(written), time.Time.Compare))
 }
 
@@ -43,7 +45,7 @@ func (c clocks) passedByOneReading(at time.Time, written *record) bool {
 //     it has not.
 //  2. Reactor answers 401 by mistake, twice. No answer has shown yet what Reactor's clock is.
 //  3. The key is tried again after 30 seconds, and then after a minute. The token expires in this minute.
-func (c clocks) leftForProbe(written *record) time.Duration {
+func (c clocks) leftForProbe(written *targetsecret.Record) time.Duration {
 	if c.passedByOneReading(written.ExpiresAt, written) {
 		return written.ExpiresAt.Sub(slices.MinFunc(c.readings(written), time.Time.Compare))
 	}
@@ -61,7 +63,7 @@ func (c clocks) leftForProbe(written *record) time.Duration {
 //
 // So a token that this process did not receive is judged by the newest skew that this process measured. Before the first
 // measurement it is not known whether the host is the same, and both the wall clock and the stored skew count.
-func (c clocks) readings(written *record) []time.Time {
+func (c clocks) readings(written *targetsecret.Record) []time.Time {
 	wall := c.now.Round(0)
 	switch {
 	case c.elapsed > 0:
@@ -119,5 +121,5 @@ func (k *timekeeper) record(m measurement) (corrected bool) {
 	}
 	before := clocks{now: m.at, started: k.started, measured: k.newest}
 	k.newest = m
-	return before.until(m.at.Round(0).Add(m.skew), &record{}).Abs() > measureTolerance
+	return before.until(m.at.Round(0).Add(m.skew), &targetsecret.Record{}).Abs() > measureTolerance
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens,verbs=get;list;watch
@@ -137,10 +138,10 @@ func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) err
 	}
 	for i := range written {
 		secret := &written[i]
-		if leftoverOf(secret, name.Name, "") != leftoverStrip {
+		if targetsecret.LeftoverOf(secret, name.Name, "") != targetsecret.LeftoverStrip {
 			continue
 		}
-		stripped := leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, leftoverStrip}
+		stripped := leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, targetsecret.LeftoverStrip}
 		if err := r.removeLeftover(ctx, name.Namespace, stripped); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
 			return err // after a conflict, the Secret's own event wakes the next pass
 		}

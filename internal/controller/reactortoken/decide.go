@@ -6,6 +6,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // observation is all that a decision is made from.
@@ -13,15 +14,15 @@ type observation struct {
 	clocks      clocks
 	status      v1alpha1.ReactorTokenStatus // the newest: what was written last
 	gone        bool                        // the ReactorToken itself was deleted, and the cache does not show that yet
-	target      target
+	target      targetsecret.State
 	key         apikey.Key
-	claimedBy   string     // the name of the ReactorToken that has the better right to the target Secret
-	held        *heldToken // minted and not written yet
-	apiURL      string     // where Reactor is called
-	budgetUntil time.Time  // when the mint budget allows another mint that is not a renewal; zero: now
-	paid        demand     // what the mint budget has paid for, and failed since
-	repairUntil time.Time  // when the repair budget allows another repair; zero: now
-	calmAt      time.Time  // when a fight over the Secret counts as over; zero: it is, or there was none
+	claimedBy   string                       // the name of the ReactorToken that has the better right to the target Secret
+	held        *heldToken                   // minted and not written yet
+	apiURL      string                       // where Reactor is called
+	budgetUntil time.Time                    // when the mint budget allows another mint that is not a renewal; zero: now
+	paid        targetsecret.RequestIdentity // what the mint budget has paid for, and failed since
+	repairUntil time.Time                    // when the repair budget allows another repair; zero: now
+	calmAt      time.Time                    // when a fight over the Secret counts as over; zero: it is, or there was none
 	leftovers   []leftoverSecret
 }
 
@@ -108,14 +109,14 @@ var repairChecks = []check{
 // decide says what to do. It is pure: the order of its checks is the order of the lists above, and a test pins it.
 func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
 	if found := first(targetChecks, token, seen); found != nil {
-		if seen.target.unwatched && found.until.IsZero() { // nothing tells when it goes
+		if seen.target.Unwatched && found.until.IsZero() { // nothing tells when it goes
 			found.until = seen.clocks.now.Add(longestWait)
 		}
 		return plan{obstacle: found}
 	}
 	result := plan{cause: causeOf(token, seen)}
 	var contested *obstacle
-	if seen.target.token() != nil && seen.target.drifted {
+	if seen.target.Current() != nil && seen.target.Drifted {
 		if contested = first(repairChecks, token, seen); contested != nil {
 			result.repairAt = contested.until
 		}
@@ -170,11 +171,11 @@ func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obs
 
 // causeOf says why a new token is wanted, if one is.
 func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
-	held := seen.target.record
+	held := seen.target.Record
 	switch {
-	case !seen.target.exists || held == nil:
+	case !seen.target.Exists || held == nil:
 		return causeOfLack(seen)
-	case seen.target.edited:
+	case seen.target.Edited:
 		return causeEdited
 	case seen.clocks.until(held.ExpiresAt, held) <= 0:
 		return causeExpired
@@ -196,7 +197,7 @@ func causeOfLack(seen *observation) cause {
 	switch {
 	case !hadToken(&seen.status):
 		return causeNew
-	case !seen.target.exists:
+	case !seen.target.Exists:
 		return causeDeleted
 	default:
 		return causeEdited
@@ -213,10 +214,10 @@ const leastUsefulLife = 10 * time.Second
 
 // heldFits reports whether the token that was minted and not written yet is still the one that is wanted.
 func (o *observation) heldFits(token *v1alpha1.ReactorToken) bool {
-	if o.held == nil || o.held.requestHash != requestHash(&token.Spec) || o.held.renewRequest != renewRequestOf(token) {
+	if o.held == nil || o.held.RequestHash != requestHash(&token.Spec) || o.held.RenewRequest != renewRequestOf(token) {
 		return false
 	}
-	if o.key.Fingerprint != "" && o.held.keyFingerprint != o.key.Fingerprint {
+	if o.key.Fingerprint != "" && o.held.KeyFingerprint != o.key.Fingerprint {
 		return false
 	}
 	return o.held.token.Left(o.clocks.now) > leastUsefulLife
@@ -238,8 +239,8 @@ func claimedByAnother(token *v1alpha1.ReactorToken, seen *observation) *obstacle
 }
 
 func beingDeleted(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	stale := seen.target.exists && seen.target.ownership == ownershipStale
-	if !seen.target.terminating && !stale {
+	stale := seen.target.Exists && seen.target.Ownership == targetsecret.Stale
+	if !seen.target.Terminating && !stale {
 		return nil
 	}
 	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSecretTerminating,
@@ -247,7 +248,7 @@ func beingDeleted(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
 }
 
 func notOurs(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.target.writable() {
+	if seen.target.Writable() {
 		return nil
 	}
 	return mustAct(v1alpha1.ReasonSecretNotOwned,
@@ -256,11 +257,11 @@ func notOurs(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
 }
 
 func notUsable(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.target.unusable == "" {
+	if seen.target.Unusable == "" {
 		return nil
 	}
 	return mustAct(v1alpha1.ReasonSecretUnusable, "Secret %q cannot be written: %s. Delete it, or choose another spec.secret.name",
-		token.TargetSecretName(), seen.target.unusable)
+		token.TargetSecretName(), seen.target.Unusable)
 }
 
 func suspended(token *v1alpha1.ReactorToken, _ *observation) *obstacle {
@@ -283,8 +284,11 @@ func keyProblem(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
 // an old backoff.
 func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
 	failed := seen.status.LastFailure
-	return failed != nil && failed.APIURL == seen.apiURL &&
-		demand{failed.RequestHash, failed.KeyFingerprint, failed.RenewRequest} == demandOf(token, seen)
+	if failed == nil || failed.APIURL != seen.apiURL {
+		return false
+	}
+	attempted := targetsecret.RequestIdentity{RequestHash: failed.RequestHash, KeyFingerprint: failed.KeyFingerprint, RenewRequest: failed.RenewRequest}
+	return attempted == demandOf(token, seen)
 }
 
 // failuresWith is how many attempts in a row have failed, together with the one that has just failed. What failed with another
@@ -330,7 +334,7 @@ func longestStillToWait(reason string, seen *observation) time.Duration {
 	if reason == v1alpha1.ReasonRequestRefused {
 		longest = slowRefusalRetryInterval
 	}
-	held := seen.target.token()
+	held := seen.target.Current()
 	if held == nil {
 		return longest + time.Second
 	}

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // Whoever may write the Secret may write anything into its annotations, and an object that was stored before a rule of the API may break
@@ -42,7 +43,7 @@ func FuzzDecision(f *testing.F) {
 			v1alpha1.TokenChecksumAnnotation: "sum",
 		}
 		seen := seeing(func(seen *observation) {
-			seen.target.record = recordOf(annotations)
+			seen.target.Record = targetsecret.ReadRecord(annotations)
 			seen.clocks.elapsed = time.Duration(elapsed)
 		})
 		planned := decide(token, seen)
@@ -50,7 +51,7 @@ func FuzzDecision(f *testing.F) {
 			t.Fatalf("a write without a cause, or past an obstacle: %+v", planned)
 		}
 		told := report(token, seen, planned, outcome{clocks: seen.clocks})
-		held := seen.target.record
+		held := seen.target.Record
 		valid := held != nil && seen.clocks.until(held.ExpiresAt, held) > 0
 		if ready := meta.IsStatusConditionTrue(told.status.Conditions, v1alpha1.ConditionReady); ready != valid {
 			t.Fatalf("Ready is %t with %+v", ready, held)
@@ -66,7 +67,7 @@ func FuzzDecision(f *testing.F) {
 		}
 		due := renewalTime(&token.Spec, token.UID, held)
 		if due.Before(held.IssuedAt.Truncate(time.Second)) || due.After(held.ExpiresAt.Add(leastWork)) {
-			t.Fatalf("due at %s, issued at %s for %s", due, held.IssuedAt, held.granted())
+			t.Fatalf("due at %s, issued at %s for %s", due, held.IssuedAt, held.Granted())
 		}
 		for _, instant := range []*metav1.Time{told.status.IssuedTime, told.status.ExpirationTime, told.status.RenewalTime} {
 			if instant == nil { // the year 1

@@ -13,6 +13,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // noon is the time of the tests of what is pure.
@@ -28,15 +29,15 @@ func aToken(changes ...func(*v1alpha1.ReactorToken)) *v1alpha1.ReactorToken {
 }
 
 // aRecord is of a token that was issued an hour before noon, for the six hours that aToken asks for.
-func aRecord(changes ...func(*record)) *record {
-	written := &record{
+func aRecord(changes ...func(*targetsecret.Record)) *targetsecret.Record {
+	written := &targetsecret.Record{
 		TokenID: "token-1", IssuedAt: noon.Add(-time.Hour), ExpiresAt: noon.Add(5 * time.Hour),
 		KeyFingerprint: goodKey, RequestHash: requestHash(&aToken().Spec),
 	}
 	for _, change := range changes {
 		change(written)
 	}
-	written.Checksum = checksumOf(aJWT, written)
+	written.Checksum = targetsecret.Checksum(aJWT, written)
 	return written
 }
 
@@ -47,7 +48,7 @@ func seeing(changes ...func(*observation)) *observation {
 	seen := &observation{
 		clocks: clocks{now: noon},
 		status: v1alpha1.ReactorTokenStatus{IssuedTime: new(metav1.NewTime(noon.Add(-time.Hour))), ObservedGeneration: 1},
-		target: target{exists: true, uid: "secret-uid", resourceVersion: "7", ownership: ownershipOurs, writer: "web", record: aRecord()},
+		target: targetsecret.State{Exists: true, UID: "secret-uid", ResourceVersion: "7", Ownership: targetsecret.Ours, Writer: "web", Record: aRecord()},
 		key:    apikey.Key{Fingerprint: goodKey},
 	}
 	for _, change := range changes {
@@ -87,7 +88,7 @@ func failing(reason string, until time.Time) func(*observation) {
 // paid is an attempt with a key that the mint budget has paid for, and that failed.
 func paid(fingerprint string) func(*observation) {
 	return func(seen *observation) {
-		seen.paid = demand{requestHash: requestHash(&aToken().Spec), keyFingerprint: fingerprint}
+		seen.paid = targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: fingerprint}
 	}
 }
 
@@ -95,9 +96,9 @@ func paid(fingerprint string) func(*observation) {
 var theObstacles = []situation{
 	{name: "Pending/later", seen: func(o *observation) { o.gone = true }},
 	{name: "SecretClaimed/user", seen: func(o *observation) { o.claimedBy = "older" }},
-	{name: "SecretTerminating/later", seen: func(o *observation) { o.target.terminating = true }},
-	{name: "SecretNotOwned/user", seen: func(o *observation) { o.target.ownership = ownershipForeign }},
-	{name: "SecretUnusable/user", seen: func(o *observation) { o.target.unusable = "it is immutable" }},
+	{name: "SecretTerminating/later", seen: func(o *observation) { o.target.Terminating = true }},
+	{name: "SecretNotOwned/user", seen: func(o *observation) { o.target.Ownership = targetsecret.Foreign }},
+	{name: "SecretUnusable/user", seen: func(o *observation) { o.target.Unusable = "it is immutable" }},
 	{name: "Suspended/later", token: func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }},
 	{name: "APIKeyNotFound/user", seen: func(o *observation) {
 		o.key = apikey.Key{Problem: &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound, Message: "there is none"}}
@@ -124,7 +125,7 @@ func TestOfTwoObstaclesTheEarlierIsTold(t *testing.T) {
 	for i, earlier := range theObstacles {
 		for _, later := range append([]situation{{name: "nothing else"}}, theObstacles[i+1:]...) {
 			t.Run(earlier.name+" before "+later.name, func(t *testing.T) {
-				token, seen := aToken(), seeing(func(o *observation) { o.target.edited = true })
+				token, seen := aToken(), seeing(func(o *observation) { o.target.Edited = true })
 				earlier.happen(token, seen)
 				later.happen(token, seen)
 				got := decide(token, seen)
@@ -141,8 +142,8 @@ func TestOfTwoObstaclesTheEarlierIsTold(t *testing.T) {
 
 // theCauses are why a new token is wanted while there is one, in the order in which they are told.
 var theCauses = []situation{
-	{name: string(causeEdited), seen: func(o *observation) { o.target.edited = true }},
-	{name: string(causeExpired), seen: func(o *observation) { o.target.record.ExpiresAt = noon }},
+	{name: string(causeEdited), seen: func(o *observation) { o.target.Edited = true }},
+	{name: string(causeExpired), seen: func(o *observation) { o.target.Record.ExpiresAt = noon }},
 	{name: string(causeKeyChanged), seen: func(o *observation) { o.key.Fingerprint = "another" }},
 	{name: string(causeRequestChanged), token: lifetime("5h")},
 	{name: string(causeRequested), token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now")},
@@ -174,14 +175,16 @@ func describe(p plan) string {
 }
 
 func TestDecide(t *testing.T) {
-	drifted := func(o *observation) { o.target.drifted = true }
-	absent := func(o *observation) { o.target = target{} }
+	drifted := func(o *observation) { o.target.Drifted = true }
+	absent := func(o *observation) { o.target = targetsecret.State{} }
 	heldToken := func(o *observation) { o.held = aHeldToken() }
 	suspend := func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }
 	noKey := theObstacles[6].seen
 	due := func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" }
 	leaving := func(left time.Duration) func(*observation) {
-		return func(o *observation) { o.target.record = aRecord(func(r *record) { r.ExpiresAt = noon.Add(left) }) }
+		return func(o *observation) {
+			o.target.Record = aRecord(func(r *targetsecret.Record) { r.ExpiresAt = noon.Add(left) })
+		}
 	}
 	tests := []struct {
 		name  string
@@ -217,18 +220,22 @@ func TestDecide(t *testing.T) {
 		{name: "a new object gets a token", seen: []func(*observation){absent, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
 			write: writeMint, want: "first token"},
 		{name: "a Secret that was adopted a moment ago gets its first token", seen: []func(*observation){func(o *observation) {
-			o.status, o.target.ownership, o.target.record = v1alpha1.ReactorTokenStatus{}, ownershipConsenting, nil
+			o.status, o.target.Ownership, o.target.Record = v1alpha1.ReactorTokenStatus{}, targetsecret.Consenting, nil
 		}}, write: writeMint, want: "first token"},
 		{name: "a deleted Secret gets a token", seen: []func(*observation){absent}, write: writeMint, want: "Secret deleted"},
 		{name: "a deleted Secret of an object that lost its token before is still a deleted one",
 			seen:  []func(*observation){absent, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{DeliveredTokenID: "token-1"} }},
 			write: writeMint, want: "Secret deleted"},
-		{name: "a garbled record counts as an edit", seen: []func(*observation){func(o *observation) { o.target.record = nil }}, write: writeMint, want: "Secret edited"},
+		{name: "a garbled record counts as an edit", seen: []func(*observation){func(o *observation) { o.target.Record = nil }}, write: writeMint, want: "Secret edited"},
 		{name: "a request to renew that was answered is done with", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
-			seen: []func(*observation){func(o *observation) { o.target.record = aRecord(func(r *record) { r.RenewRequest = "now" }) }}},
+			seen: []func(*observation){func(o *observation) {
+				o.target.Record = aRecord(func(r *targetsecret.Record) { r.RenewRequest = "now" })
+			}}},
 		{name: "an annotation that was taken away asks for nothing",
-			seen: []func(*observation){func(o *observation) { o.target.record = aRecord(func(r *record) { r.RenewRequest = "then" }) }}},
-		{name: "a Secret of a deleted namesake is on its way out", seen: []func(*observation){func(o *observation) { o.target.ownership = ownershipStale }},
+			seen: []func(*observation){func(o *observation) {
+				o.target.Record = aRecord(func(r *targetsecret.Record) { r.RenewRequest = "then" })
+			}}},
+		{name: "a Secret of a deleted namesake is on its way out", seen: []func(*observation){func(o *observation) { o.target.Ownership = targetsecret.Stale }},
 			want: "SecretTerminating/later"},
 
 		{name: "a held token is written, whatever stands before a mint", seen: []func(*observation){absent, heldToken, theObstacles[7].seen, theObstacles[9].seen},
@@ -249,7 +256,7 @@ func TestDecide(t *testing.T) {
 			write: writeHeld, want: "Secret deleted"},
 
 		{name: "a spent budget does not hold a renewal", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }}, write: writeMint, want: "renewal due"},
-		{name: "a spent budget does not hold the successor of an expired token", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.target.record.ExpiresAt = noon }},
+		{name: "a spent budget does not hold the successor of an expired token", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.target.Record.ExpiresAt = noon }},
 			write: writeMint, want: "token expired"},
 		{name: "a spent budget holds a first token", seen: []func(*observation){absent, theObstacles[9].seen, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
 			want: "first token MintBudgetSpent/later"},
@@ -304,9 +311,9 @@ func TestDecide(t *testing.T) {
 // aHeldToken was minted at noon for aToken, and lives for six hours.
 func aHeldToken() *heldToken {
 	return &heldToken{
-		token:   reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
-		tokenID: "token-2",
-		demand:  demand{requestHash: requestHash(&aToken().Spec), keyFingerprint: goodKey},
+		token:           reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
+		tokenID:         "token-2",
+		RequestIdentity: targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: goodKey},
 	}
 }
 
@@ -326,7 +333,7 @@ func TestObstaclesSayWhatToDo(t *testing.T) {
 		`10 tokens were requested in a short time because the Secret, the key or the spec keeps changing: find out who changes it. One more is requested every 3m`,
 	} {
 		t.Run(theObstacles[i].name, func(t *testing.T) {
-			token, seen := aToken(), seeing(func(o *observation) { o.target.edited = true })
+			token, seen := aToken(), seeing(func(o *observation) { o.target.Edited = true })
 			theObstacles[i].happen(token, seen)
 			if diff := cmp.Diff(want, decide(token, seen).obstacle.message); diff != "" {
 				t.Errorf("message (-want +got):\n%s", diff)
@@ -337,7 +344,7 @@ func TestObstaclesSayWhatToDo(t *testing.T) {
 
 func TestUrgencyOfACause(t *testing.T) {
 	leaving := func(left time.Duration) func(*observation) {
-		return func(o *observation) { o.target.record.ExpiresAt = noon.Add(left) }
+		return func(o *observation) { o.target.Record.ExpiresAt = noon.Add(left) }
 	}
 	tests := []struct {
 		name string
@@ -364,4 +371,8 @@ func TestUrgencyOfACause(t *testing.T) {
 			}
 		})
 	}
+}
+
+func recordOfHeld(held *heldToken) *targetsecret.Record {
+	return targetsecret.NewRecord(held.token, held.tokenID, held.RequestIdentity)
 }

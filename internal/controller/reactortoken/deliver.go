@@ -18,6 +18,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // The right to patch workloads or pods is the right to change their images, so each has a flag and a Role of its own:
@@ -72,7 +73,7 @@ type delivering struct {
 // deliver hands out the current token unless status says that this has been done. A token that was written in this pass is
 // delivered in the next one, at once, so that its status does not wait for the delivery.
 func (d *delivery) deliver(
-	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, status *v1alpha1.ReactorTokenStatus, current *record, done *outcome,
+	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, status *v1alpha1.ReactorTokenStatus, current *targetsecret.Record, done *outcome,
 ) {
 	now := done.clocks.now
 	wanted := len(token.Spec.Restart) > 0 || token.Spec.PromptDelivery != nil
@@ -123,7 +124,7 @@ func deliveryRefused(secret string, err error) notice.Notice {
 // waited for its Secret has just been started by it. What was refused is tried again every 15 minutes; it keeps nothing else from
 // being rolled. The error is of what is to be tried again soon.
 func (d *delivery) restart(
-	ctx context.Context, token *v1alpha1.ReactorToken, state *delivering, status *v1alpha1.ReactorTokenStatus, current *record, done *outcome,
+	ctx context.Context, token *v1alpha1.ReactorToken, state *delivering, status *v1alpha1.ReactorTokenStatus, current *targetsecret.Record, done *outcome,
 ) error {
 	if len(token.Spec.Restart) == 0 || status.DeliveredTokenID == "" {
 		return nil
@@ -161,7 +162,7 @@ func (d *delivery) restart(
 
 // promptOnce prompts the pods until that is done. It is best effort: what is refused, or fails for longer than a mounted Secret needs to
 // reach its pods anyway, is given up, so that it never stands between a token and the restarts for the next one.
-func (d *delivery) promptOnce(ctx context.Context, token *v1alpha1.ReactorToken, state *delivering, current *record, done *outcome) error {
+func (d *delivery) promptOnce(ctx context.Context, token *v1alpha1.ReactorToken, state *delivering, current *targetsecret.Record, done *outcome) error {
 	if state.prompted {
 		return nil
 	}
@@ -197,7 +198,7 @@ func workload(namespace string, reference v1alpha1.WorkloadReference) client.Obj
 // prompt annotates the running pods that mount the Secret. A new annotation makes the kubelet sync the pod at once, and with
 // it the mounted files: 0.2 s, where a changed Secret alone takes 66 to 89 s with default settings (measured). It is best
 // effort: a pod that is missed has the token a minute later.
-func (d *delivery) prompt(ctx context.Context, token *v1alpha1.ReactorToken, state *delivering, current *record, done *outcome) error {
+func (d *delivery) prompt(ctx context.Context, token *v1alpha1.ReactorToken, state *delivering, current *targetsecret.Record, done *outcome) error {
 	if token.Spec.PromptDelivery == nil {
 		return nil
 	}
@@ -265,7 +266,7 @@ func mounts(pod *corev1.Pod, secret string) bool {
 }
 
 func (d *delivery) annotate(ctx context.Context, object client.Object, patch []byte) error {
-	return d.client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(FieldOwner))
+	return d.client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(targetsecret.FieldOwner))
 }
 
 // annotationPatch sets the token's id as an annotation of the object, or of what lies at the path inside it. The id reveals

@@ -16,6 +16,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func named(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: name} }
@@ -82,7 +83,7 @@ func TestWorkloadsAreRolledForAChangedTokenAndNotForTheFirst(t *testing.T) {
 			t.Errorf("%d restarts were told, want 3", got)
 		}
 		patches := w.api.asked(call{verb: "patch", kind: "Deployment"})
-		w.editSecret("web", func(secret *corev1.Secret) { secret.Data[expiresAtKey] = nil })
+		w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.ExpiresAtKey] = nil })
 		w.settle()
 		w.stop()
 		w.start()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // worthTellingSkew is the difference between the operator's clock and Reactor's that is told in an event.
@@ -70,7 +71,7 @@ func clockEvents(seen *observation, v *view) []notice.Notice {
 	if !v.issued || v.outcome.record.Skew.Abs() <= worthTellingSkew {
 		return nil
 	}
-	if before := seen.target.record; before != nil && before.Skew.Abs() > worthTellingSkew {
+	if before := seen.target.Record; before != nil && before.Skew.Abs() > worthTellingSkew {
 		return nil
 	}
 	return []notice.Notice{notice.Warning("ClockSkew", "RequestToken",
@@ -81,7 +82,7 @@ func clockEvents(seen *observation, v *view) []notice.Notice {
 // settingEvents tells of what a new spec says that is accepted and unwise.
 func settingEvents(token *v1alpha1.ReactorToken) []notice.Notice {
 	lifetime := token.Spec.EffectiveLifetime()
-	renewBefore := grantOf(&token.Spec, &record{ExpiresAt: time.Time{}.Add(lifetime)}).renewBefore
+	renewBefore := grantOf(&token.Spec, &targetsecret.Record{ExpiresAt: time.Time{}.Add(lifetime)}).renewBefore
 	if renewBefore >= promptEnough || token.Spec.PromptDelivery != nil {
 		return nil
 	}

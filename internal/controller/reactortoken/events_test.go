@@ -9,6 +9,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func TestEventsTellTransitions(t *testing.T) {
@@ -18,7 +19,7 @@ func TestEventsTellTransitions(t *testing.T) {
 		return func(done *outcome) {
 			held := aHeldToken()
 			held.token.Skew = by
-			done.record, done.version, done.issued = newRecord(held), "8", true
+			done.record, done.version, done.issued = recordOfHeld(held), "8", true
 		}
 	}
 	tests := []struct {
@@ -46,7 +47,7 @@ func TestEventsTellTransitions(t *testing.T) {
 		{name: "a turn is waited for", seen: []func(*observation){noToken}, planned: due, done: ended(waiting(inLine))},
 		{name: "a skew came", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(skewed(-31 * time.Second)), want: "Normal/TokenIssued Warning/ClockSkew"},
 		{name: "a skew of half a minute is none", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(skewed(30 * time.Second)), want: "Normal/TokenIssued"},
-		{name: "a skew stays", seen: []func(*observation){before(ready, renewed), func(o *observation) { o.target.record = aRecord(func(r *record) { r.Skew = time.Hour }) }},
+		{name: "a skew stays", seen: []func(*observation){before(ready, renewed), func(o *observation) { o.target.Record = aRecord(func(r *targetsecret.Record) { r.Skew = time.Hour }) }},
 			planned: due, done: ended(skewed(2 * time.Hour)), want: "Normal/TokenIssued"},
 		{name: "a new spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Generation, token.Spec.RenewBefore = 2, "89s" },
 			seen: []func(*observation){before(ready, renewed)}, done: ended(), want: "Warning/RenewBeforeShort"},

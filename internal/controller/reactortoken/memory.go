@@ -10,6 +10,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // A mint that is not an ordinary renewal costs one of the object's budget: a burst of budgetBurst, and one more every
@@ -51,8 +52,8 @@ type remembered struct {
 	received received
 	// delivering is how far the delivery of a new token has come.
 	delivering delivering
-	budget     *rate.Limiter // of mints
-	paid       demand        // what it has paid for, and failed since
+	budget     *rate.Limiter                // of mints
+	paid       targetsecret.RequestIdentity // what it has paid for, and failed since
 	repairs    *rate.Limiter
 }
 
@@ -64,7 +65,7 @@ type checkedSecret struct {
 
 // heldToken is a minted token on its way to the Secret.
 type heldToken struct {
-	demand // that it answers
+	targetsecret.RequestIdentity // that it answers
 
 	token   reactor.Token
 	tokenID string
@@ -97,7 +98,7 @@ func (m *memory) of(token *v1alpha1.ReactorToken) *remembered {
 }
 
 // receivedAt is when this process received the token that the record speaks of; zero when it did not.
-func (r *remembered) receivedAt(of *record) time.Time {
+func (r *remembered) receivedAt(of *targetsecret.Record) time.Time {
 	if of == nil || of.TokenID != r.received.tokenID {
 		return time.Time{}
 	}

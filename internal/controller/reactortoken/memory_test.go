@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func TestMemoryBeginsAnewForANewObjectOfTheSameName(t *testing.T) {
@@ -53,11 +55,11 @@ func TestABudgetIsSpentAndRefills(t *testing.T) {
 func TestTheTimeOfReceiptIsOfTheTokenThatWasReceived(t *testing.T) {
 	known := &remembered{received: received{"token-1", noon}}
 	for name, test := range map[string]struct {
-		of   *record
+		of   *targetsecret.Record
 		want time.Time
 	}{
-		"that one":        {&record{TokenID: "token-1"}, noon},
-		"of another":      {&record{TokenID: "token-2"}, time.Time{}},
+		"that one":        {&targetsecret.Record{TokenID: "token-1"}, noon},
+		"of another":      {&targetsecret.Record{TokenID: "token-2"}, time.Time{}},
 		"without a token": {nil, time.Time{}},
 	} {
 		if got := known.receivedAt(test.of); !got.Equal(test.want) {

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // leftoverSecret is a Secret that this ReactorToken wrote and no longer writes, since spec.secret.name changed.
@@ -18,7 +19,7 @@ type leftoverSecret struct {
 	name            string
 	uid             types.UID
 	resourceVersion string
-	what            leftover
+	what            targetsecret.Leftover
 }
 
 // observe makes every Kubernetes read of the reconcile, except a read of the API key that is not in memory when it is used, or that
@@ -30,7 +31,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 	if seen.target, err = r.observeTarget(ctx, token, mem, &seen.status); err != nil {
 		return nil, err
 	}
-	if !seen.target.exists && hadToken(&seen.status) {
+	if !seen.target.Exists && hadToken(&seen.status) {
 		if seen.gone, err = r.isGone(ctx, token); err != nil {
 			return nil, err
 		}
@@ -44,7 +45,7 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 	if seen.leftovers, err = r.observeLeftovers(ctx, token); err != nil {
 		return nil, err
 	}
-	seen.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.receivedAt(seen.target.record))
+	seen.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.receivedAt(seen.target.Record))
 	seen.budgetUntil, seen.paid = spentUntil(mem.budget, seen.clocks.now), mem.paid
 	seen.repairUntil = spentUntil(mem.repairs, seen.clocks.now)
 	if reasonIf(&seen.status, v1alpha1.ConditionRenewed, metav1.ConditionFalse) == v1alpha1.ReasonSecretContested {
@@ -71,18 +72,18 @@ func (r *Reconciler) isGone(ctx context.Context, token *v1alpha1.ReactorToken) (
 // checked last, for the spec that we last acted on; anything else is decided by one live read.
 func (r *Reconciler) observeTarget(
 	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, status *v1alpha1.ReactorTokenStatus,
-) (target, error) {
+) (targetsecret.State, error) {
 	name := types.NamespacedName{Namespace: token.Namespace, Name: token.TargetSecretName()}
 	known := mem.secret.name == name.Name && mem.secret.resourceVersion != ""
 	meta := secretMetadata()
 	err := r.cache.Get(ctx, name, meta)
 	switch {
 	case apierrors.IsNotFound(err) && !known:
-		return target{}, nil // the first write is a Create, which does not overwrite what the cache has not seen yet
+		return targetsecret.State{}, nil // the first write is a Create, which does not overwrite what the cache has not seen yet
 	case err != nil && !apierrors.IsNotFound(err):
-		return target{}, fmt.Errorf("looking up the target Secret %s: %w", name, err)
+		return targetsecret.State{}, fmt.Errorf("looking up the target Secret %s: %w", name, err)
 	case err == nil && known && mem.secret.resourceVersion == meta.ResourceVersion && status.ObservedGeneration == token.Generation:
-		return targetOf(meta, token), nil
+		return targetsecret.FromMetadata(meta, token), nil
 	}
 	return r.lookAtTarget(ctx, token, mem, name)
 }
@@ -93,35 +94,35 @@ const notChecked = "not checked"
 // lookAtTarget reads the target Secret live, and remembers the version when all is well with it.
 func (r *Reconciler) lookAtTarget(
 	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, name types.NamespacedName,
-) (target, error) {
+) (targetsecret.State, error) {
 	live := &corev1.Secret{}
 	err := r.live.Get(ctx, name, live)
 	mem.secret = checkedSecret{}
 	if apierrors.IsNotFound(err) {
-		return target{}, nil
+		return targetsecret.State{}, nil
 	}
 	if err != nil {
-		return target{}, fmt.Errorf("reading the target Secret %s: %w", name, err)
+		return targetsecret.State{}, fmt.Errorf("reading the target Secret %s: %w", name, err)
 	}
-	seen := inspect(live, token)
+	seen := targetsecret.Inspect(live, token)
 	mem.secret = checkedSecret{name.Name, notChecked}
-	if seen.asWanted() {
-		mem.secret.resourceVersion = seen.resourceVersion
+	if seen.IsUpToDate() {
+		mem.secret.resourceVersion = seen.ResourceVersion
 	}
 	return seen, nil
 }
 
 // observeRivals finds the ReactorToken that has a better right to the target Secret: the one that writes it already, else
 // the older one. It returns "" when there is none, as when the Secret itself names the one that may write it.
-func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorToken, seen *target) (string, error) {
-	if seen.exists && (seen.ownership == ownershipOurs || seen.ownership == ownershipConsenting) {
+func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorToken, seen *targetsecret.State) (string, error) {
+	if seen.Exists && (seen.Ownership == targetsecret.Ours || seen.Ownership == targetsecret.Consenting) {
 		return "", nil
 	}
 	rivals, err := r.tokensWritingTo(ctx, types.NamespacedName{Namespace: token.Namespace, Name: token.TargetSecretName()})
 	if err != nil {
 		return "", err
 	}
-	return claimant(token, rivals, seen.writer), nil
+	return claimant(token, rivals, seen.Writer), nil
 }
 
 // claimant names the one of several ReactorTokens with one target Secret that has the right to it: the writer that the Secret
@@ -164,8 +165,8 @@ func (r *Reconciler) observeLeftovers(ctx context.Context, token *v1alpha1.React
 	var found []leftoverSecret
 	for i := range written {
 		secret := &written[i]
-		what := leftoverOf(secret, token.Name, token.UID)
-		if secret.Name != token.TargetSecretName() && what != leftoverKeep {
+		what := targetsecret.LeftoverOf(secret, token.Name, token.UID)
+		if secret.Name != token.TargetSecretName() && what != targetsecret.LeftoverKeep {
 			found = append(found, leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, what})
 		}
 	}

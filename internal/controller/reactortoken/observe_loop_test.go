@@ -19,6 +19,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // away fails the calls of a verb and kind, and of a name if there is one.
@@ -40,10 +41,10 @@ func TestAReadThatFailsDecidesNothing(t *testing.T) {
 	}{
 		"of the key": {call{"get", "Secret", keySecret}, func(w *world) { w.rotate(secondKey) }, 2},
 		"of the target": {call{"get", "Secret", "web"}, func(w *world) {
-			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[jwtKey] = nil })
+			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.JWTKey] = nil })
 		}, 2},
 		"of the target that only drifted": {call{"get", "Secret", "web"}, func(w *world) {
-			w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Data, expiresAtKey) })
+			w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Data, targetsecret.ExpiresAtKey) })
 		}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

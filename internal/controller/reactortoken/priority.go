@@ -7,6 +7,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // callRequest is the request for a call to Reactor.
@@ -14,7 +15,7 @@ func callRequest(token *v1alpha1.ReactorToken, seen *observation, why cause) min
 	request := mintqueue.Request{
 		Object: client.ObjectKeyFromObject(token), Fingerprint: seen.key.Fingerprint, Priority: priorityOf(token, why, seen),
 	}
-	if current := seen.target.token(); current != nil {
+	if current := seen.target.Current(); current != nil {
 		request.Expires = seen.clocks.now.Add(seen.clocks.leftForProbe(current)).Round(time.Second)
 	}
 	return request
@@ -31,7 +32,7 @@ func priorityOf(token *v1alpha1.ReactorToken, why cause, seen *observation) mint
 	case causeKeyChanged, causeRequestChanged, causeRequested:
 		return mintqueue.PriorityChanged
 	case causeDue:
-		if untilExpiring(seen.clocks, seen.target.record) > 0 {
+		if untilExpiring(seen.clocks, seen.target.Record) > 0 {
 			return mintqueue.PriorityRenewal
 		}
 		return mintqueue.PriorityExpiring
@@ -46,6 +47,6 @@ func priorityOf(token *v1alpha1.ReactorToken, why cause, seen *observation) mint
 const expiringShare = 10
 
 // untilExpiring is how long it is until a token counts as about to expire. It is negative when it does.
-func untilExpiring(at clocks, current *record) time.Duration {
-	return at.until(current.ExpiresAt, current) - current.granted()/expiringShare
+func untilExpiring(at clocks, current *targetsecret.Record) time.Duration {
+	return at.until(current.ExpiresAt, current) - current.Granted()/expiringShare
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // reportReadRefused reports in status that the API server refuses a read that the operator needs, such as that of the target
@@ -34,7 +35,7 @@ func readRefused(token *v1alpha1.ReactorToken, before *v1alpha1.ReactorTokenStat
 	set(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonReadRefused, message)
 	expires := status.ExpirationTime
 	switch {
-	case meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) && expires != nil && at.until(expires.Time, &record{}) > 0:
+	case meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) && expires != nil && at.until(expires.Time, &targetsecret.Record{}) > 0:
 		return status
 	case expires != nil:
 		set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, message)

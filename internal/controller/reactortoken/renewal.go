@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 const (
@@ -38,8 +39,8 @@ type grant struct {
 }
 
 // grantOf compares the wish in the spec with the token that Reactor granted. Only the grant counts from here on.
-func grantOf(spec *v1alpha1.ReactorTokenSpec, written *record) grant {
-	result := grant{requested: spec.EffectiveLifetime(), granted: written.granted()}
+func grantOf(spec *v1alpha1.ReactorTokenSpec, written *targetsecret.Record) grant {
+	result := grant{requested: spec.EffectiveLifetime(), granted: written.Granted()}
 	result.clamped = result.granted+clampTolerance < result.requested
 	result.renewBefore = spec.RenewBefore.Std()
 	if result.renewBefore >= result.granted {
@@ -57,7 +58,7 @@ func grantOf(spec *v1alpha1.ReactorTokenSpec, written *record) grant {
 //
 // The jitter comes from the object's UID: it needs no storage, a person can explain it, and since it gives every token a
 // period of its own, a crowd that was created in one burst drifts apart cycle by cycle.
-func renewalTime(spec *v1alpha1.ReactorTokenSpec, uid types.UID, written *record) time.Time {
+func renewalTime(spec *v1alpha1.ReactorTokenSpec, uid types.UID, written *targetsecret.Record) time.Time {
 	terms := grantOf(spec, written)
 	jitter := spread(uid, terms.granted/jitterShare)
 	due := written.ExpiresAt.Add(-terms.renewBefore - jitter)

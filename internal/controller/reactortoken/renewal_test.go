@@ -12,10 +12,13 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // granted is the record of a token that was issued at noon for a lifetime.
-func granted(d time.Duration) *record { return &record{IssuedAt: noon, ExpiresAt: noon.Add(d)} }
+func granted(d time.Duration) *targetsecret.Record {
+	return &targetsecret.Record{IssuedAt: noon, ExpiresAt: noon.Add(d)}
+}
 
 func TestGrantOf(t *testing.T) {
 	tests := []struct {
@@ -131,7 +134,7 @@ func TestACrowdDriftsApartCycleByCycle(t *testing.T) {
 			written := granted(6 * time.Hour)
 			for range cycles {
 				due := renewalTime(spec, types.UID(fmt.Sprint("uid-", i)), written)
-				written = &record{IssuedAt: due, ExpiresAt: due.Add(6 * time.Hour)}
+				written = &targetsecret.Record{IssuedAt: due, ExpiresAt: due.Add(6 * time.Hour)}
 			}
 			if written.IssuedAt.Before(first) {
 				first = written.IssuedAt

@@ -11,6 +11,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // reported is what a pass tells: the status, the events that announce a change of it, and how long until the next pass.
@@ -39,14 +40,14 @@ func report(token *v1alpha1.ReactorToken, seen *observation, planned plan, done 
 type view struct {
 	plan
 	outcome
-	record   *record // of the token that the Secret holds now; nil when it holds none of ours
-	valid    bool    // and it has not expired
+	record   *targetsecret.Record // of the token that the Secret holds now; nil when it holds none of ours
+	valid    bool                 // and it has not expired
 	obstacle *obstacle
 	calmAt   time.Time // when a fight over the Secret counts as over; zero: there is none
 }
 
 func viewOf(seen *observation, planned plan, done outcome) view {
-	v := view{plan: planned, outcome: done, record: seen.target.token(), obstacle: planned.obstacle, calmAt: seen.calmAt}
+	v := view{plan: planned, outcome: done, record: seen.target.Current(), obstacle: planned.obstacle, calmAt: seen.calmAt}
 	if v.outcome.record != nil {
 		v.record = v.outcome.record
 	}
@@ -73,8 +74,8 @@ func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorTok
 	switch {
 	case v.version != "":
 		status.SecretResourceVersion = v.version
-	case seen.target.asWanted():
-		status.SecretResourceVersion = seen.target.resourceVersion
+	case seen.target.IsUpToDate():
+		status.SecretResourceVersion = seen.target.ResourceVersion
 	default: // after a restart, a version that is right for an earlier spec must not count as right for this one
 		status.SecretResourceVersion = ""
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // What a wait after a failure needs stands in status: how often, until when, and what was attempted.
@@ -93,7 +94,7 @@ func TestWhatStatusTellsOfTheToken(t *testing.T) {
 	want := v1alpha1.ReactorTokenStatus{
 		ObservedGeneration: 1, SecretName: "web", SecretResourceVersion: "8",
 		IssuedTime: instant(noon), ExpirationTime: instant(noon.Add(6 * time.Hour)),
-		RenewalTime:       instant(renewalTime(&aToken().Spec, aToken().UID, newRecord(aHeldToken()))),
+		RenewalTime:       instant(renewalTime(&aToken().Spec, aToken().UID, recordOfHeld(aHeldToken()))),
 		RequestedLifetime: "6h", GrantedLifetime: "6h", DeliveredTokenID: "token-2",
 	}
 	got := report(aToken(), seeing(noToken), plan{cause: causeNew, write: writeMint}, ended(issuing)).status
@@ -111,9 +112,9 @@ func TestTheVersionInStatusIsOfASecretThatIsRight(t *testing.T) {
 	}{
 		"one that was written":        {func(*observation) {}, ended(issuing), "8"},
 		"one that was found right":    {func(*observation) {}, ended(), "7"},
-		"not one that drifted":        {func(o *observation) { o.target.drifted = true }, ended(), ""},
-		"not one that is immutable":   {func(o *observation) { o.target.unusable = "it is immutable" }, ended(), ""},
-		"none when there is no token": {func(o *observation) { o.target.edited = true }, ended(), ""},
+		"not one that drifted":        {func(o *observation) { o.target.Drifted = true }, ended(), ""},
+		"not one that is immutable":   {func(o *observation) { o.target.Unusable = "it is immutable" }, ended(), ""},
+		"none when there is no token": {func(o *observation) { o.target.Edited = true }, ended(), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := seeing(test.seen, func(o *observation) { o.status.SecretResourceVersion = "earlier" })
@@ -129,7 +130,7 @@ func TestARequestToRenewThatWasAnsweredIsNotForgotten(t *testing.T) {
 	if got := report(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "then" {
 		t.Errorf("after a token that answered none, %q", got)
 	}
-	seen.target.record = aRecord(func(r *record) { r.RenewRequest = "now" })
+	seen.target.Record = aRecord(func(r *targetsecret.Record) { r.RenewRequest = "now" })
 	if got := report(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "now" {
 		t.Errorf("after a token that answered one, %q", got)
 	}
@@ -139,7 +140,7 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 	renewal := renewalTime(&aToken().Spec, aToken().UID, aRecord()).Sub(noon)
 	soon := func(left time.Duration) func(*observation) {
 		return func(seen *observation) {
-			seen.target.record = aRecord(func(r *record) { r.ExpiresAt = noon.Add(left) })
+			seen.target.Record = aRecord(func(r *targetsecret.Record) { r.ExpiresAt = noon.Add(left) })
 		}
 	}
 	after := func(elapsed time.Duration) outcome {
@@ -154,7 +155,7 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 		want    time.Duration
 	}{
 		{"at the renewal", func(*observation) {}, plan{}, ended(), renewal},
-		{"at the renewal by Reactor's clock", func(o *observation) { o.target.record = aRecord(func(r *record) { r.Skew = time.Minute }) }, plan{}, ended(), renewal - time.Minute},
+		{"at the renewal by Reactor's clock", func(o *observation) { o.target.Record = aRecord(func(r *targetsecret.Record) { r.Skew = time.Minute }) }, plan{}, ended(), renewal - time.Minute},
 		{"at the next attempt", func(*observation) {}, due, ended(failed(backedUp)), time.Minute},
 		{"at the expiry, when that comes before the next attempt", soon(30 * time.Second), due, ended(failed(backedUp)), 30 * time.Second},
 		{"at the expiry, while the user must act", func(*observation) {}, plan{cause: causeDue, obstacle: refusal}, ended(), 5 * time.Hour},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 var (
@@ -42,15 +43,15 @@ func waiting(o *obstacle) func(*outcome) { return func(done *outcome) { done.wai
 
 // issuing is an outcome in which a new token was written.
 func issuing(done *outcome) {
-	done.record, done.version, done.issued, done.delivered = newRecord(aHeldToken()), "8", true, true
+	done.record, done.version, done.issued, done.delivered = recordOfHeld(aHeldToken()), "8", true, true
 }
 
 func noToken(seen *observation) {
-	seen.target, seen.status = target{}, v1alpha1.ReactorTokenStatus{}
+	seen.target, seen.status = targetsecret.State{}, v1alpha1.ReactorTokenStatus{}
 }
 
 func expired(seen *observation) {
-	seen.target.record = aRecord(func(r *record) { r.IssuedAt, r.ExpiresAt = noon.Add(-6*time.Hour), noon })
+	seen.target.Record = aRecord(func(r *targetsecret.Record) { r.IssuedAt, r.ExpiresAt = noon.Add(-6*time.Hour), noon })
 }
 
 // before is a status with conditions, given as type=status/reason.
@@ -104,16 +105,16 @@ func TestConditions(t *testing.T) {
 			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "a suspended object has a token", planned: plan{obstacle: paused}, done: ended(), want: "True/TokenValid|False/Suspended|False/AsRequested|-"},
 		{name: "a suspended object has none", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: paused}, done: ended(), want: "False/Suspended|False/Suspended|-|-"},
-		{name: "a budget is spent", seen: []func(*observation){func(o *observation) { o.target.edited = true }}, planned: plan{cause: causeEdited, obstacle: spent}, done: ended(),
+		{name: "a budget is spent", seen: []func(*observation){func(o *observation) { o.target.Edited = true }}, planned: plan{cause: causeEdited, obstacle: spent}, done: ended(),
 			want: "False/MintBudgetSpent|False/MintBudgetSpent|-|-"},
 		{name: "what stalled goes on", seen: []func(*observation){noToken, before("Ready=False/RequestRefused", "Stalled=True/RequestRefused")},
 			planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
-		{name: "the grant is shorter than the wish", seen: []func(*observation){func(o *observation) { o.target.record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
+		{name: "the grant is shorter than the wish", seen: []func(*observation){func(o *observation) { o.target.Record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
 			want: "True/TokenValid|True/Issued|True/Shortened|-"},
 		{name: "renewBefore does not fit into the grant", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h59m" },
-			seen: []func(*observation){func(o *observation) { o.target.record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
+			seen: []func(*observation){func(o *observation) { o.target.Record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
 			want: "True/TokenValid|True/Issued|True/RenewBeforeIgnored|-"},
-		{name: "the token that was there is gone", seen: []func(*observation){func(o *observation) { o.target = target{} }, before("LifetimeClamped=True/Shortened", "Renewed=True/Issued", "Ready=True/TokenValid")},
+		{name: "the token that was there is gone", seen: []func(*observation){func(o *observation) { o.target = targetsecret.State{} }, before("LifetimeClamped=True/Shortened", "Renewed=True/Issued", "Ready=True/TokenValid")},
 			planned: plan{cause: causeDeleted}, done: ended(failed(backedUp)), want: "False/ReactorUnavailable|False/ReactorUnavailable|-|-"},
 	}
 	for _, test := range tests {
@@ -173,7 +174,7 @@ func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
 func holdsTheRules(t *testing.T, name string, seen *observation, told reported, done outcome) {
 	t.Helper()
 	status := &told.status
-	held := seen.target.token()
+	held := seen.target.Current()
 	if done.record != nil {
 		held = done.record
 	}
@@ -212,7 +213,7 @@ func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			seen := seeing()
 			first := report(aToken(), seen, plan{}, done)
-			again := seeing(func(o *observation) { o.status, o.target.resourceVersion = first.status, "9" })
+			again := seeing(func(o *observation) { o.status, o.target.ResourceVersion = first.status, "9" })
 			done.clocks.now = noon.Add(time.Second)
 			second := report(aToken(), again, plan{}, done)
 			if statusChanged(&first.status, &second.status, noon) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // mintRequestOf is what the spec asks of Reactor.
@@ -73,10 +74,7 @@ func renewRequestOf(token *v1alpha1.ReactorToken) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// demand identifies what is asked of Reactor, with which key, and at whose request.
-type demand struct{ requestHash, keyFingerprint, renewRequest string }
-
-// demandOf is the demand that a mint in this pass would make.
-func demandOf(token *v1alpha1.ReactorToken, seen *observation) demand {
-	return demand{requestHash(&token.Spec), seen.key.Fingerprint, renewRequestOf(token)}
+// demandOf identifies the request that a call to Reactor in this reconcile would make.
+func demandOf(token *v1alpha1.ReactorToken, seen *observation) targetsecret.RequestIdentity {
+	return targetsecret.RequestIdentity{RequestHash: requestHash(&token.Spec), KeyFingerprint: seen.key.Fingerprint, RenewRequest: renewRequestOf(token)}
 }

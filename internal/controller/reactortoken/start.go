@@ -11,6 +11,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // The priority queue of controller-runtime gives the objects that exist when the operator starts a low priority
@@ -35,5 +36,5 @@ func (r *Reconciler) enqueueDue(_ context.Context, e event.CreateEvent, q queue)
 
 // dueAtStart reports whether status says that a new token is due.
 func dueAtStart(status *v1alpha1.ReactorTokenStatus, at clocks) bool {
-	return status.RenewalTime == nil || at.until(status.RenewalTime.Time, &record{}) <= 0
+	return status.RenewalTime == nil || at.until(status.RenewalTime.Time, &targetsecret.Record{}) <= 0
 }

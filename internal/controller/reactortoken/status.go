@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // latestStatus is the status to go on from, with the resourceVersion of the object that it belongs to: what was reported last,
@@ -73,7 +74,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.ReactorTok
 	mem.status, mem.statusVersion = told.status.DeepCopy(), ""
 	updated := token.DeepCopy()
 	updated.ResourceVersion, updated.Status = version, told.status
-	err = r.client.Status().Update(ctx, updated, client.FieldOwner(FieldOwner))
+	err = r.client.Status().Update(ctx, updated, client.FieldOwner(targetsecret.FieldOwner))
 	switch {
 	case apierrors.IsNotFound(err):
 		return 0, nil // the object was deleted meanwhile, and perhaps created anew: its own events tell

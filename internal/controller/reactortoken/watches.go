@@ -26,6 +26,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 const (
@@ -110,15 +111,12 @@ func writerOf(object client.Object) []string {
 	return nil
 }
 
-// unwatchedTypes are the types of Secrets that are left out of the watch.
-var unwatchedTypes = []corev1.SecretType{"helm.sh/release.v1", corev1.SecretTypeServiceAccountToken}
-
 // SecretCache is how Secrets are to be cached: their metadata, without most of that. An annotation such as
 // kubectl.kubernetes.io/last-applied-configuration is metadata too, and holds the whole payload. The field selector
 // leaves out the Secrets of Helm releases and service accounts, which are many, large, and never ours.
 func SecretCache() cache.ByObject {
 	var watched []fields.Selector
-	for _, left := range unwatchedTypes {
+	for _, left := range targetsecret.UnwatchedTypes {
 		watched = append(watched, fields.OneTermNotEqualSelector("type", string(left)))
 	}
 	return cache.ByObject{Field: fields.AndSelectors(watched...), Transform: keepNeeded}

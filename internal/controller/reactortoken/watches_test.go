@@ -59,7 +59,7 @@ func TestOnlyWhatIsNeededOfASecretIsCached(t *testing.T) {
 	meta.ObjectMeta = metav1.ObjectMeta{
 		Namespace: namespace, Name: "web", UID: "u", ResourceVersion: "7", Generation: 3, GenerateName: "g-",
 		CreationTimestamp: metav1.NewTime(noon), DeletionTimestamp: new(metav1.NewTime(noon)), DeletionGracePeriodSeconds: new(int64(3)),
-		Labels: map[string]string{"a": "b"}, Finalizers: []string{"f"}, ManagedFields: managing(`{}`),
+		Labels: map[string]string{"a": "b"}, Finalizers: []string{"f"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 		OwnerReferences: []metav1.OwnerReference{{UID: "o"}},
 		Annotations: map[string]string{
 			"kubectl.kubernetes.io/last-applied-configuration": `{"data":{"jwt":"…"}}`, "reactor.inc/token-id": "t", "reactor.inc.evil.test/x": "x",
@@ -106,7 +106,7 @@ func TestWhoIsWokenByASecret(t *testing.T) {
 		Build()
 	r := &Reconciler{cache: cached}
 	written := func(name, by string) client.Object {
-		secret := metadataOf(nil)
+		secret := secretNamed("web")
 		secret.Namespace, secret.Name, secret.ResourceVersion = namespace, name, "2"
 		if by != "" {
 			secret.Annotations[v1alpha1.TokenNameAnnotation] = by
@@ -193,9 +193,9 @@ func TestADeletedTargetIsUrgent(t *testing.T) {
 	r := &Reconciler{cache: cached}
 	q := priorityqueue.New[reconcile.Request]("urgent")
 	defer q.ShutDown()
-	gone := metadataOf(nil)
+	gone := secretNamed("web")
 	gone.Namespace, gone.Name = namespace, "web"
-	key := metadataOf(nil)
+	key := secretNamed("web")
 	key.Namespace, key.Name = namespace, otherKeySecret
 	r.secretHandler().Delete(t.Context(), event.DeleteEvent{Object: key}, q)
 	r.secretHandler().Delete(t.Context(), event.DeleteEvent{Object: gone}, q)
@@ -317,4 +317,10 @@ func TestAStatusThatMetAConflictKeepsTheConditionsOfOthers(t *testing.T) {
 			t.Errorf("conditions (-want +got):\n%s", diff)
 		}
 	}
+}
+
+func secretNamed(name string) *metav1.PartialObjectMetadata {
+	meta := secretMetadata()
+	meta.Name, meta.Annotations = name, map[string]string{}
+	return meta
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 const (
@@ -208,7 +209,7 @@ func (w *world) remove(object client.Object) {
 		w.Fatal(err)
 	}
 	for i := range secrets.Items {
-		if !ownedBy(secrets.Items[i].OwnerReferences, object.GetUID()) {
+		if !targetsecret.OwnedBy(secrets.Items[i].OwnerReferences, object.GetUID()) {
 			continue
 		}
 		if err := w.api.Delete(ctx, &secrets.Items[i]); err != nil {
@@ -239,12 +240,12 @@ func (w *world) wantValid(name string) {
 		w.Errorf("there is no Secret %q", name)
 		return
 	}
-	claims, err := w.reactor.Verify(string(secret.Data[jwtKey]))
+	claims, err := w.reactor.Verify(string(secret.Data[targetsecret.JWTKey]))
 	if err != nil {
 		w.Errorf("Secret %q: %v", name, err)
 		return
 	}
-	if got, want := string(secret.Data[expiresAtKey]), fmt.Sprint(claims.ExpiresAt.Unix()); got != want {
+	if got, want := string(secret.Data[targetsecret.ExpiresAtKey]), fmt.Sprint(claims.ExpiresAt.Unix()); got != want {
 		w.Errorf("Secret %q says that the token expires at %s, and the token says %s", name, got, want)
 	}
 }

@@ -1,4 +1,4 @@
-package reactortoken
+package targetsecret
 
 import (
 	"encoding/json"

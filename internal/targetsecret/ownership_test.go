@@ -1,4 +1,4 @@
-package reactortoken
+package targetsecret
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ import (
 )
 
 func metadataOf(owners []metav1.OwnerReference, annotations ...string) *metav1.PartialObjectMetadata {
-	meta := secretMetadata()
+	meta := &metav1.PartialObjectMetadata{}
 	meta.Name, meta.OwnerReferences = "web", owners
 	meta.Annotations = map[string]string{v1alpha1.SecretNameAnnotation: "web"}
 	for i := 0; i < len(annotations); i += 2 {
@@ -35,30 +35,30 @@ func TestOwnershipOf(t *testing.T) {
 	tests := []struct {
 		name   string
 		secret *metav1.PartialObjectMetadata
-		want   ownership
+		want   Ownership
 	}{
-		{"it is controlled by us", metadataOf(mine, name, "web"), ownershipOurs},
-		{"it is controlled by us, whatever its annotations say", metadataOf(mine, name, "other", adopted, "true"), ownershipOurs},
-		{"it has no owner, and our name on it", metadataOf(nil, name, "web"), ownershipOurs},
-		{"it is a copy of one with our name on it", metadataOf(nil, name, "web", v1alpha1.SecretNameAnnotation, "original"), ownershipForeign},
-		{"it has an owner that is no controller, and our name on it", metadataOf(onlyOwned, name, "web"), ownershipOurs},
-		{"it has nothing to do with us", metadataOf(nil), ownershipForeign},
-		{"it has the name of another on it", metadataOf(nil, name, "other"), ownershipForeign},
-		{"it is controlled by another of our kind", metadataOf(another, name, "web"), ownershipForeign},
-		{"it is controlled by another kind", metadataOf(certificate), ownershipForeign},
-		{"it is controlled by another kind, with our name on it", metadataOf(certificate, name, "web"), ownershipForeign},
-		{"it is controlled by a deleted namesake", metadataOf(namesake, name, "web"), ownershipStale},
-		{"it is controlled by a namesake of another group or version", metadataOf(olderAPI), ownershipForeign},
-		{"it consents", metadataOf(nil, consent, "web"), ownershipConsenting},
-		{"it consents to another", metadataOf(nil, consent, "other"), ownershipForeign},
-		{"it consents and is adopted", metadataOf(nil, consent, "web", name, "web", adopted, "true"), ownershipConsenting},
-		{"it is controlled by another kind and consents", metadataOf(certificate, consent, "web"), ownershipConsenting},
-		{"it is controlled by a deleted namesake and consents", metadataOf(namesake, consent, "web"), ownershipConsenting},
-		{"it was adopted, and the consent was withdrawn", metadataOf(nil, name, "web", adopted, "true"), ownershipForeign},
+		{"it is controlled by us", metadataOf(mine, name, "web"), Ours},
+		{"it is controlled by us, whatever its annotations say", metadataOf(mine, name, "other", adopted, "true"), Ours},
+		{"it has no owner, and our name on it", metadataOf(nil, name, "web"), Ours},
+		{"it is a copy of one with our name on it", metadataOf(nil, name, "web", v1alpha1.SecretNameAnnotation, "original"), Foreign},
+		{"it has an owner that is no controller, and our name on it", metadataOf(onlyOwned, name, "web"), Ours},
+		{"it has nothing to do with us", metadataOf(nil), Foreign},
+		{"it has the name of another on it", metadataOf(nil, name, "other"), Foreign},
+		{"it is controlled by another of our kind", metadataOf(another, name, "web"), Foreign},
+		{"it is controlled by another kind", metadataOf(certificate), Foreign},
+		{"it is controlled by another kind, with our name on it", metadataOf(certificate, name, "web"), Foreign},
+		{"it is controlled by a deleted namesake", metadataOf(namesake, name, "web"), Stale},
+		{"it is controlled by a namesake of another group or version", metadataOf(olderAPI), Foreign},
+		{"it consents", metadataOf(nil, consent, "web"), Consenting},
+		{"it consents to another", metadataOf(nil, consent, "other"), Foreign},
+		{"it consents and is adopted", metadataOf(nil, consent, "web", name, "web", adopted, "true"), Consenting},
+		{"it is controlled by another kind and consents", metadataOf(certificate, consent, "web"), Consenting},
+		{"it is controlled by a deleted namesake and consents", metadataOf(namesake, consent, "web"), Consenting},
+		{"it was adopted, and the consent was withdrawn", metadataOf(nil, name, "web", adopted, "true"), Foreign},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := ownershipOf(test.secret, token); got != test.want {
+			if got := OwnershipOf(test.secret, token); got != test.want {
 				t.Errorf("ownership %d, want %d", got, test.want)
 			}
 		})
@@ -76,29 +76,29 @@ func TestLeftoverOf(t *testing.T) {
 	tests := []struct {
 		name   string
 		secret *metav1.PartialObjectMetadata
-		want   leftover
+		want   Leftover
 	}{
-		{"what we created goes", metadataOf(mine, name, "web"), leftoverDelete},
-		{"a copy of what we created stays", metadataOf(mine, name, "web", v1alpha1.SecretNameAnnotation, "original"), leftoverKeep},
-		{"a copy of what was adopted stays", metadataOf(nil, name, "web", adopted, "true", v1alpha1.SecretNameAnnotation, "original"), leftoverKeep},
-		{"what is to stay stays", metadataOf(nil, name, "web", policy, "Retain"), leftoverKeep},
-		{"what is to stay stays also with an owner", metadataOf(mine, name, "web", policy, "Retain"), leftoverKeep},
-		{"what was adopted loses our keys", metadataOf(nil, name, "web", adopted, "true"), leftoverStrip},
-		{"what was adopted and is to stay stays", metadataOf(nil, name, "web", adopted, "true", policy, "Retain"), leftoverKeep},
-		{"what says that it was not adopted is not stripped", metadataOf(nil, name, "web", adopted, "false"), leftoverKeep},
-		{"what is not ours stays", metadataOf(mine, name, "other"), leftoverKeep},
-		{"what has our name on it and is not owned stays", metadataOf(nil, name, "web"), leftoverKeep},
-		{"what is being deleted needs nothing", leaving, leftoverKeep},
+		{"what we created goes", metadataOf(mine, name, "web"), LeftoverDelete},
+		{"a copy of what we created stays", metadataOf(mine, name, "web", v1alpha1.SecretNameAnnotation, "original"), LeftoverKeep},
+		{"a copy of what was adopted stays", metadataOf(nil, name, "web", adopted, "true", v1alpha1.SecretNameAnnotation, "original"), LeftoverKeep},
+		{"what is to stay stays", metadataOf(nil, name, "web", policy, "Retain"), LeftoverKeep},
+		{"what is to stay stays also with an owner", metadataOf(mine, name, "web", policy, "Retain"), LeftoverKeep},
+		{"what was adopted loses our keys", metadataOf(nil, name, "web", adopted, "true"), LeftoverStrip},
+		{"what was adopted and is to stay stays", metadataOf(nil, name, "web", adopted, "true", policy, "Retain"), LeftoverKeep},
+		{"what says that it was not adopted is not stripped", metadataOf(nil, name, "web", adopted, "false"), LeftoverKeep},
+		{"what is not ours stays", metadataOf(mine, name, "other"), LeftoverKeep},
+		{"what has our name on it and is not owned stays", metadataOf(nil, name, "web"), LeftoverKeep},
+		{"what is being deleted needs nothing", leaving, LeftoverKeep},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := leftoverOf(test.secret, "web", token.UID); got != test.want {
+			if got := LeftoverOf(test.secret, "web", token.UID); got != test.want {
 				t.Errorf("leftover %d, want %d", got, test.want)
 			}
 		})
 	}
 	t.Run("of an object that is gone, what it created is left to garbage collection", func(t *testing.T) {
-		if got := leftoverOf(metadataOf(mine, name, "web"), "web", ""); got != leftoverKeep {
+		if got := LeftoverOf(metadataOf(mine, name, "web"), "web", ""); got != LeftoverKeep {
 			t.Errorf("leftover %d", got)
 		}
 	})
@@ -140,7 +140,7 @@ func TestOwnsMoreThan(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := ownsMoreThan(test.managed, buildSecret(aToken(dressed), aJWT, aRecord(), false)); got != test.want {
+			if got := ownsMoreThan(test.managed, Build(aToken(dressed), aJWT, aRecord(), false)); got != test.want {
 				t.Errorf("owns more: %v, want %v", got, test.want)
 			}
 		})
@@ -160,10 +160,10 @@ func TestInspect(t *testing.T) {
 			"token unusable:it is of type kubernetes.io/tls, and only Opaque Secrets are written"},
 		{"immutable", func(s *corev1.Secret) { s.Immutable = new(true) }, "token unusable:it is immutable"},
 		{"explicitly mutable", func(s *corev1.Secret) { s.Immutable = new(false) }, "token"},
-		{"with another token", func(s *corev1.Secret) { s.Data[jwtKey] = []byte("x") }, "edited"},
+		{"with another token", func(s *corev1.Secret) { s.Data[JWTKey] = []byte("x") }, "edited"},
 		{"with another expiry in its record", func(s *corev1.Secret) { s.Annotations[v1alpha1.ExpiresAtAnnotation] = "2027-01-01T00:00:00Z" }, "edited"},
 		{"without a record", func(s *corev1.Secret) { s.Annotations = nil }, ""},
-		{"with another expires_at", func(s *corev1.Secret) { s.Data[expiresAtKey] = nil }, "token drifted"},
+		{"with another expires_at", func(s *corev1.Secret) { s.Data[ExpiresAtKey] = nil }, "token drifted"},
 		{"of somebody else", func(s *corev1.Secret) { s.OwnerReferences[0].UID, s.OwnerReferences[0].Name = "x", "x" }, "drifted"},
 		{"whose consent was just given, with a record that we did not write", func(s *corev1.Secret) {
 			adoption(s)
@@ -176,14 +176,14 @@ func TestInspect(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			live := buildSecret(aToken(), aJWT, aRecord(), false).object()
+			live := Build(aToken(), aJWT, aRecord(), false).Object()
 			test.change(live)
-			seen := inspect(live, aToken())
+			seen := Inspect(live, aToken())
 			var got string
 			for _, is := range []struct {
 				is   bool
 				text string
-			}{{seen.token() != nil, "token "}, {seen.unusable != "", "unusable:" + seen.unusable}, {seen.edited, "edited"}, {seen.drifted, "drifted"}} {
+			}{{seen.Current() != nil, "token "}, {seen.Unusable != "", "unusable:" + seen.Unusable}, {seen.Edited, "edited"}, {seen.Drifted, "drifted"}} {
 				if is.is {
 					got += is.text
 				}
@@ -191,8 +191,8 @@ func TestInspect(t *testing.T) {
 			if want := test.want; got != want && got != want+" " {
 				t.Errorf("it is %q, want %q", got, want)
 			}
-			if seen.asWanted() != (test.want == "token") {
-				t.Errorf("as wanted: %v", seen.asWanted())
+			if seen.IsUpToDate() != (test.want == "token") {
+				t.Errorf("as wanted: %v", seen.IsUpToDate())
 			}
 		})
 	}

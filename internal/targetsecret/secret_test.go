@@ -1,4 +1,4 @@
-package reactortoken
+package targetsecret
 
 import (
 	"encoding/json"
@@ -12,18 +12,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
 func TestARecordIsReadBackAsItWasWritten(t *testing.T) {
-	for name, written := range map[string]*record{
+	for name, written := range map[string]*Record{
 		"a plain one":            aRecord(),
-		"with a renew request":   aRecord(func(r *record) { r.RenewRequest = "2026-03-01T12:00:00Z" }),
-		"with a skew":            aRecord(func(r *record) { r.Skew = -1500 * time.Millisecond }),
-		"with hours of skew":     aRecord(func(r *record) { r.Skew = 7*time.Hour + 3*time.Millisecond }),
-		"of a token just minted": newRecord(aHeldToken()),
+		"with a renew request":   aRecord(func(r *Record) { r.RenewRequest = "2026-03-01T12:00:00Z" }),
+		"with a skew":            aRecord(func(r *Record) { r.Skew = -1500 * time.Millisecond }),
+		"with hours of skew":     aRecord(func(r *Record) { r.Skew = 7*time.Hour + 3*time.Millisecond }),
+		"of a token just minted": NewRecord(reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour)}, "token-2", RequestIdentity{RequestHash: aRequestHash, KeyFingerprint: goodKey}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(written, recordOf(written.annotations())); diff != "" {
+			if diff := cmp.Diff(written, ReadRecord(written.annotations())); diff != "" {
 				t.Errorf("record (-written +read):\n%s", diff)
 			}
 		})
@@ -32,12 +33,12 @@ func TestARecordIsReadBackAsItWasWritten(t *testing.T) {
 
 // What an earlier version of the operator wrote must be readable for ever.
 func TestTheRecordsOfRunningInstallationsAreRead(t *testing.T) {
-	got := recordOf(map[string]string{
+	got := ReadRecord(map[string]string{
 		"reactor.inc/token-id": "token-1", "reactor.inc/issued-at": "2026-03-01T11:00:00Z", "reactor.inc/expires-at": "2026-03-01T17:00:00Z",
 		"reactor.inc/clock-skew": "-1.5s", "reactor.inc/key-fingerprint": "0123456789abcdef", "reactor.inc/request-hash": "6678057d347f3ffde5ef2e46ce582ce2",
 		"reactor.inc/token-checksum": "sum", "reactor.inc/handled-renew-request": "now", "reactor.inc/token-name": "web", "unrelated": "x",
 	})
-	want := &record{TokenID: "token-1", IssuedAt: noon.Add(-time.Hour), ExpiresAt: noon.Add(5 * time.Hour), Skew: -1500 * time.Millisecond,
+	want := &Record{TokenID: "token-1", IssuedAt: noon.Add(-time.Hour), ExpiresAt: noon.Add(5 * time.Hour), Skew: -1500 * time.Millisecond,
 		KeyFingerprint: goodKey, RequestHash: "6678057d347f3ffde5ef2e46ce582ce2", Checksum: "sum", RenewRequest: "now"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("record (-want +got):\n%s", diff)
@@ -66,7 +67,7 @@ func TestAGarbledRecordIsNone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			annotations := aRecord().annotations()
 			garble(annotations)
-			if got := recordOf(annotations); got != nil {
+			if got := ReadRecord(annotations); got != nil {
 				t.Errorf("read as %+v", got)
 			}
 		})
@@ -75,14 +76,14 @@ func TestAGarbledRecordIsNone(t *testing.T) {
 
 func TestTheChecksumCoversTheTokenAndItsRecord(t *testing.T) {
 	want := aRecord().Checksum
-	if got := checksumOf(aJWT+"x", aRecord()); got == want {
+	if got := Checksum(aJWT+"x", aRecord()); got == want {
 		t.Error("another token has the same checksum")
 	}
-	for name := range aRecord(func(r *record) { r.RenewRequest = "now" }).annotations() {
+	for name := range aRecord(func(r *Record) { r.RenewRequest = "now" }).annotations() {
 		if name == v1alpha1.TokenChecksumAnnotation {
 			continue
 		}
-		changed := aRecord(func(r *record) {
+		changed := aRecord(func(r *Record) {
 			switch name {
 			case v1alpha1.TokenIDAnnotation:
 				r.TokenID = "x"
@@ -141,9 +142,9 @@ func TestBuildSecret(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			desired := buildSecret(aToken(test.token), aJWT, aRecord(), test.adopted)
-			test.want = strings.ReplaceAll(test.want, "SECRET", desired.name)
-			created := desired.object()
+			desired := Build(aToken(test.token), aJWT, aRecord(), test.adopted)
+			test.want = strings.ReplaceAll(test.want, "SECRET", desired.Name)
+			created := desired.Object()
 			created.TypeMeta = metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"}
 			wantJSON(t, "created", test.want, created)
 
@@ -155,7 +156,7 @@ func TestBuildSecret(t *testing.T) {
 			delete(want, "type")
 			maps.Copy(want["metadata"].(map[string]any), map[string]any{"uid": "secret-uid", "resourceVersion": "7"})
 			text, _ := json.Marshal(want)
-			wantJSON(t, "applied", string(text), desired.applyConfiguration("secret-uid", "7"))
+			wantJSON(t, "applied", string(text), desired.ApplyConfiguration("secret-uid", "7"))
 		})
 	}
 }
@@ -204,19 +205,19 @@ func TestSatisfiedBy(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			desired := buildSecret(aToken(dressed), aJWT, aRecord(), false)
-			live := desired.object()
+			desired := Build(aToken(dressed), aJWT, aRecord(), false)
+			live := desired.Object()
 			test.change(live)
-			if got := desired.satisfiedBy(live); got != test.want {
+			if got := desired.SatisfiedBy(live); got != test.want {
 				t.Errorf("satisfied: %v, want %v", got, test.want)
 			}
 		})
 	}
 	t.Run("owned although it is to stay", func(t *testing.T) {
-		live := buildSecret(aToken(), aJWT, aRecord(), false).object()
-		desired := buildSecret(aToken(retained), aJWT, aRecord(), false)
-		live.Annotations = desired.annotations
-		if desired.satisfiedBy(live) {
+		live := Build(aToken(), aJWT, aRecord(), false).Object()
+		desired := Build(aToken(retained), aJWT, aRecord(), false)
+		live.Annotations = desired.Annotations
+		if desired.SatisfiedBy(live) {
 			t.Error("an owner reference would delete a Secret that is to stay")
 		}
 	})

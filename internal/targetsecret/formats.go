@@ -1,27 +1,28 @@
-package reactortoken
+package targetsecret
 
 import (
 	"encoding/json"
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
-// The keys that every target Secret has: the names that Reactor's own API uses.
+// The keys that every target Secret has. Their names are those of Reactor's API.
 const (
-	jwtKey       = "jwt"
-	expiresAtKey = "expires_at"
+	JWTKey       = "jwt"
+	ExpiresAtKey = "expires_at"
 )
 
-// renderKeys is the Secret's data: the two keys that are always there and the additional ones, each in one of a fixed
-// list of forms. There is no template language on purpose: template functions are a hole that peers keep closing
-// (GHSA-77v3 and others).
+// renderKeys is the data of the Secret: the two keys that it always has and the additional ones, each in one of a fixed list of formats. A template
+// language is missing on purpose: its functions caused vulnerabilities in similar operators (GHSA-77v3 and others).
 func renderKeys(jwt reactor.Secret, expiresAt time.Time, additional []v1alpha1.AdditionalKey) map[string][]byte {
 	data := map[string][]byte{
-		jwtKey:       render(v1alpha1.FormatJWT, jwt, expiresAt),
-		expiresAtKey: render(v1alpha1.FormatExpiresAt, jwt, expiresAt),
+		JWTKey:       render(v1alpha1.FormatJWT, jwt, expiresAt),
+		ExpiresAtKey: render(v1alpha1.FormatExpiresAt, jwt, expiresAt),
 	}
 	for _, key := range additional {
 		data[key.Name] = render(key.Format, jwt, expiresAt)
@@ -42,12 +43,12 @@ func render(format v1alpha1.KeyFormat, jwt reactor.Secret, expiresAt time.Time) 
 		return []byte(expires)
 	case v1alpha1.FormatJWT:
 		return []byte(jwt.Reveal())
-	default: // the API server admits no other; a newer one's object must not lose its token
+	default: // the API server admits no other; an object of a newer version must not lose its token
 		return []byte(jwt.Reveal())
 	}
 }
 
-// renderJSON is Reactor's own answer to POST /tokens.
+// renderJSON is the response of Reactor to POST /tokens.
 func renderJSON(jwt reactor.Secret, expiresAt time.Time) []byte {
 	text, err := json.Marshal(struct {
 		JWT       string `json:"jwt"`
@@ -58,3 +59,6 @@ func renderJSON(jwt reactor.Secret, expiresAt time.Time) []byte {
 	}
 	return text
 }
+
+// JWT is the token in a Secret.
+func JWT(secret *corev1.Secret) reactor.Secret { return reactor.Secret(secret.Data[JWTKey]) }
