@@ -19,10 +19,10 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 	"github.com/reactor-operator/reactor-operator/internal/metrics"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 

@@ -27,8 +27,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 )
 
 // apiServer stores events and one lease. It is a RoundTripper, so that it works in a synctest bubble.

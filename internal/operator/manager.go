@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,9 +21,10 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 const (

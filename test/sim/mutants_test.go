@@ -44,7 +44,7 @@ var mutants = []mutant{
 	{"the newest measured skew is not used", "reactortoken/clocks.go", "	case !c.measured.at.IsZero():\n", "	case false:\n", []string{ruleValid, ruleTruth, ruleMints}},
 	{"a measurement corrects no clock that was ahead", "reactortoken/clocks.go", "&targetsecret.Record{}).Abs() > measureTolerance", "&targetsecret.Record{}) > measureTolerance", []string{ruleTruth}},
 	{"a token that waits for the API server is dropped when the old one is valid", "reactortoken/act.go",
-		" && !current.ExpiresAt.Before(seen.held.token.ExpiresAt)", "", []string{ruleMints}},
+		" && !current.ExpiresAt.Before(done.held.token.ExpiresAt)", "", []string{ruleMints}},
 	{"the version of a Secret that is not as wanted stays in status", "reactortoken/report.go", "		status.SecretResourceVersion = \"\"\n	}\n", "	}\n", []string{ruleCurrent}},
 	{"a proxy's page counts as Reactor's refusal", "../reactor/answers.go",
 		"	case status < 400 || status > 599, status == http.StatusProxyAuthRequired, !proven:\n", "	case status > 599:\n", []string{ruleTruth, ruleValid}},
@@ -67,17 +67,18 @@ var mutants = []mutant{
 	{"the backoff does not know the expiry", "reactortoken/renewal.go",
 		"	return min(max(lifetime/mintBackoffShare, mintBackoffBase), mintBackoffCap)", "	return 3 * time.Hour", []string{ruleValid}},
 	{"a token whose write is refused is thrown away", "reactortoken/act.go",
-		"		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)\n", "		mem.held = nil\n		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)\n", []string{ruleMints}},
+		"		return writeFailed(token, seen, redact(err, held.token.JWT), now, held.token.Left(now), done)\n",
+		"		done.held = nil\n		return writeFailed(token, seen, redact(err, held.token.JWT), now, held.token.Left(now), done)\n", []string{ruleMints}},
 	{"other people's Secrets are taken over", "reactortoken/decide.go", "	notOurs,          // ", "	// ", []string{ruleForeign}},
 	{"no budget for mints", "reactortoken/memory.go", "budgetBurst  = 10", "budgetBurst  = 100000", []string{ruleMints}},
 	{"three quick edits of a key are not awaited", "reactortoken/watches.go", "keyDebounce = time.Second", "keyDebounce = 0", []string{ruleMints}},
 	{"nothing is redacted", "../reactor/redact.go", "func Redact(s string, known ...Secret) string {", "func Redact(s string, known ...Secret) string {\n	if s != \"\" {\n		return s\n	}", []string{ruleSecrecy}},
 	{"status is written before the Secret", "reactortoken/act.go", "	adopted := seen.target.Adopted()\n	version, err := r.write(",
 		`	adopted := seen.target.Adopted()
-	first := report(token, seen, plan{}, outcome{clocks: r.timekeeper.clocksAt(r.clock.Now(), held.token.ReceivedAt), record: written, issued: true})
-	if _, err := r.writeStatus(ctx, token, mem, first); err != nil {
-		done.retry = err
-		return
+	first := report(token, seen, plan{}, result{clocks: r.timekeeper.clocksAt(r.clock.Now(), held.token.ReceivedAt), record: written, issued: true})
+	mem := r.memory.of(token)
+	if mem.status, _, done.err = r.writeStatus(ctx, token, mem.status, first); done.err != nil {
+		return done
 	}
 	version, err := r.write(`, []string{ruleTruth}},
 	{"a pod is made of which its attempt in status does not know", "reactorsession/create.go",
@@ -105,8 +106,8 @@ var mutants = []mutant{
 	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
 `, []string{rulePods}},
 	{"a conflict is retried at once", "reactorsession/controller.go", "	if writeAgain > 0 {", "	if writeAgain > time.Hour {", []string{ruleRest}},
-	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(told, done, again)\n",
-		"	r.wake(priorityRegular, request.NamespacedName)\n	return schedule(told, done, again)\n", []string{ruleRest}},
+	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(ctx, planned.requeue",
+		"	r.wake(mintqueue.RequeueRegular, request.NamespacedName)\n	return schedule(ctx, planned.requeue", []string{ruleRest}},
 	{"an attempt whose token was changed is followed by the next one at once", "reactorsession/report.go", "	if finish == \"\" && wait > 0 {\n",
 		"	if finish == \"\" && wait > 0 && ended.Reason != tokenChanged {\n", []string{ruleRest}},
 	{"a pod gets a token with another scope", "reactorsession/request.go", `return c.path() == "spec.lifetime"`, `return c.path() != ""`, []string{ruleBounded}},

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
 )
 
 // observation is all that a decision is made from.

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 )
 
 // reported is what a pass tells.

@@ -17,86 +17,96 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/rollout"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// outcome is what became of a plan.
-type outcome struct {
-	clocks    clocks               // at the end of the acts: a call to Reactor may take 15 s
-	record    *targetsecret.Record // of the token that is in the Secret now, when this pass wrote it
-	version   string               // the resourceVersion of the Secret that this pass wrote
+// result is what happened when a plan was executed.
+type result struct {
+	clocks    clocks               // at the end: a call to Reactor may take 15 s
+	record    *targetsecret.Record // of the token that is in the Secret now, if this reconcile wrote it
+	version   string               // the resourceVersion of the Secret that this reconcile wrote
 	issued    bool                 // the record is of a new token
-	adopted   bool                 // and its Secret belongs to somebody else, who consented
-	repaired  bool                 // the Secret was put right around the token that it has
+	adopted   bool                 // and its Secret belongs to another owner that allows it
+	repaired  bool                 // the Secret was repaired around the token that it has
 	failed    *obstacle            // an attempt was made, and it failed
-	unwritten bool                 // and it was the API server that did not take the Secret
-	waiting   *obstacle            // no attempt was made: it is not our turn
-	notices   []notice.Notice      // what else is to be told, as events
-	delivered bool                 // the token that is in the Secret has reached all that it is to be handed to
-	againAt   time.Time            // when a repair is tried again that failed beside a mint's own obstacle; zero: none did
-	deliverAt time.Time            // when the delivery goes on; zero: when the pass is repeated, or never
-	again     bool                 // the world changed under the pass: look again
-	retry     error                // for the queue's backoff
-	unread    error                // why the API key could not be read; for the queue's backoff, too
+	unwritten bool                 // the API server refused the write of the Secret
+	waiting   *obstacle            // no attempt was made: the request is queued, or the key is closed
+	delivered bool                 // the token that is in the Secret has reached all programs that it is brought to
+	changed   bool                 // an object changed during the reconcile: decide again
+	notices   []notice.Notice      // to emit as events
+	requeue   []requeue.Entry
+	err       error // for the backoff of the controller's queue
+	unread    error // why the API key could not be read; for the backoff of the controller's queue, too
+
+	// What the operator remembers of the object from here on.
+	held        *heldToken
+	secret      checkedSecret
+	received    received
+	progress    rollout.Progress
+	paid        targetsecret.RequestIdentity
+	budgetSpent bool // a mint was paid by the budget
+	repairSpent bool // a repair was paid by the budget of repairs
 }
 
-// wrote reports whether the pass has written the Secret, or tried to, or has to look again before it can.
-func (o *outcome) wrote() bool { return o.record != nil || o.unwritten || o.again || o.retry != nil }
+// attempted reports whether the reconcile has written the Secret, or tried to, or has to decide again before it can.
+func (o *result) attempted() bool { return o.record != nil || o.unwritten || o.changed || o.err != nil }
 
-// act does what was planned. These are the only writes, the status apart.
-func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, planned plan) outcome {
-	done := outcome{}
+// act executes a plan. Except for the status, only act writes.
+func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, planned plan) result {
+	done := result{held: seen.held, secret: seen.checked, received: seen.received, progress: seen.progress, paid: seen.paid}
 	switch planned.write {
 	case writeMint:
-		r.mint(ctx, token, mem, seen, planned.cause, &done)
+		done = r.mint(ctx, token, seen, planned.cause, done)
 	case writeHeld:
-		r.store(ctx, token, mem, seen, &done)
+		done = r.store(ctx, token, seen, done)
 	case writeNothing:
 	}
-	if planned.repair && !done.wrote() {
-		r.repairBeside(ctx, token, mem, seen, planned, &done)
+	if planned.repair && !done.attempted() {
+		done = r.repair(ctx, token, seen, planned, done)
 	}
 	if planned.write != writeMint {
 		r.mintQueue.Cancel(client.ObjectKeyFromObject(token))
 	}
 	current := seen.target.Current()
-	if !seen.heldFits(token) || (planned.cause == causeNone && current != nil && !current.ExpiresAt.Before(seen.held.token.ExpiresAt)) {
-		mem.held = nil // of no use any more
+	if !fits(done.held, token, seen) || (planned.cause == causeNone && current != nil && !current.ExpiresAt.Before(done.held.token.ExpiresAt)) {
+		done.held = nil // it is not needed any more
 	}
 	if done.record != nil {
 		current = done.record
 	}
-	done.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.receivedAt(current))
+	done.clocks = r.timekeeper.clocksAt(r.clock.Now(), done.received.at(current))
 	if current != nil && done.clocks.until(current.ExpiresAt, current) > 0 {
-		r.removeLeftovers(ctx, token, seen, &done)
-		r.delivery.deliver(ctx, token, mem, &seen.status, current, &done)
+		done = r.removeLeftovers(ctx, token, seen, done)
+		done = r.rollOut(ctx, token, seen, current, done)
+	}
+	if done.changed {
+		done.requeue = append(done.requeue, requeue.Entry{After: retryBase, Reason: "an object changed during the reconcile"})
 	}
 	return done
 }
 
-// mint asks Reactor for a token, when it is our turn, and stores it.
-func (r *Reconciler) mint(
-	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, why cause, done *outcome,
-) {
+// mint requests a token from Reactor, if the queue admits it, and writes it.
+func (r *Reconciler) mint(ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, why cause, done result) result {
 	request := callRequest(token, seen, why)
 	decision, keyStatus := r.mintQueue.Admit(request, seen.clocks.now)
 	if decision != mintqueue.Admitted {
 		done.waiting = waitObstacle(token, seen, decision, keyStatus)
-		return
+		return done
 	}
 	key, current, err := r.keys.Get(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef)
 	if err != nil || current != seen.key {
 		r.mintQueue.Done(request, mintqueue.Outcome{Answer: mintqueue.AnswerNone}, r.clock.Now())
-		done.unread, done.again = err, true
-		return
+		done.unread, done.changed = err, true
+		return done
 	}
 	wanted := demandOf(token, seen)
 	if costsBudget(token, seen, why) {
-		mem.budget.AllowN(seen.clocks.now, 1)
-		mem.paid = wanted
+		done.budgetSpent, done.paid = true, wanted
 	}
 	minted, err := r.minter.Mint(ctx, mintRequestOf(&token.Spec, key))
 	// Before the outcome: it requeues the objects that wait for it, and they must find the new key.
@@ -104,20 +114,19 @@ func (r *Reconciler) mint(
 	now := r.clock.Now()
 	keyStatus = r.mintQueue.Done(request, outcomeOf(err), now)
 	if replaced || readErr != nil {
-		done.unread, done.again = readErr, true
-		return
+		done.unread, done.changed = readErr, true
+		return done
 	}
 	if err != nil {
 		done.failed = mintObstacle(token, newFailedMint(token, seen, err, keyStatus, now))
-		return
+		return done
 	}
 	if r.timekeeper.record(measurement{minted.ReceivedAt, minted.Skew}) {
 		r.wakeAll(ctx)
 	}
-	mem.paid = targetsecret.RequestIdentity{}
-	mem.held = &heldToken{RequestIdentity: wanted, token: minted, tokenID: uuid.NewString()}
-	seen.held = mem.held
-	r.store(ctx, token, mem, seen, done)
+	done.paid = targetsecret.RequestIdentity{}
+	done.held = &heldToken{demand: wanted, token: minted, tokenID: uuid.NewString()}
+	return r.store(ctx, token, seen, done)
 }
 
 // newFailedMint describes a call to Reactor that failed now.
@@ -153,47 +162,45 @@ func (r *Reconciler) keyWasReplaced(
 
 // store writes the held token into the Secret. The token stays held until that succeeds, so that a write which is refused
 // for an hour costs one mint.
-func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, done *outcome) {
-	held := mem.held
-	written := targetsecret.NewRecord(held.token, held.tokenID, held.RequestIdentity)
+func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, done result) result {
+	held := done.held
+	written := targetsecret.NewRecord(held.token, held.tokenID, held.demand)
 	adopted := seen.target.Adopted()
 	version, err := r.write(ctx, targetsecret.Build(token, held.token.JWT, written, adopted), &seen.target)
 	if err != nil {
-		left := held.token.Left(r.clock.Now())
-		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)
-		return
+		now := r.clock.Now()
+		return writeFailed(token, seen, redact(err, held.token.JWT), now, held.token.Left(now), done)
 	}
-	mem.held = nil
-	mem.received = received{held.tokenID, held.token.ReceivedAt}
-	mem.secret = checkedSecret{token.TargetSecretName(), version}
+	done.held = nil
+	done.received = received{held.tokenID, held.token.ReceivedAt}
+	done.secret = checkedSecret{token.TargetSecretName(), version}
 	done.record, done.version, done.issued = written, version, true
 	done.adopted = adopted && seen.target.Record == nil
+	return done
 }
 
-// repairBeside repairs in a pass that may have an obstacle of its own to tell. What a mint waits for stays in status then, and a repair
-// that failed beside it is only tried again: one failure must not take the place of the other.
-func (r *Reconciler) repairBeside(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, planned plan, done *outcome) {
-	mints := done.failed
-	r.repair(ctx, token, mem, seen, done)
-	if !done.unwritten || (mints == nil && planned.obstacle == nil && done.waiting == nil) {
-		return
-	}
-	done.failed, done.againAt = mints, r.clock.Now().Add(writeBackoffCap)
-}
-
-// repair writes the token that is there once more, with everything around it as the spec wants it.
-func (r *Reconciler) repair(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, done *outcome) {
-	mem.repairs.AllowN(seen.clocks.now, 1)
+// repair writes the token that is in the Secret again, with everything around it as the spec wants it.
+//
+// The reconcile may have an obstacle of its own to report. What a mint waits for stays in status then, and a repair that failed is only tried
+// again: one failure must not take the place of the other.
+func (r *Reconciler) repair(ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, planned plan, done result) result {
+	done.repairSpent = true
 	jwt := targetsecret.JWT(seen.target.Live)
 	desired := targetsecret.Build(token, jwt, seen.target.Record, seen.target.Adopted())
 	version, err := r.write(ctx, desired, &seen.target)
-	if err != nil {
-		left := seen.clocks.until(seen.target.Record.ExpiresAt, seen.target.Record)
-		r.writeFailed(token, mem, seen, redact(err, jwt), left, done)
-		return
+	if err == nil {
+		done.secret = checkedSecret{token.TargetSecretName(), version}
+		done.record, done.version, done.repaired = seen.target.Record, version, true
+		return done
 	}
-	mem.secret = checkedSecret{token.TargetSecretName(), version}
-	done.record, done.version, done.repaired = seen.target.Record, version, true
+	mintFailed := done.failed
+	now, left := r.clock.Now(), seen.clocks.until(seen.target.Record.ExpiresAt, seen.target.Record)
+	done = writeFailed(token, seen, redact(err, jwt), now, left, done)
+	if done.unwritten && (mintFailed != nil || planned.obstacle != nil || done.waiting != nil) {
+		done.failed = mintFailed
+		done.requeue = append(done.requeue, requeue.Entry{After: writeBackoffCap, Reason: "the API server refused a repair of the Secret"})
+	}
+	return done
 }
 
 // write puts the desired Secret in place of what was seen, and returns its resourceVersion. The first write is a Create, so
@@ -239,34 +246,34 @@ func (r *Reconciler) passToApplyManager(ctx context.Context, seen *targetsecret.
 	return upgraded.ResourceVersion, nil
 }
 
-// writeFailed sorts a failed write of the Secret. Whoever refused it, for whatever reason (no right, a quota, an admission
-// policy, a webhook that does not answer, a namespace that is being deleted), people are told, and it is tried again.
-func (r *Reconciler) writeFailed(
-	token *v1alpha1.ReactorToken, mem *remembered, seen *observation, err error, left time.Duration, done *outcome,
-) {
+// writeFailed classifies a failed write of the Secret. The operator reports the failure in a condition and retries the write, whatever the cause:
+// missing permission, a quota, an admission policy, an unavailable webhook, or a terminating namespace.
+func writeFailed(token *v1alpha1.ReactorToken, seen *observation, err error, now time.Time, left time.Duration, done result) result {
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
-		mem.secret = checkedSecret{token.TargetSecretName(), notChecked} // decide from a live read
-		done.again = true
+		done.secret = checkedSecret{token.TargetSecretName(), notChecked} // decide from a live read
+		done.changed = true
 	default:
 		done.unwritten = true
-		done.failed = writeObstacle(token, err, mem.held != nil, failuresWith(token, seen), r.clock.Now(), left)
+		done.failed = writeObstacle(token, err, done.held != nil, failuresWith(token, seen), now, left)
 	}
+	return done
 }
 
 // removeLeftovers removes what was written under an earlier spec.secret.name, now that the new Secret holds a valid token.
-func (r *Reconciler) removeLeftovers(ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, done *outcome) {
+func (r *Reconciler) removeLeftovers(ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, done result) result {
 	for _, secret := range seen.leftovers {
 		if err := r.removeLeftover(ctx, token.Namespace, secret); apierrors.IsConflict(err) {
-			done.again = true // it changed meanwhile
+			done.changed = true
 			continue
 		} else if err != nil {
-			done.retry = errors.Join(done.retry, client.IgnoreNotFound(err))
+			done.err = errors.Join(done.err, client.IgnoreNotFound(err))
 			continue
 		}
 		done.notices = append(done.notices, notice.Normal("SecretRemoved", "RemoveSecret",
 			"removed the token from Secret %q, since spec.secret.name is %q now", secret.name, token.TargetSecretName()))
 	}
+	return done
 }
 
 func (r *Reconciler) removeLeftover(ctx context.Context, namespace string, secret leftoverSecret) error {
@@ -283,6 +290,32 @@ func (r *Reconciler) removeLeftover(ctx context.Context, namespace string, secre
 		return fmt.Errorf("removing the token from Secret %s/%s: %w", namespace, secret.name, err)
 	}
 	return nil
+}
+
+// rollOut brings the current token to the programs that would not read the changed Secret soon, unless status says that this is done. A token that
+// this reconcile wrote is rolled out in the next one, which follows immediately, so that the rollout does not delay its status.
+func (r *Reconciler) rollOut(
+	ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, current *targetsecret.Record, done result,
+) result {
+	wanted := len(token.Spec.Restart) > 0 || token.Spec.PromptDelivery != nil
+	switch {
+	case seen.status.DeliveredTokenID == current.TokenID || !wanted:
+		done.delivered = true
+		return done
+	case done.issued:
+		done.requeue = append(done.requeue, requeue.Entry{After: 0, Reason: "the new token is rolled out"})
+		return done
+	}
+	rolledOut := r.rollout.Continue(ctx, rollout.Input{
+		Namespace: token.Namespace, SecretName: token.TargetSecretName(), TokenID: current.TokenID, Generation: token.Generation,
+		Restart: token.Spec.Restart, Refresh: token.Spec.PromptDelivery, IsFirst: seen.status.DeliveredTokenID == "",
+		Progress: done.progress, Now: done.clocks.now,
+	})
+	done.delivered, done.progress = rolledOut.Done, rolledOut.Progress
+	done.notices = append(done.notices, rolledOut.Notices...)
+	done.requeue = append(done.requeue, rolledOut.Requeue...)
+	done.err = errors.Join(done.err, rolledOut.Err)
+	return done
 }
 
 // redactedError shows an error's text without the secrets that it may quote.

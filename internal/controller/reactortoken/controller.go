@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,9 +22,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/rollout"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
@@ -72,7 +75,7 @@ type Reconciler struct {
 	keys       *apikey.Cache
 	timekeeper *timekeeper
 	mintQueue  *mintqueue.Queue
-	delivery   *delivery
+	rollout    *rollout.Rollout
 	queue      atomic.Pointer[priorityqueue.PriorityQueue[reconcile.Request]]
 }
 
@@ -84,7 +87,9 @@ func New(o Options) *Reconciler {
 		memory:     newMemory(),
 		keys:       apikey.NewCache(o.Cache, o.APIReader),
 		timekeeper: &timekeeper{started: o.Clock.Now()},
-		delivery:   newDelivery(o),
+		rollout: rollout.New(rollout.Options{
+			Client: o.Client, Pods: o.APIReader, AllowRestart: o.AllowRestart, AllowRefresh: o.AllowPromptDelivery,
+		}),
 	}
 	r.mintQueue = mintqueue.New(mintqueue.Options{QPS: o.MintQPS, Burst: o.MintBurst, Clock: o.Clock, Requeue: r.wake})
 	return r
@@ -111,19 +116,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	seen, err := r.observe(ctx, token, mem)
 	if err != nil {
 		r.mintQueue.Cancel(request.NamespacedName) // other objects can continue meanwhile
-		return retryLater, errors.Join(err, r.reportReadRefused(ctx, token, mem, err))
+		return r.readFailed(ctx, token, mem, err)
 	}
 	planned := decide(token, seen)
-	done := r.act(ctx, token, mem, seen, planned)
+	done := r.act(ctx, token, seen, planned)
+	mem.record(done, seen.clocks.now)
 	if done.unread != nil {
-		return retryLater, errors.Join(done.unread, r.reportReadRefused(ctx, token, mem, done.unread))
+		return r.readFailed(ctx, token, mem, done.unread)
 	}
 	told := report(token, seen, planned, done)
-	again, err := r.writeStatus(ctx, token, mem, told)
-	if err != nil {
+	var conflict []requeue.Entry
+	mem.status, conflict, err = r.writeStatus(ctx, token, mem.status, told)
+	if err = errors.Join(err, done.err); err != nil {
 		return retryLater, err
 	}
-	return schedule(told, done, again)
+	return schedule(ctx, planned.requeue, done.requeue, told.requeue, conflict), nil
 }
 
 // cleanUp forgets a ReactorToken that is gone, and takes our keys out of the Secrets that it had adopted. Those that it
@@ -156,23 +163,13 @@ var retryLater = ctrl.Result{Priority: new(mintqueue.RequeueRegular)}
 // longestWait is the longest time between two passes: a timer may sleep through a suspended host, and a clock may jump.
 const longestWait = 15 * time.Minute
 
-// schedule says when the next pass is due, when nothing wakes it earlier. The status may have to be written again sooner than
-// anything else is due.
-func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Result, error) {
-	if done.retry != nil {
-		return retryLater, done.retry
+// schedule returns when the object is reconciled next if no watch triggers that earlier.
+func schedule(ctx context.Context, stages ...[]requeue.Entry) ctrl.Result {
+	next, ok := requeue.Earliest(slices.Concat(stages...)...)
+	if !ok {
+		return ctrl.Result{}
 	}
-	soonest := longestWait
-	for _, wait := range []time.Duration{told.wake, writeAgain} {
-		if wait > 0 {
-			soonest = min(soonest, wait)
-		}
-	}
-	switch {
-	case done.again:
-		soonest = min(soonest, retryBase)
-	case told.wake <= 0 && writeAgain <= 0:
-		return ctrl.Result{}, nil
-	}
-	return ctrl.Result{RequeueAfter: soonest, Priority: new(mintqueue.RequeueRegular)}, nil // of a turn nothing is left
+	ctrl.LoggerFrom(ctx).V(1).Info("the next reconcile is scheduled", "after", next.After.String(), "reason", next.Reason)
+	wait := min(max(next.After, time.Millisecond), longestWait)
+	return ctrl.Result{RequeueAfter: wait, Priority: new(mintqueue.RequeueRegular)} // not with the priority of the slot that the object had
 }

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/rollout"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
@@ -16,8 +18,11 @@ type observation struct {
 	gone        bool                        // the ReactorToken itself was deleted, and the cache does not show that yet
 	target      targetsecret.State
 	key         apikey.Key
-	claimedBy   string                       // the name of the ReactorToken that has the better right to the target Secret
-	held        *heldToken                   // minted and not written yet
+	claimedBy   string        // the name of the ReactorToken that has the better right to the target Secret
+	checked     checkedSecret // the version of the target Secret that does not have to be read live again
+	held        *heldToken    // minted and not written yet
+	received    received      // when this process received the token that it wrote last
+	progress    rollout.Progress
 	apiURL      string                       // where Reactor is called
 	budgetUntil time.Time                    // when the mint budget allows another mint that is not a renewal; zero: now
 	paid        targetsecret.RequestIdentity // what the mint budget has paid for, and failed since
@@ -56,8 +61,8 @@ type plan struct {
 	cause    cause
 	write    write
 	repair   bool      // put right what is around the token that is there, unless a new one takes its place in this pass
-	repairAt time.Time // when a repair that has to wait may be made; zero: none has to
 	obstacle *obstacle // why what is wanted cannot be done
+	requeue  []requeue.Entry
 }
 
 // kind is how a failure goes on. There are three, and every failure is one of them.
@@ -114,28 +119,28 @@ func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
 		}
 		return plan{obstacle: found}
 	}
-	result := plan{cause: causeOf(token, seen)}
+	planned := plan{cause: causeOf(token, seen)}
 	var contested *obstacle
 	if seen.target.Current() != nil && seen.target.Drifted {
 		if contested = first(repairChecks, token, seen); contested != nil {
-			result.repairAt = contested.until
+			planned.requeue = append(planned.requeue, requeue.Entry{After: contested.until.Sub(seen.clocks.now), Reason: "the Secret may be repaired again"})
 		}
-		result.repair = contested == nil
+		planned.repair = contested == nil
 	}
-	if result.cause == causeNone {
-		result.obstacle = first([]check{suspended, keyProblem}, token, seen) // told before it hurts
-		if result.obstacle == nil {
-			result.obstacle = contested
+	if planned.cause == causeNone {
+		planned.obstacle = first([]check{suspended, keyProblem}, token, seen) // told before it hurts
+		if planned.obstacle == nil {
+			planned.obstacle = contested
 		}
-		return result
+		return planned
 	}
-	result.write, result.obstacle = obtain(token, seen, result.cause)
-	return result
+	planned.write, planned.obstacle = obtain(token, seen, planned.cause)
+	return planned
 }
 
 // obtain says how a new token is to be had: the one that is held goes first, and costs no mint.
 func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, *obstacle) {
-	if seen.heldFits(token) {
+	if fits(seen.held, token, seen) {
 		if found := first([]check{suspended, repairRefused}, token, seen); found != nil {
 			return writeNothing, found
 		}
@@ -212,15 +217,15 @@ func hadToken(status *v1alpha1.ReactorTokenStatus) bool {
 // leastUsefulLife is what a held token must still have to be worth a write.
 const leastUsefulLife = 10 * time.Second
 
-// heldFits reports whether the token that was minted and not written yet is still the one that is wanted.
-func (o *observation) heldFits(token *v1alpha1.ReactorToken) bool {
-	if o.held == nil || o.held.RequestHash != requestHash(&token.Spec) || o.held.RenewRequest != renewRequestOf(token) {
+// fits reports whether a token that was minted and not written yet is still the one that is wanted.
+func fits(held *heldToken, token *v1alpha1.ReactorToken, seen *observation) bool {
+	if held == nil || held.demand.RequestHash != requestHash(&token.Spec) || held.demand.RenewRequest != renewRequestOf(token) {
 		return false
 	}
-	if o.key.Fingerprint != "" && o.held.KeyFingerprint != o.key.Fingerprint {
+	if seen.key.Fingerprint != "" && held.demand.KeyFingerprint != seen.key.Fingerprint {
 		return false
 	}
-	return o.held.token.Left(o.clocks.now) > leastUsefulLife
+	return held.token.Left(seen.clocks.now) > leastUsefulLife
 }
 
 func gone(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {

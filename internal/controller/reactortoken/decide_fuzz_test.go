@@ -50,17 +50,15 @@ func FuzzDecision(f *testing.F) {
 		if planned.write != writeNothing && (planned.cause == causeNone || planned.obstacle != nil) {
 			t.Fatalf("a write without a cause, or past an obstacle: %+v", planned)
 		}
-		told := report(token, seen, planned, outcome{clocks: seen.clocks})
+		told := report(token, seen, planned, result{clocks: seen.clocks})
 		held := seen.target.Record
 		valid := held != nil && seen.clocks.until(held.ExpiresAt, held) > 0
 		if ready := meta.IsStatusConditionTrue(told.status.Conditions, v1alpha1.ConditionReady); ready != valid {
 			t.Fatalf("Ready is %t with %+v", ready, held)
 		}
-		if valid && (told.wake <= 0 || told.wake > max(seen.clocks.until(held.ExpiresAt, held), time.Millisecond)) {
-			t.Fatalf("the next pass is in %s, and the token lives for %s", told.wake, seen.clocks.until(held.ExpiresAt, held))
-		}
-		if next, err := schedule(told, outcome{clocks: seen.clocks}, 0); err != nil || next.RequeueAfter < 0 || next.RequeueAfter > longestWait {
-			t.Fatalf("the next pass is in %s, %v", next.RequeueAfter, err)
+		next := schedule(t.Context(), planned.requeue, told.requeue).RequeueAfter
+		if next < 0 || next > longestWait || valid && (next == 0 || next > max(seen.clocks.until(held.ExpiresAt, held), time.Millisecond)) {
+			t.Fatalf("the next reconcile is in %s, and the token lives for %s", next, seen.clocks.until(held.ExpiresAt, held))
 		}
 		if held == nil {
 			return

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
@@ -311,9 +311,9 @@ func TestDecide(t *testing.T) {
 // aHeldToken was minted at noon for aToken, and lives for six hours.
 func aHeldToken() *heldToken {
 	return &heldToken{
-		token:           reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
-		tokenID:         "token-2",
-		RequestIdentity: targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: goodKey},
+		token:   reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
+		tokenID: "token-2",
+		demand:  targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: goodKey},
 	}
 }
 
@@ -374,5 +374,5 @@ func TestUrgencyOfACause(t *testing.T) {
 }
 
 func recordOfHeld(held *heldToken) *targetsecret.Record {
-	return targetsecret.NewRecord(held.token, held.tokenID, held.RequestIdentity)
+	return targetsecret.NewRecord(held.token, held.tokenID, held.demand)
 }

@@ -1,7 +1,6 @@
 package reactortoken
 
 import (
-	"context"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,7 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/rollout"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
@@ -17,16 +17,16 @@ import (
 const worthTellingSkew = 30 * time.Second
 
 // eventsOf tells the transitions between the status that was and the one that is about to be written.
-func eventsOf(token *v1alpha1.ReactorToken, seen *observation, v *view, status *v1alpha1.ReactorTokenStatus) []notice.Notice {
+func eventsOf(token *v1alpha1.ReactorToken, seen *observation, v *statusInput, status *v1alpha1.ReactorTokenStatus) []notice.Notice {
 	var told []notice.Notice
-	if v.issued {
+	if v.done.issued {
 		told = append(told, notice.Normal("TokenIssued", "RequestToken", "wrote a new token to Secret %q (%s); it is valid until %s",
-			token.TargetSecretName(), v.cause, v.outcome.record.ExpiresAt.Format(time.RFC3339)))
+			token.TargetSecretName(), v.planned.cause, v.done.record.ExpiresAt.Format(time.RFC3339)))
 	}
-	if v.adopted {
+	if v.done.adopted {
 		told = append(told, notice.Normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, which allows it", token.TargetSecretName()))
 	}
-	if v.repaired && v.calmAt.IsZero() { // a fight is told once
+	if v.done.repaired && v.calmAt.IsZero() { // a fight is told once
 		told = append(told, notice.Normal("SecretRepaired", "RepairSecret", "put Secret %q right, with the token that it has", token.TargetSecretName()))
 	}
 	told = append(told, failureEvents(&seen.status, status)...)
@@ -34,7 +34,7 @@ func eventsOf(token *v1alpha1.ReactorToken, seen *observation, v *view, status *
 	if status.ObservedGeneration != seen.status.ObservedGeneration {
 		told = append(told, settingEvents(token)...)
 	}
-	return append(told, v.notices...)
+	return append(told, v.done.notices...)
 }
 
 // failureEvents tells that a renewal has begun to fail, or fails for another reason, and that a token was lost.
@@ -67,8 +67,8 @@ func messageOf(status *v1alpha1.ReactorTokenStatus, kind string) string {
 }
 
 // clockEvents tells when the operator's clock has come to differ from Reactor's.
-func clockEvents(seen *observation, v *view) []notice.Notice {
-	if !v.issued || v.outcome.record.Skew.Abs() <= worthTellingSkew {
+func clockEvents(seen *observation, v *statusInput) []notice.Notice {
+	if !v.done.issued || v.done.record.Skew.Abs() <= worthTellingSkew {
 		return nil
 	}
 	if before := seen.target.Record; before != nil && before.Skew.Abs() > worthTellingSkew {
@@ -76,23 +76,17 @@ func clockEvents(seen *observation, v *view) []notice.Notice {
 	}
 	return []notice.Notice{notice.Warning("ClockSkew", "RequestToken",
 		"the operator's clock differs from Reactor's by %s: tokens are renewed by Reactor's clock, but the node's clock needs care",
-		v.outcome.record.Skew.Abs().Round(time.Second))}
+		v.done.record.Skew.Abs().Round(time.Second))}
 }
 
 // settingEvents tells of what a new spec says that is accepted and unwise.
 func settingEvents(token *v1alpha1.ReactorToken) []notice.Notice {
 	lifetime := token.Spec.EffectiveLifetime()
 	renewBefore := grantOf(&token.Spec, &targetsecret.Record{ExpiresAt: time.Time{}.Add(lifetime)}).renewBefore
-	if renewBefore >= promptEnough || token.Spec.PromptDelivery != nil {
+	if renewBefore >= rollout.KubeletRefresh || token.Spec.PromptDelivery != nil {
 		return nil
 	}
 	return []notice.Notice{notice.Warning("RenewBeforeShort", "RequestToken",
 		"a token is renewed %s before it expires, and a mounted Secret may take %s to reach its pods: they may read an expired token. Ask for a longer spec.lifetime or spec.renewBefore",
-		v1alpha1.DurationOf(renewBefore), v1alpha1.DurationOf(promptEnough))}
-}
-
-// announce tells the events that wait, after the status that they speak of was written.
-func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) {
-	notice.Announce(ctx, r.recorder, token, mem.untold)
-	mem.untold = nil
+		v1alpha1.DurationOf(renewBefore), v1alpha1.DurationOf(rollout.KubeletRefresh))}
 }

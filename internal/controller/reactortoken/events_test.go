@@ -8,15 +8,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func TestEventsTellTransitions(t *testing.T) {
 	ready, renewed := "Ready=True/TokenValid", "Renewed=True/Issued"
 	due := plan{cause: causeDue, write: writeMint}
-	skewed := func(by time.Duration) func(*outcome) {
-		return func(done *outcome) {
+	skewed := func(by time.Duration) func(*result) {
+		return func(done *result) {
 			held := aHeldToken()
 			held.token.Skew = by
 			done.record, done.version, done.issued = recordOfHeld(held), "8", true
@@ -27,14 +27,14 @@ func TestEventsTellTransitions(t *testing.T) {
 		token   func(*v1alpha1.ReactorToken)
 		seen    []func(*observation)
 		planned plan
-		done    outcome
+		done    result
 		want    string
 	}{
 		{name: "nothing happened", seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "a token was issued", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(issuing), want: "Normal/TokenIssued"},
-		{name: "a Secret was adopted", seen: []func(*observation){noToken}, planned: due, done: ended(issuing, func(d *outcome) { d.adopted = true }),
+		{name: "a Secret was adopted", seen: []func(*observation){noToken}, planned: due, done: ended(issuing, func(d *result) { d.adopted = true }),
 			want: "Normal/TokenIssued Normal/SecretAdopted"},
-		{name: "a Secret was repaired", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *outcome) { d.repaired = true }), want: "Normal/SecretRepaired"},
+		{name: "a Secret was repaired", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *result) { d.repaired = true }), want: "Normal/SecretRepaired"},
 		{name: "a renewal began to fail", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(failed(backedUp)), want: "Warning/ReactorUnavailable"},
 		{name: "a renewal goes on failing", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(backedUp))},
 		{name: "a renewal fails for another reason", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(refusal)),
@@ -65,7 +65,7 @@ func TestEventsTellTransitions(t *testing.T) {
 		}, seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "an old spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "89s" },
 			seen: []func(*observation){before(ready, renewed)}, done: ended()},
-		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *outcome) {
+		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *result) {
 			d.notices = []notice.Notice{notice.Warning("Odd", "Do", "%d", 1)}
 		}), want: "Warning/Odd"},
 	}
@@ -110,7 +110,7 @@ func TestEventsFollowTheWriteOfTheStatus(t *testing.T) {
 func TestALongNoteFitsIntoAnEvent(t *testing.T) {
 	recorder := &told{}
 	r := &Reconciler{recorder: recorder}
-	r.announce(t.Context(), aToken(), &remembered{untold: []notice.Notice{notice.Normal("Long", "Do", "%s", strings.Repeat("ü", 2000))}})
+	r.emit(t.Context(), aToken(), lastStatus{notices: []notice.Notice{notice.Normal("Long", "Do", "%s", strings.Repeat("ü", 2000))}})
 	if note := strings.TrimSuffix(recorder.events[0].note, " Do"); len(note) > notice.LongestNote || len(note) < notice.LongestNote-4 {
 		t.Errorf("a note of %d bytes", len(note))
 	}

@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/rollout"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
@@ -35,26 +35,21 @@ type memory struct {
 	objects map[types.NamespacedName]*remembered
 }
 
-// remembered is the memory of one object. Only the one pass that runs for an object at a time touches it.
+// remembered is the memory of one object. Only the one reconcile that runs for an object at a time uses it. It changes in record and recordWrite
+// alone.
 type remembered struct {
-	uid types.UID
-	// status is what was reported last, and statusVersion the object's resourceVersion with it. The version is empty while the
-	// status could not be written; untold are then the events that are to follow it.
-	status        *v1alpha1.ReactorTokenStatus
-	statusVersion string
-	conflicts     int // how often in a row the API server had a version that the cache did not show
-	untold        []notice.Notice
+	uid    types.UID
+	status lastStatus
 	// secret is the version of the target Secret that was written or checked last.
 	secret checkedSecret
 	// held is a token that was minted and could not be written yet.
-	held *heldToken
-	// received is when this process received the token with this id; the time carries Go's monotonic reading.
+	held     *heldToken
 	received received
-	// delivering is how far the delivery of a new token has come.
-	delivering delivering
-	budget     *rate.Limiter                // of mints
-	paid       targetsecret.RequestIdentity // what it has paid for, and failed since
-	repairs    *rate.Limiter
+	// progress is how far the rollout of a new token is.
+	progress rollout.Progress
+	budget   *rate.Limiter                // of mints
+	paid     targetsecret.RequestIdentity // what it has paid for, and failed since
+	repairs  *rate.Limiter
 }
 
 // checkedSecret is a version of the target Secret whose content was seen to be right.
@@ -65,15 +60,16 @@ type checkedSecret struct {
 
 // heldToken is a minted token on its way to the Secret.
 type heldToken struct {
-	targetsecret.RequestIdentity // that it answers
+	demand targetsecret.RequestIdentity // that it answers
 
 	token   reactor.Token
 	tokenID string
 }
 
+// received is when this process received the token with this ID. The time carries Go's monotonic reading.
 type received struct {
 	tokenID string
-	at      time.Time
+	time    time.Time
 }
 
 func newMemory() *memory { return &memory{objects: map[types.NamespacedName]*remembered{}} }
@@ -97,12 +93,23 @@ func (m *memory) of(token *v1alpha1.ReactorToken) *remembered {
 	return known
 }
 
-// receivedAt is when this process received the token that the record speaks of; zero when it did not.
-func (r *remembered) receivedAt(of *targetsecret.Record) time.Time {
-	if of == nil || of.TokenID != r.received.tokenID {
+// at is when this process received the token that a record describes; zero if it did not receive it.
+func (r received) at(of *targetsecret.Record) time.Time {
+	if of == nil || of.TokenID != r.tokenID {
 		return time.Time{}
 	}
-	return r.received.at
+	return r.time
+}
+
+// record remembers what a reconcile did. now is when it observed the object.
+func (r *remembered) record(done result, now time.Time) {
+	r.secret, r.held, r.received, r.progress, r.paid = done.secret, done.held, done.received, done.progress, done.paid
+	if done.budgetSpent {
+		r.budget.AllowN(now, 1)
+	}
+	if done.repairSpent {
+		r.repairs.AllowN(now, 1)
+	}
 }
 
 // forget drops the memory of an object that is gone.

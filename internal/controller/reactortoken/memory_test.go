@@ -53,7 +53,7 @@ func TestABudgetIsSpentAndRefills(t *testing.T) {
 }
 
 func TestTheTimeOfReceiptIsOfTheTokenThatWasReceived(t *testing.T) {
-	known := &remembered{received: received{"token-1", noon}}
+	known := received{"token-1", noon}
 	for name, test := range map[string]struct {
 		of   *targetsecret.Record
 		want time.Time
@@ -62,7 +62,7 @@ func TestTheTimeOfReceiptIsOfTheTokenThatWasReceived(t *testing.T) {
 		"of another":      {&targetsecret.Record{TokenID: "token-2"}, time.Time{}},
 		"without a token": {nil, time.Time{}},
 	} {
-		if got := known.receivedAt(test.of); !got.Equal(test.want) {
+		if got := known.at(test.of); !got.Equal(test.want) {
 			t.Errorf("%s: received at %s", name, got)
 		}
 	}

@@ -25,10 +25,10 @@ type leftoverSecret struct {
 // observe makes every Kubernetes read of the reconcile, except a read of the API key that is not in memory when it is used, or that
 // Reactor refuses. Metadata comes from the cache; a payload is read live, and only when the metadata does not answer the question.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) (*observation, error) {
-	status, _ := mem.latestStatus(token)
-	seen := &observation{status: *status.DeepCopy(), held: mem.held, apiURL: r.apiURL}
+	status, _, _ := mem.status.latest(token)
+	seen := &observation{status: *status.DeepCopy(), apiURL: r.apiURL, held: mem.held, received: mem.received, progress: mem.progress, paid: mem.paid}
 	var err error
-	if seen.target, err = r.observeTarget(ctx, token, mem, &seen.status); err != nil {
+	if seen.target, seen.checked, err = r.observeTarget(ctx, token, mem.secret, &seen.status); err != nil {
 		return nil, err
 	}
 	if !seen.target.Exists && hadToken(&seen.status) {
@@ -45,8 +45,8 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 	if seen.leftovers, err = r.observeLeftovers(ctx, token); err != nil {
 		return nil, err
 	}
-	seen.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.receivedAt(seen.target.Record))
-	seen.budgetUntil, seen.paid = spentUntil(mem.budget, seen.clocks.now), mem.paid
+	seen.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.received.at(seen.target.Record))
+	seen.budgetUntil = spentUntil(mem.budget, seen.clocks.now)
 	seen.repairUntil = spentUntil(mem.repairs, seen.clocks.now)
 	if reasonIf(&seen.status, v1alpha1.ConditionRenewed, metav1.ConditionFalse) == v1alpha1.ReasonSecretContested {
 		seen.calmAt = refilledTo(mem.repairs, repairCalm, seen.clocks.now)
@@ -68,48 +68,46 @@ func (r *Reconciler) isGone(ctx context.Context, token *v1alpha1.ReactorToken) (
 	return live.UID != token.UID || !live.DeletionTimestamp.IsZero(), nil
 }
 
-// observeTarget looks at the target Secret. The cached metadata is enough while it shows the version that we wrote or
-// checked last, for the spec that we last acted on; anything else is decided by one live read.
+// observeTarget observes the target Secret. The cached metadata is enough while it shows the version that was written or checked last, for the spec
+// of the last reconcile. Anything else needs one live read. It returns the version that does not have to be checked again, too.
 func (r *Reconciler) observeTarget(
-	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, status *v1alpha1.ReactorTokenStatus,
-) (targetsecret.State, error) {
+	ctx context.Context, token *v1alpha1.ReactorToken, checked checkedSecret, status *v1alpha1.ReactorTokenStatus,
+) (targetsecret.State, checkedSecret, error) {
 	name := types.NamespacedName{Namespace: token.Namespace, Name: token.TargetSecretName()}
-	known := mem.secret.name == name.Name && mem.secret.resourceVersion != ""
+	known := checked.name == name.Name && checked.resourceVersion != ""
 	meta := secretMetadata()
 	err := r.cache.Get(ctx, name, meta)
 	switch {
 	case apierrors.IsNotFound(err) && !known:
-		return targetsecret.State{}, nil // the first write is a Create, which does not overwrite what the cache has not seen yet
+		return targetsecret.State{}, checked, nil // the first write is a Create, which does not overwrite what the cache does not show yet
 	case err != nil && !apierrors.IsNotFound(err):
-		return targetsecret.State{}, fmt.Errorf("looking up the target Secret %s: %w", name, err)
-	case err == nil && known && mem.secret.resourceVersion == meta.ResourceVersion && status.ObservedGeneration == token.Generation:
-		return targetsecret.FromMetadata(meta, token), nil
+		return targetsecret.State{}, checked, fmt.Errorf("looking up the target Secret %s: %w", name, err)
+	case err == nil && known && checked.resourceVersion == meta.ResourceVersion && status.ObservedGeneration == token.Generation:
+		return targetsecret.FromMetadata(meta, token), checked, nil
 	}
-	return r.lookAtTarget(ctx, token, mem, name)
+	return r.readTarget(ctx, token, name)
 }
 
-// notChecked is the version of a Secret that exists, whatever the cache says, and has to be looked at again.
+// notChecked is the version of a Secret that exists, whatever the cache shows, and has to be read live again.
 const notChecked = "not checked"
 
-// lookAtTarget reads the target Secret live, and remembers the version when all is well with it.
-func (r *Reconciler) lookAtTarget(
-	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, name types.NamespacedName,
-) (targetsecret.State, error) {
+// readTarget reads the target Secret live.
+func (r *Reconciler) readTarget(
+	ctx context.Context, token *v1alpha1.ReactorToken, name types.NamespacedName,
+) (targetsecret.State, checkedSecret, error) {
 	live := &corev1.Secret{}
 	err := r.live.Get(ctx, name, live)
-	mem.secret = checkedSecret{}
 	if apierrors.IsNotFound(err) {
-		return targetsecret.State{}, nil
+		return targetsecret.State{}, checkedSecret{}, nil
 	}
 	if err != nil {
-		return targetsecret.State{}, fmt.Errorf("reading the target Secret %s: %w", name, err)
+		return targetsecret.State{}, checkedSecret{}, fmt.Errorf("reading the target Secret %s: %w", name, err)
 	}
-	seen := targetsecret.Inspect(live, token)
-	mem.secret = checkedSecret{name.Name, notChecked}
-	if seen.IsUpToDate() {
-		mem.secret.resourceVersion = seen.ResourceVersion
+	state := targetsecret.Inspect(live, token)
+	if state.IsUpToDate() {
+		return state, checkedSecret{name.Name, state.ResourceVersion}, nil
 	}
-	return seen, nil
+	return state, checkedSecret{name.Name, notChecked}, nil
 }
 
 // observeRivals finds the ReactorToken that has a better right to the target Secret: the one that writes it already, else

@@ -16,9 +16,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/rollout"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
@@ -243,7 +244,7 @@ func TestPodsThatCannotBePromptedForTooLongAreNotPromptedAnyMore(t *testing.T) {
 		w.create(podWith("mounts", mounting("web")), newToken("web", prompt))
 		w.api.meddleWith(away(call{"list", "Pod", ""}))
 		w.start()
-		w.pass(2*promptEnough + retryCap)
+		w.pass(2*rollout.KubeletRefresh + retryCap)
 		if got := w.token("web").Status.DeliveredTokenID; got != w.tokenID() {
 			t.Errorf("status calls token %q delivered", got)
 		}

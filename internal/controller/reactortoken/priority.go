@@ -3,7 +3,7 @@ package reactortoken
 import (
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
@@ -13,7 +13,7 @@ import (
 // callRequest is the request for a call to Reactor.
 func callRequest(token *v1alpha1.ReactorToken, seen *observation, why cause) mintqueue.Request {
 	request := mintqueue.Request{
-		Object: client.ObjectKeyFromObject(token), Fingerprint: seen.key.Fingerprint, Priority: priorityOf(token, why, seen),
+		Object: types.NamespacedName{Namespace: token.Namespace, Name: token.Name}, Fingerprint: seen.key.Fingerprint, Priority: priorityOf(token, why, seen),
 	}
 	if current := seen.target.Current(); current != nil {
 		request.Expires = seen.clocks.now.Add(seen.clocks.leftForProbe(current)).Round(time.Second)

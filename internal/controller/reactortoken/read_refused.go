@@ -2,29 +2,32 @@ package reactortoken
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// reportReadRefused reports in status that the API server refuses a read that the operator needs, such as that of the target
-// Secret without the Role for it. It reports nothing else: an API server that does not answer does not take a status either,
-// and conditions must not flap with each short outage. Its error is one of the Kubernetes API.
-func (r *Reconciler) reportReadRefused(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, failed error) error {
+// readFailed ends a reconcile that could not read what it needs. If the API server refuses the read, such as that of the target Secret without the
+// Role for it, status reports that. It reports nothing else: an API server that does not respond does not accept a status either, and conditions
+// must not flap with each short outage. The error is one of the Kubernetes API.
+func (r *Reconciler) readFailed(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, failed error) (ctrl.Result, error) {
 	if !notice.IsRefused(failed) {
-		return nil
+		return retryLater, failed
 	}
-	before, _ := mem.latestStatus(token)
+	before, _, _ := mem.status.latest(token)
 	now := r.clock.Now()
 	after := readRefused(token, before, failed, r.timekeeper.clocksAt(now, time.Time{}))
-	_, err := r.writeStatus(ctx, token, mem, reported{now: now, status: *after, events: failureEvents(before, after)})
-	return err
+	last, _, err := r.writeStatus(ctx, token, mem.status, reported{now: now, status: *after, events: failureEvents(before, after)})
+	mem.status = last
+	return retryLater, errors.Join(failed, err)
 }
 
 // readRefused is the status while a read is refused. What it says of the token stays, until the token must have expired.

@@ -25,9 +25,6 @@ const (
 	// clampTolerance is how much shorter than the wish a grant may be without being called clamped: whole seconds on
 	// either side, and a server that counts from when the request arrived.
 	clampTolerance = 5 * time.Second
-	// promptEnough is how long a mounted Secret may take to reach its pod: 66 to 89 s were measured with the kubelet's
-	// default settings.
-	promptEnough = 90 * time.Second
 )
 
 // grant is what became of the wish for a lifetime.

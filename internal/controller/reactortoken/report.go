@@ -9,49 +9,51 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// reported is what a pass tells: the status, the events that announce a change of it, and how long until the next pass.
+// reported is what a reconcile reports: the status, the events that announce a change of it, and when the object is reconciled next.
 type reported struct {
-	now    time.Time
-	status v1alpha1.ReactorTokenStatus
-	events []notice.Notice
-	wake   time.Duration // 0: a watch wakes the next pass
+	now     time.Time
+	status  v1alpha1.ReactorTokenStatus
+	events  []notice.Notice
+	requeue []requeue.Entry
 }
 
-// report derives status and events from what was seen, planned and done. It is pure.
-func report(token *v1alpha1.ReactorToken, seen *observation, planned plan, done outcome) reported {
-	v := viewOf(seen, planned, done)
+// report derives status and events from what was observed, planned and done. It is pure.
+func report(token *v1alpha1.ReactorToken, seen *observation, planned plan, done result) reported {
+	v := newStatusInput(seen, planned, done)
 	status := seen.status.DeepCopy()
 	status.ObservedGeneration = token.Generation
 	reportToken(status, token, seen, &v)
 	reportFailure(status, token, seen, &v)
 	setConditions(status, token, &v)
-	if done.delivered && v.record != nil {
-		status.DeliveredTokenID = v.record.TokenID
+	if done.delivered && v.current != nil {
+		status.DeliveredTokenID = v.current.TokenID
 	}
-	return reported{now: v.clocks.now, status: *status, events: eventsOf(token, seen, &v, status), wake: wakeAfter(status, &v)}
+	return reported{now: v.clocks.now, status: *status, events: eventsOf(token, seen, &v, status), requeue: v.requeue(status)}
 }
 
-// view is what the status is derived from.
-type view struct {
-	plan
-	outcome
-	record   *targetsecret.Record // of the token that the Secret holds now; nil when it holds none of ours
+// statusInput is what the status is derived from.
+type statusInput struct {
+	planned  plan
+	done     result
+	clocks   clocks
+	current  *targetsecret.Record // of the token that the Secret holds now; nil if it holds none
 	valid    bool                 // and it has not expired
-	obstacle *obstacle
-	calmAt   time.Time // when a fight over the Secret counts as over; zero: there is none
+	obstacle *obstacle            // why the object does not have what it wants
+	calmAt   time.Time            // when a fight over the Secret counts as over; zero: there is none
 }
 
-func viewOf(seen *observation, planned plan, done outcome) view {
-	v := view{plan: planned, outcome: done, record: seen.target.Current(), obstacle: planned.obstacle, calmAt: seen.calmAt}
-	if v.outcome.record != nil {
-		v.record = v.outcome.record
+func newStatusInput(seen *observation, planned plan, done result) statusInput {
+	v := statusInput{planned: planned, done: done, clocks: done.clocks, current: seen.target.Current(), obstacle: planned.obstacle, calmAt: seen.calmAt}
+	if done.record != nil {
+		v.current = done.record
 	}
-	v.valid = v.record != nil && v.clocks.until(v.record.ExpiresAt, v.record) > 0
+	v.valid = v.current != nil && v.clocks.until(v.current.ExpiresAt, v.current) > 0
 	switch {
 	case done.failed != nil:
 		v.obstacle = done.failed
@@ -62,50 +64,50 @@ func viewOf(seen *observation, planned plan, done outcome) view {
 }
 
 // reportToken tells of the token in the Secret.
-func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *view) {
-	if v.record == nil {
+func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *statusInput) {
+	if v.current == nil {
 		status.SecretName, status.SecretResourceVersion = "", ""
 		status.IssuedTime, status.ExpirationTime, status.RenewalTime = nil, nil, nil
 		status.RequestedLifetime, status.GrantedLifetime = "", ""
 		return
 	}
-	terms := grantOf(&token.Spec, v.record)
+	terms := grantOf(&token.Spec, v.current)
 	status.SecretName = token.TargetSecretName()
 	switch {
-	case v.version != "":
-		status.SecretResourceVersion = v.version
+	case v.done.version != "":
+		status.SecretResourceVersion = v.done.version
 	case seen.target.IsUpToDate():
 		status.SecretResourceVersion = seen.target.ResourceVersion
 	default: // after a restart, a version that is right for an earlier spec must not count as right for this one
 		status.SecretResourceVersion = ""
 	}
-	status.IssuedTime = timestamp(v.record.IssuedAt)
-	status.ExpirationTime = timestamp(v.record.ExpiresAt)
-	status.RenewalTime = timestamp(renewalTime(&token.Spec, token.UID, v.record))
+	status.IssuedTime = timestamp(v.current.IssuedAt)
+	status.ExpirationTime = timestamp(v.current.ExpiresAt)
+	status.RenewalTime = timestamp(renewalTime(&token.Spec, token.UID, v.current))
 	status.RequestedLifetime = v1alpha1.DurationOf(terms.requested)
 	status.GrantedLifetime = v1alpha1.DurationOf(terms.granted)
-	if v.record.RenewRequest != "" {
-		status.LastHandledRenewRequest = v.record.RenewRequest
+	if v.current.RenewRequest != "" {
+		status.LastHandledRenewRequest = v.current.RenewRequest
 	}
 }
 
 // reportFailure keeps what a wait after a failure needs: how often, until when, and what was attempted.
-func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *view) {
+func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *statusInput) {
 	switch {
-	case v.obstacle == nil && v.cause != causeNone && !v.issued:
+	case v.obstacle == nil && v.planned.cause != causeNone && !v.done.issued:
 		// neither a success nor a failed attempt: the pass is repeated
 	case v.obstacle == nil:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
-	case v.failed != nil:
+	case v.done.failed != nil:
 		status.ConsecutiveFailures = failuresWith(token, seen)
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 		status.LastFailure = attemptOf(token, seen, v.obstacle)
-	case v.waiting != nil && isOfKey(v.obstacle.reason): // only the object that tries the key again has a time for that
+	case v.done.waiting != nil && isOfKey(v.obstacle.reason): // only the object that tries the key again has a time for that
 		status.NextAttemptTime = timestamp(v.obstacle.until)
 		status.LastFailure = attemptOf(token, seen, v.obstacle)
 	case v.obstacle.kind == kindLater && !v.obstacle.until.IsZero(): // a budget is spent
 		status.NextAttemptTime = timestamp(v.obstacle.until)
-	case v.waiting != nil, v.obstacle.reason == v1alpha1.ReasonPending:
+	case v.done.waiting != nil, v.obstacle.reason == v1alpha1.ReasonPending:
 		// queued: what is known of the last failure stays
 	case status.LastFailure == nil || status.LastFailure.Reason != v.obstacle.reason:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
@@ -125,7 +127,7 @@ func attemptOf(token *v1alpha1.ReactorToken, seen *observation, found *obstacle)
 }
 
 // setConditions writes Ready, Renewed, LifetimeClamped and Stalled.
-func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, v *view) {
+func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, v *statusInput) {
 	set := conditionSetter(status, token.Generation, v.clocks.now)
 	ready, reason, message := readiness(token, v)
 	set(v1alpha1.ConditionReady, ready, reason, message)
@@ -134,8 +136,8 @@ func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 	} else if as := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); as != nil {
 		as.ObservedGeneration = token.Generation
 	}
-	if v.record != nil {
-		clamped, reason, message := clamping(grantOf(&token.Spec, v.record))
+	if v.current != nil {
+		clamped, reason, message := clamping(grantOf(&token.Spec, v.current))
 		set(v1alpha1.ConditionLifetimeClamped, clamped, reason, message)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionLifetimeClamped)
@@ -160,16 +162,16 @@ func conditionSetter(
 }
 
 // readiness is True while there is a valid token in the Secret, whatever became of its renewal.
-func readiness(token *v1alpha1.ReactorToken, v *view) (metav1.ConditionStatus, string, string) {
+func readiness(token *v1alpha1.ReactorToken, v *statusInput) (metav1.ConditionStatus, string, string) {
 	switch {
 	case v.valid:
 		return metav1.ConditionTrue, v1alpha1.ReasonTokenValid, fmt.Sprintf("Secret %q holds a token that is valid until %s",
-			token.TargetSecretName(), v.record.ExpiresAt.Format(time.RFC3339))
-	case v.record != nil && v.obstacle != nil:
+			token.TargetSecretName(), v.current.ExpiresAt.Format(time.RFC3339))
+	case v.current != nil && v.obstacle != nil:
 		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, fmt.Sprintf("the token expired at %s, and no new one could be had: %s: %s",
-			v.record.ExpiresAt.Format(time.RFC3339), v.obstacle.reason, v.obstacle.message)
-	case v.record != nil:
-		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, "the token expired at " + v.record.ExpiresAt.Format(time.RFC3339)
+			v.current.ExpiresAt.Format(time.RFC3339), v.obstacle.reason, v.obstacle.message)
+	case v.current != nil:
+		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, "the token expired at " + v.current.ExpiresAt.Format(time.RFC3339)
 	case v.obstacle != nil:
 		return metav1.ConditionFalse, v.obstacle.reason, v.obstacle.message
 	default:
@@ -180,12 +182,12 @@ func readiness(token *v1alpha1.ReactorToken, v *view) (metav1.ConditionStatus, s
 // renewal says how the last attempt to obtain a token ended. While a valid token waits its turn to be renewed, nothing has
 // been attempted, and the condition stays as it is: no reason is returned. It stays also while somebody fights over the Secret:
 // each repair would end it, and the next one begin it.
-func renewal(status *v1alpha1.ReactorTokenStatus, v *view) (metav1.ConditionStatus, string, string) {
+func renewal(status *v1alpha1.ReactorTokenStatus, v *statusInput) (metav1.ConditionStatus, string, string) {
 	switch {
-	case v.obstacle == nil && v.valid && !v.issued && !v.calmAt.IsZero():
+	case v.obstacle == nil && v.valid && !v.done.issued && !v.calmAt.IsZero():
 		return "", "", ""
-	case v.obstacle == nil && v.valid && (v.cause == causeNone || v.issued):
-		return metav1.ConditionTrue, v1alpha1.ReasonIssued, "the token was issued at " + v.record.IssuedAt.Format(time.RFC3339)
+	case v.obstacle == nil && v.valid && (v.planned.cause == causeNone || v.done.issued):
+		return metav1.ConditionTrue, v1alpha1.ReasonIssued, "the token was issued at " + v.current.IssuedAt.Format(time.RFC3339)
 	case v.obstacle == nil || v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
 		if meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed) != nil {
 			return "", "", ""
@@ -214,61 +216,50 @@ func clamping(terms grant) (metav1.ConditionStatus, string, string) {
 // waitForWake is how long a pass waits at most for what another pass will wake it for.
 const waitForWake = mintqueue.ProbeTimeout
 
-// wakeAfter is how long until something changes by itself: the token is due for renewal, or expires, or the next attempt is
-// due; or somebody who waits becomes more urgent. Everything else has a watch.
-func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
-	var instants []time.Duration
+// requeue returns what changes by itself: the token is due for renewal, or expires, or the next attempt is due; or an object that waits becomes more
+// urgent. Everything else has a watch.
+func (v *statusInput) requeue(status *v1alpha1.ReactorTokenStatus) []requeue.Entry {
+	var entries []requeue.Entry
 	if wait := v.expiryWait(); wait > 0 {
-		instants = append(instants, wait)
+		entries = append(entries, requeue.Entry{After: wait, Reason: "the token expires"})
 	}
 	switch {
 	case v.obstacle == nil && v.valid:
-		instants = append(instants, v.clocks.until(status.RenewalTime.Time, v.record))
+		entries = append(entries, requeue.Entry{After: v.clocks.until(status.RenewalTime.Time, v.current), Reason: "the renewal is due"})
 		if !v.calmAt.IsZero() {
-			instants = append(instants, v.calmAt.Sub(v.clocks.now))
+			entries = append(entries, requeue.Entry{After: v.calmAt.Sub(v.clocks.now), Reason: "the Secret is no longer contested"})
 		}
 	case v.obstacle != nil && !v.obstacle.until.IsZero():
-		instants = append(instants, v.obstacle.until.Sub(v.clocks.now))
-	case v.waiting != nil:
-		instants = append(instants, v.waitingWakes()...)
+		entries = append(entries, requeue.Entry{After: v.obstacle.until.Sub(v.clocks.now), Reason: v.obstacle.reason})
+	case v.done.waiting != nil:
+		entries = append(entries, v.requeueWaiting()...)
 	}
-	for _, at := range []time.Time{v.deliverAt, v.repairAt, v.againAt} {
-		if !at.IsZero() {
-			instants = append(instants, at.Sub(v.clocks.now))
-		}
-	}
-	if len(instants) == 0 {
-		return 0
-	}
-	soonest := instants[0]
-	for _, instant := range instants[1:] {
-		soonest = min(soonest, instant)
-	}
-	return max(soonest, time.Millisecond)
+	return entries
 }
 
-// waitingWakes are how long until an object that waits for another one to wake it is reconciled all the same. An object that waits
-// for its key, or to retry what Reactor refused, may wait for hours.
-func (v *view) waitingWakes() []time.Duration {
-	wakes := []time.Duration{waitForWake}
-	if v.waiting.kind == kindUserMustAct || isOfKey(v.waiting.reason) {
-		wakes[0] = longestWait
+// requeueWaiting returns when an object that waits for another one is reconciled even if it is not requeued. An object that waits for its key, or to
+// retry what Reactor refused, may wait for hours.
+func (v *statusInput) requeueWaiting() []requeue.Entry {
+	wait := waitForWake
+	if v.done.waiting.kind == kindUserMustAct || isOfKey(v.done.waiting.reason) {
+		wait = longestWait
 	}
-	// An object whose token is about to expire is more urgent: it moves up in the line, and tries its key itself when the object that
-	// has the duty to do so is queued.
-	if v.valid && untilExpiring(v.clocks, v.record) > 0 {
-		wakes = append(wakes, untilExpiring(v.clocks, v.record))
+	entries := []requeue.Entry{{After: wait, Reason: v.done.waiting.reason}}
+	// An object whose token is about to expire is more urgent: it moves up in the queue, and tries its key itself when the object that has the duty
+	// to do so is queued.
+	if v.valid && untilExpiring(v.clocks, v.current) > 0 {
+		entries = append(entries, requeue.Entry{After: untilExpiring(v.clocks, v.current), Reason: "the token is about to expire"})
 	}
-	return wakes
+	return entries
 }
 
 // expiryWait is how long until the token expires. One that has expired by one of the clocks alone is checked again, because the
 // clock may be corrected. 0: there is nothing to wait for.
-func (v *view) expiryWait() time.Duration {
+func (v *statusInput) expiryWait() time.Duration {
 	switch {
 	case v.valid:
-		return v.clocks.until(v.record.ExpiresAt, v.record)
-	case v.record != nil && v.clocks.passedByOneReading(v.record.ExpiresAt, v.record):
+		return v.clocks.until(v.current.ExpiresAt, v.current)
+	case v.current != nil && v.clocks.passedByOneReading(v.current.ExpiresAt, v.current):
 		return longestWait
 	default:
 		return 0

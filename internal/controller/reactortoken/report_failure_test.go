@@ -9,7 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
@@ -29,7 +30,7 @@ func TestWhatStatusKeepsOfAFailure(t *testing.T) {
 	tests := []struct {
 		name    string
 		planned plan
-		done    outcome
+		done    result
 		want    kept
 	}{
 		{"a success forgets it", due, ended(issuing), kept{}},
@@ -43,7 +44,7 @@ func TestWhatStatusKeepsOfAFailure(t *testing.T) {
 		{"a wait for another's answer changes nothing", due, ended(waiting(pending)), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
 		{"a spent budget names its instant", plan{cause: causeEdited, obstacle: spent}, ended(), kept{3, time.Minute, v1alpha1.ReasonReactorUnavailable}},
 		{"a suspension takes the place of the failure", plan{cause: causeDue, obstacle: paused}, ended(), kept{0, 0, ""}},
-		{"a pass that is repeated changes nothing", due, ended(func(d *outcome) { d.again = true }), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
+		{"a pass that is repeated changes nothing", due, ended(func(d *result) { d.changed = true }), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -107,7 +108,7 @@ func TestWhatStatusTellsOfTheToken(t *testing.T) {
 func TestTheVersionInStatusIsOfASecretThatIsRight(t *testing.T) {
 	for name, test := range map[string]struct {
 		seen func(*observation)
-		done outcome
+		done result
 		want string
 	}{
 		"one that was written":        {func(*observation) {}, ended(issuing), "8"},
@@ -136,6 +137,17 @@ func TestARequestToRenewThatWasAnsweredIsNotForgotten(t *testing.T) {
 	}
 }
 
+// never is no time for the next reconcile.
+const never = time.Duration(-1)
+
+// nextOf returns when a report wants the next reconcile.
+func nextOf(told reported) time.Duration {
+	if next, ok := requeue.Earliest(told.requeue...); ok {
+		return next.After
+	}
+	return never
+}
+
 func TestWhenTheNextPassIsDue(t *testing.T) {
 	renewal := renewalTime(&aToken().Spec, aToken().UID, aRecord()).Sub(noon)
 	soon := func(left time.Duration) func(*observation) {
@@ -143,15 +155,15 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 			seen.target.Record = aRecord(func(r *targetsecret.Record) { r.ExpiresAt = noon.Add(left) })
 		}
 	}
-	after := func(elapsed time.Duration) outcome {
-		return ended(func(done *outcome) { done.clocks.elapsed = elapsed })
+	after := func(elapsed time.Duration) result {
+		return ended(func(done *result) { done.clocks.elapsed = elapsed })
 	}
 	due, parked := plan{cause: causeDue, write: writeMint}, plan{cause: causeExpired, obstacle: refusal}
 	tests := []struct {
 		name    string
 		seen    func(*observation)
 		planned plan
-		done    outcome
+		done    result
 		want    time.Duration
 	}{
 		{"at the renewal", func(*observation) {}, plan{}, ended(), renewal},
@@ -160,10 +172,10 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 		{"at the expiry, when that comes before the next attempt", soon(30 * time.Second), due, ended(failed(backedUp)), 30 * time.Second},
 		{"at the expiry, while the user must act", func(*observation) {}, plan{cause: causeDue, obstacle: refusal}, ended(), 5 * time.Hour},
 		{"at the expiry, while suspended", func(*observation) {}, plan{obstacle: paused}, ended(), 5 * time.Hour},
-		{"never, when there is no token and the user must act", noToken, plan{cause: causeNew, obstacle: refusal}, ended(), 0},
-		{"never, when there is no token and the object is suspended", noToken, plan{cause: causeNew, obstacle: paused}, ended(), 0},
+		{"never, when there is no token and the user must act", noToken, plan{cause: causeNew, obstacle: refusal}, ended(), never},
+		{"never, when there is no token and the object is suspended", noToken, plan{cause: causeNew, obstacle: paused}, ended(), never},
 		{"after the longest wait, when the wall clock alone says that the token has expired", soon(-time.Second), parked, after(30 * time.Minute), longestWait},
-		{"never, when both clocks say so", soon(-time.Second), parked, after(time.Hour), 0},
+		{"never, when both clocks say so", soon(-time.Second), parked, after(time.Hour), never},
 		{"at the probe of a refused key", noToken, due, ended(waiting(keyBad)), time.Minute},
 		{"at the end of a limit", noToken, due, ended(waiting(limited)), time.Minute},
 		{"in a minute at the latest, in a line", noToken, due, ended(waiting(inLine)), waitForWake},
@@ -171,12 +183,13 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 		{"when the token becomes more urgent than others, in a line", soon(450 * time.Second), due, ended(waiting(inLine)), 45 * time.Second},
 		{"in a minute at the latest, in a line of the urgent", soon(5 * time.Minute), due, ended(waiting(inLine)), waitForWake},
 		{"at the end of the budget's pause", noToken, plan{cause: causeEdited, obstacle: spent}, ended(), time.Minute},
-		{"at once, when an instant has just passed", soon(5 * time.Hour), due, ended(failed(&obstacle{until: noon})), time.Millisecond},
+		{"at once, when an instant has just passed", soon(5 * time.Hour), due, ended(failed(&obstacle{until: noon})), 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, report(aToken(), seeing(test.seen), test.planned, test.done).wake); diff != "" {
-				t.Errorf("wake (-want +got):\n%s", diff)
+			told := report(aToken(), seeing(test.seen), test.planned, test.done)
+			if diff := cmp.Diff(test.want, nextOf(told)); diff != "" {
+				t.Errorf("the next reconcile (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -1,7 +1,6 @@
 package reactortoken
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,7 +13,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
@@ -29,20 +29,20 @@ var (
 	paused   = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSuspended, "off"}}
 )
 
-// ended is the outcome of a pass that ended at noon.
-func ended(changes ...func(*outcome)) outcome {
-	done := outcome{clocks: clocks{now: noon}}
+// ended is the result of a pass that ended at noon.
+func ended(changes ...func(*result)) result {
+	done := result{clocks: clocks{now: noon}}
 	for _, change := range changes {
 		change(&done)
 	}
 	return done
 }
 
-func failed(o *obstacle) func(*outcome)  { return func(done *outcome) { done.failed = o } }
-func waiting(o *obstacle) func(*outcome) { return func(done *outcome) { done.waiting = o } }
+func failed(o *obstacle) func(*result)  { return func(done *result) { done.failed = o } }
+func waiting(o *obstacle) func(*result) { return func(done *result) { done.waiting = o } }
 
-// issuing is an outcome in which a new token was written.
-func issuing(done *outcome) {
+// issuing is an result in which a new token was written.
+func issuing(done *result) {
 	done.record, done.version, done.issued, done.delivered = recordOfHeld(aHeldToken()), "8", true, true
 }
 
@@ -73,14 +73,14 @@ func TestConditions(t *testing.T) {
 		token   func(*v1alpha1.ReactorToken)
 		seen    []func(*observation)
 		planned plan
-		done    outcome
+		done    result
 		want    string // Ready|Renewed|LifetimeClamped|Stalled
 	}{
 		{name: "a token was issued", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing),
 			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "all is well", planned: none, done: ended(), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "the world changed under the first pass", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint},
-			done: ended(func(done *outcome) { done.again = true }), want: "False/Pending|Unknown/Pending|-|-"},
+			done: ended(func(done *result) { done.changed = true }), want: "False/Pending|Unknown/Pending|-|-"},
 		{name: "a renewal failed", planned: due, done: ended(failed(backedUp)), want: "True/TokenValid|False/ReactorUnavailable|False/AsRequested|-"},
 		{name: "a renewal is parked", planned: plan{cause: causeDue, obstacle: refusal}, done: ended(), want: "True/TokenValid|False/RequestRefused|False/AsRequested|-"},
 		{name: "a renewal is parked, and the token has expired", seen: []func(*observation){expired}, planned: plan{cause: causeExpired, obstacle: refusal}, done: ended(),
@@ -151,7 +151,7 @@ func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
 		"ready before":        before("Ready=True/TokenValid", "Renewed=True/Issued", "LifetimeClamped=False/AsRequested"),
 		"stalled before":      before("Ready=False/RequestRefused", "Renewed=False/RequestRefused", "Stalled=True/RequestRefused"),
 	}
-	outcomes := map[string]outcome{"nothing done": ended(), "issued": ended(issuing), "again": ended(func(d *outcome) { d.again = true })}
+	outcomes := map[string]result{"nothing done": ended(), "issued": ended(issuing), "again": ended(func(d *result) { d.changed = true })}
 	obstacles := map[string]*obstacle{"nothing in the way": nil}
 	for i, found := range []*obstacle{refusal, backedUp, inLine, pending, limited, keyBad, spent, paused} {
 		obstacles[fmt.Sprint("planned ", i)] = found
@@ -171,7 +171,7 @@ func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
 	}
 }
 
-func holdsTheRules(t *testing.T, name string, seen *observation, told reported, done outcome) {
+func holdsTheRules(t *testing.T, name string, seen *observation, told reported, done result) {
 	t.Helper()
 	status := &told.status
 	held := seen.target.Current()
@@ -193,7 +193,7 @@ func holdsTheRules(t *testing.T, name string, seen *observation, told reported, 
 		t.Errorf("%s: observed generation %d", name, status.ObservedGeneration)
 	case (held == nil) != (status.SecretName == "" && status.ExpirationTime == nil && status.RenewalTime == nil):
 		t.Errorf("%s: status tells of a token that is not there, or not of one that is", name)
-	case valid && told.wake <= 0:
+	case valid && nextOf(told) == never:
 		t.Errorf("%s: nothing wakes the next pass before the token expires", name)
 	}
 	for _, condition := range status.Conditions {
@@ -209,7 +209,7 @@ func holdsTheRules(t *testing.T, name string, seen *observation, told reported, 
 }
 
 func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
-	for name, done := range map[string]outcome{"well": ended(), "waiting for a key": ended(waiting(keyBad)), "in line": ended(waiting(inLine))} {
+	for name, done := range map[string]result{"well": ended(), "waiting for a key": ended(waiting(keyBad)), "in line": ended(waiting(inLine))} {
 		t.Run(name, func(t *testing.T) {
 			seen := seeing()
 			first := report(aToken(), seen, plan{}, done)
@@ -264,32 +264,23 @@ func TestStatusChanged(t *testing.T) {
 }
 
 func TestSchedule(t *testing.T) {
-	away := errors.New("away")
 	for name, test := range map[string]struct {
-		wake  time.Duration
-		done  outcome
-		again time.Duration
-		want  time.Duration
-		err   error
+		stages [][]requeue.Entry
+		want   time.Duration
 	}{
-		"at the instant":                                         {wake: time.Minute, want: time.Minute},
-		"a long wait in pieces":                                  {wake: 4 * time.Hour, want: longestWait},
-		"nothing to wait for":                                    {},
-		"the world changed under the pass":                       {wake: time.Hour, done: outcome{again: true}, want: retryBase},
-		"a status that is to be written again soon":              {wake: time.Hour, again: time.Second, want: time.Second},
-		"a status that is to be written again, and nothing else": {again: 2 * time.Second, want: 2 * time.Second},
-		"an instant before the status is to be written again":    {wake: time.Second, again: time.Minute, want: time.Second},
-		"an error is the queue's":                                {wake: time.Hour, done: outcome{retry: away}, err: away},
-		"an error comes before another look":                     {done: outcome{retry: away, again: true}, err: away},
+		"nothing to wait for":                    {},
+		"a time that one stage has":              {[][]requeue.Entry{nil, {{After: time.Minute}}, nil}, time.Minute},
+		"a long wait is cut into pieces":         {[][]requeue.Entry{{{After: 4 * time.Hour}}}, longestWait},
+		"the earliest time of several stages":    {[][]requeue.Entry{{{After: time.Hour}}, {{After: time.Minute}, {After: time.Second}}}, time.Second},
+		"a time that has passed, without a loop": {[][]requeue.Entry{{{After: -time.Hour}}}, time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := schedule(reported{wake: test.wake}, test.done, test.again)
 			want := ctrl.Result{RequeueAfter: test.want}
-			if test.want > 0 || test.err != nil {
-				want.Priority = new(0) // even after a reconcile that had a turn, and with that its priority
+			if test.want > 0 {
+				want.Priority = new(0) // even after a reconcile that had a slot, and with that its priority
 			}
-			if diff := cmp.Diff(want, got); diff != "" || !errors.Is(err, test.err) {
-				t.Errorf("error %v; result (-want +got):\n%s", err, diff)
+			if diff := cmp.Diff(want, schedule(t.Context(), test.stages...)); diff != "" {
+				t.Errorf("result (-want +got):\n%s", diff)
 			}
 		})
 	}

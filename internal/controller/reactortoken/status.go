@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,23 +11,33 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// latestStatus is the status to go on from, with the resourceVersion of the object that it belongs to: what was reported last,
-// while it is not written yet or the cache does not show it yet; else what the API server has, whoever wrote it.
-func (r *remembered) latestStatus(token *v1alpha1.ReactorToken) (status *v1alpha1.ReactorTokenStatus, version string) {
+// lastStatus is the status that was reported last.
+type lastStatus struct {
+	status    *v1alpha1.ReactorTokenStatus // nil once the cache shows it
+	version   string                       // the object's resourceVersion with it; empty while it is not written
+	conflicts int                          // how often in a row the API server had a version that the cache did not show
+	notices   []notice.Notice              // the events to emit after it is written
+}
+
+// latest is the status from which a reconcile continues, with the resourceVersion of the object that it belongs to: the one that was reported last,
+// while it is not written yet or the cache does not show it yet (isAhead); otherwise the one that the API server has, whichever client wrote it.
+func (l lastStatus) latest(token *v1alpha1.ReactorToken) (status *v1alpha1.ReactorTokenStatus, version string, isAhead bool) {
 	switch {
-	case r.status == nil:
-		return &token.Status, token.ResourceVersion
-	case r.statusVersion == "":
-		r.status.Conditions = withConditionsOfOthers(r.status.Conditions, token.Status.Conditions)
-		return r.status, token.ResourceVersion
-	case olderThan(token.ResourceVersion, r.statusVersion):
-		return r.status, r.statusVersion
-	default: // the cache shows it, and a copy beside that would be kept for nothing
-		r.status, r.statusVersion = nil, ""
-		return &token.Status, token.ResourceVersion
+	case l.status == nil:
+		return &token.Status, token.ResourceVersion, false
+	case l.version == "":
+		unwritten := l.status.DeepCopy()
+		unwritten.Conditions = withConditionsOfOthers(unwritten.Conditions, token.Status.Conditions)
+		return unwritten, token.ResourceVersion, true
+	case olderThan(token.ResourceVersion, l.version):
+		return l.status, l.version, true
+	default:
+		return &token.Status, token.ResourceVersion, false
 	}
 }
 
@@ -53,38 +62,48 @@ func olderThan(version, other string) bool {
 	return err == nil && order < 0
 }
 
-// mostUntold is how many events are kept for a status that cannot be written.
-const mostUntold = 16
+// maxPendingNotices is how many events are kept for a status that cannot be written.
+const maxPendingNotices = 16
 
-// writeStatus writes the status, once, if it changed, and then tells the events. It is written as a whole: a patch computed
-// against a cache that lags would leave out what has to be put back, and an apply what somebody else has set. The version is a
-// precondition, so that of two leaders the former one does not overwrite what it has not seen.
+// writeStatus writes the status, once, if it changed, and then emits the events. It is written as a whole: a patch that is computed from a cache
+// that lags would leave out what has to be restored, and an apply would leave out what another client has set. The version is a precondition, so
+// that of two leaders the former one does not overwrite what it has not observed.
 //
-// What could not be written is remembered, and written in a later pass: a backoff holds also while the API server does not take
-// the status. It returns how soon the pass is to be repeated for that, or 0.
-func (r *Reconciler) writeStatus(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, told reported) (again time.Duration, err error) {
-	before, version := mem.latestStatus(token)
-	written := mem.status == nil || mem.statusVersion != ""
-	mem.untold = append(mem.untold, told.events...)
-	mem.untold = mem.untold[max(0, len(mem.untold)-mostUntold):]
-	if written && !statusChanged(before, &told.status, told.now) {
-		r.announce(ctx, token, mem)
-		return 0, nil
+// What could not be written is remembered, and written in a later reconcile: a backoff is kept even while the API server refuses the status.
+func (r *Reconciler) writeStatus(
+	ctx context.Context, token *v1alpha1.ReactorToken, last lastStatus, told reported,
+) (lastStatus, []requeue.Entry, error) {
+	before, version, isAhead := last.latest(token)
+	isWritten := last.status == nil || last.version != ""
+	if !isAhead {
+		last.status, last.version = nil, "" // a copy next to the cache would be kept for nothing
 	}
-	mem.status, mem.statusVersion = told.status.DeepCopy(), ""
+	last.notices = slices.Concat(last.notices, told.events)
+	last.notices = last.notices[max(0, len(last.notices)-maxPendingNotices):]
+	if isWritten && !statusChanged(before, &told.status, told.now) {
+		return r.emit(ctx, token, last), nil, nil
+	}
+	last.status, last.version = told.status.DeepCopy(), ""
 	updated := token.DeepCopy()
 	updated.ResourceVersion, updated.Status = version, told.status
-	err = r.client.Status().Update(ctx, updated, client.FieldOwner(targetsecret.FieldOwner))
+	err := r.client.Status().Update(ctx, updated, client.FieldOwner(targetsecret.FieldOwner))
 	switch {
 	case apierrors.IsNotFound(err):
-		return 0, nil // the object was deleted meanwhile, and perhaps created anew: its own events tell
+		return last, nil, nil // the object was deleted meanwhile, and perhaps created again: its own events trigger a reconcile
 	case apierrors.IsConflict(err):
-		mem.conflicts++ // it changed meanwhile, and the cache is about to show how
-		return min(retryBase<<min(mem.conflicts-1, 8), retryCap), nil
+		last.conflicts++ // it changed meanwhile, and the cache will show how
+		wait := min(retryBase<<min(last.conflicts-1, 8), retryCap)
+		return last, []requeue.Entry{{After: wait, Reason: "the status met a conflict"}}, nil
 	case err != nil:
-		return 0, fmt.Errorf("writing the status of ReactorToken %s/%s: %w", token.Namespace, token.Name, err)
+		return last, nil, fmt.Errorf("writing the status of ReactorToken %s/%s: %w", token.Namespace, token.Name, err)
 	}
-	mem.statusVersion, mem.conflicts = updated.ResourceVersion, 0
-	r.announce(ctx, token, mem)
-	return 0, nil
+	last.version, last.conflicts = updated.ResourceVersion, 0
+	return r.emit(ctx, token, last), nil, nil
+}
+
+// emit emits the events that wait, after the status that they describe was written.
+func (r *Reconciler) emit(ctx context.Context, token *v1alpha1.ReactorToken, last lastStatus) lastStatus {
+	notice.Announce(ctx, r.recorder, token, last.notices)
+	last.notices = nil
+	return last
 }

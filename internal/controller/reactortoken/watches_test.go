@@ -284,18 +284,18 @@ func TestWhatHasTheNameOfItsObjectIsFoundWithoutAnIndex(t *testing.T) {
 }
 
 func TestACopyOfTheStatusIsKeptOnlyUntilTheCacheShowsIt(t *testing.T) {
-	known := &remembered{status: &v1alpha1.ReactorTokenStatus{SecretName: "written"}, statusVersion: "8"}
+	known := lastStatus{status: &v1alpha1.ReactorTokenStatus{SecretName: "written"}, version: "8"}
 	token := aToken()
 	token.ResourceVersion, token.Status.SecretName = "7", "cached"
-	if status, version := known.latestStatus(token); status.SecretName != "written" || version != "8" {
+	if status, version, isAhead := known.latest(token); status.SecretName != "written" || version != "8" || !isAhead {
 		t.Errorf("a cache that lags: goes on from %s at version %s", status.SecretName, version)
 	}
 	token.ResourceVersion = "8"
-	if status, version := known.latestStatus(token); status.SecretName != "cached" || version != "8" || known.status != nil {
-		t.Errorf("a cache that shows it: goes on from %s at version %s, and keeps %v", status.SecretName, version, known.status)
+	if status, version, isAhead := known.latest(token); status.SecretName != "cached" || version != "8" || isAhead {
+		t.Errorf("a cache that shows it: goes on from %s at version %s, and keeps the copy: %v", status.SecretName, version, isAhead)
 	}
-	known.status = &v1alpha1.ReactorTokenStatus{SecretName: "unwritten"} // for the API server did not take it
-	if status, _ := known.latestStatus(token); status.SecretName != "unwritten" || known.status == nil {
+	known.status, known.version = &v1alpha1.ReactorTokenStatus{SecretName: "unwritten"}, "" // the API server did not accept it
+	if status, _, isAhead := known.latest(token); status.SecretName != "unwritten" || !isAhead {
 		t.Errorf("a status that is not written yet: goes on from %s", status.SecretName)
 	}
 }
@@ -308,11 +308,11 @@ func TestAStatusThatMetAConflictKeepsTheConditionsOfOthers(t *testing.T) {
 		}
 		return conditions
 	}
-	known := &remembered{status: &v1alpha1.ReactorTokenStatus{Conditions: conditions(v1alpha1.ConditionReady, "Old")}}
+	known := lastStatus{status: &v1alpha1.ReactorTokenStatus{Conditions: conditions(v1alpha1.ConditionReady, "Old")}}
 	token := aToken()
 	token.Status.Conditions = conditions(v1alpha1.ConditionStalled, "Audited", v1alpha1.ConditionReady)
 	for range 2 { // a pass asks more than once
-		status, _ := known.latestStatus(token)
+		status, _, _ := known.latest(token)
 		if diff := cmp.Diff(conditions(v1alpha1.ConditionReady, "Audited"), status.Conditions); diff != "" {
 			t.Errorf("conditions (-want +got):\n%s", diff)
 		}

@@ -1,7 +1,8 @@
-package reactortoken
+package rollout
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -10,7 +11,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-func TestWhichPodsArePrompted(t *testing.T) {
+func TestWhichPodsNeedARefresh(t *testing.T) {
 	annotated := func(id string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) { metav1.SetMetaDataAnnotation(&pod.ObjectMeta, v1alpha1.TokenIDAnnotation, id) }
 	}
@@ -33,13 +34,13 @@ func TestWhichPodsArePrompted(t *testing.T) {
 		{"one that starts, and mounts the new token anyway", []func(*corev1.Pod){mounting("web"), inPhase(corev1.PodPending)}, false},
 		{"one that has ended", []func(*corev1.Pod){mounting("web"), inPhase(corev1.PodFailed)}, false},
 		{"one that is being deleted", []func(*corev1.Pod){mounting("web"), func(pod *corev1.Pod) {
-			pod.DeletionTimestamp = new(metav1.NewTime(noon))
+			pod.DeletionTimestamp = new(metav1.NewTime(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)))
 		}}, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := wantsPrompt(podWith("pod", test.changes...), "web", "token-1"); got != test.want {
-				t.Errorf("prompted: %v, want %v", got, test.want)
+			if got := needsRefresh(podWith(test.changes...), "web", "token-1"); got != test.want {
+				t.Errorf("needs a refresh: %v, want %v", got, test.want)
 			}
 		})
 	}
@@ -54,4 +55,30 @@ func TestAnnotationPatch(t *testing.T) {
 			t.Errorf("patch (-want +got):\n%s", diff)
 		}
 	}
+}
+
+func podWith(changes ...func(*corev1.Pod)) *corev1.Pod {
+	pod := &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+	for _, change := range changes {
+		change(pod)
+	}
+	return pod
+}
+
+func mounting(secret string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}}})
+	}
+}
+
+func projecting(secret string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		source := &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: secret}}
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{VolumeSource: corev1.VolumeSource{
+			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{}, {Secret: source}}}}})
+	}
+}
+
+func inPhase(phase corev1.PodPhase) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Status.Phase = phase }
 }
