@@ -19,13 +19,13 @@ import (
 func TestExplainReadsWell(t *testing.T) {
 	for path, want := range map[string]string{
 		"reactortoken": `DESCRIPTION:
-    ReactorToken keeps a Reactor token in a Secret. The operator exchanges an API
-    key for a token, writes the token to the Secret, and renews it before it
+    ReactorToken keeps a Reactor token in a Secret. The operator exchanges an
+    API key for a token, writes the token to the Secret, and renews it before it
     expires. Pods mount the Secret and never get the API key.
 `,
 		"reactortoken.spec": `DESCRIPTION:
-    spec defines which API key to use, which token to request, and where to write
-    it.
+    spec defines which API key to use, which token to request, and where to
+    write it.
 `,
 		"rtok.spec": `
   lifetime	<string>
