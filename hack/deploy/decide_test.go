@@ -117,7 +117,7 @@ func TestARemovalListsWhatGoesAndWhatStays(t *testing.T) {
 				"ReactorToken a/web and its Secret",
 				"ReactorToken b/web and its Secret",
 				"ReactorSession a/night",
-				"the namespace reactor-operator-system with all that is in it",
+				"the namespace reactor-operator-system with all its objects",
 			},
 		},
 		"what helm uninstall has left": {

@@ -254,7 +254,7 @@ func TestARemovalLeavesWhatTheCommandsDidNotInstall(t *testing.T) {
 	}{
 		"all is of make deploy":                 {release: marked, namespace: marked, wantCalls: uninstall, wantOutput: "the namespace reactor-operator-system with all"},
 		"the namespace existed before":          {release: marked, wantCalls: uninstall, wantNamespace: true, wantOutput: "the namespace reactor-operator-system is kept"},
-		"a user installed a release by its own": {wantNamespace: true, wantOutput: "Nothing of `make deploy` is in the cluster"},
+		"a user installed a release by its own": {wantNamespace: true, wantOutput: "The cluster has no installation of `make deploy`"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -295,7 +295,7 @@ func TestARemovalFromAClusterThatIsNotLocalNeedsConsent(t *testing.T) {
 
 func TestTwoTokensEndTheTrialAndATokenThatIsShownAgainCountsOnce(t *testing.T) {
 	const (
-		absent = "2026-01-31T10:00:00Z no token: /var/run/secrets/reactor/jwt does not exist; a token is printed when it appears"
+		absent = "2026-01-31T10:00:00Z no token: /var/run/secrets/reactor/jwt does not exist. A token is printed when it appears"
 		first  = `2026-01-31T10:00:01Z token "aa01" expires 2026-01-31T10:01:00Z, 59s left`
 		again  = `2026-01-31T10:00:09Z token "aa01" expires 2026-01-31T10:01:00Z, 51s left`
 		second = `2026-01-31T10:00:40Z token "aa02" expires 2026-01-31T10:01:40Z, 1m0s left`
