@@ -20,8 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// writeArchive writes a tar file that is two formats in one: an image layout, as https://specs.opencontainers.org/image-spec/image-layout/
-// describes it, and an archive of docker save, which holds the one image that is given for it.
+// writeArchive writes a tar file in two formats at the same time. One is an image layout (see
+// https://specs.opencontainers.org/image-spec/image-layout/). The other is an archive of docker save, which holds only one of the images.
 func writeArchive(file string, tag name.Tag, artifact remote.Taggable, docker v1.Image, modified time.Time) (err error) {
 	folder, err := os.MkdirTemp("", "image-layout-")
 	if err != nil {

@@ -19,8 +19,8 @@ const (
 	source  = "https://github.com/reactor-operator/reactor-operator"
 	license = "Apache-2.0"
 
-	// nobody is the user and the group of the program. They are numbers, because the kubelet cannot check a name for runAsNonRoot.
-	nobody = "65532:65532"
+	// nonRoot is the user and the group of the program. They are numbers, because the kubelet cannot check a name for runAsNonRoot.
+	nonRoot = "65532:65532"
 )
 
 // packed is the image of a program.
@@ -59,7 +59,7 @@ func pack(program program, labels map[string]string) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Created = program.platform.OS, program.platform.Architecture, v1.Time{Time: created}
-	config.Config = v1.Config{Entrypoint: []string{"/" + program.name}, User: nobody, Env: []string{"PATH=/"}, WorkingDir: "/", Labels: labels}
+	config.Config = v1.Config{Entrypoint: []string{"/" + program.name}, User: nonRoot, Env: []string{"PATH=/"}, WorkingDir: "/", Labels: labels}
 	image, err = mutate.ConfigFile(image, config)
 	if err != nil {
 		return nil, err

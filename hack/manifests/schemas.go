@@ -162,7 +162,7 @@ func writeCRDSchemas(document []byte, folder string) error {
 	return nil
 }
 
-// forbidUnknownFields has a schema refuse fields that it does not name, as the API server does when a client asks for strict validation.
+// forbidUnknownFields makes a schema reject unknown fields, as the API server does when a client requests strict validation.
 func forbidUnknownFields(root schema) {
 	walk(root, func(s schema) {
 		_, isObject := s["properties"].(map[string]any)

@@ -110,7 +110,7 @@ chart take precedence over commonLabels and commonAnnotations.
 {{- end }}
 
 {{/* The operator's roles for the objects of users: the file of each role, and the suffix of its name. */}}
-{{- define "reactor-operator.rights" -}}
+{{- define "reactor-operator.roles" -}}
 {{- if .Values.controllers.tokens }}
 - {file: role.yaml, suffix: ""}
 {{- end }}

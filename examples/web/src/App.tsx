@@ -15,7 +15,7 @@ export function App({ settings }: { readonly settings: Settings }) {
   const [visit, setVisit] = useState<Visit>({ state: "idle" });
   const over = useCallback((why?: string) => setVisit({ state: "idle", why }), []);
 
-  // Each visit asks for its own token: the one of the last visit may have expired, or be spent.
+  // Each visit requests a new token, because the token of the last visit may have expired or reached its session limit.
   async function start() {
     setVisit({ state: "asking" });
     try {
@@ -40,7 +40,7 @@ export function App({ settings }: { readonly settings: Settings }) {
 
 type CurtainProps = { readonly asking: boolean; readonly why?: string | undefined; readonly again?: number | undefined; readonly onStart: () => void };
 
-/** What is there while there is no video: why not, and a button. */
+/** The page without video: the reason, and a button. */
 function Curtain({ asking, why, again = 0, onStart }: CurtainProps) {
   const wait = again - useNow();
   return (

@@ -8,7 +8,7 @@ import type { Token } from "./token";
 type Props = { readonly settings: Settings; readonly token: Token; readonly onOver: (why?: string) => void };
 
 /**
- * A live session. It keeps the token that it was started with: a provider whose jwtToken changes ends its session and starts another one. To get
+ * A live session. It keeps the token that started it. A provider whose jwtToken changes would end its session and start another one. For
  * another token, end the session, and mount a new Stage.
  */
 export function Stage({ settings, token, onOver }: Props) {
@@ -57,7 +57,7 @@ function Live({ expiresAt, onOver }: { readonly expiresAt: number; readonly onOv
   );
 }
 
-/** Tells the model what to show. The first prompt starts it. */
+/** Sends prompts to the model. The first prompt starts it. */
 function Prompt({ ready }: { readonly ready: boolean }) {
   const sendCommand = useReactor((state) => state.sendCommand);
   const [failed, setFailed] = useState(false);

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { clock, explain } from "./ending";
 
 test.each([
-  ["Failed to create session: 401 {}", "refused the token"],
+  ["Failed to create session: 401 {}", "rejected the token"],
   ["Failed to create session: 403 {}", "may not start another"],
   ["Failed to create session: 429 quota", "All places are taken"],
   ["Failed to create session: 500 oops", "could not be started"],

@@ -53,10 +53,10 @@ test.each([
   [401, "<html>", "Sign in"],
   [403, "", "Sign in"],
   [502, "Bad Gateway", "cannot be started at the moment"],
-  [200, "<html>", "not set up rightly"],
-  [200, '{"jwt":""}', "not set up rightly"],
-  [200, '{"jwt":"eyJ","expires_at":1800000000}', "not set up rightly"],
-  [200, "null", "not set up rightly"],
+  [200, "<html>", "not set up correctly"],
+  [200, '{"jwt":""}', "not set up correctly"],
+  [200, '{"jwt":"eyJ","expires_at":1800000000}', "not set up correctly"],
+  [200, "null", "not set up correctly"],
 ])("%i %s is told to a person", async (status, body, told) => {
   answer(status, body);
   expect(await refusal()).toMatchObject({ message: expect.stringContaining(told), again: now() });
