@@ -14,7 +14,7 @@ import (
 // +kubebuilder:validation:MinLength=2
 // +kubebuilder:validation:MaxLength=20
 // +kubebuilder:validation:Pattern=`^([0-9]{1,5}[hms]){1,3}$`
-// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}[hms]){1,3}$')",message="The duration is not valid. Write whole hours, minutes and seconds, for example 90s, 20m or 1h30m."
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}[hms]){1,3}$')",message="A duration must be in whole hours, minutes and seconds. Write for example 90s, 20m or 1h30m."
 type Duration string
 
 // Std converts to a time.Duration. It returns 0, which means "not set", for the empty string and for text that is not a

@@ -31,7 +31,7 @@ type ReactorSession struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec says what to run, with which model and key, and within which bounds.
+	// spec defines what to run, with which model and key, and with which limits.
 	// +required
 	Spec ReactorSessionSpec `json:"spec,omitzero"`
 
@@ -52,8 +52,8 @@ type ReactorSessionList struct {
 	Items []ReactorSession `json:"items"`
 }
 
-// ReactorSessionSpec says what to run, with which model and key, and within
-// which bounds.
+// ReactorSessionSpec defines what to run, with which model and key, and
+// with which limits.
 type ReactorSessionSpec struct {
 	// model is the full name of the model, such as reactor/helios. It cannot be
 	// changed. For another model, create another ReactorSession.
@@ -91,7 +91,7 @@ type ReactorSessionSpec struct {
 	// this time, or its image cannot be pulled, the operator deletes the pod and
 	// makes another attempt. Waiting for the token or for capacity does not count.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('10s')",message="startDeadline is too short. Write at least 10s, for example 5m, or omit it for the default of 10m."
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('10s')",message="startDeadline must be at least 10s. Write for example 5m, or omit it for the default of 10m."
 	StartDeadline Duration `json:"startDeadline,omitempty"`
 
 	// maxDuration limits how long the session runs, in all its attempts together.
@@ -100,7 +100,7 @@ type ReactorSessionSpec struct {
 	// effect immediately. A longer value takes effect with the next attempt, which
 	// follows by itself.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('10s')",message="maxDuration is too short. Write at least 10s, for example 5h, or omit it for no limit."
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('10s')",message="maxDuration must be at least 10s. Write for example 5h, or omit it for no limit."
 	MaxDuration Duration `json:"maxDuration,omitempty"`
 
 	// suspend stops the session gracefully and keeps the object. When it is false
@@ -145,7 +145,7 @@ type SessionCredentials struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=500
-	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 500",message="maxSessions is out of range. Write a number from 1 to 500, or omit it for the default of 1."
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 500",message="maxSessions must be from 1 to 500. Omit it for the default of 1."
 	MaxSessions int32 `json:"maxSessions,omitempty"`
 }
 

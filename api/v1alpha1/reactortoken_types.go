@@ -67,7 +67,7 @@ type ReactorTokenSpec struct {
 	// lifetime is the requested lifetime of each token, at least 1m. Defaults to
 	// 6h, which is Reactor's maximum. Reactor shortens a longer requested lifetime
 	// without an error. The condition LifetimeClamped is then True.
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('1m')",message="lifetime is too short. Write at least 1m, for example 1h, or omit it for the default of 6h."
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('1m')",message="lifetime must be at least 1m. Write for example 1h, or omit it for the default of 6h."
 	// +optional
 	Lifetime Duration `json:"lifetime,omitempty"`
 
@@ -76,7 +76,7 @@ type ReactorTokenSpec struct {
 	// it after 60 to 90 seconds. Set renewBefore to more than 2m, unless you use
 	// promptDelivery. At least a quarter of the granted lifetime passes before a
 	// token is renewed.
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('1s')",message="renewBefore is too short. Write at least 1s, or omit it to renew in the last third of the token's lifetime."
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('1s')",message="renewBefore must be at least 1s. Omit it to renew in the last third of the token's lifetime."
 	// +optional
 	RenewBefore Duration `json:"renewBefore,omitempty"`
 
@@ -118,7 +118,7 @@ type APIKeySecretReference struct {
 	// name is the name of the Secret.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="The name is not a valid Secret name. Write lowercase letters, digits, '-' and '.', starting and ending with a letter or digit."
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="The name must be a valid Secret name. Use lowercase letters, digits, '-' and '.', and start and end with a letter or digit."
 	// +required
 	Name string `json:"name,omitempty"`
 
@@ -126,7 +126,7 @@ type APIKeySecretReference struct {
 	// to api-key.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="The key is not valid in a Secret. Write letters, digits, '-', '_' and '.', or omit it for the default, api-key."
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="The key must be valid in a Secret. Use letters, digits, '-', '_' and '.', or omit it for the default, api-key."
 	// +optional
 	Key string `json:"key,omitempty"`
 }
@@ -134,7 +134,7 @@ type APIKeySecretReference struct {
 // TokenScope limits which models a token may use and how many sessions it may
 // start.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.models) && size(self.models) > 0",fieldPath=".models",reason="FieldValueRequired",message="The scope has no model. Write at least one, for example models: [reactor/helios], or omit scope for a token without limits."
+// +kubebuilder:validation:XValidation:rule="has(self.models) && size(self.models) > 0",fieldPath=".models",reason="FieldValueRequired",message="A scope must have at least one model. Write for example models: [reactor/helios], or omit scope for a token without limits."
 type TokenScope struct {
 	// models are the full names of the models for which the token may start
 	// sessions, such as reactor/helios. Reactor does not support wildcards.
@@ -148,13 +148,13 @@ type TokenScope struct {
 	// default applies.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=500
-	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 500",message="maxSessions is out of range. Write a number from 1 to 500, or omit it for Reactor's default."
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 500",message="maxSessions must be from 1 to 500. Omit it for Reactor's default."
 	// +optional
 	MaxSessions int32 `json:"maxSessions,omitempty"`
 
 	// maxSessionDuration is how long each session that the token started may run
 	// before Reactor ends it, at most 24h. If omitted, there is no limit.
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || (duration(self) >= duration('1s') && duration(self) <= duration('24h'))",message="maxSessionDuration is out of range. Write a duration from 1s to 24h, for example 20m, or omit it for no limit."
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || (duration(self) >= duration('1s') && duration(self) <= duration('24h'))",message="maxSessionDuration must be from 1s to 24h. Write for example 20m, or omit it for no limit."
 	// +optional
 	MaxSessionDuration Duration `json:"maxSessionDuration,omitempty"`
 }
@@ -163,7 +163,7 @@ type TokenScope struct {
 //
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=128
-// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$')",message="The model name is not valid. Write the full name of one model, such as reactor/helios. Use letters, digits, '.', '_', '-' and one '/' after the owner. Wildcards are not supported."
+// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$')",message="A model must be the full name of one model, such as reactor/helios. Use letters, digits, '.', '_', '-' and one '/' after the owner. Wildcards are not supported."
 type ModelName string
 
 // TargetSecret describes the Secret that holds the token. It always has the
@@ -172,7 +172,7 @@ type TargetSecret struct {
 	// name is the name of the Secret. Defaults to the name of the ReactorToken.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="The name is not a valid Secret name. Write lowercase letters, digits, '-' and '.', starting and ending with a letter or digit. Or omit it for the default, the name of the ReactorToken."
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="The name must be a valid Secret name. Use lowercase letters, digits, '-' and '.', and start and end with a letter or digit. Or omit it for the default, the name of the ReactorToken."
 	// +optional
 	Name string `json:"name,omitempty"`
 
@@ -182,7 +182,7 @@ type TargetSecret struct {
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('(^|[.])reactor[.]inc/'))",message="Labels of the domain reactor.inc are reserved for the operator. Use another domain.",messageExpression="'The label ' + self.filter(k, k.matches('(^|[.])reactor[.]inc/'))[0] + ' is reserved, like all labels of the domain reactor.inc. Use another domain.'"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="A label name is not valid. Write at most 63 letters, digits, '-', '_' and '.', such as team. A domain may precede it, such as example.com/team.",messageExpression="'The label name ' + self.filter(k, format.qualifiedName().validate(k).hasValue())[0] + ' is not valid. Write at most 63 letters, digits, \\'-\\', \\'_\\' and \\'.\\', such as team. A domain may precede it, such as example.com/team.'"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="Label names must be valid in Kubernetes. Use at most 63 letters, digits, '-', '_' and '.', such as team. A domain may precede it, such as example.com/team.",messageExpression="'The label name ' + self.filter(k, format.qualifiedName().validate(k).hasValue())[0] + ' is not valid. Use at most 63 letters, digits, \\'-\\', \\'_\\' and \\'.\\', such as team. A domain may precede it, such as example.com/team.'"
 	Labels map[string]LabelValue `json:"labels,omitempty"`
 
 	// annotations are set on the Secret. This object owns each of them, in the
@@ -190,7 +190,7 @@ type TargetSecret struct {
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.matches('(^|[.])reactor[.]inc/'))",message="Annotations of the domain reactor.inc are reserved for the operator. Use another domain.",messageExpression="'The annotation ' + self.filter(k, k.matches('(^|[.])reactor[.]inc/'))[0] + ' is reserved, like all annotations of the domain reactor.inc. Use another domain.'"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="An annotation name is not valid. Write at most 63 letters, digits, '-', '_' and '.', such as team. A domain may precede it, such as example.com/team.",messageExpression="'The annotation name ' + self.filter(k, format.qualifiedName().validate(k).hasValue())[0] + ' is not valid. Write at most 63 letters, digits, \\'-\\', \\'_\\' and \\'.\\', such as team. A domain may precede it, such as example.com/team.'"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="Annotation names must be valid in Kubernetes. Use at most 63 letters, digits, '-', '_' and '.', such as team. A domain may precede it, such as example.com/team.",messageExpression="'The annotation name ' + self.filter(k, format.qualifiedName().validate(k).hasValue())[0] + ' is not valid. Use at most 63 letters, digits, \\'-\\', \\'_\\' and \\'.\\', such as team. A domain may precede it, such as example.com/team.'"
 	Annotations map[string]AnnotationValue `json:"annotations,omitempty"`
 
 	// additionalKeys are more keys of the Secret that hold the token in other
@@ -200,7 +200,7 @@ type TargetSecret struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !(k.name in ['jwt', 'expires_at']))",message="The keys jwt and expires_at always exist. Choose another name."
-	// +kubebuilder:validation:XValidation:rule="self.all(k, self.exists_one(other, other.name == k.name))",message="Two additional keys have the same name. Give each key a different name."
+	// +kubebuilder:validation:XValidation:rule="self.all(k, self.exists_one(other, other.name == k.name))",message="Additional keys must have different names. Rename one of them."
 	AdditionalKeys []AdditionalKey `json:"additionalKeys,omitempty"`
 
 	// deletionPolicy defines what happens to the Secret when this object is
@@ -212,7 +212,7 @@ type TargetSecret struct {
 // LabelValue is the value of a label.
 //
 // +kubebuilder:validation:MaxLength=63
-// +kubebuilder:validation:XValidation:rule="!format.labelValue().validate(self).hasValue()",message="The label value is not valid in Kubernetes. Write at most 63 letters, digits, '-', '_' and '.', starting and ending with a letter or digit."
+// +kubebuilder:validation:XValidation:rule="!format.labelValue().validate(self).hasValue()",message="A label value must be valid in Kubernetes. Use at most 63 letters, digits, '-', '_' and '.', and start and end with a letter or digit."
 type LabelValue string
 
 // AnnotationValue is the value of an annotation.
@@ -226,7 +226,7 @@ type AdditionalKey struct {
 	// the Secret is mounted.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && !self.startsWith('..') && self != '.'",message="The key is not a valid file name. Write letters, digits, '-', '_' and '.', and do not start with '..'."
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && !self.startsWith('..') && self != '.'",message="The key must be a valid file name. Use letters, digits, '-', '_' and '.', and do not start with '..'."
 	// +required
 	Name string `json:"name,omitempty"`
 
@@ -281,7 +281,7 @@ type WorkloadReference struct {
 	// name is the name of the workload.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="The name is not a valid workload name. Write lowercase letters, digits, '-' and '.', starting and ending with a letter or digit."
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="The name must be a valid workload name. Use lowercase letters, digits, '-' and '.', and start and end with a letter or digit."
 	// +required
 	Name string `json:"name,omitempty"`
 }
@@ -303,7 +303,7 @@ type PromptDelivery struct {
 	// podSelector selects running pods of the same namespace. Selected pods that
 	// mount the Secret get the annotation reactor.inc/token-id, so that the
 	// kubelet updates their mounted files immediately. No pod is restarted.
-	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : e.operator in ['Exists', 'DoesNotExist'] && (!has(e.values) || size(e.values) == 0))",fieldPath=".matchExpressions",message="An expression has an operator that does not match its values. Write In or NotIn with values, or Exists or DoesNotExist without values."
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && size(e.values) > 0 : e.operator in ['Exists', 'DoesNotExist'] && (!has(e.values) || size(e.values) == 0))",fieldPath=".matchExpressions",message="The operator of each expression must match its values. Use In or NotIn with values, and Exists or DoesNotExist without values."
 	// +required
 	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
 }

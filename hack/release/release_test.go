@@ -215,7 +215,7 @@ func TestTheDockerfileBuildsAsTheMakefileDoes(t *testing.T) {
 			}
 		}
 	}
-	user := submatch(t, read(t, "hack", "image", "pack.go"), `nobody = "(.*)"`)
+	user := submatch(t, read(t, "hack", "image", "pack.go"), `nonRoot = "(.*)"`)
 	for _, got := range regexp.MustCompile(`(?m)^USER (.*)$`).FindAllStringSubmatch(dockerfile, -1) {
 		if got[1] != user {
 			t.Errorf("the Dockerfile has the user %s, make image %s", got[1], user)

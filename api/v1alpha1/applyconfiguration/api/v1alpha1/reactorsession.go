@@ -21,7 +21,7 @@ type ReactorSessionApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec says what to run, with which model and key, and within which bounds.
+	// spec defines what to run, with which model and key, and with which limits.
 	Spec *ReactorSessionSpecApplyConfiguration `json:"spec,omitempty"`
 	// status is what the operator observed.
 	Status *ReactorSessionStatusApplyConfiguration `json:"status,omitempty"`

@@ -10,8 +10,8 @@ import (
 // ReactorSessionSpecApplyConfiguration represents a declarative configuration of the ReactorSessionSpec type for use
 // with apply.
 //
-// ReactorSessionSpec says what to run, with which model and key, and within
-// which bounds.
+// ReactorSessionSpec defines what to run, with which model and key, and
+// with which limits.
 type ReactorSessionSpecApplyConfiguration struct {
 	// model is the full name of the model, such as reactor/helios. It cannot be
 	// changed. For another model, create another ReactorSession.
