@@ -152,17 +152,17 @@ func (w *worker) hold(ctx context.Context, s settings, id string) (code int, err
 	if s.deaf {
 		stopped = nil
 	}
-	over, look := time.NewTimer(s.hold), time.NewTicker(s.poll)
-	defer over.Stop()
-	defer look.Stop()
+	timer, ticker := time.NewTimer(s.hold), time.NewTicker(s.poll)
+	defer timer.Stop()
+	defer ticker.Stop()
 	for {
 		select {
 		case <-stopped:
 			slog.Info("stopping", "cause", context.Cause(ctx))
 			return interrupted(context.Cause(ctx)), nil
-		case <-over.C:
+		case <-timer.C:
 			return s.exit, nil
-		case <-look.C:
+		case <-ticker.C:
 			w.readToken()
 			if err := w.keepAlive(ctx, id); err != nil {
 				return 1, err

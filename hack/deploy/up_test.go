@@ -166,7 +166,7 @@ func TestWhatCannotWorkIsRefusedBeforeAnythingIsBuilt(t *testing.T) {
 		want                         string
 	}{
 		"no registry":                   {kubeconfig: remote, what: operatorInstallation, want: "REGISTRY"},
-		"no consent, and nobody to ask": {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", want: "YES=1"},
+		"no consent, and no terminal": {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", want: "YES=1"},
 		"the answer is no":              {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", answer: "no\n", want: "the answer was not yes"},
 		"no answer":                     {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", answer: "\n", want: "the answer was not yes"},
 		"no kind":                       {kubeconfig: kind, what: operatorInstallation, commands: []string{"make"}, want: `the command "kind" is needed`},
@@ -176,7 +176,7 @@ func TestWhatCannotWorkIsRefusedBeforeAnythingIsBuilt(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: "reactortokens.reactor.inc"},
 			},
 		}},
-		"a namespace of somebody else": {kubeconfig: kind, what: trialInstallation, want: `"reactor-try" exists`, objects: []client.Object{
+		"a namespace of another user": {kubeconfig: kind, what: trialInstallation, want: `"reactor-try" exists`, objects: []client.Object{
 			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "reactor-try"}},
 		}},
 	}

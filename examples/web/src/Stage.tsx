@@ -25,12 +25,12 @@ const words = { disconnected: "Connecting", connecting: "Connecting", waiting: "
 function Live({ expiresAt, onOver }: { readonly expiresAt: number; readonly onOver: (why?: string) => void }) {
   const { status, lastError, sessionId } = useReactor(({ status, lastError, sessionId }) => ({ status, lastError, sessionId }));
   const left = expiresAt - margin - useNow();
-  const began = useRef(false);
+  const started = useRef(false);
 
   useEffect(() => {
     if (status !== "disconnected") {
-      began.current = true;
-    } else if (began.current) {
+      started.current = true;
+    } else if (started.current) {
       onOver(lastError ? explain(lastError.message) : lost);
     }
   }, [status, lastError, onOver]);
@@ -80,7 +80,7 @@ function Prompt({ ready }: { readonly ready: boolean }) {
 
   return (
     <form onSubmit={send}>
-      <label htmlFor="prompt">What shall the model show?</label>
+      <label htmlFor="prompt">What should the model show?</label>
       <div className="row">
         <input id="prompt" name="prompt" required autoComplete="off" placeholder="A lighthouse in a storm" disabled={!ready} />
         <button type="submit" disabled={!ready}>

@@ -7,7 +7,7 @@ test.each([
   ["Failed to create session: 429 quota", "All places are taken"],
   ["Failed to create session: 500 oops", "could not be started"],
   ["ICE failed after 14290 ms", "could not be started"],
-])("%s", (message, told) => expect(explain(message)).toContain(told));
+])("%s", (message, explanation) => expect(explain(message)).toContain(explanation));
 
 test.each([
   [-5, "0:00"],

@@ -6,11 +6,11 @@ export type Token = { readonly jwt: string; readonly expiresAt: number };
 /** Why there is no token: a sentence for the visitor, and the time of the next useful attempt, in milliseconds since 1970. */
 export class NoToken extends Error {
   override readonly name = "NoToken";
-  readonly again: number;
+  readonly retryAt: number;
 
-  constructor(sentence: string, again: number) {
+  constructor(sentence: string, retryAt: number) {
     super(sentence);
-    this.again = again;
+    this.retryAt = retryAt;
   }
 }
 
