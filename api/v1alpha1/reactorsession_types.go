@@ -88,8 +88,8 @@ type ReactorSessionSpec struct {
 
 	// startDeadline is how long an attempt may take from the creation of its pod
 	// until its container runs. Defaults to 10m. If the pod cannot be scheduled in
-	// this time, or its image cannot be pulled, the operator deletes the pod and
-	// makes another attempt. Waiting for the token or for capacity does not count.
+	// this time, or its image cannot be pulled, the attempt ends and another one
+	// follows. Waiting for the token or for capacity does not count.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}[hms]){1,3}$') || duration(self) >= duration('10s')",message="startDeadline must be at least 10s. Write for example 5m, or omit it for the default of 10m."
 	StartDeadline Duration `json:"startDeadline,omitempty"`

@@ -33,8 +33,8 @@ type ReactorSessionSpecApplyConfiguration struct {
 	BackoffLimit *int32 `json:"backoffLimit,omitempty"`
 	// startDeadline is how long an attempt may take from the creation of its pod
 	// until its container runs. Defaults to 10m. If the pod cannot be scheduled in
-	// this time, or its image cannot be pulled, the operator deletes the pod and
-	// makes another attempt. Waiting for the token or for capacity does not count.
+	// this time, or its image cannot be pulled, the attempt ends and another one
+	// follows. Waiting for the token or for capacity does not count.
 	StartDeadline *apiv1alpha1.Duration `json:"startDeadline,omitempty"`
 	// maxDuration limits how long the session runs, in all its attempts together.
 	// If omitted, there is no limit. When the time is over, the operator stops the
