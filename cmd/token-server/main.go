@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	logging.Install(handler) // for the logs of libraries
 	log := slog.New(handler)
 	if err := tokenserver.Run(ctx, settings, version, log); err != nil {
-		log.ErrorContext(ctx, "the token server stops", "error", err)
+		log.ErrorContext(ctx, "the token server stopped because of an error", "error", err)
 		return exitFailed
 	}
 	return exitOK

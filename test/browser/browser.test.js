@@ -62,7 +62,7 @@ step("kubectl apply brings a page that shows moving video, with the token from t
 });
 
 step("a prompt reaches the model", async () => {
-  await visitor.getByLabel("What shall the model show?").fill("a lighthouse in a storm");
+  await visitor.getByLabel("What should the model show?").fill("a lighthouse in a storm");
   await visitor.getByRole("button", { name: "Show" }).click();
   await visitor.getByRole("button", { name: "Show", disabled: false }).waitFor();
   assert.equal(await visitor.getByRole("alert").count(), 0);
