@@ -172,7 +172,7 @@ func TestTheNamespaceOfTheLeaseIsGivenOrThatOfThePod(t *testing.T) {
 }
 
 func TestTimesFitIntoEachOther(t *testing.T) {
-	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= max(reactortoken.PassTimeout, reactorsession.PassTimeout) {
+	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= max(reactortoken.ReconcileTimeout, reactorsession.PassTimeout) {
 		t.Errorf("a shutdown waits %s for reconciles, which take up to %s", got, reactorsession.PassTimeout)
 	}
 	for _, manifest := range []string{"config/manager/manager.yaml", "charts/reactor-operator/templates/deployment.yaml"} {

@@ -29,9 +29,9 @@ type mutant struct {
 var mutants = []mutant{
 	{"renewals without jitter", "reactortoken/renewal.go", "jitter := spread(uid, terms.granted/jitterShare)", "jitter := spread(uid, 0)", []string{ruleSpread}},
 	{"a key that changes is not noticed", "reactortoken/decide.go",
-		`case seen.key.Fingerprint != "" && seen.key.Fingerprint != held.KeyFingerprint:`, "case false:", []string{ruleCurrent}},
+		`case observed.key.Fingerprint != "" && observed.key.Fingerprint != current.KeyFingerprint:`, "case false:", []string{ruleCurrent}},
 	{"a token of another run counts as none", "reactortoken/decide.go",
-		"case seen.target.Edited:", "case seen.target.Edited || seen.clocks.elapsed == 0:", []string{ruleMints}},
+		"case observed.target.Edited:", "case observed.target.Edited || observed.clocks.elapsed == 0:", []string{ruleMints}},
 	{"Retry-After is ignored", "../mintqueue/key.go", "	if retryAfter <= 0 {", "	if retryAfter = 0; retryAfter <= 0 {", []string{ruleLimits}},
 	{"our own clock is trusted", "reactortoken/clocks.go",
 		"		return []time.Time{wall.Add(written.Skew), written", "		return []time.Time{wall, written", []string{ruleMints, ruleTruth, ruleValid}},
@@ -44,14 +44,14 @@ var mutants = []mutant{
 	{"the newest measured skew is not used", "reactortoken/clocks.go", "	case !c.measured.at.IsZero():\n", "	case false:\n", []string{ruleValid, ruleTruth, ruleMints}},
 	{"a measurement corrects no clock that was ahead", "reactortoken/clocks.go", "&targetsecret.Record{}).Abs() > measureTolerance", "&targetsecret.Record{}) > measureTolerance", []string{ruleTruth}},
 	{"a token that waits for the API server is dropped when the old one is valid", "reactortoken/act.go",
-		" && !current.ExpiresAt.Before(done.held.token.ExpiresAt)", "", []string{ruleMints}},
+		" && !current.ExpiresAt.Before(result.pending.token.ExpiresAt)", "", []string{ruleMints}},
 	{"the version of a Secret that is not as wanted stays in status", "reactortoken/report.go", "		status.SecretResourceVersion = \"\"\n	}\n", "	}\n", []string{ruleCurrent}},
 	{"a proxy's page counts as Reactor's refusal", "../reactor/answers.go",
 		"	case status < 400 || status > 599, status == http.StatusProxyAuthRequired, !proven:\n", "	case status > 599:\n", []string{ruleTruth, ruleValid}},
 	{"a proxy's 404 page means that a session is over", "../reactor/session.go",
 		"failure.StatusCode == http.StatusNotFound && !failure.Intermediary", "failure.StatusCode == http.StatusNotFound", []string{ruleTruth, ruleEnded, ruleSingle}},
-	{"a refusal is never retried", "reactortoken/decide.go", "	if wait := next.Sub(seen.clocks.now); wait <= 0 ||",
-		"	if reason == v1alpha1.ReasonRequestRefused {\n		next = next.DeepCopy()\n		next.Time = seen.clocks.now.Add(time.Hour)\n	} else if wait := next.Sub(seen.clocks.now); wait <= 0 ||", []string{ruleRetried}},
+	{"a refusal is never retried", "reactortoken/decide.go", "	if wait := next.Sub(observed.clocks.now); wait <= 0 ||",
+		"	if reason == v1alpha1.ReasonRequestRefused {\n		next = next.DeepCopy()\n		next.Time = observed.clocks.now.Add(time.Hour)\n	} else if wait := next.Sub(observed.clocks.now); wait <= 0 ||", []string{ruleRetried}},
 	{"a refusal is retried without regard to the expiry", "reactortoken/answers.go",
 		"	case failed.untilExpiring > 0:\n		wait = min(wait, failed.untilExpiring)", "	case failed.untilExpiring > 0:\n		_ = wait", []string{ruleRetried}},
 	{"a refused key is first tried after 15 minutes", "../mintqueue/key.go", "		wait = min(now.Sub(k.rejectedSince)+MinProbeWait, maxProbeWait)\n", "		wait = maxProbeWait\n", []string{ruleValid}},
@@ -67,20 +67,20 @@ var mutants = []mutant{
 	{"the backoff does not know the expiry", "reactortoken/renewal.go",
 		"	return min(max(lifetime/mintBackoffShare, mintBackoffBase), mintBackoffCap)", "	return 3 * time.Hour", []string{ruleValid}},
 	{"a token whose write is refused is thrown away", "reactortoken/act.go",
-		"		return writeFailed(token, seen, redact(err, held.token.JWT), now, held.token.Left(now), done)\n",
-		"		done.held = nil\n		return writeFailed(token, seen, redact(err, held.token.JWT), now, held.token.Left(now), done)\n", []string{ruleMints}},
+		"		return writeFailed(token, observed, reactor.RedactError(err, pending.token.JWT), now, pending.token.Left(now), result)\n",
+		"		result.pending = nil\n		return writeFailed(token, observed, reactor.RedactError(err, pending.token.JWT), now, pending.token.Left(now), result)\n", []string{ruleMints}},
 	{"other people's Secrets are taken over", "reactortoken/decide.go", "	notOurs,          // ", "	// ", []string{ruleForeign}},
-	{"no budget for mints", "reactortoken/memory.go", "budgetBurst  = 10", "budgetBurst  = 100000", []string{ruleMints}},
+	{"no budget for mints", "reactortoken/state.go", "budgetBurst  = 10", "budgetBurst  = 100000", []string{ruleMints}},
 	{"three quick edits of a key are not awaited", "reactortoken/watches.go", "keyDebounce = time.Second", "keyDebounce = 0", []string{ruleMints}},
 	{"nothing is redacted", "../reactor/redact.go", "func Redact(s string, known ...Secret) string {", "func Redact(s string, known ...Secret) string {\n	if s != \"\" {\n		return s\n	}", []string{ruleSecrecy}},
-	{"status is written before the Secret", "reactortoken/act.go", "	adopted := seen.target.Adopted()\n	version, err := r.write(",
-		`	adopted := seen.target.Adopted()
-	first := report(token, seen, plan{}, result{clocks: r.timekeeper.clocksAt(r.clock.Now(), held.token.ReceivedAt), record: written, issued: true})
-	mem := r.memory.of(token)
-	if mem.status, _, done.err = r.writeStatus(ctx, token, mem.status, first); done.err != nil {
-		return done
+	{"status is written before the Secret", "reactortoken/act.go", "	adopted := observed.target.Adopted()\n	version, err := r.writeSecret(",
+		`	adopted := observed.target.Adopted()
+	first := buildReport(token, observed, plan{}, actResult{clocks: r.timekeeper.clocksAt(r.clock.Now(), pending.token.ReceivedAt), record: written, issued: true})
+	state := r.states.of(token)
+	if state.status, _, result.err = r.writeStatus(ctx, token, state.status, first); result.err != nil {
+		return result
 	}
-	version, err := r.write(`, []string{ruleTruth}},
+	version, err := r.writeSecret(`, []string{ruleTruth}},
 	{"a pod is made of which its attempt in status does not know", "reactorsession/create.go",
 		"pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)",
 		`pod := buildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + rand.String(5)}, r.settings)`,
@@ -107,7 +107,7 @@ var mutants = []mutant{
 `, []string{rulePods}},
 	{"a conflict is retried at once", "reactorsession/controller.go", "	if writeAgain > 0 {", "	if writeAgain > time.Hour {", []string{ruleRest}},
 	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(ctx, planned.requeue",
-		"	r.wake(mintqueue.RequeueRegular, request.NamespacedName)\n	return schedule(ctx, planned.requeue", []string{ruleRest}},
+		"	r.requeue(mintqueue.RequeueRegular, request.NamespacedName)\n	return schedule(ctx, planned.requeue", []string{ruleRest}},
 	{"an attempt whose token was changed is followed by the next one at once", "reactorsession/report.go", "	if finish == \"\" && wait > 0 {\n",
 		"	if finish == \"\" && wait > 0 && ended.Reason != tokenChanged {\n", []string{ruleRest}},
 	{"a pod gets a token with another scope", "reactorsession/request.go", `return c.path() == "spec.lifetime"`, `return c.path() != ""`, []string{ruleBounded}},
@@ -174,7 +174,7 @@ func TestTheRulesNotice(t *testing.T) {
 // TestTheMutantsFit is what of TestTheRulesNotice runs always: a change of the operator's source must not make a mutant one of nothing.
 func TestTheMutantsFit(t *testing.T) {
 	for _, m := range mutants {
-		m.patched(t)
+		t.Run(m.name, func(t *testing.T) { m.patched(t) })
 	}
 }
 

@@ -185,7 +185,7 @@ func TestATargetThatTheWatchLeavesOutIsLookedAtAgain(t *testing.T) {
 		w.pass(time.Hour)
 		w.wantMints(1) // the first write found it
 		w.remove(helm)
-		w.pass(longestWait)
+		w.pass(maxWait)
 		w.want("web", "Ready=True/TokenValid", "Stalled=")
 	})
 }

@@ -72,29 +72,18 @@ func mintObstacle(token *v1alpha1.ReactorToken, failed *failedMint) *obstacle {
 		found.until = wholeSecond(failed.now.Add(refusalRetryWait(token.UID, failed)))
 		return found
 	case reactor.ClassUnavailable:
-		return again(v1alpha1.ReasonReactorUnavailable, failed.err, failed.now.Add(patience(token, failed)))
+		return retryObstacle(v1alpha1.ReasonReactorUnavailable, failed.err, failed.now.Add(mintRetryDelay(token, failed)))
 	default:
-		return again(v1alpha1.ReasonReactorUnavailable, failed.err, failed.now.Add(patience(token, failed)))
+		return retryObstacle(v1alpha1.ReasonReactorUnavailable, failed.err, failed.now.Add(mintRetryDelay(token, failed)))
 	}
 }
-
-const (
-	// A request that Reactor refused is retried after refusalRetryInterval. After refusalPatience it is retried after
-	// slowRefusalRetryInterval: the cause may be outside of the cluster, such as a rollout at Reactor, and nothing tells the
-	// operator when that is over.
-	refusalRetryInterval     = 15 * time.Minute
-	refusalPatience          = 6 * time.Hour
-	slowRefusalRetryInterval = time.Hour
-	// lastRetryWait is how long to wait at least when the token is about to expire.
-	lastRetryWait = 30 * time.Second
-)
 
 // refusalRetryWait is how long to wait before a request that Reactor refused is retried. It is shorter where the token in the
 // Secret would be about to expire untried. Up to a fifth less by the object's UID spreads the retries of objects that Reactor
 // refused at the same time.
 func refusalRetryWait(uid types.UID, failed *failedMint) time.Duration {
 	wait := refusalRetryInterval
-	if !failed.since.IsZero() && failed.now.Sub(failed.since) >= refusalPatience {
+	if !failed.since.IsZero() && failed.now.Sub(failed.since) >= slowRefusalRetryAfter {
 		wait = slowRefusalRetryInterval
 	}
 	wait = lessByUID(wait, uid)
@@ -109,12 +98,12 @@ func refusalRetryWait(uid types.UID, failed *failedMint) time.Duration {
 
 // patience is the backoff, or the Retry-After that an unavailable Reactor asked for when it is longer and the token lives
 // long enough.
-func patience(token *v1alpha1.ReactorToken, failed *failedMint) time.Duration {
+func mintRetryDelay(token *v1alpha1.ReactorToken, failed *failedMint) time.Duration {
 	lifetime := token.Spec.EffectiveLifetime()
 	if granted := token.Status.GrantedLifetime.Std(); granted > 0 { // the last time, and it may have been less
 		lifetime = min(lifetime, granted)
 	}
-	wait := backoff(failed.failures, longestMintBackoff(lifetime), token.UID, failed.left)
+	wait := backoff(failed.failures, maxMintBackoff(lifetime), token.UID, failed.left)
 	asked := min(retryAfterOf(failed.err), mintBackoffCap)
 	if failed.left > 0 {
 		asked = min(asked, failed.left/2)
@@ -124,10 +113,10 @@ func patience(token *v1alpha1.ReactorToken, failed *failedMint) time.Duration {
 
 // writeObstacle is a write that the API server refused: of a token that is held until it is accepted, or of what stands around
 // the token that the Secret has.
-func writeObstacle(token *v1alpha1.ReactorToken, err error, held bool, failures int32, now time.Time, left time.Duration) *obstacle {
+func writeObstacle(token *v1alpha1.ReactorToken, err error, isPending bool, failures int32, now time.Time, left time.Duration) *obstacle {
 	wait := backoff(failures, writeBackoffCap, token.UID, left)
-	found := again(v1alpha1.ReasonSecretWriteRefused, err, now.Add(wait))
-	if held {
+	found := retryObstacle(v1alpha1.ReasonSecretWriteRefused, err, now.Add(wait))
+	if isPending {
 		found.message = fmt.Sprintf("the token is kept in memory until the API server accepts it: %v", err)
 	} else {
 		found.message = fmt.Sprintf("the Secret is put right as soon as the API server accepts it: %v", err)
@@ -135,51 +124,45 @@ func writeObstacle(token *v1alpha1.ReactorToken, err error, held bool, failures 
 	return found
 }
 
-func again(reason string, err error, until time.Time) *obstacle {
-	return &obstacle{kind: kindAgain, until: wholeSecond(until), problem: problem{reason, err.Error()}}
+func retryObstacle(reason string, err error, until time.Time) *obstacle {
+	return &obstacle{kind: retryWithBackoff, until: wholeSecond(until), problem: problem{reason, err.Error()}}
 }
 
 // waitObstacle is why an object was not admitted. While one call tries a key, it is not known whether the key is valid: an object
 // whose status says that it is not keeps saying so until the answer, because conditions must not flap, and no other does.
-func waitObstacle(token *v1alpha1.ReactorToken, seen *observation, decision mintqueue.Decision, key mintqueue.KeyStatus) *obstacle {
+func waitObstacle(token *v1alpha1.ReactorToken, observed *observation, decision mintqueue.Decision, key mintqueue.KeyStatus) *obstacle {
 	state := key.State
 	if !key.Closed {
-		state = reportedOfKey(token, seen)
+		state = reportedOfKey(token, observed)
 	}
 	switch {
-	case decision == mintqueue.WaitForSlot && refusedBefore(token, seen):
-		return &obstacle{kind: kindUserMustAct, problem: problem{v1alpha1.ReasonRequestRefused, seen.status.LastFailure.Message}}
+	case decision == mintqueue.WaitForSlot && refusedBefore(token, observed):
+		return &obstacle{kind: userMustAct, problem: problem{v1alpha1.ReasonRequestRefused, observed.status.LastFailure.Message}}
 	case decision == mintqueue.WaitForSlot:
-		return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonQueued,
+		return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonQueued,
 			"more tokens are due than --mint-qps allows: the request for this one is queued"}}
 	case state == mintqueue.KeyRejected:
 		return keyRefused(token, key.Until)
 	case state == mintqueue.KeyRateLimited:
 		return keyLimited(token, key.Until)
 	default:
-		return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending,
+		return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonPending,
 			"another ReactorToken is currently trying the same API key"}}
 	}
 }
 
 // reportedOfKey is what status says about the key that is used now.
-func reportedOfKey(token *v1alpha1.ReactorToken, seen *observation) mintqueue.KeyState {
+func reportedOfKey(token *v1alpha1.ReactorToken, observed *observation) mintqueue.KeyState {
 	switch {
-	case !lastFailureCounts(token, seen):
+	case !lastFailureCounts(token, observed):
 		return mintqueue.KeyUnknown
-	case seen.status.LastFailure.Reason == v1alpha1.ReasonAPIKeyRefused:
+	case observed.status.LastFailure.Reason == v1alpha1.ReasonAPIKeyRefused:
 		return mintqueue.KeyRejected
-	case seen.status.LastFailure.Reason == v1alpha1.ReasonRateLimited:
+	case observed.status.LastFailure.Reason == v1alpha1.ReasonRateLimited:
 		return mintqueue.KeyRateLimited
 	default:
 		return mintqueue.KeyUnknown
 	}
-}
-
-// isOfKey reports whether a reason concerns the API key, and so all objects that use it. The gate of the key decides when they
-// continue.
-func isOfKey(reason string) bool {
-	return reason == v1alpha1.ReasonAPIKeyRefused || reason == v1alpha1.ReasonRateLimited
 }
 
 func keyRefused(token *v1alpha1.ReactorToken, until time.Time) *obstacle {
@@ -191,12 +174,7 @@ func keyRefused(token *v1alpha1.ReactorToken, until time.Time) *obstacle {
 }
 
 func keyLimited(token *v1alpha1.ReactorToken, until time.Time) *obstacle {
-	return &obstacle{kind: kindLater, until: wholeSecond(until), problem: problem{v1alpha1.ReasonRateLimited, fmt.Sprintf(
+	return &obstacle{kind: retryAtTime, until: wholeSecond(until), problem: problem{v1alpha1.ReasonRateLimited, fmt.Sprintf(
 		"Reactor limits the requests with the API key in Secret %q (429 Too Many Requests): all its tokens wait",
 		token.Spec.APIKeySecretRef.Name)}}
-}
-
-// wholeSecond rounds up: status stores whole seconds, and a pass at an instant that was rounded down would come too early.
-func wholeSecond(instant time.Time) time.Time {
-	return instant.Add(time.Second - 1).Truncate(time.Second)
 }

@@ -44,34 +44,34 @@ func TestAnswersOfReactor(t *testing.T) {
 		body   *string // nil: Reactor's own
 		key    mintqueue.Answer
 		reason string
-		kind   kind
+		kind   failureKind
 		until  time.Duration // the next attempt, at most
 	}{
-		{201, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait}, // and no token in it
-		{301, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{302, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{307, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{400, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{400, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{401, nil, mintqueue.AnswerRejected, v1alpha1.ReasonAPIKeyRefused, kindUserMustAct, mintqueue.MinProbeWait},
-		{401, page, mintqueue.AnswerRejected, v1alpha1.ReasonAPIKeyRefused, kindUserMustAct, mintqueue.MinProbeWait},
-		{403, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{403, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{404, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{404, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{405, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{407, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{408, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{409, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{410, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{418, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{422, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{429, nil, mintqueue.AnswerRateLimited, v1alpha1.ReasonRateLimited, kindLater, mintqueue.MinLimitWait},
-		{500, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{502, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{503, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{504, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{0, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait}, // no answer
+		{201, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait}, // and no token in it
+		{301, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{302, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{307, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{400, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{400, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{401, nil, mintqueue.AnswerRejected, v1alpha1.ReasonAPIKeyRefused, userMustAct, mintqueue.MinProbeWait},
+		{401, page, mintqueue.AnswerRejected, v1alpha1.ReasonAPIKeyRefused, userMustAct, mintqueue.MinProbeWait},
+		{403, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{403, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{404, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{404, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{405, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{407, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{408, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{409, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{410, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{418, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{422, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{429, nil, mintqueue.AnswerRateLimited, v1alpha1.ReasonRateLimited, retryAtTime, mintqueue.MinLimitWait},
+		{500, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{502, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{503, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{504, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{0, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait}, // no answer
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprint(test.status, " ", http.StatusText(test.status), " by Reactor ", test.body == nil), func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestPatience(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, patience(token, &failedMint{err: test.err, failures: 1, left: test.left})); diff != "" {
+			if diff := cmp.Diff(test.want, mintRetryDelay(token, &failedMint{err: test.err, failures: 1, left: test.left})); diff != "" {
 				t.Errorf("patience (-want +got):\n%s", diff)
 			}
 		})
@@ -143,8 +143,8 @@ func TestWhenARefusedRequestIsRetried(t *testing.T) {
 		want   time.Duration
 	}{
 		"the first time":                              {failedMint{}, plain(15 * time.Minute)},
-		"in the first six hours":                      {failedMint{since: noon.Add(-refusalPatience + time.Second)}, plain(15 * time.Minute)},
-		"after six hours":                             {failedMint{since: noon.Add(-refusalPatience)}, plain(time.Hour)},
+		"in the first six hours":                      {failedMint{since: noon.Add(-slowRefusalRetryAfter + time.Second)}, plain(15 * time.Minute)},
+		"after six hours":                             {failedMint{since: noon.Add(-slowRefusalRetryAfter)}, plain(time.Hour)},
 		"once more when the token is about to expire": {failedMint{untilExpiring: time.Minute, left: 2 * time.Minute}, time.Minute},
 		"not sooner when there is time":               {failedMint{untilExpiring: time.Hour, left: 2 * time.Hour}, plain(15 * time.Minute)},
 		"after six hours, too":                        {failedMint{since: noon.Add(-24 * time.Hour), untilExpiring: time.Minute}, time.Minute},
@@ -235,7 +235,7 @@ func TestInstantsAreRoundedUpToWholeSeconds(t *testing.T) {
 
 func TestARedactedErrorKeepsItsCause(t *testing.T) {
 	cause := apierrors.NewForbidden(schema.GroupResource{}, "web", errors.New("no "+aJWT.Reveal()))
-	got := redact(fmt.Errorf("writing: %w", cause), aJWT)
+	got := reactor.RedactError(fmt.Errorf("writing: %w", cause), aJWT)
 	if strings.Contains(got.Error(), aJWT.Reveal()) || !apierrors.IsForbidden(got) {
 		t.Errorf("%v", got)
 	}

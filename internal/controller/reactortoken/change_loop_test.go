@@ -102,7 +102,7 @@ func TestARequestToRenewIsEchoed(t *testing.T) {
 			w.settle()
 			w.wantMints(i + 2)
 			got := w.token("web").Status.LastHandledRenewRequest
-			if got != value && !strings.HasPrefix(got, "sha256:") || len(got) > longestRenewRequest {
+			if got != value && !strings.HasPrefix(got, "sha256:") || len(got) > maxRenewRequest {
 				t.Errorf("%q was echoed as %q", value, got)
 			}
 		}

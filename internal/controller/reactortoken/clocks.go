@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
@@ -122,4 +124,16 @@ func (k *timekeeper) record(m measurement) (corrected bool) {
 	before := clocks{now: m.at, started: k.started, measured: k.newest}
 	k.newest = m
 	return before.until(m.at.Round(0).Add(m.skew), &targetsecret.Record{}).Abs() > measureTolerance
+}
+
+// wholeSecond rounds up: status stores whole seconds, and a pass at an instant that was rounded down would come too early.
+func wholeSecond(at time.Time) time.Time {
+	return at.Add(time.Second - 1).Truncate(time.Second)
+}
+
+func timestamp(at time.Time) *metav1.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: at.UTC().Truncate(time.Second)}
 }

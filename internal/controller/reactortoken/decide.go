@@ -5,86 +5,9 @@ import (
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/requeue"
-	"github.com/reactor-operator/reactor-operator/internal/rollout"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
-
-// observation is all that a decision is made from.
-type observation struct {
-	clocks      clocks
-	status      v1alpha1.ReactorTokenStatus // the newest: what was written last
-	gone        bool                        // the ReactorToken itself was deleted, and the cache does not show that yet
-	target      targetsecret.State
-	key         apikey.Key
-	claimedBy   string        // the name of the ReactorToken that has the better right to the target Secret
-	checked     checkedSecret // the version of the target Secret that does not have to be read live again
-	held        *heldToken    // minted and not written yet
-	received    received      // when this process received the token that it wrote last
-	progress    rollout.Progress
-	apiURL      string                       // where Reactor is called
-	budgetUntil time.Time                    // when the mint budget allows another mint that is not a renewal; zero: now
-	paid        targetsecret.RequestIdentity // what the mint budget has paid for, and failed since
-	repairUntil time.Time                    // when the repair budget allows another repair; zero: now
-	calmAt      time.Time                    // when a fight over the Secret counts as over; zero: it is, or there was none
-	leftovers   []leftoverSecret
-}
-
-// cause says why a new token is wanted.
-type cause string
-
-// The causes, in the order in which they are looked for: the first one found is the one that is told.
-const (
-	causeNone           cause = ""
-	causeNew            cause = "first token"
-	causeDeleted        cause = "Secret deleted"
-	causeEdited         cause = "Secret edited"
-	causeExpired        cause = "token expired"
-	causeKeyChanged     cause = "API key changed"
-	causeRequestChanged cause = "spec changed"
-	causeRequested      cause = "renewal requested"
-	causeDue            cause = "renewal due"
-)
-
-// write is what a plan does to the target Secret.
-type write int
-
-const (
-	writeNothing write = iota
-	writeHeld          // the token that was minted earlier and could not be written
-	writeMint          // a new token
-)
-
-// plan is what a pass is going to do.
-type plan struct {
-	cause    cause
-	write    write
-	repair   bool      // put right what is around the token that is there, unless a new one takes its place in this pass
-	obstacle *obstacle // why what is wanted cannot be done
-	requeue  []requeue.Entry
-}
-
-// kind is how a failure goes on. There are three, and every failure is one of them.
-type kind int
-
-const (
-	kindUserMustAct kind = iota // retried slowly, and as soon as a watch reports a change
-	kindLater                   // until a known instant
-	kindAgain                   // backoff
-)
-
-// problem is something that went wrong, as a condition will show it.
-type problem struct {
-	reason, message string
-}
-
-// obstacle is why what is wanted is not done, as a condition shows it.
-type obstacle struct {
-	problem
-	kind  kind
-	until time.Time // by the operator's clock; zero: no instant is known, a watch wakes the pass
-}
 
 // check looks for one obstacle.
 type check func(*v1alpha1.ReactorToken, *observation) *obstacle
@@ -112,43 +35,43 @@ var repairChecks = []check{
 }
 
 // decide says what to do. It is pure: the order of its checks is the order of the lists above, and a test pins it.
-func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
-	if found := first(targetChecks, token, seen); found != nil {
-		if seen.target.Unwatched && found.until.IsZero() { // nothing tells when it goes
-			found.until = seen.clocks.now.Add(longestWait)
+func decide(token *v1alpha1.ReactorToken, observed *observation) plan {
+	if found := first(targetChecks, token, observed); found != nil {
+		if observed.target.Unwatched && found.until.IsZero() { // nothing tells when it goes
+			found.until = observed.clocks.now.Add(maxWait)
 		}
 		return plan{obstacle: found}
 	}
-	planned := plan{cause: causeOf(token, seen)}
+	planned := plan{cause: causeOf(token, observed)}
 	var contested *obstacle
-	if seen.target.Current() != nil && seen.target.Drifted {
-		if contested = first(repairChecks, token, seen); contested != nil {
-			planned.requeue = append(planned.requeue, requeue.Entry{After: contested.until.Sub(seen.clocks.now), Reason: "the Secret may be repaired again"})
+	if observed.target.Current() != nil && observed.target.Drifted {
+		if contested = first(repairChecks, token, observed); contested != nil {
+			planned.requeue = append(planned.requeue, requeue.Entry{After: contested.until.Sub(observed.clocks.now), Reason: "the Secret may be repaired again"})
 		}
 		planned.repair = contested == nil
 	}
 	if planned.cause == causeNone {
-		planned.obstacle = first([]check{suspended, keyProblem}, token, seen) // told before it hurts
+		planned.obstacle = first([]check{suspended, keyProblem}, token, observed) // told before it hurts
 		if planned.obstacle == nil {
 			planned.obstacle = contested
 		}
 		return planned
 	}
-	planned.write, planned.obstacle = obtain(token, seen, planned.cause)
+	planned.write, planned.obstacle = obtain(token, observed, planned.cause)
 	return planned
 }
 
 // obtain says how a new token is to be had: the one that is held goes first, and costs no mint.
-func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, *obstacle) {
-	if fits(seen.held, token, seen) {
-		if found := first([]check{suspended, repairRefused}, token, seen); found != nil {
+func obtain(token *v1alpha1.ReactorToken, observed *observation, why cause) (write, *obstacle) {
+	if fits(observed.pending, token, observed) {
+		if found := first([]check{suspended, repairRefused}, token, observed); found != nil {
 			return writeNothing, found
 		}
-		return writeHeld, nil
+		return writePending, nil
 	}
-	found := first(mintChecks, token, seen)
-	if found == nil && costsBudget(token, seen, why) {
-		found = budgetSpent(token, seen)
+	found := first(mintChecks, token, observed)
+	if found == nil && costsBudget(token, observed, why) {
+		found = budgetSpent(token, observed)
 	}
 	if found != nil {
 		return writeNothing, found
@@ -161,13 +84,13 @@ func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, 
 func (c cause) spendsBudget() bool { return c != causeDue && c != causeExpired }
 
 // costsBudget reports whether an attempt is one that the budget pays for: once more what has failed has been paid for.
-func costsBudget(token *v1alpha1.ReactorToken, seen *observation, why cause) bool {
-	return why.spendsBudget() && seen.paid != demandOf(token, seen)
+func costsBudget(token *v1alpha1.ReactorToken, observed *observation, why cause) bool {
+	return why.spendsBudget() && observed.paidFor != identityOf(token, observed)
 }
 
-func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+func first(checks []check, token *v1alpha1.ReactorToken, observed *observation) *obstacle {
 	for _, look := range checks {
-		if found := look(token, seen); found != nil {
+		if found := look(token, observed); found != nil {
 			return found
 		}
 	}
@@ -175,22 +98,22 @@ func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obs
 }
 
 // causeOf says why a new token is wanted, if one is.
-func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
-	held := seen.target.Record
+func causeOf(token *v1alpha1.ReactorToken, observed *observation) cause {
+	current := observed.target.Record
 	switch {
-	case !seen.target.Exists || held == nil:
-		return causeOfLack(seen)
-	case seen.target.Edited:
+	case !observed.target.Exists || current == nil:
+		return causeOfLack(observed)
+	case observed.target.Edited:
 		return causeEdited
-	case seen.clocks.until(held.ExpiresAt, held) <= 0:
+	case observed.clocks.until(current.ExpiresAt, current) <= 0:
 		return causeExpired
-	case seen.key.Fingerprint != "" && seen.key.Fingerprint != held.KeyFingerprint:
+	case observed.key.Fingerprint != "" && observed.key.Fingerprint != current.KeyFingerprint:
 		return causeKeyChanged
-	case requestHash(&token.Spec) != held.RequestHash:
+	case requestHash(&token.Spec) != current.RequestHash:
 		return causeRequestChanged
-	case renewRequestOf(token) != "" && renewRequestOf(token) != held.RenewRequest:
+	case renewRequestOf(token) != "" && renewRequestOf(token) != current.RenewRequest:
 		return causeRequested
-	case seen.clocks.until(renewalTime(&token.Spec, token.UID, held), held) <= 0:
+	case observed.clocks.until(renewalTime(&token.Spec, token.UID, current), current) <= 0:
 		return causeDue
 	default:
 		return causeNone
@@ -198,11 +121,11 @@ func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
 }
 
 // causeOfLack says why there is no token: there has never been one, or it was taken away.
-func causeOfLack(seen *observation) cause {
+func causeOfLack(observed *observation) cause {
 	switch {
-	case !hadToken(&seen.status):
+	case !hadToken(&observed.status):
 		return causeNew
-	case !seen.target.Exists:
+	case !observed.target.Exists:
 		return causeDeleted
 	default:
 		return causeEdited
@@ -215,45 +138,45 @@ func hadToken(status *v1alpha1.ReactorTokenStatus) bool {
 }
 
 // leastUsefulLife is what a held token must still have to be worth a write.
-const leastUsefulLife = 10 * time.Second
+const minUsefulLifetime = 10 * time.Second
 
 // fits reports whether a token that was minted and not written yet is still the one that is wanted.
-func fits(held *heldToken, token *v1alpha1.ReactorToken, seen *observation) bool {
-	if held == nil || held.demand.RequestHash != requestHash(&token.Spec) || held.demand.RenewRequest != renewRequestOf(token) {
+func fits(pending *pendingToken, token *v1alpha1.ReactorToken, observed *observation) bool {
+	if pending == nil || pending.identity.RequestHash != requestHash(&token.Spec) || pending.identity.RenewRequest != renewRequestOf(token) {
 		return false
 	}
-	if seen.key.Fingerprint != "" && held.demand.KeyFingerprint != seen.key.Fingerprint {
+	if observed.key.Fingerprint != "" && pending.identity.KeyFingerprint != observed.key.Fingerprint {
 		return false
 	}
-	return held.token.Left(seen.clocks.now) > leastUsefulLife
+	return pending.token.Left(observed.clocks.now) > minUsefulLifetime
 }
 
-func gone(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if !seen.gone {
+func gone(_ *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if !observed.isDeleted {
 		return nil
 	}
-	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending, "this ReactorToken is being deleted"}}
+	return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonPending, "this ReactorToken is being deleted"}}
 }
 
-func claimedByAnother(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.claimedBy == "" {
+func claimedByAnother(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.claimedBy == "" {
 		return nil
 	}
 	return mustAct(v1alpha1.ReasonSecretClaimed,
-		"Secret %q belongs to ReactorToken %q, which came first: choose another spec.secret.name", token.TargetSecretName(), seen.claimedBy)
+		"Secret %q belongs to ReactorToken %q, which came first: choose another spec.secret.name", token.TargetSecretName(), observed.claimedBy)
 }
 
-func beingDeleted(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	stale := seen.target.Exists && seen.target.Ownership == targetsecret.Stale
-	if !seen.target.Terminating && !stale {
+func beingDeleted(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	stale := observed.target.Exists && observed.target.Ownership == targetsecret.Stale
+	if !observed.target.Terminating && !stale {
 		return nil
 	}
-	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSecretTerminating,
+	return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonSecretTerminating,
 		fmt.Sprintf("Secret %q is being deleted; it is written anew as soon as it is gone", token.TargetSecretName())}}
 }
 
-func notOurs(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.target.Writable() {
+func notOurs(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.target.Writable() {
 		return nil
 	}
 	return mustAct(v1alpha1.ReasonSecretNotOwned,
@@ -261,69 +184,43 @@ func notOurs(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
 		token.TargetSecretName(), token.TargetSecretName(), v1alpha1.AllowAdoptionByAnnotation, token.Name)
 }
 
-func notUsable(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.target.Unusable == "" {
+func notUsable(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.target.Unusable == "" {
 		return nil
 	}
 	return mustAct(v1alpha1.ReasonSecretUnusable, "Secret %q cannot be written: %s. Delete it, or choose another spec.secret.name",
-		token.TargetSecretName(), seen.target.Unusable)
+		token.TargetSecretName(), observed.target.Unusable)
 }
 
 func suspended(token *v1alpha1.ReactorToken, _ *observation) *obstacle {
 	if !token.Spec.Suspended() {
 		return nil
 	}
-	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSuspended,
+	return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonSuspended,
 		"spec.suspend is true: no token is requested until it is false"}}
 }
 
-func keyProblem(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.key.Problem == nil {
+func keyProblem(_ *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.key.Problem == nil {
 		return nil
 	}
-	return &obstacle{kind: kindUserMustAct, problem: problem{seen.key.Problem.Reason, seen.key.Problem.Message}}
-}
-
-// lastFailureCounts reports whether the attempt that failed last was just what would be attempted now. A changed key, a
-// changed request, another API URL or a new request to renew ends every wait: people who mended something must not wait out
-// an old backoff.
-func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
-	failed := seen.status.LastFailure
-	if failed == nil || failed.APIURL != seen.apiURL {
-		return false
-	}
-	attempted := targetsecret.RequestIdentity{RequestHash: failed.RequestHash, KeyFingerprint: failed.KeyFingerprint, RenewRequest: failed.RenewRequest}
-	return attempted == demandOf(token, seen)
-}
-
-// failuresWith is how many attempts in a row have failed, together with the one that has just failed. What failed with another
-// key or for another request is not counted.
-func failuresWith(token *v1alpha1.ReactorToken, seen *observation) int32 {
-	if !lastFailureCounts(token, seen) {
-		return 1
-	}
-	return seen.status.ConsecutiveFailures + 1
-}
-
-// refusedBefore reports whether Reactor refused just this request, with this key, the last time.
-func refusedBefore(token *v1alpha1.ReactorToken, seen *observation) bool {
-	return lastFailureCounts(token, seen) && seen.status.LastFailure.Reason == v1alpha1.ReasonRequestRefused
+	return &obstacle{kind: userMustAct, problem: problem{observed.key.Problem.Reason, observed.key.Problem.Message}}
 }
 
 // backingOff waits for the time in status. The waits that belong to the key (401, 429) are not its business: the key's gate
 // keeps them, for all objects that use the key.
-func backingOff(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	next := seen.status.NextAttemptTime
-	if !lastFailureCounts(token, seen) || next == nil || isOfKey(seen.status.LastFailure.Reason) {
+func backingOff(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	next := observed.status.NextAttemptTime
+	if !lastFailureCounts(token, observed) || next == nil || isOfKey(observed.status.LastFailure.Reason) {
 		return nil
 	}
-	reason := seen.status.LastFailure.Reason
-	if wait := next.Sub(seen.clocks.now); wait <= 0 || wait > longestStillToWait(reason, seen) {
+	reason := observed.status.LastFailure.Reason
+	if wait := next.Sub(observed.clocks.now); wait <= 0 || wait > maxRemainingWait(reason, observed) {
 		return nil
 	}
-	found := &obstacle{kind: kindAgain, until: next.Time, problem: problem{reason, seen.status.LastFailure.Message}}
+	found := &obstacle{kind: retryWithBackoff, until: next.Time, problem: problem{reason, observed.status.LastFailure.Message}}
 	if reason == v1alpha1.ReasonRequestRefused {
-		found.kind = kindUserMustAct
+		found.kind = userMustAct
 	}
 	return found
 }
@@ -331,7 +228,7 @@ func backingOff(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
 // longestStillToWait is how long the rest of a wait after a failure can be. A time that is further away was set by a clock
 // that was fast: of this host, before it was corrected, or of the host of an earlier leader. It must not put the next attempt
 // off past the expiry. Times are rounded up to whole seconds.
-func longestStillToWait(reason string, seen *observation) time.Duration {
+func maxRemainingWait(reason string, observed *observation) time.Duration {
 	if reason == v1alpha1.ReasonSecretWriteRefused {
 		return writeBackoffCap + time.Second
 	}
@@ -339,13 +236,13 @@ func longestStillToWait(reason string, seen *observation) time.Duration {
 	if reason == v1alpha1.ReasonRequestRefused {
 		longest = slowRefusalRetryInterval
 	}
-	held := seen.target.Current()
-	if held == nil {
+	current := observed.target.Current()
+	if current == nil {
 		return longest + time.Second
 	}
-	soonest := seen.clocks.until(held.ExpiresAt, held) / 2
+	soonest := observed.clocks.until(current.ExpiresAt, current) / 2
 	if reason == v1alpha1.ReasonRequestRefused {
-		soonest = untilExpiring(seen.clocks, held)
+		soonest = untilExpiring(observed.clocks, current)
 	}
 	if soonest > 0 {
 		longest = min(longest, soonest)
@@ -355,31 +252,31 @@ func longestStillToWait(reason string, seen *observation) time.Duration {
 
 // repairRefused waits after a write that the API server refused. That Reactor gives no token is no reason not to put right what
 // is around the one that is there.
-func repairRefused(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if failed := seen.status.LastFailure; failed == nil || failed.Reason != v1alpha1.ReasonSecretWriteRefused {
+func repairRefused(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if failed := observed.status.LastFailure; failed == nil || failed.Reason != v1alpha1.ReasonSecretWriteRefused {
 		return nil
 	}
-	return backingOff(token, seen)
+	return backingOff(token, observed)
 }
 
-func budgetSpent(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.budgetUntil.IsZero() {
+func budgetSpent(_ *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.budgetUntil.IsZero() {
 		return nil
 	}
-	return &obstacle{kind: kindLater, until: seen.budgetUntil, problem: problem{v1alpha1.ReasonMintBudgetSpent, fmt.Sprintf(
+	return &obstacle{kind: retryAtTime, until: observed.budgetUntil, problem: problem{v1alpha1.ReasonMintBudgetSpent, fmt.Sprintf(
 		"%d tokens were requested in a short time because the Secret, the key or the spec keeps changing: find out who changes it. One more is requested every %s",
 		budgetBurst, v1alpha1.DurationOf(budgetRefill))}}
 }
 
-func secretContested(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.repairUntil.IsZero() {
+func secretContested(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.repairUntil.IsZero() {
 		return nil
 	}
-	return &obstacle{kind: kindLater, until: seen.repairUntil, problem: problem{v1alpha1.ReasonSecretContested, fmt.Sprintf(
+	return &obstacle{kind: retryAtTime, until: observed.repairUntil, problem: problem{v1alpha1.ReasonSecretContested, fmt.Sprintf(
 		"something else keeps changing what the operator owns in Secret %q: find out who does. It is put right every %s",
 		token.TargetSecretName(), v1alpha1.DurationOf(repairRefill))}}
 }
 
 func mustAct(reason, format string, args ...any) *obstacle {
-	return &obstacle{kind: kindUserMustAct, problem: problem{reason, fmt.Sprintf(format, args...)}}
+	return &obstacle{kind: userMustAct, problem: problem{reason, fmt.Sprintf(format, args...)}}
 }

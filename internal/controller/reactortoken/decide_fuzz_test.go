@@ -50,21 +50,21 @@ func FuzzDecision(f *testing.F) {
 		if planned.write != writeNothing && (planned.cause == causeNone || planned.obstacle != nil) {
 			t.Fatalf("a write without a cause, or past an obstacle: %+v", planned)
 		}
-		told := report(token, seen, planned, result{clocks: seen.clocks})
+		told := buildReport(token, seen, planned, actResult{clocks: seen.clocks})
 		held := seen.target.Record
 		valid := held != nil && seen.clocks.until(held.ExpiresAt, held) > 0
 		if ready := meta.IsStatusConditionTrue(told.status.Conditions, v1alpha1.ConditionReady); ready != valid {
 			t.Fatalf("Ready is %t with %+v", ready, held)
 		}
 		next := schedule(t.Context(), planned.requeue, told.requeue).RequeueAfter
-		if next < 0 || next > longestWait || valid && (next == 0 || next > max(seen.clocks.until(held.ExpiresAt, held), time.Millisecond)) {
+		if next < 0 || next > maxWait || valid && (next == 0 || next > max(seen.clocks.until(held.ExpiresAt, held), time.Millisecond)) {
 			t.Fatalf("the next reconcile is in %s, and the token lives for %s", next, seen.clocks.until(held.ExpiresAt, held))
 		}
 		if held == nil {
 			return
 		}
 		due := renewalTime(&token.Spec, token.UID, held)
-		if due.Before(held.IssuedAt.Truncate(time.Second)) || due.After(held.ExpiresAt.Add(leastWork)) {
+		if due.Before(held.IssuedAt.Truncate(time.Second)) || due.After(held.ExpiresAt.Add(minTimeToRenewal)) {
 			t.Fatalf("due at %s, issued at %s for %s", due, held.IssuedAt, held.Granted())
 		}
 		for _, instant := range []*metav1.Time{told.status.IssuedTime, told.status.ExpirationTime, told.status.RenewalTime} {

@@ -88,13 +88,13 @@ func failing(reason string, until time.Time) func(*observation) {
 // paid is an attempt with a key that the mint budget has paid for, and that failed.
 func paid(fingerprint string) func(*observation) {
 	return func(seen *observation) {
-		seen.paid = targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: fingerprint}
+		seen.paidFor = targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: fingerprint}
 	}
 }
 
 // theObstacles are all that can stand before a mint, in the order in which they are told.
 var theObstacles = []situation{
-	{name: "Pending/later", seen: func(o *observation) { o.gone = true }},
+	{name: "Pending/later", seen: func(o *observation) { o.isDeleted = true }},
 	{name: "SecretClaimed/user", seen: func(o *observation) { o.claimedBy = "older" }},
 	{name: "SecretTerminating/later", seen: func(o *observation) { o.target.Terminating = true }},
 	{name: "SecretNotOwned/user", seen: func(o *observation) { o.target.Ownership = targetsecret.Foreign }},
@@ -118,7 +118,7 @@ func obstacleName(found *obstacle) string {
 	if found == nil {
 		return ""
 	}
-	return found.reason + map[kind]string{kindUserMustAct: "/user", kindLater: "/later", kindAgain: "/again"}[found.kind]
+	return found.reason + map[failureKind]string{userMustAct: "/user", retryAtTime: "/later", retryWithBackoff: "/again"}[found.kind]
 }
 
 func TestOfTwoObstaclesTheEarlierIsTold(t *testing.T) {
@@ -177,7 +177,7 @@ func describe(p plan) string {
 func TestDecide(t *testing.T) {
 	drifted := func(o *observation) { o.target.Drifted = true }
 	absent := func(o *observation) { o.target = targetsecret.State{} }
-	heldToken := func(o *observation) { o.held = aHeldToken() }
+	heldToken := func(o *observation) { o.pending = aHeldToken() }
 	suspend := func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }
 	noKey := theObstacles[6].seen
 	due := func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" }
@@ -239,8 +239,8 @@ func TestDecide(t *testing.T) {
 			want: "SecretTerminating/later"},
 
 		{name: "a held token is written, whatever stands before a mint", seen: []func(*observation){absent, heldToken, theObstacles[7].seen, theObstacles[9].seen},
-			write: writeHeld, want: "Secret deleted"},
-		{name: "a held token is written without the key", seen: []func(*observation){absent, heldToken, noKey}, write: writeHeld, want: "Secret deleted"},
+			write: writePending, want: "Secret deleted"},
+		{name: "a held token is written without the key", seen: []func(*observation){absent, heldToken, noKey}, write: writePending, want: "Secret deleted"},
 		{name: "a held token is not written while suspended", token: suspend, seen: []func(*observation){absent, heldToken}, want: "Secret deleted Suspended/later"},
 		{name: "a held token waits for its next attempt", seen: []func(*observation){absent, heldToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(time.Second))},
 			want: "Secret deleted SecretWriteRefused/again"},
@@ -250,10 +250,10 @@ func TestDecide(t *testing.T) {
 			write: writeMint, want: "Secret deleted"},
 		{name: "a held token from before a request to renew is not written", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
 			seen: []func(*observation){absent, heldToken}, write: writeMint, want: "Secret deleted"},
-		{name: "a held token with ten seconds left is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - leastUsefulLife) }},
+		{name: "a held token with ten seconds left is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - minUsefulLifetime) }},
 			write: writeMint, want: "Secret deleted"},
-		{name: "a held token with eleven seconds left is written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - leastUsefulLife - time.Second) }},
-			write: writeHeld, want: "Secret deleted"},
+		{name: "a held token with eleven seconds left is written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - minUsefulLifetime - time.Second) }},
+			write: writePending, want: "Secret deleted"},
 
 		{name: "a spent budget does not hold a renewal", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }}, write: writeMint, want: "renewal due"},
 		{name: "a spent budget does not hold the successor of an expired token", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.target.Record.ExpiresAt = noon }},
@@ -278,7 +278,7 @@ func TestDecide(t *testing.T) {
 			seen: []func(*observation){leaving(time.Minute), failing(v1alpha1.ReasonReactorUnavailable, noon.Add(31*time.Second))},
 			want: "renewal due ReactorUnavailable/again"},
 		{name: "a refused write waits a minute at most", seen: []func(*observation){absent, heldToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(writeBackoffCap+2*time.Second))},
-			write: writeHeld, want: "Secret deleted"},
+			write: writePending, want: "Secret deleted"},
 		{name: "a backoff ends at its instant", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon)}, write: writeMint, want: "Secret deleted"},
 		{name: "a changed key ends a backoff", seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour)), func(o *observation) { o.key.Fingerprint = "another" }},
 			write: writeMint, want: "API key changed"},
@@ -309,11 +309,11 @@ func TestDecide(t *testing.T) {
 }
 
 // aHeldToken was minted at noon for aToken, and lives for six hours.
-func aHeldToken() *heldToken {
-	return &heldToken{
-		token:   reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
-		tokenID: "token-2",
-		demand:  targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: goodKey},
+func aHeldToken() *pendingToken {
+	return &pendingToken{
+		token:    reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
+		tokenID:  "token-2",
+		identity: targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: goodKey},
 	}
 }
 
@@ -373,6 +373,6 @@ func TestUrgencyOfACause(t *testing.T) {
 	}
 }
 
-func recordOfHeld(held *heldToken) *targetsecret.Record {
-	return targetsecret.NewRecord(held.token, held.tokenID, held.demand)
+func recordOfHeld(held *pendingToken) *targetsecret.Record {
+	return targetsecret.NewRecord(held.token, held.tokenID, held.identity)
 }

@@ -14,69 +14,58 @@ import (
 )
 
 // worthTellingSkew is the difference between the operator's clock and Reactor's that is told in an event.
-const worthTellingSkew = 30 * time.Second
+const minReportedSkew = 30 * time.Second
 
 // eventsOf tells the transitions between the status that was and the one that is about to be written.
-func eventsOf(token *v1alpha1.ReactorToken, seen *observation, v *statusInput, status *v1alpha1.ReactorTokenStatus) []notice.Notice {
-	var told []notice.Notice
-	if v.done.issued {
-		told = append(told, notice.Normal("TokenIssued", "RequestToken", "wrote a new token to Secret %q (%s); it is valid until %s",
-			token.TargetSecretName(), v.planned.cause, v.done.record.ExpiresAt.Format(time.RFC3339)))
+func eventsOf(token *v1alpha1.ReactorToken, observed *observation, v *statusInput, status *v1alpha1.ReactorTokenStatus) []notice.Notice {
+	var report []notice.Notice
+	if v.result.issued {
+		report = append(report, notice.Normal("TokenIssued", "RequestToken", "wrote a new token to Secret %q (%s); it is valid until %s",
+			token.TargetSecretName(), v.planned.cause, v.result.record.ExpiresAt.Format(time.RFC3339)))
 	}
-	if v.done.adopted {
-		told = append(told, notice.Normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, which allows it", token.TargetSecretName()))
+	if v.result.adopted {
+		report = append(report, notice.Normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, which allows it", token.TargetSecretName()))
 	}
-	if v.done.repaired && v.calmAt.IsZero() { // a fight is told once
-		told = append(told, notice.Normal("SecretRepaired", "RepairSecret", "put Secret %q right, with the token that it has", token.TargetSecretName()))
+	if v.result.repaired && v.contestEndsAt.IsZero() { // a fight is told once
+		report = append(report, notice.Normal("SecretRepaired", "RepairSecret", "put Secret %q right, with the token that it has", token.TargetSecretName()))
 	}
-	told = append(told, failureEvents(&seen.status, status)...)
-	told = append(told, clockEvents(seen, v)...)
-	if status.ObservedGeneration != seen.status.ObservedGeneration {
-		told = append(told, settingEvents(token)...)
+	report = append(report, failureEvents(&observed.status, status)...)
+	report = append(report, clockEvents(observed, v)...)
+	if status.ObservedGeneration != observed.status.ObservedGeneration {
+		report = append(report, settingEvents(token)...)
 	}
-	return append(told, v.done.notices...)
+	return append(report, v.result.notices...)
 }
 
 // failureEvents tells that a renewal has begun to fail, or fails for another reason, and that a token was lost.
 func failureEvents(before, after *v1alpha1.ReactorTokenStatus) []notice.Notice {
-	var told []notice.Notice
+	var report []notice.Notice
 	was, is := reasonIf(before, v1alpha1.ConditionRenewed, metav1.ConditionFalse), reasonIf(after, v1alpha1.ConditionRenewed, metav1.ConditionFalse)
 	if is != "" && is != was {
-		kind := corev1.EventTypeWarning
+		eventType := corev1.EventTypeWarning
 		if is == v1alpha1.ReasonSuspended {
-			kind = corev1.EventTypeNormal
+			eventType = corev1.EventTypeNormal
 		}
-		told = append(told, notice.Notice{Kind: kind, Reason: is, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionRenewed)})
+		report = append(report, notice.Notice{Kind: eventType, Reason: is, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionRenewed)})
 	}
 	wasReady, isReady := reasonIf(before, v1alpha1.ConditionReady, metav1.ConditionTrue), reasonIf(after, v1alpha1.ConditionReady, metav1.ConditionTrue)
 	if wasReady != "" && isReady == "" && reasonIf(after, v1alpha1.ConditionReady, metav1.ConditionFalse) == v1alpha1.ReasonTokenExpired {
-		told = append(told, notice.Notice{Kind: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTokenExpired, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionReady)})
+		report = append(report, notice.Notice{Kind: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTokenExpired, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionReady)})
 	}
-	return told
-}
-
-func reasonIf(status *v1alpha1.ReactorTokenStatus, kind string, state metav1.ConditionStatus) string {
-	if condition := meta.FindStatusCondition(status.Conditions, kind); condition != nil && condition.Status == state {
-		return condition.Reason
-	}
-	return ""
-}
-
-func messageOf(status *v1alpha1.ReactorTokenStatus, kind string) string {
-	return meta.FindStatusCondition(status.Conditions, kind).Message
+	return report
 }
 
 // clockEvents tells when the operator's clock has come to differ from Reactor's.
-func clockEvents(seen *observation, v *statusInput) []notice.Notice {
-	if !v.done.issued || v.done.record.Skew.Abs() <= worthTellingSkew {
+func clockEvents(observed *observation, v *statusInput) []notice.Notice {
+	if !v.result.issued || v.result.record.Skew.Abs() <= minReportedSkew {
 		return nil
 	}
-	if before := seen.target.Record; before != nil && before.Skew.Abs() > worthTellingSkew {
+	if before := observed.target.Record; before != nil && before.Skew.Abs() > minReportedSkew {
 		return nil
 	}
 	return []notice.Notice{notice.Warning("ClockSkew", "RequestToken",
 		"the operator's clock differs from Reactor's by %s: tokens are renewed by Reactor's clock, but the node's clock needs care",
-		v.done.record.Skew.Abs().Round(time.Second))}
+		v.result.record.Skew.Abs().Round(time.Second))}
 }
 
 // settingEvents tells of what a new spec says that is accepted and unwise.
@@ -89,4 +78,15 @@ func settingEvents(token *v1alpha1.ReactorToken) []notice.Notice {
 	return []notice.Notice{notice.Warning("RenewBeforeShort", "RequestToken",
 		"a token is renewed %s before it expires, and a mounted Secret may take %s to reach its pods: they may read an expired token. Ask for a longer spec.lifetime or spec.renewBefore",
 		v1alpha1.DurationOf(renewBefore), v1alpha1.DurationOf(rollout.KubeletRefresh))}
+}
+
+func reasonIf(status *v1alpha1.ReactorTokenStatus, conditionType string, state metav1.ConditionStatus) string {
+	if condition := meta.FindStatusCondition(status.Conditions, conditionType); condition != nil && condition.Status == state {
+		return condition.Reason
+	}
+	return ""
+}
+
+func messageOf(status *v1alpha1.ReactorTokenStatus, conditionType string) string {
+	return meta.FindStatusCondition(status.Conditions, conditionType).Message
 }

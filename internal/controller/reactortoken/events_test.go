@@ -15,8 +15,8 @@ import (
 func TestEventsTellTransitions(t *testing.T) {
 	ready, renewed := "Ready=True/TokenValid", "Renewed=True/Issued"
 	due := plan{cause: causeDue, write: writeMint}
-	skewed := func(by time.Duration) func(*result) {
-		return func(done *result) {
+	skewed := func(by time.Duration) func(*actResult) {
+		return func(done *actResult) {
 			held := aHeldToken()
 			held.token.Skew = by
 			done.record, done.version, done.issued = recordOfHeld(held), "8", true
@@ -27,14 +27,14 @@ func TestEventsTellTransitions(t *testing.T) {
 		token   func(*v1alpha1.ReactorToken)
 		seen    []func(*observation)
 		planned plan
-		done    result
+		done    actResult
 		want    string
 	}{
 		{name: "nothing happened", seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "a token was issued", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(issuing), want: "Normal/TokenIssued"},
-		{name: "a Secret was adopted", seen: []func(*observation){noToken}, planned: due, done: ended(issuing, func(d *result) { d.adopted = true }),
+		{name: "a Secret was adopted", seen: []func(*observation){noToken}, planned: due, done: ended(issuing, func(d *actResult) { d.adopted = true }),
 			want: "Normal/TokenIssued Normal/SecretAdopted"},
-		{name: "a Secret was repaired", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *result) { d.repaired = true }), want: "Normal/SecretRepaired"},
+		{name: "a Secret was repaired", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *actResult) { d.repaired = true }), want: "Normal/SecretRepaired"},
 		{name: "a renewal began to fail", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(failed(backedUp)), want: "Warning/ReactorUnavailable"},
 		{name: "a renewal goes on failing", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(backedUp))},
 		{name: "a renewal fails for another reason", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(refusal)),
@@ -65,7 +65,7 @@ func TestEventsTellTransitions(t *testing.T) {
 		}, seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "an old spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "89s" },
 			seen: []func(*observation){before(ready, renewed)}, done: ended()},
-		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *result) {
+		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *actResult) {
 			d.notices = []notice.Notice{notice.Warning("Odd", "Do", "%d", 1)}
 		}), want: "Warning/Odd"},
 	}
@@ -76,7 +76,7 @@ func TestEventsTellTransitions(t *testing.T) {
 				test.token(token)
 			}
 			var got []string
-			for _, n := range report(token, seeing(test.seen...), test.planned, test.done).events {
+			for _, n := range buildReport(token, seeing(test.seen...), test.planned, test.done).events {
 				got = append(got, n.Kind+"/"+n.Reason)
 				if n.Action == "" || n.Note == "" {
 					t.Errorf("notice %+v", n)

@@ -334,7 +334,7 @@ func TestARefusedRequestIsRetriedEvery15MinutesAndLaterEveryHour(t *testing.T) {
 		w.create(newToken("web"))
 		w.start()
 		told := w.transitions("web")
-		w.pass(refusalPatience)
+		w.pass(slowRefusalRetryAfter)
 		if got := w.attempts() - 1; got < 24 || got > 30 { // up to a fifth sooner
 			t.Errorf("%d retries in the first six hours", got)
 		}

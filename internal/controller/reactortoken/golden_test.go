@@ -52,12 +52,12 @@ func goldenScoped(token *v1alpha1.ReactorToken) {
 }
 
 // goldenMint is the token that Reactor issued for a ReactorToken, with what the operator records of the request.
-func goldenMint(token *v1alpha1.ReactorToken, skew time.Duration) *heldToken {
+func goldenMint(token *v1alpha1.ReactorToken, skew time.Duration) *pendingToken {
 	issued := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	return &heldToken{
-		token:   reactor.Token{JWT: goldenJWT, IssuedAt: issued, ExpiresAt: issued.Add(token.Spec.EffectiveLifetime()), ReceivedAt: issued, Skew: skew},
-		tokenID: "11111111-0000-4000-8000-000000000002",
-		demand:  targetsecret.RequestIdentity{RequestHash: requestHash(&token.Spec), KeyFingerprint: "0123456789abcdef", RenewRequest: renewRequestOf(token)},
+	return &pendingToken{
+		token:    reactor.Token{JWT: goldenJWT, IssuedAt: issued, ExpiresAt: issued.Add(token.Spec.EffectiveLifetime()), ReceivedAt: issued, Skew: skew},
+		tokenID:  "11111111-0000-4000-8000-000000000002",
+		identity: targetsecret.RequestIdentity{RequestHash: requestHash(&token.Spec), KeyFingerprint: "0123456789abcdef", RenewRequest: renewRequestOf(token)},
 	}
 }
 

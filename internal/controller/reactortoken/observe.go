@@ -14,44 +14,36 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// leftoverSecret is a Secret that this ReactorToken wrote and no longer writes, since spec.secret.name changed.
-type leftoverSecret struct {
-	name            string
-	uid             types.UID
-	resourceVersion string
-	what            targetsecret.Leftover
-}
-
 // observe makes every Kubernetes read of the reconcile, except a read of the API key that is not in memory when it is used, or that
 // Reactor refuses. Metadata comes from the cache; a payload is read live, and only when the metadata does not answer the question.
-func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) (*observation, error) {
-	status, _, _ := mem.status.latest(token)
-	seen := &observation{status: *status.DeepCopy(), apiURL: r.apiURL, held: mem.held, received: mem.received, progress: mem.progress, paid: mem.paid}
+func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, state *objectState) (*observation, error) {
+	status, _, _ := state.status.latest(token)
+	observed := &observation{status: *status.DeepCopy(), apiURL: r.apiURL, pending: state.pending, received: state.received, progress: state.progress, paidFor: state.paidFor}
 	var err error
-	if seen.target, seen.checked, err = r.observeTarget(ctx, token, mem.secret, &seen.status); err != nil {
+	if observed.target, observed.checked, err = r.observeTarget(ctx, token, state.secret, &observed.status); err != nil {
 		return nil, err
 	}
-	if !seen.target.Exists && hadToken(&seen.status) {
-		if seen.gone, err = r.isGone(ctx, token); err != nil {
+	if !observed.target.Exists && hadToken(&observed.status) {
+		if observed.isDeleted, err = r.isGone(ctx, token); err != nil {
 			return nil, err
 		}
 	}
-	if seen.key, err = r.keys.Lookup(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef); err != nil {
+	if observed.key, err = r.keys.Lookup(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef); err != nil {
 		return nil, err
 	}
-	if seen.claimedBy, err = r.observeRivals(ctx, token, &seen.target); err != nil {
+	if observed.claimedBy, err = r.observeRivals(ctx, token, &observed.target); err != nil {
 		return nil, err
 	}
-	if seen.leftovers, err = r.observeLeftovers(ctx, token); err != nil {
+	if observed.leftovers, err = r.observeLeftovers(ctx, token); err != nil {
 		return nil, err
 	}
-	seen.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.received.at(seen.target.Record))
-	seen.budgetUntil = spentUntil(mem.budget, seen.clocks.now)
-	seen.repairUntil = spentUntil(mem.repairs, seen.clocks.now)
-	if reasonIf(&seen.status, v1alpha1.ConditionRenewed, metav1.ConditionFalse) == v1alpha1.ReasonSecretContested {
-		seen.calmAt = refilledTo(mem.repairs, repairCalm, seen.clocks.now)
+	observed.clocks = r.timekeeper.clocksAt(r.clock.Now(), state.received.at(observed.target.Record))
+	observed.budgetUntil = spentUntil(state.budget, observed.clocks.now)
+	observed.repairUntil = spentUntil(state.repairs, observed.clocks.now)
+	if reasonIf(&observed.status, v1alpha1.ConditionRenewed, metav1.ConditionFalse) == v1alpha1.ReasonSecretContested {
+		observed.contestEndsAt = refilledTo(state.repairs, repairCalm, observed.clocks.now)
 	}
-	return seen, nil
+	return observed, nil
 }
 
 // isGone asks whether the ReactorToken was deleted. Garbage collection takes its Secret then, and that may be seen before the
@@ -112,15 +104,15 @@ func (r *Reconciler) readTarget(
 
 // observeRivals finds the ReactorToken that has a better right to the target Secret: the one that writes it already, else
 // the older one. It returns "" when there is none, as when the Secret itself names the one that may write it.
-func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorToken, seen *targetsecret.State) (string, error) {
-	if seen.Exists && (seen.Ownership == targetsecret.Ours || seen.Ownership == targetsecret.Consenting) {
+func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorToken, observed *targetsecret.State) (string, error) {
+	if observed.Exists && (observed.Ownership == targetsecret.Ours || observed.Ownership == targetsecret.Consenting) {
 		return "", nil
 	}
 	rivals, err := r.tokensWritingTo(ctx, types.NamespacedName{Namespace: token.Namespace, Name: token.TargetSecretName()})
 	if err != nil {
 		return "", err
 	}
-	return claimant(token, rivals, seen.Writer), nil
+	return claimant(token, rivals, observed.Writer), nil
 }
 
 // claimant names the one of several ReactorTokens with one target Secret that has the right to it: the writer that the Secret
@@ -171,8 +163,4 @@ func (r *Reconciler) observeLeftovers(ctx context.Context, token *v1alpha1.React
 	return found, nil
 }
 
-func secretMetadata() *metav1.PartialObjectMetadata {
-	meta := &metav1.PartialObjectMetadata{}
-	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return meta
-}
+// What is looked up here is the cache's own: nothing of it may be changed.

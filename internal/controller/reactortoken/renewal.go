@@ -20,8 +20,8 @@ const (
 	jitterShare = 10
 	// leastWorkShare of the granted lifetime, and at least leastWork, passes before a token is renewed, whatever
 	// renewBefore says: it keeps an extreme renewBefore from becoming a loop of requests.
-	leastWorkShare = 4
-	leastWork      = 5 * time.Second
+	minTimeToRenewalShare = 4
+	minTimeToRenewal      = 5 * time.Second
 	// clampTolerance is how much shorter than the wish a grant may be without being called clamped: whole seconds on
 	// either side, and a server that counts from when the request arrived.
 	clampTolerance = 5 * time.Second
@@ -59,7 +59,7 @@ func renewalTime(spec *v1alpha1.ReactorTokenSpec, uid types.UID, written *target
 	terms := grantOf(spec, written)
 	jitter := spread(uid, terms.granted/jitterShare)
 	due := written.ExpiresAt.Add(-terms.renewBefore - jitter)
-	earliest := written.IssuedAt.Add(max(terms.granted/leastWorkShare, leastWork))
+	earliest := written.IssuedAt.Add(max(terms.granted/minTimeToRenewalShare, minTimeToRenewal))
 	if due.Before(earliest) {
 		due = earliest
 	}
@@ -88,7 +88,7 @@ const (
 )
 
 // longestMintBackoff is the longest wait between two attempts to obtain a token that is to live so long.
-func longestMintBackoff(lifetime time.Duration) time.Duration {
+func maxMintBackoff(lifetime time.Duration) time.Duration {
 	return min(max(lifetime/mintBackoffShare, mintBackoffBase), mintBackoffCap)
 }
 
@@ -110,3 +110,14 @@ func backoff(failures int32, limit time.Duration, uid types.UID, left time.Durat
 func lessByUID(wait time.Duration, uid types.UID) time.Duration {
 	return wait - time.Duration(float64(wait)/5*float64(spread(uid, time.Hour))/float64(time.Hour))
 }
+
+const (
+	// A request that Reactor refused is retried after refusalRetryInterval. After refusalPatience it is retried after
+	// slowRefusalRetryInterval: the cause may be outside of the cluster, such as a rollout at Reactor, and nothing tells the
+	// operator when that is over.
+	refusalRetryInterval     = 15 * time.Minute
+	slowRefusalRetryAfter    = 6 * time.Hour
+	slowRefusalRetryInterval = time.Hour
+	// lastRetryWait is how long to wait at least when the token is about to expire.
+	lastRetryWait = 30 * time.Second
+)

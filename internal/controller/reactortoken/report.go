@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -12,59 +11,24 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/requeue"
-	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// reported is what a reconcile reports: the status, the events that announce a change of it, and when the object is reconciled next.
-type reported struct {
-	now     time.Time
-	status  v1alpha1.ReactorTokenStatus
-	events  []notice.Notice
-	requeue []requeue.Entry
-}
-
 // report derives status and events from what was observed, planned and done. It is pure.
-func report(token *v1alpha1.ReactorToken, seen *observation, planned plan, done result) reported {
-	v := newStatusInput(seen, planned, done)
-	status := seen.status.DeepCopy()
+func buildReport(token *v1alpha1.ReactorToken, observed *observation, planned plan, result actResult) statusReport {
+	v := newStatusInput(observed, planned, result)
+	status := observed.status.DeepCopy()
 	status.ObservedGeneration = token.Generation
-	reportToken(status, token, seen, &v)
-	reportFailure(status, token, seen, &v)
+	setToken(status, token, observed, &v)
+	setFailure(status, token, observed, &v)
 	setConditions(status, token, &v)
-	if done.delivered && v.current != nil {
+	if result.delivered && v.current != nil {
 		status.DeliveredTokenID = v.current.TokenID
 	}
-	return reported{now: v.clocks.now, status: *status, events: eventsOf(token, seen, &v, status), requeue: v.requeue(status)}
-}
-
-// statusInput is what the status is derived from.
-type statusInput struct {
-	planned  plan
-	done     result
-	clocks   clocks
-	current  *targetsecret.Record // of the token that the Secret holds now; nil if it holds none
-	valid    bool                 // and it has not expired
-	obstacle *obstacle            // why the object does not have what it wants
-	calmAt   time.Time            // when a fight over the Secret counts as over; zero: there is none
-}
-
-func newStatusInput(seen *observation, planned plan, done result) statusInput {
-	v := statusInput{planned: planned, done: done, clocks: done.clocks, current: seen.target.Current(), obstacle: planned.obstacle, calmAt: seen.calmAt}
-	if done.record != nil {
-		v.current = done.record
-	}
-	v.valid = v.current != nil && v.clocks.until(v.current.ExpiresAt, v.current) > 0
-	switch {
-	case done.failed != nil:
-		v.obstacle = done.failed
-	case done.waiting != nil:
-		v.obstacle = done.waiting
-	}
-	return v
+	return statusReport{now: v.clocks.now, status: *status, events: eventsOf(token, observed, &v, status), requeue: v.requeue(status)}
 }
 
 // reportToken tells of the token in the Secret.
-func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *statusInput) {
+func setToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput) {
 	if v.current == nil {
 		status.SecretName, status.SecretResourceVersion = "", ""
 		status.IssuedTime, status.ExpirationTime, status.RenewalTime = nil, nil, nil
@@ -74,10 +38,10 @@ func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorTok
 	terms := grantOf(&token.Spec, v.current)
 	status.SecretName = token.TargetSecretName()
 	switch {
-	case v.done.version != "":
-		status.SecretResourceVersion = v.done.version
-	case seen.target.IsUpToDate():
-		status.SecretResourceVersion = seen.target.ResourceVersion
+	case v.result.version != "":
+		status.SecretResourceVersion = v.result.version
+	case observed.target.IsUpToDate():
+		status.SecretResourceVersion = observed.target.ResourceVersion
 	default: // after a restart, a version that is right for an earlier spec must not count as right for this one
 		status.SecretResourceVersion = ""
 	}
@@ -92,37 +56,37 @@ func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorTok
 }
 
 // reportFailure keeps what a wait after a failure needs: how often, until when, and what was attempted.
-func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *statusInput) {
+func setFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput) {
 	switch {
-	case v.obstacle == nil && v.planned.cause != causeNone && !v.done.issued:
+	case v.obstacle == nil && v.planned.cause != causeNone && !v.result.issued:
 		// neither a success nor a failed attempt: the pass is repeated
 	case v.obstacle == nil:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
-	case v.done.failed != nil:
-		status.ConsecutiveFailures = failuresWith(token, seen)
+	case v.result.failed != nil:
+		status.ConsecutiveFailures = failuresWith(token, observed)
 		status.NextAttemptTime = timestamp(v.obstacle.until)
-		status.LastFailure = attemptOf(token, seen, v.obstacle)
-	case v.done.waiting != nil && isOfKey(v.obstacle.reason): // only the object that tries the key again has a time for that
+		status.LastFailure = attemptOf(token, observed, v.obstacle)
+	case v.result.waiting != nil && isOfKey(v.obstacle.reason): // only the object that tries the key again has a time for that
 		status.NextAttemptTime = timestamp(v.obstacle.until)
-		status.LastFailure = attemptOf(token, seen, v.obstacle)
-	case v.obstacle.kind == kindLater && !v.obstacle.until.IsZero(): // a budget is spent
+		status.LastFailure = attemptOf(token, observed, v.obstacle)
+	case v.obstacle.kind == retryAtTime && !v.obstacle.until.IsZero(): // a budget is spent
 		status.NextAttemptTime = timestamp(v.obstacle.until)
-	case v.done.waiting != nil, v.obstacle.reason == v1alpha1.ReasonPending:
+	case v.result.waiting != nil, v.obstacle.reason == v1alpha1.ReasonPending:
 		// queued: what is known of the last failure stays
 	case status.LastFailure == nil || status.LastFailure.Reason != v.obstacle.reason:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
 	}
 }
 
-func attemptOf(token *v1alpha1.ReactorToken, seen *observation, found *obstacle) *v1alpha1.FailedAttempt {
-	first := timestamp(seen.clocks.now)
-	if before := seen.status.LastFailure; lastFailureCounts(token, seen) && before.Reason == found.reason && before.FirstTime != nil {
+func attemptOf(token *v1alpha1.ReactorToken, observed *observation, found *obstacle) *v1alpha1.FailedAttempt {
+	first := timestamp(observed.clocks.now)
+	if before := observed.status.LastFailure; lastFailureCounts(token, observed) && before.Reason == found.reason && before.FirstTime != nil {
 		first = before.FirstTime
 	}
 	return &v1alpha1.FailedAttempt{
-		FirstTime: first, Reason: found.reason, Message: notice.Bounded(found.message, longestFailureMessage),
-		RequestHash: requestHash(&token.Spec), KeyFingerprint: seen.key.Fingerprint,
-		APIURL: seen.apiURL, RenewRequest: renewRequestOf(token),
+		FirstTime: first, Reason: found.reason, Message: notice.Bounded(found.message, maxFailureMessage),
+		RequestHash: requestHash(&token.Spec), KeyFingerprint: observed.key.Fingerprint,
+		APIURL: observed.apiURL, RenewRequest: renewRequestOf(token),
 	}
 }
 
@@ -142,22 +106,10 @@ func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionLifetimeClamped)
 	}
-	if !v.valid && v.obstacle != nil && v.obstacle.kind == kindUserMustAct {
+	if !v.valid && v.obstacle != nil && v.obstacle.kind == userMustAct {
 		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v.obstacle.reason, v.obstacle.message)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
-	}
-}
-
-// conditionSetter returns a function that sets a condition in status, of the given generation of the spec.
-func conditionSetter(
-	status *v1alpha1.ReactorTokenStatus, generation int64, now time.Time,
-) func(kind string, state metav1.ConditionStatus, reason, message string) {
-	return func(kind string, state metav1.ConditionStatus, reason, message string) {
-		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestConditionMessage),
-			ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
-		})
 	}
 }
 
@@ -184,9 +136,9 @@ func readiness(token *v1alpha1.ReactorToken, v *statusInput) (metav1.ConditionSt
 // each repair would end it, and the next one begin it.
 func renewal(status *v1alpha1.ReactorTokenStatus, v *statusInput) (metav1.ConditionStatus, string, string) {
 	switch {
-	case v.obstacle == nil && v.valid && !v.done.issued && !v.calmAt.IsZero():
+	case v.obstacle == nil && v.valid && !v.result.issued && !v.contestEndsAt.IsZero():
 		return "", "", ""
-	case v.obstacle == nil && v.valid && (v.planned.cause == causeNone || v.done.issued):
+	case v.obstacle == nil && v.valid && (v.planned.cause == causeNone || v.result.issued):
 		return metav1.ConditionTrue, v1alpha1.ReasonIssued, "the token was issued at " + v.current.IssuedAt.Format(time.RFC3339)
 	case v.obstacle == nil || v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
 		if meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed) != nil {
@@ -214,7 +166,7 @@ func clamping(terms grant) (metav1.ConditionStatus, string, string) {
 }
 
 // waitForWake is how long a pass waits at most for what another pass will wake it for.
-const waitForWake = mintqueue.ProbeTimeout
+const maxWaitForRequeue = mintqueue.ProbeTimeout
 
 // requeue returns what changes by itself: the token is due for renewal, or expires, or the next attempt is due; or an object that waits becomes more
 // urgent. Everything else has a watch.
@@ -226,12 +178,12 @@ func (v *statusInput) requeue(status *v1alpha1.ReactorTokenStatus) []requeue.Ent
 	switch {
 	case v.obstacle == nil && v.valid:
 		entries = append(entries, requeue.Entry{After: v.clocks.until(status.RenewalTime.Time, v.current), Reason: "the renewal is due"})
-		if !v.calmAt.IsZero() {
-			entries = append(entries, requeue.Entry{After: v.calmAt.Sub(v.clocks.now), Reason: "the Secret is no longer contested"})
+		if !v.contestEndsAt.IsZero() {
+			entries = append(entries, requeue.Entry{After: v.contestEndsAt.Sub(v.clocks.now), Reason: "the Secret is no longer contested"})
 		}
 	case v.obstacle != nil && !v.obstacle.until.IsZero():
 		entries = append(entries, requeue.Entry{After: v.obstacle.until.Sub(v.clocks.now), Reason: v.obstacle.reason})
-	case v.done.waiting != nil:
+	case v.result.waiting != nil:
 		entries = append(entries, v.requeueWaiting()...)
 	}
 	return entries
@@ -240,11 +192,11 @@ func (v *statusInput) requeue(status *v1alpha1.ReactorTokenStatus) []requeue.Ent
 // requeueWaiting returns when an object that waits for another one is reconciled even if it is not requeued. An object that waits for its key, or to
 // retry what Reactor refused, may wait for hours.
 func (v *statusInput) requeueWaiting() []requeue.Entry {
-	wait := waitForWake
-	if v.done.waiting.kind == kindUserMustAct || isOfKey(v.done.waiting.reason) {
-		wait = longestWait
+	wait := maxWaitForRequeue
+	if v.result.waiting.kind == userMustAct || isOfKey(v.result.waiting.reason) {
+		wait = maxWait
 	}
-	entries := []requeue.Entry{{After: wait, Reason: v.done.waiting.reason}}
+	entries := []requeue.Entry{{After: wait, Reason: v.result.waiting.reason}}
 	// An object whose token is about to expire is more urgent: it moves up in the queue, and tries its key itself when the object that has the duty
 	// to do so is queued.
 	if v.valid && untilExpiring(v.clocks, v.current) > 0 {
@@ -260,32 +212,8 @@ func (v *statusInput) expiryWait() time.Duration {
 	case v.valid:
 		return v.clocks.until(v.current.ExpiresAt, v.current)
 	case v.current != nil && v.clocks.passedByOneReading(v.current.ExpiresAt, v.current):
-		return longestWait
+		return maxWait
 	default:
 		return 0
 	}
 }
-
-// statusChanged reports whether a status is worth a write. That the Secret was observed at another version, and found right, is
-// not: the version in status only saves a read after a restart. Nor is a next attempt that moved, until the stored time has
-// passed: it requeues no object.
-func statusChanged(before, after *v1alpha1.ReactorTokenStatus, now time.Time) bool {
-	ignoring := before.DeepCopy()
-	ignoring.SecretResourceVersion = after.SecretResourceVersion
-	if next := before.NextAttemptTime; next != nil && now.Before(next.Time) {
-		ignoring.NextAttemptTime = after.NextAttemptTime
-	}
-	return !equality.Semantic.DeepEqual(ignoring, after)
-}
-
-func timestamp(instant time.Time) *metav1.Time {
-	if instant.IsZero() {
-		return nil
-	}
-	return &metav1.Time{Time: instant.UTC().Truncate(time.Second)}
-}
-
-const (
-	longestConditionMessage = 4096 // bytes; the API allows 32768, and nobody reads that
-	longestFailureMessage   = 1024 // bytes, as status.lastFailure.message allows
-)

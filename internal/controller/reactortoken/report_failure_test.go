@@ -30,7 +30,7 @@ func TestWhatStatusKeepsOfAFailure(t *testing.T) {
 	tests := []struct {
 		name    string
 		planned plan
-		done    result
+		done    actResult
 		want    kept
 	}{
 		{"a success forgets it", due, ended(issuing), kept{}},
@@ -44,11 +44,11 @@ func TestWhatStatusKeepsOfAFailure(t *testing.T) {
 		{"a wait for another's answer changes nothing", due, ended(waiting(pending)), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
 		{"a spent budget names its instant", plan{cause: causeEdited, obstacle: spent}, ended(), kept{3, time.Minute, v1alpha1.ReasonReactorUnavailable}},
 		{"a suspension takes the place of the failure", plan{cause: causeDue, obstacle: paused}, ended(), kept{0, 0, ""}},
-		{"a pass that is repeated changes nothing", due, ended(func(d *result) { d.changed = true }), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
+		{"a pass that is repeated changes nothing", due, ended(func(d *actResult) { d.changed = true }), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			status := report(aToken(), seeing(failedBefore), test.planned, test.done).status
+			status := buildReport(aToken(), seeing(failedBefore), test.planned, test.done).status
 			got := kept{Failures: status.ConsecutiveFailures}
 			if status.NextAttemptTime != nil {
 				got.Next = status.NextAttemptTime.Sub(noon)
@@ -68,8 +68,8 @@ func TestAFailureThatLastsKeepsTheTimeAtWhichItStarted(t *testing.T) {
 	for reason, want := range map[string]*metav1.Time{v1alpha1.ReasonRequestRefused: started, v1alpha1.ReasonReactorUnavailable: new(metav1.NewTime(noon))} {
 		seen := seeing(failing(v1alpha1.ReasonRequestRefused, noon))
 		seen.status.LastFailure.FirstTime = started
-		now := &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{reason, "no"}}
-		got := report(aToken(), seen, plan{cause: causeDue, write: writeMint}, ended(failed(now))).status.LastFailure.FirstTime
+		now := &obstacle{kind: retryWithBackoff, until: noon.Add(time.Minute), problem: problem{reason, "no"}}
+		got := buildReport(aToken(), seen, plan{cause: causeDue, write: writeMint}, ended(failed(now))).status.LastFailure.FirstTime
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", reason, diff)
 		}
@@ -77,10 +77,10 @@ func TestAFailureThatLastsKeepsTheTimeAtWhichItStarted(t *testing.T) {
 }
 
 func TestTheAttemptThatFailedIsDescribedWithoutASecret(t *testing.T) {
-	long := &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, strings.Repeat("ü", 5000)}}
+	long := &obstacle{kind: retryWithBackoff, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, strings.Repeat("ü", 5000)}}
 	token := aToken(annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
-	got := report(token, seeing(), plan{cause: causeRequested, write: writeMint}, ended(failed(long))).status.LastFailure
-	want := &v1alpha1.FailedAttempt{Reason: v1alpha1.ReasonReactorUnavailable, Message: notice.Bounded(long.message, longestFailureMessage),
+	got := buildReport(token, seeing(), plan{cause: causeRequested, write: writeMint}, ended(failed(long))).status.LastFailure
+	want := &v1alpha1.FailedAttempt{Reason: v1alpha1.ReasonReactorUnavailable, Message: notice.Bounded(long.message, maxFailureMessage),
 		RequestHash: requestHash(&token.Spec), KeyFingerprint: goodKey, RenewRequest: "now", FirstTime: new(metav1.NewTime(noon))}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("attempt (-want +got):\n%s", diff)
@@ -98,7 +98,7 @@ func TestWhatStatusTellsOfTheToken(t *testing.T) {
 		RenewalTime:       instant(renewalTime(&aToken().Spec, aToken().UID, recordOfHeld(aHeldToken()))),
 		RequestedLifetime: "6h", GrantedLifetime: "6h", DeliveredTokenID: "token-2",
 	}
-	got := report(aToken(), seeing(noToken), plan{cause: causeNew, write: writeMint}, ended(issuing)).status
+	got := buildReport(aToken(), seeing(noToken), plan{cause: causeNew, write: writeMint}, ended(issuing)).status
 	got.Conditions = nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
@@ -108,7 +108,7 @@ func TestWhatStatusTellsOfTheToken(t *testing.T) {
 func TestTheVersionInStatusIsOfASecretThatIsRight(t *testing.T) {
 	for name, test := range map[string]struct {
 		seen func(*observation)
-		done result
+		done actResult
 		want string
 	}{
 		"one that was written":        {func(*observation) {}, ended(issuing), "8"},
@@ -119,7 +119,7 @@ func TestTheVersionInStatusIsOfASecretThatIsRight(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := seeing(test.seen, func(o *observation) { o.status.SecretResourceVersion = "earlier" })
-			if got := report(aToken(), seen, plan{}, test.done).status.SecretResourceVersion; got != test.want {
+			if got := buildReport(aToken(), seen, plan{}, test.done).status.SecretResourceVersion; got != test.want {
 				t.Errorf("version %q, want %q", got, test.want)
 			}
 		})
@@ -128,11 +128,11 @@ func TestTheVersionInStatusIsOfASecretThatIsRight(t *testing.T) {
 
 func TestARequestToRenewThatWasAnsweredIsNotForgotten(t *testing.T) {
 	seen := seeing(func(o *observation) { o.status.LastHandledRenewRequest = "then" })
-	if got := report(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "then" {
+	if got := buildReport(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "then" {
 		t.Errorf("after a token that answered none, %q", got)
 	}
 	seen.target.Record = aRecord(func(r *targetsecret.Record) { r.RenewRequest = "now" })
-	if got := report(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "now" {
+	if got := buildReport(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "now" {
 		t.Errorf("after a token that answered one, %q", got)
 	}
 }
@@ -141,7 +141,7 @@ func TestARequestToRenewThatWasAnsweredIsNotForgotten(t *testing.T) {
 const never = time.Duration(-1)
 
 // nextOf returns when a report wants the next reconcile.
-func nextOf(told reported) time.Duration {
+func nextOf(told statusReport) time.Duration {
 	if next, ok := requeue.Earliest(told.requeue...); ok {
 		return next.After
 	}
@@ -155,15 +155,15 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 			seen.target.Record = aRecord(func(r *targetsecret.Record) { r.ExpiresAt = noon.Add(left) })
 		}
 	}
-	after := func(elapsed time.Duration) result {
-		return ended(func(done *result) { done.clocks.elapsed = elapsed })
+	after := func(elapsed time.Duration) actResult {
+		return ended(func(done *actResult) { done.clocks.elapsed = elapsed })
 	}
 	due, parked := plan{cause: causeDue, write: writeMint}, plan{cause: causeExpired, obstacle: refusal}
 	tests := []struct {
 		name    string
 		seen    func(*observation)
 		planned plan
-		done    result
+		done    actResult
 		want    time.Duration
 	}{
 		{"at the renewal", func(*observation) {}, plan{}, ended(), renewal},
@@ -174,20 +174,20 @@ func TestWhenTheNextPassIsDue(t *testing.T) {
 		{"at the expiry, while suspended", func(*observation) {}, plan{obstacle: paused}, ended(), 5 * time.Hour},
 		{"never, when there is no token and the user must act", noToken, plan{cause: causeNew, obstacle: refusal}, ended(), never},
 		{"never, when there is no token and the object is suspended", noToken, plan{cause: causeNew, obstacle: paused}, ended(), never},
-		{"after the longest wait, when the wall clock alone says that the token has expired", soon(-time.Second), parked, after(30 * time.Minute), longestWait},
+		{"after the longest wait, when the wall clock alone says that the token has expired", soon(-time.Second), parked, after(30 * time.Minute), maxWait},
 		{"never, when both clocks say so", soon(-time.Second), parked, after(time.Hour), never},
 		{"at the probe of a refused key", noToken, due, ended(waiting(keyBad)), time.Minute},
 		{"at the end of a limit", noToken, due, ended(waiting(limited)), time.Minute},
-		{"in a minute at the latest, in a line", noToken, due, ended(waiting(inLine)), waitForWake},
-		{"in a minute at the latest, for another's answer", noToken, due, ended(waiting(pending)), waitForWake},
+		{"in a minute at the latest, in a line", noToken, due, ended(waiting(inLine)), maxWaitForRequeue},
+		{"in a minute at the latest, for another's answer", noToken, due, ended(waiting(pending)), maxWaitForRequeue},
 		{"when the token becomes more urgent than others, in a line", soon(450 * time.Second), due, ended(waiting(inLine)), 45 * time.Second},
-		{"in a minute at the latest, in a line of the urgent", soon(5 * time.Minute), due, ended(waiting(inLine)), waitForWake},
+		{"in a minute at the latest, in a line of the urgent", soon(5 * time.Minute), due, ended(waiting(inLine)), maxWaitForRequeue},
 		{"at the end of the budget's pause", noToken, plan{cause: causeEdited, obstacle: spent}, ended(), time.Minute},
 		{"at once, when an instant has just passed", soon(5 * time.Hour), due, ended(failed(&obstacle{until: noon})), 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			told := report(aToken(), seeing(test.seen), test.planned, test.done)
+			told := buildReport(aToken(), seeing(test.seen), test.planned, test.done)
 			if diff := cmp.Diff(test.want, nextOf(told)); diff != "" {
 				t.Errorf("the next reconcile (-want +got):\n%s", diff)
 			}

@@ -19,30 +19,30 @@ import (
 )
 
 var (
-	refusal  = &obstacle{kind: kindUserMustAct, problem: problem{v1alpha1.ReasonRequestRefused, "no"}}
-	backedUp = &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, "away"}}
-	inLine   = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonQueued, "wait"}}
-	pending  = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending, "wait"}}
-	limited  = &obstacle{kind: kindLater, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonRateLimited, "wait"}}
-	keyBad   = &obstacle{kind: kindUserMustAct, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonAPIKeyRefused, "no"}}
-	spent    = &obstacle{kind: kindLater, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonMintBudgetSpent, "wait"}}
-	paused   = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSuspended, "off"}}
+	refusal  = &obstacle{kind: userMustAct, problem: problem{v1alpha1.ReasonRequestRefused, "no"}}
+	backedUp = &obstacle{kind: retryWithBackoff, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, "away"}}
+	inLine   = &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonQueued, "wait"}}
+	pending  = &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonPending, "wait"}}
+	limited  = &obstacle{kind: retryAtTime, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonRateLimited, "wait"}}
+	keyBad   = &obstacle{kind: userMustAct, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonAPIKeyRefused, "no"}}
+	spent    = &obstacle{kind: retryAtTime, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonMintBudgetSpent, "wait"}}
+	paused   = &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonSuspended, "off"}}
 )
 
 // ended is the result of a pass that ended at noon.
-func ended(changes ...func(*result)) result {
-	done := result{clocks: clocks{now: noon}}
+func ended(changes ...func(*actResult)) actResult {
+	done := actResult{clocks: clocks{now: noon}}
 	for _, change := range changes {
 		change(&done)
 	}
 	return done
 }
 
-func failed(o *obstacle) func(*result)  { return func(done *result) { done.failed = o } }
-func waiting(o *obstacle) func(*result) { return func(done *result) { done.waiting = o } }
+func failed(o *obstacle) func(*actResult)  { return func(done *actResult) { done.failed = o } }
+func waiting(o *obstacle) func(*actResult) { return func(done *actResult) { done.waiting = o } }
 
 // issuing is an result in which a new token was written.
-func issuing(done *result) {
+func issuing(done *actResult) {
 	done.record, done.version, done.issued, done.delivered = recordOfHeld(aHeldToken()), "8", true, true
 }
 
@@ -73,14 +73,14 @@ func TestConditions(t *testing.T) {
 		token   func(*v1alpha1.ReactorToken)
 		seen    []func(*observation)
 		planned plan
-		done    result
+		done    actResult
 		want    string // Ready|Renewed|LifetimeClamped|Stalled
 	}{
 		{name: "a token was issued", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing),
 			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "all is well", planned: none, done: ended(), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "the world changed under the first pass", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint},
-			done: ended(func(done *result) { done.changed = true }), want: "False/Pending|Unknown/Pending|-|-"},
+			done: ended(func(done *actResult) { done.changed = true }), want: "False/Pending|Unknown/Pending|-|-"},
 		{name: "a renewal failed", planned: due, done: ended(failed(backedUp)), want: "True/TokenValid|False/ReactorUnavailable|False/AsRequested|-"},
 		{name: "a renewal is parked", planned: plan{cause: causeDue, obstacle: refusal}, done: ended(), want: "True/TokenValid|False/RequestRefused|False/AsRequested|-"},
 		{name: "a renewal is parked, and the token has expired", seen: []func(*observation){expired}, planned: plan{cause: causeExpired, obstacle: refusal}, done: ended(),
@@ -123,7 +123,7 @@ func TestConditions(t *testing.T) {
 			if test.token != nil {
 				test.token(token)
 			}
-			told := report(token, seeing(test.seen...), test.planned, test.done)
+			told := buildReport(token, seeing(test.seen...), test.planned, test.done)
 			if diff := cmp.Diff(test.want, fourConditions(&told.status)); diff != "" {
 				t.Errorf("conditions (-want +got):\n%s", diff)
 			}
@@ -151,7 +151,7 @@ func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
 		"ready before":        before("Ready=True/TokenValid", "Renewed=True/Issued", "LifetimeClamped=False/AsRequested"),
 		"stalled before":      before("Ready=False/RequestRefused", "Renewed=False/RequestRefused", "Stalled=True/RequestRefused"),
 	}
-	outcomes := map[string]result{"nothing done": ended(), "issued": ended(issuing), "again": ended(func(d *result) { d.changed = true })}
+	outcomes := map[string]actResult{"nothing done": ended(), "issued": ended(issuing), "again": ended(func(d *actResult) { d.changed = true })}
 	obstacles := map[string]*obstacle{"nothing in the way": nil}
 	for i, found := range []*obstacle{refusal, backedUp, inLine, pending, limited, keyBad, spent, paused} {
 		obstacles[fmt.Sprint("planned ", i)] = found
@@ -164,14 +164,14 @@ func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
 				for outcomeName, done := range outcomes {
 					name := strings.Join([]string{tokenName, earlierName, obstacleName, outcomeName}, ", ")
 					seen := seeing(hold, tell)
-					holdsTheRules(t, name, seen, report(aToken(), seen, plan{cause: causeDue, obstacle: found}, done), done)
+					holdsTheRules(t, name, seen, buildReport(aToken(), seen, plan{cause: causeDue, obstacle: found}, done), done)
 				}
 			}
 		}
 	}
 }
 
-func holdsTheRules(t *testing.T, name string, seen *observation, told reported, done result) {
+func holdsTheRules(t *testing.T, name string, seen *observation, told statusReport, done actResult) {
 	t.Helper()
 	status := &told.status
 	held := seen.target.Current()
@@ -202,20 +202,20 @@ func holdsTheRules(t *testing.T, name string, seen *observation, told reported, 
 		if since := condition.LastTransitionTime.Time; changed != since.Equal(noon) {
 			t.Errorf("%s: %s changed: %v, and its last transition is at %s", name, condition.Type, changed, since)
 		}
-		if condition.ObservedGeneration != 1 || condition.Reason == "" || len(condition.Message) > longestConditionMessage {
+		if condition.ObservedGeneration != 1 || condition.Reason == "" || len(condition.Message) > maxConditionMessage {
 			t.Errorf("%s: condition %+v", name, condition)
 		}
 	}
 }
 
 func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
-	for name, done := range map[string]result{"well": ended(), "waiting for a key": ended(waiting(keyBad)), "in line": ended(waiting(inLine))} {
+	for name, done := range map[string]actResult{"well": ended(), "waiting for a key": ended(waiting(keyBad)), "in line": ended(waiting(inLine))} {
 		t.Run(name, func(t *testing.T) {
 			seen := seeing()
-			first := report(aToken(), seen, plan{}, done)
+			first := buildReport(aToken(), seen, plan{}, done)
 			again := seeing(func(o *observation) { o.status, o.target.ResourceVersion = first.status, "9" })
 			done.clocks.now = noon.Add(time.Second)
-			second := report(aToken(), again, plan{}, done)
+			second := buildReport(aToken(), again, plan{}, done)
 			if statusChanged(&first.status, &second.status, noon) {
 				t.Errorf("status (-first +second):\n%s", cmp.Diff(first.status, second.status))
 			}
@@ -227,7 +227,7 @@ func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
 }
 
 func TestStatusChanged(t *testing.T) {
-	base := report(aToken(), seeing(), plan{}, ended()).status
+	base := buildReport(aToken(), seeing(), plan{}, ended()).status
 	base.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
 	tests := []struct {
 		name   string
@@ -270,7 +270,7 @@ func TestSchedule(t *testing.T) {
 	}{
 		"nothing to wait for":                    {},
 		"a time that one stage has":              {[][]requeue.Entry{nil, {{After: time.Minute}}, nil}, time.Minute},
-		"a long wait is cut into pieces":         {[][]requeue.Entry{{{After: 4 * time.Hour}}}, longestWait},
+		"a long wait is cut into pieces":         {[][]requeue.Entry{{{After: 4 * time.Hour}}}, maxWait},
 		"the earliest time of several stages":    {[][]requeue.Entry{{{After: time.Hour}}, {{After: time.Minute}, {After: time.Second}}}, time.Second},
 		"a time that has passed, without a loop": {[][]requeue.Entry{{{After: -time.Hour}}}, time.Millisecond},
 	} {

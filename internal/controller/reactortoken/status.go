@@ -2,8 +2,15 @@ package reactortoken
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,14 +22,6 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
-
-// lastStatus is the status that was reported last.
-type lastStatus struct {
-	status    *v1alpha1.ReactorTokenStatus // nil once the cache shows it
-	version   string                       // the object's resourceVersion with it; empty while it is not written
-	conflicts int                          // how often in a row the API server had a version that the cache did not show
-	notices   []notice.Notice              // the events to emit after it is written
-}
 
 // latest is the status from which a reconcile continues, with the resourceVersion of the object that it belongs to: the one that was reported last,
 // while it is not written yet or the cache does not show it yet (isAhead); otherwise the one that the API server has, whichever client wrote it.
@@ -71,21 +70,21 @@ const maxPendingNotices = 16
 //
 // What could not be written is remembered, and written in a later reconcile: a backoff is kept even while the API server refuses the status.
 func (r *Reconciler) writeStatus(
-	ctx context.Context, token *v1alpha1.ReactorToken, last lastStatus, told reported,
+	ctx context.Context, token *v1alpha1.ReactorToken, last lastStatus, report statusReport,
 ) (lastStatus, []requeue.Entry, error) {
 	before, version, isAhead := last.latest(token)
 	isWritten := last.status == nil || last.version != ""
 	if !isAhead {
 		last.status, last.version = nil, "" // a copy next to the cache would be kept for nothing
 	}
-	last.notices = slices.Concat(last.notices, told.events)
+	last.notices = slices.Concat(last.notices, report.events)
 	last.notices = last.notices[max(0, len(last.notices)-maxPendingNotices):]
-	if isWritten && !statusChanged(before, &told.status, told.now) {
+	if isWritten && !statusChanged(before, &report.status, report.now) {
 		return r.emit(ctx, token, last), nil, nil
 	}
-	last.status, last.version = told.status.DeepCopy(), ""
+	last.status, last.version = report.status.DeepCopy(), ""
 	updated := token.DeepCopy()
-	updated.ResourceVersion, updated.Status = version, told.status
+	updated.ResourceVersion, updated.Status = version, report.status
 	err := r.client.Status().Update(ctx, updated, client.FieldOwner(targetsecret.FieldOwner))
 	switch {
 	case apierrors.IsNotFound(err):
@@ -107,3 +106,66 @@ func (r *Reconciler) emit(ctx context.Context, token *v1alpha1.ReactorToken, las
 	last.notices = nil
 	return last
 }
+
+// readFailed ends a reconcile that could not read what it needs. If the API server refuses the read, such as that of the target Secret without the
+// Role for it, status reports that. It reports nothing else: an API server that does not respond does not accept a status either, and conditions
+// must not flap with each short outage. The error is one of the Kubernetes API.
+func (r *Reconciler) readFailed(ctx context.Context, token *v1alpha1.ReactorToken, state *objectState, failed error) (ctrl.Result, error) {
+	if !notice.IsRefused(failed) {
+		return retryLater, failed
+	}
+	before, _, _ := state.status.latest(token)
+	now := r.clock.Now()
+	after := readRefused(token, before, failed, r.timekeeper.clocksAt(now, time.Time{}))
+	last, _, err := r.writeStatus(ctx, token, state.status, statusReport{now: now, status: *after, events: failureEvents(before, after)})
+	state.status = last
+	return retryLater, errors.Join(failed, err)
+}
+
+// readRefused is the status while a read is refused. What it says of the token stays, until the token must have expired.
+func readRefused(token *v1alpha1.ReactorToken, before *v1alpha1.ReactorTokenStatus, failed error, at clocks) *v1alpha1.ReactorTokenStatus {
+	status := before.DeepCopy()
+	message := fmt.Sprintf("the API server refused a read that the operator needs: %v. If a permission is missing, give it to the operator's service account. The operator retries every minute", failed)
+	set := conditionSetter(status, token.Generation, at.now)
+	set(v1alpha1.ConditionRenewed, metav1.ConditionFalse, v1alpha1.ReasonReadRefused, message)
+	expires := status.ExpirationTime
+	switch {
+	case meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) && expires != nil && at.until(expires.Time, &targetsecret.Record{}) > 0:
+		return status
+	case expires != nil:
+		set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, message)
+	default:
+		set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonReadRefused, message)
+	}
+	set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonReadRefused, message)
+	return status
+}
+
+// conditionSetter returns a function that sets a condition in status, of the given generation of the spec.
+func conditionSetter(
+	status *v1alpha1.ReactorTokenStatus, generation int64, now time.Time,
+) func(conditionType string, state metav1.ConditionStatus, reason, message string) {
+	return func(conditionType string, state metav1.ConditionStatus, reason, message string) {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: conditionType, Status: state, Reason: reason, Message: notice.Bounded(message, maxConditionMessage),
+			ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
+		})
+	}
+}
+
+// statusChanged reports whether a status is worth a write. That the Secret was observed at another version, and found right, is
+// not: the version in status only saves a read after a restart. Nor is a next attempt that moved, until the stored time has
+// passed: it requeues no object.
+func statusChanged(before, after *v1alpha1.ReactorTokenStatus, now time.Time) bool {
+	ignoring := before.DeepCopy()
+	ignoring.SecretResourceVersion = after.SecretResourceVersion
+	if next := before.NextAttemptTime; next != nil && now.Before(next.Time) {
+		ignoring.NextAttemptTime = after.NextAttemptTime
+	}
+	return !equality.Semantic.DeepEqual(ignoring, after)
+}
+
+const (
+	maxConditionMessage = 4096 // bytes; the API allows 32768, and nobody reads that
+	maxFailureMessage   = 1024 // bytes, as status.lastFailure.message allows
+)

@@ -3,6 +3,7 @@ package reactortoken
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unique"
@@ -37,15 +38,6 @@ const (
 
 // keyDebounce is how long the pass waits after the Secret of an API key was edited, so that three quick edits cost one mint.
 const keyDebounce = time.Second
-
-// A failed pass is retried after retryBase, doubling up to retryCap. The default of controller-runtime begins at 5 ms, which
-// is rude to a paid API. What failed at Reactor itself does not come here: its backoff stands in status.
-const (
-	retryBase = time.Second
-	retryCap  = time.Minute
-)
-
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // SetupWithManager registers the controller, its indexes and its watches. It returns an error when the manager has a
 // controller of this name already, or its cache cannot be indexed.
@@ -132,13 +124,13 @@ func keepNeeded(object any) (any, error) {
 		Namespace: meta.Namespace, Name: meta.Name, UID: meta.UID, ResourceVersion: meta.ResourceVersion,
 		DeletionTimestamp: meta.DeletionTimestamp,
 		OwnerReferences:   meta.OwnerReferences,
-		Annotations:       ours(meta.Annotations),
+		Annotations:       operatorAnnotations(meta.Annotations),
 	}
 	return meta, nil
 }
 
 // ours are the annotations of the operator. Their names, and the values that most Secrets share, are kept once for all Secrets.
-func ours(annotations map[string]string) map[string]string {
+func operatorAnnotations(annotations map[string]string) map[string]string {
 	var kept map[string]string
 	for name, value := range annotations {
 		if !strings.HasPrefix(name, "reactor.inc/") {
@@ -255,35 +247,84 @@ func add(q queue, how priorityqueue.AddOpts, request reconcile.Request) {
 	q.AddAfter(request, how.After)
 }
 
-// captureQueue keeps the controller's queue, so that mintqueue can requeue the objects that have a slot.
-func (r *Reconciler) captureQueue(_ context.Context, given queue) error {
-	q, ok := given.(priorityqueue.PriorityQueue[reconcile.Request])
-	if !ok { // controller-runtime uses nothing else, unless it is told to
-		return fmt.Errorf("the controller's queue is a %T, which knows no priorities", given)
-	}
-	r.queue.Store(&q)
-	return nil
-}
+// The priority queue of controller-runtime gives the objects that exist when the operator starts a low priority
+// (handler.LowPriority), so that changes are noticed first:
+//
+//  1. The operator starts with 50,000 ReactorTokens whose Secrets it has to read, and with one that was created while it was down.
+//  2. Each read takes 20 ms. Renewals come due as fast as --mint-qps allows; their priority is the regular one. They leave a
+//     quarter of the workers to others (see mintqueue.SlotsFor).
+//  3. The new ReactorToken is reconciled last, after eight minutes (TestNeitherANewTokenNorTheLowestPriorityStarves).
+//
+// So those for which a token is due have the regular priority from the start.
 
-// wake makes a pass follow for each of the objects, before those of a lower priority.
-func (r *Reconciler) wake(priority int, objects ...types.NamespacedName) {
-	q := r.queue.Load()
-	if q == nil {
+// enqueueDue gives a ReactorToken that exists when the operator starts the regular priority, when it has no token or a renewal
+// of it is due.
+func (r *Reconciler) enqueueDue(_ context.Context, e event.CreateEvent, q queue) {
+	token, ok := e.Object.(*v1alpha1.ReactorToken)
+	if !ok || !e.IsInInitialList || !dueAtStart(&token.Status, r.timekeeper.clocksAt(r.clock.Now(), time.Time{})) {
 		return
 	}
-	for _, object := range objects {
-		(*q).AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, reconcile.Request{NamespacedName: object})
+	add(q, priorityqueue.AddOpts{Priority: new(mintqueue.RequeueRegular)}, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(token)})
+}
+
+// dueAtStart reports whether status says that a new token is due.
+func dueAtStart(status *v1alpha1.ReactorTokenStatus, at clocks) bool {
+	return status.RenewalTime == nil || at.until(status.RenewalTime.Time, &targetsecret.Record{}) <= 0
+}
+
+// unlessOwnName leaves an object out of an index that would have it under its own name: it is found by that. An entry takes 600 bytes
+// and is made anew at each change of the object; and nearly all ReactorTokens write the Secret of their name.
+func unlessOwnName(extract client.IndexerFunc) client.IndexerFunc {
+	return func(object client.Object) []string {
+		return slices.DeleteFunc(extract(object), func(value string) bool { return value == object.GetName() })
 	}
 }
 
-// wakeAll has all ReactorTokens reconciled.
-func (r *Reconciler) wakeAll(ctx context.Context) {
+// tokensWritingTo lists the ReactorTokens with a target Secret.
+func (r *Reconciler) tokensWritingTo(ctx context.Context, target types.NamespacedName) ([]v1alpha1.ReactorToken, error) {
 	tokens := &v1alpha1.ReactorTokenList{}
-	if err := r.cache.List(ctx, tokens, client.UnsafeDisableDeepCopy); err != nil { // the cache fails only while it is being stopped
-		ctrl.LoggerFrom(ctx).Error(err, "listing the ReactorTokens")
-		return
+	err := r.cache.List(ctx, tokens, client.InNamespace(target.Namespace), client.MatchingFields{indexTarget: target.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing the ReactorTokens with the target Secret %s: %w", target, err)
 	}
-	for i := range tokens.Items {
-		r.wake(mintqueue.RequeueRegular, client.ObjectKeyFromObject(&tokens.Items[i]))
+	ofThatName := v1alpha1.ReactorToken{}
+	if err := r.cache.Get(ctx, target, &ofThatName, client.UnsafeDisableDeepCopy); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("reading ReactorToken %s: %w", target, err)
+	} else if err == nil && ofThatName.TargetSecretName() == target.Name {
+		return append(tokens.Items, ofThatName), nil
 	}
+	return tokens.Items, nil
+}
+
+// tokensWithKeyIn lists the ReactorTokens whose API key is in a Secret.
+func (r *Reconciler) tokensWithKeyIn(ctx context.Context, secret types.NamespacedName) ([]v1alpha1.ReactorToken, error) {
+	tokens := &v1alpha1.ReactorTokenList{}
+	err := r.cache.List(ctx, tokens, client.InNamespace(secret.Namespace), client.MatchingFields{indexAPIKey: secret.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing the ReactorTokens with the API key in Secret %s: %w", secret, err)
+	}
+	return tokens.Items, nil
+}
+
+// secretsWrittenFor lists the Secrets whose annotations name the ReactorToken.
+func (r *Reconciler) secretsWrittenFor(ctx context.Context, token types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
+	secrets := &metav1.PartialObjectMetadataList{}
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	err := r.cache.List(ctx, secrets, client.InNamespace(token.Namespace), client.MatchingFields{indexWriter: token.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing the Secrets that ReactorToken %s wrote: %w", token, err)
+	}
+	ofThatName := secretMetadata()
+	if err := r.cache.Get(ctx, token, ofThatName, client.UnsafeDisableDeepCopy); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("looking up Secret %s: %w", token, err)
+	} else if err == nil && slices.Contains(writerOf(ofThatName), token.Name) {
+		return append(secrets.Items, *ofThatName), nil
+	}
+	return secrets.Items, nil
+}
+
+func secretMetadata() *metav1.PartialObjectMetadata {
+	meta := &metav1.PartialObjectMetadata{}
+	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return meta
 }

@@ -223,14 +223,14 @@ func queued(q queue) []string {
 
 func TestNobodyIsWokenBeforeTheControllerRuns(t *testing.T) {
 	r := &Reconciler{}
-	r.wake(mintqueue.RequeueSlot, objectNamed("web")) // must not panic
+	r.requeue(mintqueue.RequeueSlot, objectNamed("web")) // must not panic
 	q := priorityqueue.New[reconcile.Request]("woken")
 	defer q.ShutDown()
 	if err := r.captureQueue(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	r.wake(mintqueue.RequeueRegular, objectNamed("web"))
-	r.wake(mintqueue.RequeueSlot, objectNamed("other"), objectNamed("web"))
+	r.requeue(mintqueue.RequeueRegular, objectNamed("web"))
+	r.requeue(mintqueue.RequeueSlot, objectNamed("other"), objectNamed("web"))
 	got := map[string]int{}
 	for range 2 {
 		request, priority, _ := q.GetWithPriority()

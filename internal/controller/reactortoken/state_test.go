@@ -11,7 +11,7 @@ import (
 )
 
 func TestMemoryBeginsAnewForANewObjectOfTheSameName(t *testing.T) {
-	m := newMemory()
+	m := newStateStore()
 	first := aToken()
 	first.Status.SecretName, first.Status.SecretResourceVersion = "web", "7"
 	known := m.of(first)
@@ -33,7 +33,7 @@ func TestMemoryBeginsAnewForANewObjectOfTheSameName(t *testing.T) {
 }
 
 func TestABudgetIsSpentAndRefills(t *testing.T) {
-	budget := newMemory().of(aToken()).budget
+	budget := newStateStore().of(aToken()).budget
 	for i := range budgetBurst {
 		if until := spentUntil(budget, noon); !until.IsZero() {
 			t.Errorf("after %d mints the budget is spent until %s", i, until)
