@@ -2,8 +2,8 @@
 // rate allows? It knows nothing of Kubernetes but names.
 //
 // An object that wants a token calls Admit. If it is admitted, it calls Reactor and then Done. Otherwise it is reconciled again later: Queue
-// requeues it when a slot is free for it, or when the answer to its key has come. An object that wants no token calls Cancel. Nothing here
-// blocks a worker.
+// requeues it when a slot is free for it, or when the answer to its key has come. An object that wants no token calls Cancel. Each reconcile ends
+// with Release. Nothing here blocks a worker.
 //
 // Three things limit the calls:
 //   - the state of the API key, which all objects with this key share (key.go)
@@ -117,7 +117,8 @@ func (q *Queue) decide(k *key, r Request, now time.Time) Decision {
 // expire sooner, and have to get as far as this queue. Other requests take no slot while the rate allows them: an object without a token has to
 // report in status that it waits, which costs more than the order is worth.
 func (q *Queue) takeSlot(r Request, now time.Time) bool {
-	if q.slots.held[r.Object] {
+	if _, ok := q.slots.held[r.Object]; ok {
+		q.slots.held[r.Object] = true
 		return true
 	}
 	bounded := r.Priority != PriorityNew && r.Priority != PriorityChanged
@@ -138,7 +139,6 @@ func (q *Queue) takeSlot(r Request, now time.Time) bool {
 // Done records the outcome of an admitted call, requeues the objects that waited for it, and returns what is known of the key now.
 func (q *Queue) Done(r Request, outcome Outcome, now time.Time) KeyStatus {
 	q.mu.Lock()
-	q.release(r.Object)
 	k, next := q.useKey(r)
 	next = append(next, k.recordAnswer(r, outcome, now)...)
 	if k.closed(now) { // a call that is not allowed needs no place in the queue
@@ -148,6 +148,16 @@ func (q *Queue) Done(r Request, outcome Outcome, now time.Time) KeyStatus {
 	q.mu.Unlock()
 	q.requeueAll(next)
 	return status
+}
+
+// Release releases the slot of an object whose reconcile is over, if the object was admitted in this reconcile. A slot that the object got since
+// then stays.
+func (q *Queue) Release(object types.NamespacedName) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.slots.held[object] {
+		q.release(object)
+	}
 }
 
 // Cancel removes the request of an object that wants no token now.
@@ -248,7 +258,7 @@ func (q *Queue) releaseKey(object types.NamespacedName) {
 
 // release releases the slot of an object, if it has one.
 func (q *Queue) release(object types.NamespacedName) {
-	if q.slots.held[object] {
+	if _, ok := q.slots.held[object]; ok {
 		delete(q.slots.held, object)
 		q.signal()
 	}
@@ -297,7 +307,7 @@ func (q *Queue) giveSlots() (wait time.Duration) {
 			break
 		}
 		q.waiting.pop()
-		q.slots.held[next.Object] = true
+		q.slots.held[next.Object] = false
 		admitted = append(admitted, next.Object)
 	}
 	q.mu.Unlock()

@@ -198,7 +198,11 @@ func TestNoMoreSlotsAreGivenThanTheWorkersKeepUpWith(t *testing.T) {
 		}
 		wants("during the call")
 		f.Done(request("a", "k", PriorityRenewal), Outcome{AnswerAccepted, 0}, time.Now())
-		wants("after the call", "urgent")
+		wants("during the writes after the call")
+		f.Release(objectNamed("a"))
+		wants("after the reconcile", "urgent")
+		f.Release(objectNamed("urgent"))
+		wants("when an object that has not used its slot yet was reconciled")
 		f.Cancel(objectNamed("b"))
 		wants("when an object that had a slot wanted it no more", "c")
 		f.Forget(objectNamed("c"))
@@ -227,6 +231,7 @@ func TestRenewalsBeyondWhatTheWorkersKeepUpWithAreQueued(t *testing.T) {
 			t.Errorf("%q were requeued during two calls", early)
 		}
 		f.Done(expiringIn("a", time.Hour), Outcome{AnswerAccepted, 0}, time.Now())
+		f.Release(objectNamed("a"))
 		time.Sleep(time.Second)
 		if diff := cmp.Diff([]string{"soon"}, f.newlyRequeued()); diff != "" {
 			t.Errorf("requeued after a call (-want +got):\n%s", diff)

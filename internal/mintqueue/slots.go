@@ -10,16 +10,23 @@ import (
 // retryShare is the part of the rate that requests which Reactor refused may take: one in so many.
 const retryShare = 10
 
-// slots are the calls that may be made at the same time, and the rate at which they begin.
+// slots are the calls that may be made at the same time, and the rate at which they start.
 //
-// An object has a slot from the moment that it is first in the queue until its call has ended. There are fewer slots than workers, for two
-// goals:
+// An object has a slot from the moment that it is first in the queue until the reconcile that calls Reactor is over. There are fewer slots than
+// workers, for two goals:
 //   - What expires first goes first. More slots than workers would wait in the queue of the controller, where no request that comes later can
 //     overtake them.
-//   - A Reactor that does not answer leaves workers to the objects that need no call: their Secrets are repaired, and their status is written.
+//   - A quarter of the workers is left to the objects that need no call: their Secrets are repaired, and their status is written, even if Reactor
+//     or the API server takes long to answer.
+//
+// A slot that is released when the call has ended, before the writes, does not reach the second goal:
+//
+//  1. The API server takes a second for each write, and 400 renewals are due.
+//  2. The slot of a call that has ended goes to the next object, which waits in the queue of the controller before all others.
+//  3. All workers write tokens, for as long as tokens are due. The Secret of another object is not repaired meanwhile.
 type slots struct {
 	max  int
-	held map[types.NamespacedName]bool
+	held map[types.NamespacedName]bool // true: the object was admitted
 
 	rate      *rate.Limiter
 	retryRate *rate.Limiter // of the requests that Reactor refused, which use the other rate, too

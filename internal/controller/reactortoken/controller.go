@@ -32,6 +32,7 @@ import (
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ReconcileTimeout)
 	defer cancel()
+	defer r.mintQueue.Release(request.NamespacedName)
 
 	token := &v1alpha1.ReactorToken{}
 	if err := r.cache.Get(ctx, request.NamespacedName, token); apierrors.IsNotFound(err) {
