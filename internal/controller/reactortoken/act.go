@@ -98,7 +98,7 @@ func (r *Reconciler) mint(ctx context.Context, token *v1alpha1.ReactorToken, obs
 	return r.store(ctx, token, observed, result)
 }
 
-// newFailedMint describes a call to Reactor that failed now.
+// newFailedMint describes a call to Reactor that just failed.
 func newFailedMint(token *v1alpha1.ReactorToken, observed *observation, err error, key mintqueue.KeyStatus, now time.Time) *failedMint {
 	failed := &failedMint{err: err, key: key, failures: failuresWith(token, observed), now: now}
 	if refusedBefore(token, observed) && observed.status.LastFailure.FirstTime != nil {
@@ -129,8 +129,8 @@ func (r *Reconciler) keyWasReplaced(
 	return current.Fingerprint != used, err
 }
 
-// store writes the held token into the Secret. The token stays held until that succeeds, so that a write which is refused
-// for an hour costs one mint.
+// store writes the pending token into the Secret. The token stays pending until that succeeds, so that a write which the API server refuses for an
+// hour costs one mint.
 func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, observed *observation, result actResult) actResult {
 	pending := result.pending
 	written := targetsecret.NewRecord(pending.token, pending.tokenID, pending.identity)
@@ -148,7 +148,7 @@ func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, ob
 	return result
 }
 
-// repair writes the token that is in the Secret again, with everything around it as the spec wants it.
+// repairSecret writes the token that is in the Secret again, with everything around it as the spec requests it.
 //
 // The reconcile may have an obstacle of its own to report. What a mint waits for stays in status then, and a repair that failed is only tried
 // again: one failure must not take the place of the other.
@@ -172,8 +172,8 @@ func (r *Reconciler) repairSecret(ctx context.Context, token *v1alpha1.ReactorTo
 	return result
 }
 
-// write puts the desired Secret in place of what was seen, and returns its resourceVersion. The first write is a Create, so
-// that a Secret which appeared meanwhile is not overwritten; later ones are applied with the UID and version that were seen.
+// writeSecret writes the desired Secret over the observed one, and returns its resourceVersion. The first write is a Create, so that a Secret which
+// was created meanwhile is not overwritten. Later ones are applied with the observed UID and resourceVersion.
 func (r *Reconciler) writeSecret(ctx context.Context, desired targetsecret.Desired, observed *targetsecret.State) (string, error) {
 	if !observed.Exists {
 		created := desired.Object()
@@ -197,7 +197,7 @@ func (r *Reconciler) apply(ctx context.Context, secret *corev1ac.SecretApplyConf
 	return *secret.ResourceVersion, nil
 }
 
-// passToApplyManager hands what our Create owns to our applies: otherwise the Create would own it for ever, and a key that is
+// migrateManagedFields passes what the Create of the operator owns to its applies. Otherwise the Create would own it permanently, and a key that is
 // removed from the spec would stay in the Secret.
 func (r *Reconciler) migrateManagedFields(ctx context.Context, observed *targetsecret.State) (string, error) {
 	if observed.Live == nil {
@@ -209,7 +209,7 @@ func (r *Reconciler) migrateManagedFields(ctx context.Context, observed *targets
 	}
 	upgraded := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: observed.Live.Namespace, Name: observed.Live.Name}}
 	if err := r.client.Patch(ctx, upgraded, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(targetsecret.FieldOwner)); err != nil {
-		return "", fmt.Errorf("handing the managed fields of Secret %s/%s to server-side apply: %w",
+		return "", fmt.Errorf("passing the managed fields of Secret %s/%s to server-side apply: %w",
 			upgraded.Namespace, upgraded.Name, err)
 	}
 	return upgraded.ResourceVersion, nil
@@ -240,7 +240,7 @@ func (r *Reconciler) removeLeftovers(ctx context.Context, token *v1alpha1.Reacto
 			continue
 		}
 		result.notices = append(result.notices, notice.Normal("SecretRemoved", "RemoveSecret",
-			"removed the token from Secret %q, since spec.secret.name is %q now", secret.name, token.TargetSecretName()))
+			"removed the token from Secret %q, because spec.secret.name is now %q", secret.name, token.TargetSecretName()))
 	}
 	return result
 }
@@ -251,7 +251,7 @@ func (r *Reconciler) removeLeftover(ctx context.Context, namespace string, secre
 	case targetsecret.LeftoverDelete:
 		gone := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secret.name}}
 		err = r.client.Delete(ctx, gone, client.Preconditions{UID: &secret.uid, ResourceVersion: &secret.resourceVersion})
-	case targetsecret.LeftoverStrip: // an apply that wants nothing removes all that we own
+	case targetsecret.LeftoverStrip: // an apply without any field removes all that the operator owns
 		_, err = r.apply(ctx, corev1ac.Secret(secret.name, namespace).WithUID(secret.uid).WithResourceVersion(secret.resourceVersion))
 	case targetsecret.LeftoverKeep:
 	}

@@ -12,9 +12,8 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
-// This file says what each answer of Reactor, and each refusal of the API server, means for the object: which of the three
-// kinds it is, what the condition says, and when the next attempt is due. Which status code is of which class is the
-// client's table (internal/reactor).
+// This file decides what each answer of Reactor, and each refusal of the API server, means for the object: which of the three kinds of failure it is,
+// what the condition reports, and when the next attempt is due. Which status code belongs to which class is decided by the client (internal/reactor).
 
 // outcomeOf is what the end of a call means for the API key, and so for all the objects that use it.
 func outcomeOf(err error) mintqueue.Outcome {
@@ -46,7 +45,7 @@ func retryAfterOf(err error) time.Duration {
 	return 0
 }
 
-// failedMint is what the report of a failed call to Reactor depends on.
+// failedMint is what the obstacle after a failed call to Reactor depends on.
 type failedMint struct {
 	err      error
 	key      mintqueue.KeyStatus // after the call
@@ -58,7 +57,7 @@ type failedMint struct {
 	left, untilExpiring time.Duration
 }
 
-// mintObstacle says how the object continues after a failed call to Reactor.
+// mintObstacle decides how the object continues after a failed call to Reactor.
 func mintObstacle(token *v1alpha1.ReactorToken, failed *failedMint) *obstacle {
 	switch reactor.ClassOf(failed.err) {
 	case reactor.ClassKeyRefused:
@@ -96,8 +95,7 @@ func refusalRetryWait(uid types.UID, failed *failedMint) time.Duration {
 	return max(wait, backoffFloor)
 }
 
-// patience is the backoff, or the Retry-After that an unavailable Reactor asked for when it is longer and the token lives
-// long enough.
+// mintRetryDelay is the backoff, or the Retry-After that an unavailable Reactor sent if it is longer and the token lives long enough.
 func mintRetryDelay(token *v1alpha1.ReactorToken, failed *failedMint) time.Duration {
 	lifetime := token.Spec.EffectiveLifetime()
 	if granted := token.Status.GrantedLifetime.Std(); granted > 0 { // the last time, and it may have been less
@@ -111,15 +109,14 @@ func mintRetryDelay(token *v1alpha1.ReactorToken, failed *failedMint) time.Durat
 	return max(wait, asked)
 }
 
-// writeObstacle is a write that the API server refused: of a token that is held until it is accepted, or of what stands around
-// the token that the Secret has.
+// writeObstacle is a write that the API server refused: of a pending token, or of what is around the token that the Secret has.
 func writeObstacle(token *v1alpha1.ReactorToken, err error, isPending bool, failures int32, now time.Time, left time.Duration) *obstacle {
 	wait := backoff(failures, writeBackoffCap, token.UID, left)
 	found := retryObstacle(v1alpha1.ReasonSecretWriteRefused, err, now.Add(wait))
 	if isPending {
 		found.message = fmt.Sprintf("the token is kept in memory until the API server accepts it: %v", err)
 	} else {
-		found.message = fmt.Sprintf("the Secret is put right as soon as the API server accepts it: %v", err)
+		found.message = fmt.Sprintf("the operator repairs the Secret as soon as the API server accepts it: %v", err)
 	}
 	return found
 }
@@ -128,8 +125,8 @@ func retryObstacle(reason string, err error, until time.Time) *obstacle {
 	return &obstacle{kind: retryWithBackoff, until: wholeSecond(until), problem: problem{reason, err.Error()}}
 }
 
-// waitObstacle is why an object was not admitted. While one call tries a key, it is not known whether the key is valid: an object
-// whose status says that it is not keeps saying so until the answer, because conditions must not flap, and no other does.
+// waitObstacle is why an object was not admitted. While one call tries a key, it is not known whether the key is valid. An object whose status
+// reports an invalid key keeps reporting it until the answer, because conditions must not flap. No other object reports it.
 func waitObstacle(token *v1alpha1.ReactorToken, observed *observation, decision mintqueue.Decision, key mintqueue.KeyStatus) *obstacle {
 	state := key.State
 	if !key.Closed {
@@ -151,7 +148,7 @@ func waitObstacle(token *v1alpha1.ReactorToken, observed *observation, decision 
 	}
 }
 
-// reportedOfKey is what status says about the key that is used now.
+// reportedOfKey is what status reports about the key that is used now.
 func reportedOfKey(token *v1alpha1.ReactorToken, observed *observation) mintqueue.KeyState {
 	switch {
 	case !lastFailureCounts(token, observed):

@@ -1,7 +1,7 @@
 // Package reactortoken keeps a Reactor token in the target Secret of each ReactorToken.
 //
-// A pass reads like Reconcile: observe, decide, act, report. What it decides from are values; the target Secret is the
-// truth, and status is derived from it. docs/architecture.md shows the flow.
+// Reconcile shows the flow: observe, decide, act, report, schedule. Stages take and return values. The target Secret is the source of truth, and status
+// is derived from it. docs/architecture.md has a picture.
 package reactortoken
 
 import (
@@ -27,8 +27,8 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
-// Reconcile makes one pass for one ReactorToken. A pass that was begun is finished, also while the operator is being
-// stopped: a token that was minted belongs into its Secret.
+// Reconcile reconciles one ReactorToken. A reconcile that was started is finished, even while the operator is being stopped: a minted token belongs in
+// its Secret.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ReconcileTimeout)
 	defer cancel()
@@ -42,7 +42,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	if !token.DeletionTimestamp.IsZero() {
 		r.mintQueue.Cancel(request.NamespacedName)
-		return ctrl.Result{}, nil // the Secret goes by its owner reference, and must not come back
+		return ctrl.Result{}, nil // garbage collection deletes the Secret, and it must not be created again
 	}
 
 	state := r.states.of(token)
@@ -66,8 +66,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return schedule(ctx, planned.requeue, result.requeue, report.requeue, conflict), nil
 }
 
-// cleanUp forgets a ReactorToken that is gone, and takes our keys out of the Secrets that it had adopted. Those that it
-// created go by their owner reference.
+// cleanUp forgets a deleted ReactorToken, and removes the keys of the operator from the Secrets that the ReactorToken had adopted. Garbage collection
+// deletes those that it created.
 func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) error {
 	r.states.forget(name)
 	r.keys.Forget(name)
@@ -83,7 +83,7 @@ func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) err
 		}
 		stripped := leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, targetsecret.LeftoverStrip}
 		if err := r.removeLeftover(ctx, name.Namespace, stripped); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
-			return err // after a conflict, the Secret's own event wakes the next pass
+			return err // after a conflict, the event of the Secret triggers the next reconcile
 		}
 	}
 	return nil

@@ -12,32 +12,32 @@ import (
 // check looks for one obstacle.
 type check func(*v1alpha1.ReactorToken, *observation) *obstacle
 
-// targetChecks stand before anything is written. The first obstacle found is the one that is told.
+// targetChecks come before any write. The first obstacle that is found is reported.
 var targetChecks = []check{
-	gone,             // its Secret went with it, and must not come back
+	gone,             // its Secret is deleted with it, and must not be created again
 	claimedByAnother, // an older ReactorToken writes this Secret
-	beingDeleted,     // it will be gone in a moment, and is written anew then
-	notOurs,          // somebody else's Secret is refused, unless it consents
+	beingDeleted,     // it is created again when it is deleted
+	notOurs,          // the Secret of another owner is written only if it allows that
 	notUsable,        // an immutable or typed Secret cannot be written
 }
 
-// mintChecks stand before a new token is asked for.
+// mintChecks come before a new token is requested.
 var mintChecks = []check{
 	suspended,  // the user wants no request to Reactor
 	keyProblem, // there is nothing to exchange
 	backingOff, // an attempt failed, and the time of the next one has not come
 }
 
-// repairChecks stand before the Secret is put right around the token that it has.
+// repairChecks come before the Secret is repaired around the token that it has.
 var repairChecks = []check{
 	repairRefused,   // the API server refused this a moment ago
-	secretContested, // somebody puts it wrong again each time
+	secretContested, // another client reverts each repair
 }
 
-// decide says what to do. It is pure: the order of its checks is the order of the lists above, and a test pins it.
+// decide decides what to do. It is pure: the order of its checks is the order of the lists above, and a test pins it.
 func decide(token *v1alpha1.ReactorToken, observed *observation) plan {
 	if found := first(targetChecks, token, observed); found != nil {
-		if observed.target.Unwatched && found.until.IsZero() { // nothing tells when it goes
+		if observed.target.Unwatched && found.until.IsZero() { // no watch reports when it is deleted
 			found.until = observed.clocks.now.Add(maxWait)
 		}
 		return plan{obstacle: found}
@@ -51,7 +51,7 @@ func decide(token *v1alpha1.ReactorToken, observed *observation) plan {
 		planned.repair = contested == nil
 	}
 	if planned.cause == causeNone {
-		planned.obstacle = first([]check{suspended, keyProblem}, token, observed) // told before it hurts
+		planned.obstacle = first([]check{suspended, keyProblem}, token, observed) // reported before it matters
 		if planned.obstacle == nil {
 			planned.obstacle = contested
 		}
@@ -61,7 +61,7 @@ func decide(token *v1alpha1.ReactorToken, observed *observation) plan {
 	return planned
 }
 
-// obtain says how a new token is to be had: the one that is held goes first, and costs no mint.
+// obtain decides how a new token is obtained. A pending one goes first, and costs no mint.
 func obtain(token *v1alpha1.ReactorToken, observed *observation, why cause) (write, *obstacle) {
 	if fits(observed.pending, token, observed) {
 		if found := first([]check{suspended, repairRefused}, token, observed); found != nil {
@@ -79,11 +79,11 @@ func obtain(token *v1alpha1.ReactorToken, observed *observation, why cause) (wri
 	return writeMint, nil
 }
 
-// spendsBudget reports whether a mint of this cause counts against the object's budget. A token that came to its end in its
-// own time does not.
+// spendsBudget reports whether a mint of this cause counts against the object's budget. A token that reached the end of its
+// lifetime does not.
 func (c cause) spendsBudget() bool { return c != causeDue && c != causeExpired }
 
-// costsBudget reports whether an attempt is one that the budget pays for: once more what has failed has been paid for.
+// costsBudget reports whether the budget pays for an attempt. A repeated attempt was paid for by the first one.
 func costsBudget(token *v1alpha1.ReactorToken, observed *observation, why cause) bool {
 	return why.spendsBudget() && observed.paidFor != identityOf(token, observed)
 }
@@ -97,7 +97,7 @@ func first(checks []check, token *v1alpha1.ReactorToken, observed *observation) 
 	return nil
 }
 
-// causeOf says why a new token is wanted, if one is.
+// causeOf returns why a new token is needed; causeNone if none is.
 func causeOf(token *v1alpha1.ReactorToken, observed *observation) cause {
 	current := observed.target.Record
 	switch {
@@ -120,7 +120,7 @@ func causeOf(token *v1alpha1.ReactorToken, observed *observation) cause {
 	}
 }
 
-// causeOfLack says why there is no token: there has never been one, or it was taken away.
+// causeOfLack returns why there is no token: there has never been one, or it was removed.
 func causeOfLack(observed *observation) cause {
 	switch {
 	case !hadToken(&observed.status):
@@ -137,10 +137,10 @@ func hadToken(status *v1alpha1.ReactorTokenStatus) bool {
 	return status.IssuedTime != nil || status.DeliveredTokenID != ""
 }
 
-// leastUsefulLife is what a held token must still have to be worth a write.
+// minUsefulLifetime is the lifetime that a pending token must have left to be worth a write.
 const minUsefulLifetime = 10 * time.Second
 
-// fits reports whether a token that was minted and not written yet is still the one that is wanted.
+// fits reports whether a pending token is still the one that is needed.
 func fits(pending *pendingToken, token *v1alpha1.ReactorToken, observed *observation) bool {
 	if pending == nil || pending.identity.RequestHash != requestHash(&token.Spec) || pending.identity.RenewRequest != renewRequestOf(token) {
 		return false
@@ -163,7 +163,7 @@ func claimedByAnother(token *v1alpha1.ReactorToken, observed *observation) *obst
 		return nil
 	}
 	return mustAct(v1alpha1.ReasonSecretClaimed,
-		"Secret %q belongs to ReactorToken %q, which came first: choose another spec.secret.name", token.TargetSecretName(), observed.claimedBy)
+		"Secret %q is written by the older ReactorToken %q. Set a different spec.secret.name", token.TargetSecretName(), observed.claimedBy)
 }
 
 func beingDeleted(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
@@ -172,7 +172,7 @@ func beingDeleted(token *v1alpha1.ReactorToken, observed *observation) *obstacle
 		return nil
 	}
 	return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonSecretTerminating,
-		fmt.Sprintf("Secret %q is being deleted; it is written anew as soon as it is gone", token.TargetSecretName())}}
+		fmt.Sprintf("Secret %q is being deleted. The operator creates it again as soon as it is deleted", token.TargetSecretName())}}
 }
 
 func notOurs(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
@@ -180,7 +180,7 @@ func notOurs(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
 		return nil
 	}
 	return mustAct(v1alpha1.ReasonSecretNotOwned,
-		"Secret %q exists and is not this operator's: choose another spec.secret.name, delete the Secret, or allow it to be written with kubectl annotate secret %s %s=%s",
+		"Secret %q exists and was not created by this operator. Set a different spec.secret.name, delete the Secret, or allow the operator to write to it with kubectl annotate secret %s %s=%s",
 		token.TargetSecretName(), token.TargetSecretName(), v1alpha1.AllowAdoptionByAnnotation, token.Name)
 }
 
@@ -188,7 +188,7 @@ func notUsable(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
 	if observed.target.Unusable == "" {
 		return nil
 	}
-	return mustAct(v1alpha1.ReasonSecretUnusable, "Secret %q cannot be written: %s. Delete it, or choose another spec.secret.name",
+	return mustAct(v1alpha1.ReasonSecretUnusable, "Secret %q cannot be written: %s. Delete it, or set a different spec.secret.name",
 		token.TargetSecretName(), observed.target.Unusable)
 }
 
@@ -197,7 +197,7 @@ func suspended(token *v1alpha1.ReactorToken, _ *observation) *obstacle {
 		return nil
 	}
 	return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonSuspended,
-		"spec.suspend is true: no token is requested until it is false"}}
+		"spec.suspend is true. The operator requests no token until it is false"}}
 }
 
 func keyProblem(_ *v1alpha1.ReactorToken, observed *observation) *obstacle {
@@ -207,8 +207,8 @@ func keyProblem(_ *v1alpha1.ReactorToken, observed *observation) *obstacle {
 	return &obstacle{kind: userMustAct, problem: problem{observed.key.Problem.Reason, observed.key.Problem.Message}}
 }
 
-// backingOff waits for the time in status. The waits that belong to the key (401, 429) are not its business: the key's gate
-// keeps them, for all objects that use the key.
+// backingOff waits for the time in status. The waits that belong to the key (401, 429) are not checked here: mintqueue has them, for all objects that
+// use the key.
 func backingOff(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
 	next := observed.status.NextAttemptTime
 	if !lastFailureCounts(token, observed) || next == nil || isOfKey(observed.status.LastFailure.Reason) {
@@ -225,7 +225,7 @@ func backingOff(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
 	return found
 }
 
-// longestStillToWait is how long the rest of a wait after a failure can be. A time that is further away was set by a clock
+// maxRemainingWait is how long the rest of a wait after a failure can be. A time that is further away was set by a clock
 // that was fast: of this host, before it was corrected, or of the host of an earlier leader. It must not put the next attempt
 // off past the expiry. Times are rounded up to whole seconds.
 func maxRemainingWait(reason string, observed *observation) time.Duration {
@@ -250,8 +250,8 @@ func maxRemainingWait(reason string, observed *observation) time.Duration {
 	return longest + time.Second
 }
 
-// repairRefused waits after a write that the API server refused. That Reactor gives no token is no reason not to put right what
-// is around the one that is there.
+// repairRefused waits after a write that the API server refused. If Reactor gives no token, what is around
+// the existing one is still repaired.
 func repairRefused(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
 	if failed := observed.status.LastFailure; failed == nil || failed.Reason != v1alpha1.ReasonSecretWriteRefused {
 		return nil
@@ -264,7 +264,7 @@ func budgetSpent(_ *v1alpha1.ReactorToken, observed *observation) *obstacle {
 		return nil
 	}
 	return &obstacle{kind: retryAtTime, until: observed.budgetUntil, problem: problem{v1alpha1.ReasonMintBudgetSpent, fmt.Sprintf(
-		"%d tokens were requested in a short time because the Secret, the key or the spec keeps changing: find out who changes it. One more is requested every %s",
+		"%d tokens were requested in a short time because the Secret, the API key or the spec keeps changing. Find the client that changes it. The operator requests one more token every %s",
 		budgetBurst, v1alpha1.DurationOf(budgetRefill))}}
 }
 
@@ -273,7 +273,7 @@ func secretContested(token *v1alpha1.ReactorToken, observed *observation) *obsta
 		return nil
 	}
 	return &obstacle{kind: retryAtTime, until: observed.repairUntil, problem: problem{v1alpha1.ReasonSecretContested, fmt.Sprintf(
-		"something else keeps changing what the operator owns in Secret %q: find out who does. It is put right every %s",
+		"another client keeps changing what the operator owns in Secret %q. Find that client. The operator repairs the Secret every %s",
 		token.TargetSecretName(), v1alpha1.DurationOf(repairRefill))}}
 }
 

@@ -321,16 +321,16 @@ func aHeldToken() *pendingToken {
 func TestObstaclesSayWhatToDo(t *testing.T) {
 	for i, want := range []string{
 		`this ReactorToken is being deleted`,
-		`Secret "web" belongs to ReactorToken "older", which came first: choose another spec.secret.name`,
-		`Secret "web" is being deleted; it is written anew as soon as it is gone`,
-		`Secret "web" exists and is not this operator's: choose another spec.secret.name, delete the Secret, or allow it to be written with ` +
+		`Secret "web" is written by the older ReactorToken "older". Set a different spec.secret.name`,
+		`Secret "web" is being deleted. The operator creates it again as soon as it is deleted`,
+		`Secret "web" exists and was not created by this operator. Set a different spec.secret.name, delete the Secret, or allow the operator to write to it with ` +
 			`kubectl annotate secret web reactor.inc/allow-adoption-by=web`,
-		`Secret "web" cannot be written: it is immutable. Delete it, or choose another spec.secret.name`,
-		`spec.suspend is true: no token is requested until it is false`,
+		`Secret "web" cannot be written: it is immutable. Delete it, or set a different spec.secret.name`,
+		`spec.suspend is true. The operator requests no token until it is false`,
 		`there is none`,
 		`it failed`,
 		`it failed`,
-		`10 tokens were requested in a short time because the Secret, the key or the spec keeps changing: find out who changes it. One more is requested every 3m`,
+		`10 tokens were requested in a short time because the Secret, the API key or the spec keeps changing. Find the client that changes it. The operator requests one more token every 3m`,
 	} {
 		t.Run(theObstacles[i].name, func(t *testing.T) {
 			token, seen := aToken(), seeing(func(o *observation) { o.target.Edited = true })

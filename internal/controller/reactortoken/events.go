@@ -13,10 +13,10 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// worthTellingSkew is the difference between the operator's clock and Reactor's that is told in an event.
+// minReportedSkew is the difference between the operator's clock and Reactor's that an event reports.
 const minReportedSkew = 30 * time.Second
 
-// eventsOf tells the transitions between the status that was and the one that is about to be written.
+// eventsOf returns the events for the transitions from the previous status to the one that is written now.
 func eventsOf(token *v1alpha1.ReactorToken, observed *observation, v *statusInput, status *v1alpha1.ReactorTokenStatus) []notice.Notice {
 	var report []notice.Notice
 	if v.result.issued {
@@ -24,10 +24,10 @@ func eventsOf(token *v1alpha1.ReactorToken, observed *observation, v *statusInpu
 			token.TargetSecretName(), v.planned.cause, v.result.record.ExpiresAt.Format(time.RFC3339)))
 	}
 	if v.result.adopted {
-		report = append(report, notice.Normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, which allows it", token.TargetSecretName()))
+		report = append(report, notice.Normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, whose annotation allows it", token.TargetSecretName()))
 	}
-	if v.result.repaired && v.contestEndsAt.IsZero() { // a fight is told once
-		report = append(report, notice.Normal("SecretRepaired", "RepairSecret", "put Secret %q right, with the token that it has", token.TargetSecretName()))
+	if v.result.repaired && v.contestEndsAt.IsZero() { // a contest is reported once
+		report = append(report, notice.Normal("SecretRepaired", "RepairSecret", "repaired Secret %q, with the token that it has", token.TargetSecretName()))
 	}
 	report = append(report, failureEvents(&observed.status, status)...)
 	report = append(report, clockEvents(observed, v)...)
@@ -37,7 +37,7 @@ func eventsOf(token *v1alpha1.ReactorToken, observed *observation, v *statusInpu
 	return append(report, v.result.notices...)
 }
 
-// failureEvents tells that a renewal has begun to fail, or fails for another reason, and that a token was lost.
+// failureEvents returns the events for a renewal that starts to fail, or fails for another reason, and for a token that expired.
 func failureEvents(before, after *v1alpha1.ReactorTokenStatus) []notice.Notice {
 	var report []notice.Notice
 	was, is := reasonIf(before, v1alpha1.ConditionRenewed, metav1.ConditionFalse), reasonIf(after, v1alpha1.ConditionRenewed, metav1.ConditionFalse)
@@ -55,7 +55,7 @@ func failureEvents(before, after *v1alpha1.ReactorTokenStatus) []notice.Notice {
 	return report
 }
 
-// clockEvents tells when the operator's clock has come to differ from Reactor's.
+// clockEvents returns the event for a clock of the operator that starts to differ from Reactor's.
 func clockEvents(observed *observation, v *statusInput) []notice.Notice {
 	if !v.result.issued || v.result.record.Skew.Abs() <= minReportedSkew {
 		return nil
@@ -64,11 +64,11 @@ func clockEvents(observed *observation, v *statusInput) []notice.Notice {
 		return nil
 	}
 	return []notice.Notice{notice.Warning("ClockSkew", "RequestToken",
-		"the operator's clock differs from Reactor's by %s: tokens are renewed by Reactor's clock, but the node's clock needs care",
+		"the operator's clock differs from Reactor's by %s: tokens are renewed by Reactor's clock, but the clock of the operator's node should be corrected",
 		v.result.record.Skew.Abs().Round(time.Second))}
 }
 
-// settingEvents tells of what a new spec says that is accepted and unwise.
+// settingEvents returns the events for settings of a new spec that are valid and not recommended.
 func settingEvents(token *v1alpha1.ReactorToken) []notice.Notice {
 	lifetime := token.Spec.EffectiveLifetime()
 	renewBefore := grantOf(&token.Spec, &targetsecret.Record{ExpiresAt: time.Time{}.Add(lifetime)}).renewBefore
@@ -76,7 +76,7 @@ func settingEvents(token *v1alpha1.ReactorToken) []notice.Notice {
 		return nil
 	}
 	return []notice.Notice{notice.Warning("RenewBeforeShort", "RequestToken",
-		"a token is renewed %s before it expires, and a mounted Secret may take %s to reach its pods: they may read an expired token. Ask for a longer spec.lifetime or spec.renewBefore",
+		"a token is renewed %s before it expires, and a mounted Secret may take %s to reach its pods: they may read an expired token. Set a longer spec.lifetime or spec.renewBefore",
 		v1alpha1.DurationOf(renewBefore), v1alpha1.DurationOf(rollout.KubeletRefresh))}
 }
 

@@ -46,8 +46,8 @@ func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, 
 	return observed, nil
 }
 
-// isGone asks whether the ReactorToken was deleted. Garbage collection takes its Secret then, and that may be seen before the
-// ReactorToken's own end: two watches keep no order between them.
+// isGone reads live whether the ReactorToken was deleted. Garbage collection then deletes its Secret, and the cache may show that first, because two
+// watches have no common order.
 func (r *Reconciler) isGone(ctx context.Context, token *v1alpha1.ReactorToken) (bool, error) {
 	live := &v1alpha1.ReactorToken{}
 	err := r.live.Get(ctx, client.ObjectKeyFromObject(token), live)
@@ -102,8 +102,8 @@ func (r *Reconciler) readTarget(
 	return state, checkedSecret{name.Name, notChecked}, nil
 }
 
-// observeRivals finds the ReactorToken that has a better right to the target Secret: the one that writes it already, else
-// the older one. It returns "" when there is none, as when the Secret itself names the one that may write it.
+// observeRivals finds the other ReactorToken that may write the target Secret: the one that writes it already, otherwise the oldest one. It returns ""
+// if there is none, or if the Secret names this one.
 func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorToken, observed *targetsecret.State) (string, error) {
 	if observed.Exists && (observed.Ownership == targetsecret.Ours || observed.Ownership == targetsecret.Consenting) {
 		return "", nil
@@ -115,8 +115,8 @@ func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorT
 	return claimant(token, rivals, observed.Writer), nil
 }
 
-// claimant names the one of several ReactorTokens with one target Secret that has the right to it: the writer that the Secret
-// names, else the oldest. It returns "" when that is the token itself.
+// claimant names the one of several ReactorTokens with one target Secret that may write it: the writer that the Secret names, otherwise the oldest.
+// It returns "" if that is the token itself.
 func claimant(token *v1alpha1.ReactorToken, rivals []v1alpha1.ReactorToken, writer string) string {
 	oldest := token
 	for i := range rivals {
@@ -137,7 +137,7 @@ func claimant(token *v1alpha1.ReactorToken, rivals []v1alpha1.ReactorToken, writ
 	return oldest.Name
 }
 
-// older compares by creation, which has whole seconds, and then by UID, so that two always agree on which is older.
+// older compares by creation time, which has whole seconds, and then by UID, so that the result is the same for both objects.
 func older(one, other *v1alpha1.ReactorToken) bool {
 	if !one.CreationTimestamp.Equal(&other.CreationTimestamp) {
 		return one.CreationTimestamp.Before(&other.CreationTimestamp)
@@ -145,8 +145,8 @@ func older(one, other *v1alpha1.ReactorToken) bool {
 	return one.UID < other.UID
 }
 
-// observeLeftovers finds the Secrets that this ReactorToken wrote under another name than the one in its spec. The Secrets
-// themselves say so, so that a crash in the middle of a change of name leaves nothing behind.
+// observeLeftovers finds the Secrets that this ReactorToken wrote under another name than the one in its spec. Their annotations show that, so that a
+// crash during a change of the name leaves nothing behind.
 func (r *Reconciler) observeLeftovers(ctx context.Context, token *v1alpha1.ReactorToken) ([]leftoverSecret, error) {
 	written, err := r.secretsWrittenFor(ctx, types.NamespacedName{Namespace: token.Namespace, Name: token.Name})
 	if err != nil {

@@ -185,7 +185,7 @@ func TestARepairThatIsRefusedKeepsTheTokenReadyAndIsMadeUpFor(t *testing.T) {
 		w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Labels, "team") })
 		w.pass(10 * time.Minute)
 		w.want("web", "Ready=True/TokenValid", "Renewed=False/SecretWriteRefused", "Stalled=")
-		if got := w.token("web").Status.LastFailure.Message; !strings.HasPrefix(got, "the Secret is put right as soon as the API server accepts it: ") {
+		if got := w.token("web").Status.LastFailure.Message; !strings.HasPrefix(got, "the operator repairs the Secret as soon as the API server accepts it: ") {
 			t.Errorf("message %q", got)
 		}
 		if got := w.api.asked(call{verb: "apply", kind: "Secret"}) + w.api.asked(call{verb: "patch", kind: "Secret"}); got > 20 {

@@ -37,8 +37,8 @@ type Options struct {
 	Recorder  events.EventRecorder // events.k8s.io
 	Clock     clock.Clock
 
-	MintQPS   float64 // calls to Reactor a second, for the whole installation
-	MintBurst int     // calls to Reactor at once, after a quiet time
+	MintQPS   float64 // calls to Reactor per second, for the whole installation
+	MintBurst int     // calls to Reactor at the same time, after a quiet time
 
 	AllowRestart        bool // spec.restart is acted on
 	AllowPromptDelivery bool // spec.promptDelivery is acted on
@@ -62,7 +62,7 @@ type Reconciler struct {
 	queue      atomic.Pointer[priorityqueue.PriorityQueue[reconcile.Request]]
 }
 
-// New returns a Reconciler that SetupWithManager makes run.
+// New returns a Reconciler. SetupWithManager registers it.
 func New(o Options) *Reconciler {
 	r := &Reconciler{
 		client: o.Client, cache: o.Cache, live: o.APIReader,
@@ -78,12 +78,12 @@ func New(o Options) *Reconciler {
 	return r
 }
 
-// PassTimeout bounds one pass, with room for a call to Reactor (15 s), the writes after it and a part of a delivery. What is in
-// flight when the operator is stopped is given as much.
+// ReconcileTimeout bounds one reconcile, with room for a call to Reactor (15 s), the writes after it and a part of a rollout. A reconcile that runs when
+// the operator is stopped has the same time.
 const ReconcileTimeout = 30 * time.Second
 
-// A failed pass is retried after retryBase, doubling up to retryCap. The default of controller-runtime begins at 5 ms, which
-// is rude to a paid API. What failed at Reactor itself does not come here: its backoff stands in status.
+// A failed reconcile is retried after retryBase, doubling up to retryCap. The default of controller-runtime starts at 5 ms, which is too fast for a paid
+// API. The backoff after failures of Reactor itself is in status.
 const (
 	retryBase = time.Second
 	retryCap  = time.Minute
@@ -91,7 +91,7 @@ const (
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// wake makes a pass follow for each of the objects, before those of a lower priority.
+// requeue triggers a reconcile of each object, before those of a lower priority.
 func (r *Reconciler) requeue(priority int, objects ...types.NamespacedName) {
 	q := r.queue.Load()
 	if q == nil {
@@ -102,7 +102,7 @@ func (r *Reconciler) requeue(priority int, objects ...types.NamespacedName) {
 	}
 }
 
-// wakeAll has all ReactorTokens reconciled.
+// requeueAll triggers a reconcile of all ReactorTokens.
 func (r *Reconciler) requeueAll(ctx context.Context) {
 	tokens := &v1alpha1.ReactorTokenList{}
 	if err := r.cache.List(ctx, tokens, client.UnsafeDisableDeepCopy); err != nil { // the cache fails only while it is being stopped
@@ -117,16 +117,16 @@ func (r *Reconciler) requeueAll(ctx context.Context) {
 // captureQueue keeps the controller's queue, so that mintqueue can requeue the objects that have a slot.
 func (r *Reconciler) captureQueue(_ context.Context, given queue) error {
 	q, ok := given.(priorityqueue.PriorityQueue[reconcile.Request])
-	if !ok { // controller-runtime uses nothing else, unless it is told to
-		return fmt.Errorf("the controller's queue is a %T, which knows no priorities", given)
+	if !ok { // controller-runtime uses no other type by default
+		return fmt.Errorf("the controller's queue is a %T, which has no priorities", given)
 	}
 	r.queue.Store(&q)
 	return nil
 }
 
-// longestWait is the longest time between two passes: a timer may sleep through a suspended host, and a clock may jump.
+// maxWait is the maximum time between two reconciles: a timer does not advance on a suspended host, and a clock may jump.
 const maxWait = 15 * time.Minute
 
-// retryLater is the result of a reconcile that failed. The retry has no priority over others: what made the object urgent may
-// fail for hours, and would go before everything else each time.
+// retryLater is the result of a reconcile that failed. The retry has no priority over others: an urgent object may fail for hours, and would go before
+// all others each time.
 var retryLater = ctrl.Result{Priority: new(mintqueue.RequeueRegular)}

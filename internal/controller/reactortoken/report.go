@@ -13,7 +13,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
-// report derives status and events from what was observed, planned and done. It is pure.
+// buildReport derives status and events from what was observed, planned and done. It is pure.
 func buildReport(token *v1alpha1.ReactorToken, observed *observation, planned plan, result actResult) statusReport {
 	v := newStatusInput(observed, planned, result)
 	status := observed.status.DeepCopy()
@@ -27,7 +27,7 @@ func buildReport(token *v1alpha1.ReactorToken, observed *observation, planned pl
 	return statusReport{now: v.clocks.now, status: *status, events: eventsOf(token, observed, &v, status), requeue: v.requeue(status)}
 }
 
-// reportToken tells of the token in the Secret.
+// setToken sets the fields that describe the token in the Secret.
 func setToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput) {
 	if v.current == nil {
 		status.SecretName, status.SecretResourceVersion = "", ""
@@ -42,7 +42,7 @@ func setToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken,
 		status.SecretResourceVersion = v.result.version
 	case observed.target.IsUpToDate():
 		status.SecretResourceVersion = observed.target.ResourceVersion
-	default: // after a restart, a version that is right for an earlier spec must not count as right for this one
+	default: // after a restart, a version that was checked for an earlier spec does not count for this one
 		status.SecretResourceVersion = ""
 	}
 	status.IssuedTime = timestamp(v.current.IssuedAt)
@@ -55,11 +55,11 @@ func setToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken,
 	}
 }
 
-// reportFailure keeps what a wait after a failure needs: how often, until when, and what was attempted.
+// setFailure sets what a wait after a failure needs: how often, until when, and what was attempted.
 func setFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput) {
 	switch {
 	case v.obstacle == nil && v.planned.cause != causeNone && !v.result.issued:
-		// neither a success nor a failed attempt: the pass is repeated
+		// neither a success nor a failed attempt: the reconcile is repeated
 	case v.obstacle == nil:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
 	case v.result.failed != nil:
@@ -113,27 +113,27 @@ func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 	}
 }
 
-// readiness is True while there is a valid token in the Secret, whatever became of its renewal.
+// readiness is True while there is a valid token in the Secret, whether its renewal succeeds or not.
 func readiness(token *v1alpha1.ReactorToken, v *statusInput) (metav1.ConditionStatus, string, string) {
 	switch {
 	case v.valid:
 		return metav1.ConditionTrue, v1alpha1.ReasonTokenValid, fmt.Sprintf("Secret %q holds a token that is valid until %s",
 			token.TargetSecretName(), v.current.ExpiresAt.Format(time.RFC3339))
 	case v.current != nil && v.obstacle != nil:
-		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, fmt.Sprintf("the token expired at %s, and no new one could be had: %s: %s",
+		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, fmt.Sprintf("the token expired at %s, and the operator could not obtain a new one: %s: %s",
 			v.current.ExpiresAt.Format(time.RFC3339), v.obstacle.reason, v.obstacle.message)
 	case v.current != nil:
 		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, "the token expired at " + v.current.ExpiresAt.Format(time.RFC3339)
 	case v.obstacle != nil:
 		return metav1.ConditionFalse, v.obstacle.reason, v.obstacle.message
 	default:
-		return metav1.ConditionFalse, v1alpha1.ReasonPending, "a token is being requested"
+		return metav1.ConditionFalse, v1alpha1.ReasonPending, "the operator is requesting a token"
 	}
 }
 
-// renewal says how the last attempt to obtain a token ended. While a valid token waits its turn to be renewed, nothing has
-// been attempted, and the condition stays as it is: no reason is returned. It stays also while somebody fights over the Secret:
-// each repair would end it, and the next one begin it.
+// renewal returns how the last attempt to obtain a token ended. While the renewal of a valid token is queued, nothing was attempted, and the condition
+// stays as it is: no reason is returned. It also stays while another client contests the Secret: each repair would end it, and the next change would
+// start it again.
 func renewal(status *v1alpha1.ReactorTokenStatus, v *statusInput) (metav1.ConditionStatus, string, string) {
 	switch {
 	case v.obstacle == nil && v.valid && !v.result.issued && !v.contestEndsAt.IsZero():
@@ -144,28 +144,28 @@ func renewal(status *v1alpha1.ReactorTokenStatus, v *statusInput) (metav1.Condit
 		if meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed) != nil {
 			return "", "", ""
 		}
-		return metav1.ConditionUnknown, v1alpha1.ReasonPending, "the first token is on its way"
+		return metav1.ConditionUnknown, v1alpha1.ReasonPending, "the operator is requesting the first token"
 	default:
 		return metav1.ConditionFalse, v.obstacle.reason, v.obstacle.message
 	}
 }
 
-// clamping compares what was granted with what was asked for.
+// clamping compares the granted lifetime with the requested one.
 func clamping(terms grant) (metav1.ConditionStatus, string, string) {
 	asked, got := v1alpha1.DurationOf(terms.requested), v1alpha1.DurationOf(terms.granted)
 	switch {
 	case terms.renewBeforeIgnored:
 		return metav1.ConditionTrue, v1alpha1.ReasonRenewBeforeIgnored, fmt.Sprintf(
-			"%s was asked for and %s granted; spec.renewBefore does not fit into that, and the default of %s is used",
+			"Reactor granted a lifetime of %[2]s instead of the requested %[1]s. spec.renewBefore does not fit into it, so the operator uses the default of %[3]s",
 			asked, got, v1alpha1.DurationOf(terms.renewBefore))
 	case terms.clamped:
-		return metav1.ConditionTrue, v1alpha1.ReasonShortened, fmt.Sprintf("%s was asked for and %s granted", asked, got)
+		return metav1.ConditionTrue, v1alpha1.ReasonShortened, fmt.Sprintf("Reactor granted a lifetime of %[2]s instead of the requested %[1]s", asked, got)
 	default:
-		return metav1.ConditionFalse, v1alpha1.ReasonAsRequested, fmt.Sprintf("%s was asked for, and granted", asked)
+		return metav1.ConditionFalse, v1alpha1.ReasonAsRequested, fmt.Sprintf("Reactor granted the requested lifetime of %s", asked)
 	}
 }
 
-// waitForWake is how long a pass waits at most for what another pass will wake it for.
+// maxWaitForRequeue is the maximum time until an object that another reconcile should requeue is reconciled by itself.
 const maxWaitForRequeue = mintqueue.ProbeTimeout
 
 // requeue returns what changes by itself: the token is due for renewal, or expires, or the next attempt is due; or an object that waits becomes more

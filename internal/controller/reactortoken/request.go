@@ -9,14 +9,13 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
-
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// mintRequestOf is what the spec asks of Reactor.
+// mintRequestOf is what the spec requests from Reactor.
 func mintRequestOf(spec *v1alpha1.ReactorTokenSpec, key reactor.Secret) reactor.MintRequest {
 	request := reactor.MintRequest{APIKey: key, Lifetime: spec.EffectiveLifetime()}
 	if spec.Scope == nil {
@@ -33,7 +32,7 @@ func mintRequestOf(spec *v1alpha1.ReactorTokenSpec, key reactor.Secret) reactor.
 }
 
 // hashedRequest is what the request hash is taken over. A field that is added must be omitted while it is not used, or
-// an upgrade of the operator would mint every token anew: the golden hashes in the tests hold that.
+// an upgrade of the operator would mint every token again: the golden hashes in the tests check that.
 type hashedRequest struct {
 	LifetimeSeconds int64        `json:"lifetimeSeconds"`
 	Scope           *hashedScope `json:"scope,omitempty"`
@@ -45,8 +44,7 @@ type hashedScope struct {
 	MaxSessionDurationSeconds int64    `json:"maxSessionDurationSeconds,omitempty"`
 }
 
-// requestHash identifies what is asked of Reactor. The order of the models means nothing to Reactor, and so it does not
-// count here either.
+// requestHash identifies what is requested from Reactor. The order of the models has no meaning for Reactor, so it does not change the hash.
 func requestHash(spec *v1alpha1.ReactorTokenSpec) string {
 	request := mintRequestOf(spec, "")
 	hashed := hashedRequest{LifetimeSeconds: int64(request.Lifetime / time.Second)}
@@ -65,7 +63,7 @@ func requestHash(spec *v1alpha1.ReactorTokenSpec) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// longestRenewRequest is how long a value of the renew annotation may be, in bytes, to be echoed as it is.
+// maxRenewRequest is how long a value of the renew annotation may be, in bytes, to be echoed as it is.
 const maxRenewRequest = 256
 
 // renewRequestOf is the value of the renew annotation; of a very long one, a hash.
@@ -78,7 +76,7 @@ func renewRequestOf(token *v1alpha1.ReactorToken) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// demandOf identifies the request that a call to Reactor in this reconcile would make.
+// identityOf identifies the request that a call to Reactor in this reconcile would make.
 func identityOf(token *v1alpha1.ReactorToken, observed *observation) targetsecret.RequestIdentity {
 	return targetsecret.RequestIdentity{RequestHash: requestHash(&token.Spec), KeyFingerprint: observed.key.Fingerprint, RenewRequest: renewRequestOf(token)}
 }
@@ -124,9 +122,9 @@ func untilExpiring(at clocks, current *targetsecret.Record) time.Duration {
 	return at.until(current.ExpiresAt, current) - current.Granted()/expiringShare
 }
 
-// lastFailureCounts reports whether the attempt that failed last was just what would be attempted now. A changed key, a
-// changed request, another API URL or a new request to renew ends every wait: people who mended something must not wait out
-// an old backoff.
+// lastFailureCounts reports whether the attempt that failed last is the same that would be made now. A changed key, a
+// changed request, another API URL or a new request to renew ends every wait: a user who fixed something must not wait for
+// the end of an old backoff.
 func lastFailureCounts(token *v1alpha1.ReactorToken, observed *observation) bool {
 	failed := observed.status.LastFailure
 	if failed == nil || failed.APIURL != observed.apiURL {
@@ -145,7 +143,7 @@ func failuresWith(token *v1alpha1.ReactorToken, observed *observation) int32 {
 	return observed.status.ConsecutiveFailures + 1
 }
 
-// refusedBefore reports whether Reactor refused just this request, with this key, the last time.
+// refusedBefore reports whether Reactor refused this request, with this key, the last time.
 func refusedBefore(token *v1alpha1.ReactorToken, observed *observation) bool {
 	return lastFailureCounts(token, observed) && observed.status.LastFailure.Reason == v1alpha1.ReasonRequestRefused
 }

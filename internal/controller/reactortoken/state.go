@@ -4,15 +4,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/apikey"
-	"github.com/reactor-operator/reactor-operator/internal/notice"
-	"github.com/reactor-operator/reactor-operator/internal/requeue"
-
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/rollout"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
@@ -24,45 +23,45 @@ const (
 	budgetRefill = 3 * time.Minute
 )
 
-// A repair costs a read and a write, and no mint; it has a budget of its own. A fight over the Secret that has spent it is over
-// when there was nothing to repair for so long that the budget has repairCalm again.
+// A repair costs a read and a write, and no mint; it has a budget of its own. A contest over the Secret that has
+// spent it is over when nothing had to be repaired until the budget has repairCalm again.
 const (
 	repairBurst  = 20
 	repairRefill = 10 * time.Second
 	repairCalm   = repairBurst / 2
 )
 
-// memory is what this process knows of each object and may forget: after a restart everything is read back from the Secret
-// and the status, or begins anew. The state table in docs/architecture.md lists it.
+// stateStore has what this process knows about each object and may forget: after a restart everything is read back from the Secret and the status, or
+// starts again. The state table in docs/architecture.md lists it.
 type stateStore struct {
 	mu      sync.Mutex
 	objects map[types.NamespacedName]*objectState
 }
 
-// remembered is the memory of one object. Only the one reconcile that runs for an object at a time uses it. It changes in record and recordWrite
-// alone.
+// objectState is what this process knows about one object. Only the one reconcile that runs for an object at a time uses it. It changes only in afterAct
+// and when the status is written.
 type objectState struct {
 	uid    types.UID
 	status lastStatus
 	// secret is the version of the target Secret that was written or checked last.
 	secret checkedSecret
-	// held is a token that was minted and could not be written yet.
+	// pending is a token that was minted and could not be written yet.
 	pending  *pendingToken
 	received received
 	// progress is how far the rollout of a new token is.
 	progress rollout.Progress
 	budget   *rate.Limiter                // of mints
-	paidFor  targetsecret.RequestIdentity // what it has paid for, and failed since
+	paidFor  targetsecret.RequestIdentity // the request that it has paid for and that failed
 	repairs  *rate.Limiter
 }
 
-// checkedSecret is a version of the target Secret whose content was seen to be right.
+// checkedSecret is a version of the target Secret whose content was checked.
 type checkedSecret struct {
 	name            string
 	resourceVersion string
 }
 
-// heldToken is a minted token on its way to the Secret.
+// pendingToken is a minted token that is not in the Secret yet.
 type pendingToken struct {
 	identity targetsecret.RequestIdentity // that it answers
 
@@ -80,8 +79,8 @@ func newStateStore() *stateStore {
 	return &stateStore{objects: map[types.NamespacedName]*objectState{}}
 }
 
-// of returns the memory of an object. One that was deleted and created anew under its name begins with none, except for the
-// status that it has.
+// of returns the state of an object. An object that was deleted and created again under its name starts with an empty state, except for the status that
+// it has.
 func (m *stateStore) of(token *v1alpha1.ReactorToken) *objectState {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +106,7 @@ func (r received) at(of *targetsecret.Record) time.Time {
 	return r.time
 }
 
-// record remembers what a reconcile did. now is when it observed the object.
+// afterAct updates the state with the result of a reconcile. now is when the reconcile observed the object.
 func (r *objectState) afterAct(result actResult, now time.Time) {
 	r.secret, r.pending, r.received, r.progress, r.paidFor = result.secret, result.pending, result.received, result.progress, result.paidFor
 	if result.chargeMint {
@@ -118,17 +117,17 @@ func (r *objectState) afterAct(result actResult, now time.Time) {
 	}
 }
 
-// forget drops the memory of an object that is gone.
+// forget drops the state of a deleted object.
 func (m *stateStore) forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.objects, name)
 }
 
-// spentUntil is when a budget allows one more; zero when it does now.
+// spentUntil returns when a budget allows one more; zero if it allows one now.
 func spentUntil(budget *rate.Limiter, now time.Time) time.Time { return refilledTo(budget, 1, now) }
 
-// refilledTo is when a budget has so many again; zero when it has.
+// refilledTo returns when a budget has this many tokens again; zero if it has them now.
 func refilledTo(budget *rate.Limiter, many float64, now time.Time) time.Time {
 	missing := many - budget.TokensAt(now)
 	if missing <= 0 {
@@ -144,14 +143,14 @@ type observation struct {
 	isDeleted     bool                        // the ReactorToken itself was deleted, and the cache does not show that yet
 	target        targetsecret.State
 	key           apikey.Key
-	claimedBy     string        // the name of the ReactorToken that has the better right to the target Secret
+	claimedBy     string        // the name of the other ReactorToken that may write the target Secret
 	checked       checkedSecret // the version of the target Secret that does not have to be read live again
-	pending       *pendingToken // minted and not written yet
+	pending       *pendingToken // minted, and not written yet
 	received      received      // when this process received the token that it wrote last
 	progress      rollout.Progress
 	apiURL        string                       // where Reactor is called
 	budgetUntil   time.Time                    // when the mint budget allows another mint that is not a renewal; zero: now
-	paidFor       targetsecret.RequestIdentity // what the mint budget has paid for, and failed since
+	paidFor       targetsecret.RequestIdentity // the request that the mint budget has paid for and that failed
 	repairUntil   time.Time                    // when the repair budget allows another repair; zero: now
 	contestEndsAt time.Time                    // when a fight over the Secret counts as over; zero: it is, or there was none
 	leftovers     []leftoverSecret
@@ -165,10 +164,10 @@ type leftoverSecret struct {
 	what            targetsecret.Leftover
 }
 
-// cause says why a new token is wanted.
+// cause is why a new token is needed.
 type cause string
 
-// The causes, in the order in which they are looked for: the first one found is the one that is told.
+// The causes, in the order in which they are looked for: the first one that is found is reported.
 const (
 	causeNone           cause = ""
 	causeNew            cause = "first token"
@@ -186,26 +185,26 @@ type write int
 
 const (
 	writeNothing write = iota
-	writePending       // the token that was minted earlier and could not be written
+	writePending       // the pending token
 	writeMint          // a new token
 )
 
-// plan is what a pass is going to do.
+// plan is what a reconcile is going to do.
 type plan struct {
 	cause    cause
 	write    write
-	repair   bool      // put right what is around the token that is there, unless a new one takes its place in this pass
-	obstacle *obstacle // why what is wanted cannot be done
+	repair   bool      // repair what is around the token, unless a new one replaces it in this reconcile
+	obstacle *obstacle // why it cannot be done
 	requeue  []requeue.Entry
 }
 
-// kind is how a failure goes on. There are three, and every failure is one of them.
+// failureKind is what happens after a failure. Every failure is of one of three kinds.
 type failureKind int
 
 const (
-	userMustAct      failureKind = iota // retried slowly, and as soon as a watch reports a change
-	retryAtTime                         // until a known instant
-	retryWithBackoff                    // backoff
+	userMustAct      failureKind = iota // retried slowly, and when a watch reports a change
+	retryAtTime                         // at a known time
+	retryWithBackoff                    // with backoff
 )
 
 // problem is something that went wrong, as a condition will show it.
@@ -213,11 +212,11 @@ type problem struct {
 	reason, message string
 }
 
-// obstacle is why what is wanted is not done, as a condition shows it.
+// obstacle is why something is not done, as a condition shows it.
 type obstacle struct {
 	problem
 	kind  failureKind
-	until time.Time // by the operator's clock; zero: no instant is known, a watch wakes the pass
+	until time.Time // by the operator's clock; zero: no time is known, a watch triggers the reconcile
 }
 
 // result is what happened when a plan was executed.

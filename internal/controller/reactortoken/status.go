@@ -8,13 +8,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-
-	"k8s.io/apimachinery/pkg/api/meta"
-	ctrl "sigs.k8s.io/controller-runtime"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -44,7 +42,7 @@ func (l lastStatus) latest(token *v1alpha1.ReactorToken) (status *v1alpha1.React
 //
 //  1. Another client adds a condition. The cache does not show that yet.
 //  2. The operator writes a status, and that is a conflict.
-//  3. The cache shows the object with the condition. The operator writes what it remembers, which must not leave the condition out.
+//  3. The cache shows the object with the condition. The operator writes what it remembers, and that must contain the condition.
 func withConditionsOfOthers(ours, current []metav1.Condition) []metav1.Condition {
 	isOurs := func(c metav1.Condition) bool { return slices.Contains(conditionTypes, c.Type) }
 	isOfOthers := func(c metav1.Condition) bool { return !isOurs(c) }
@@ -65,7 +63,7 @@ func olderThan(version, other string) bool {
 const maxPendingNotices = 16
 
 // writeStatus writes the status, once, if it changed, and then emits the events. It is written as a whole: a patch that is computed from a cache
-// that lags would leave out what has to be restored, and an apply would leave out what another client has set. The version is a precondition, so
+// that lags would lack what has to be restored, and an apply would lack what another client has set. The version is a precondition, so
 // that of two leaders the former one does not overwrite what it has not observed.
 //
 // What could not be written is remembered, and written in a later reconcile: a backoff is kept even while the API server refuses the status.
@@ -122,7 +120,7 @@ func (r *Reconciler) readFailed(ctx context.Context, token *v1alpha1.ReactorToke
 	return retryLater, errors.Join(failed, err)
 }
 
-// readRefused is the status while a read is refused. What it says of the token stays, until the token must have expired.
+// readRefused is the status while a read is refused. What it reports about the token stays until the token must have expired.
 func readRefused(token *v1alpha1.ReactorToken, before *v1alpha1.ReactorTokenStatus, failed error, at clocks) *v1alpha1.ReactorTokenStatus {
 	status := before.DeepCopy()
 	message := fmt.Sprintf("the API server refused a read that the operator needs: %v. If a permission is missing, give it to the operator's service account. The operator retries every minute", failed)
@@ -166,6 +164,6 @@ func statusChanged(before, after *v1alpha1.ReactorTokenStatus, now time.Time) bo
 }
 
 const (
-	maxConditionMessage = 4096 // bytes; the API allows 32768, and nobody reads that
+	maxConditionMessage = 4096 // bytes; the API allows 32768, which is too long to read
 	maxFailureMessage   = 1024 // bytes, as status.lastFailure.message allows
 )

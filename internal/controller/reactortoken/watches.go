@@ -36,7 +36,7 @@ const (
 	indexWriter = "tokenName"                 // Secrets by the ReactorToken that their annotations name, unless it has their own name
 )
 
-// keyDebounce is how long the pass waits after the Secret of an API key was edited, so that three quick edits cost one mint.
+// keyDebounce is how long a reconcile is delayed after the Secret of an API key was edited, so that three quick edits cost one mint.
 const keyDebounce = time.Second
 
 // SetupWithManager registers the controller, its indexes and its watches. It returns an error when the manager has a
@@ -103,9 +103,9 @@ func writerOf(object client.Object) []string {
 	return nil
 }
 
-// SecretCache is how Secrets are to be cached: their metadata, without most of that. An annotation such as
+// SecretCache is how Secrets are cached: their metadata, without most of it. An annotation such as
 // kubectl.kubernetes.io/last-applied-configuration is metadata too, and holds the whole payload. The field selector
-// leaves out the Secrets of Helm releases and service accounts, which are many, large, and never ours.
+// excludes the Secrets of Helm releases and service accounts, which are many, large, and never written by the operator.
 func SecretCache() cache.ByObject {
 	var watched []fields.Selector
 	for _, left := range targetsecret.UnwatchedTypes {
@@ -114,7 +114,7 @@ func SecretCache() cache.ByObject {
 	return cache.ByObject{Field: fields.AndSelectors(watched...), Transform: keepNeeded}
 }
 
-// keepNeeded drops all of a Secret's metadata that no decision looks at.
+// keepNeeded drops all of a Secret's metadata that no decision reads.
 func keepNeeded(object any) (any, error) {
 	meta, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -129,7 +129,7 @@ func keepNeeded(object any) (any, error) {
 	return meta, nil
 }
 
-// ours are the annotations of the operator. Their names, and the values that most Secrets share, are kept once for all Secrets.
+// operatorAnnotations are the annotations of the operator. Their names, and the values that most Secrets share, are kept once for all Secrets.
 func operatorAnnotations(annotations map[string]string) map[string]string {
 	var kept map[string]string
 	for name, value := range annotations {
@@ -148,8 +148,8 @@ func operatorAnnotations(annotations map[string]string) map[string]string {
 	return kept
 }
 
-// tokenPredicate lets through what can change the answer: the spec, the request to renew, the deletion. Neither our own
-// status writes nor any other edit of metadata wakes the loop.
+// tokenPredicate allows the events that can change a decision: of the spec, the request to renew, the deletion. Neither a status write nor any other edit
+// of metadata triggers a reconcile.
 func tokenPredicate() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		const renew = v1alpha1.RenewRequestedAtAnnotation
@@ -160,8 +160,8 @@ func tokenPredicate() predicate.Predicate {
 	}}
 }
 
-// rivalHandler wakes the other ReactorTokens with the same target Secret when one stops claiming it, and those for which
-// something is due when the operator starts.
+// rivalHandler requeues the other ReactorTokens with the same target Secret when one stops claiming it, and those for which a token is due when the
+// operator starts.
 func (r *Reconciler) rivalHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: r.enqueueDue,
@@ -183,7 +183,7 @@ func (r *Reconciler) rivalHandler() handler.EventHandler {
 func (r *Reconciler) secretHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-			if e.IsInInitialList { // the ReactorTokens of the initial list are on their way anyway
+			if e.IsInInitialList { // the ReactorTokens of the initial list are reconciled anyway
 				r.enqueueWriter(q, e.Object)
 				return
 			}
@@ -201,29 +201,29 @@ func (r *Reconciler) secretHandler() handler.EventHandler {
 	}
 }
 
-// How a pass follows.
+// How a reconcile is queued.
 var (
 	regular   = priorityqueue.AddOpts{}
 	debounced = priorityqueue.AddOpts{After: keyDebounce}
 	urgently  = priorityqueue.AddOpts{Priority: new(mintqueue.RequeueUrgent)} // pods may be without a token
 )
 
-// secretChanged wakes the ReactorTokens that write a Secret, and those that read their API key from it.
+// secretChanged requeues the ReactorTokens that write a Secret, and those that read their API key from it.
 func (r *Reconciler) secretChanged(ctx context.Context, q queue, secret client.Object, writers, readers priorityqueue.AddOpts) {
 	r.enqueueWriter(q, secret)
 	r.enqueue(ctx, q, writers, r.tokensWritingTo, client.ObjectKeyFromObject(secret))
 	r.enqueue(ctx, q, readers, r.tokensWithKeyIn, client.ObjectKeyFromObject(secret))
 }
 
-// enqueueWriter wakes the ReactorToken that the Secret's annotations name, which may be gone: then our keys leave an adopted
-// Secret.
+// enqueueWriter requeues the ReactorToken that the annotations of the Secret name. It may be deleted: then the keys of the operator are removed from an
+// adopted Secret.
 func (r *Reconciler) enqueueWriter(q queue, secret client.Object) {
 	for _, name := range writerOf(secret) {
 		q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: name}})
 	}
 }
 
-// enqueue wakes the ReactorTokens that find finds for a Secret.
+// enqueue requeues the ReactorTokens that find returns for a Secret.
 func (r *Reconciler) enqueue(
 	ctx context.Context, q queue, how priorityqueue.AddOpts,
 	find func(context.Context, types.NamespacedName) ([]v1alpha1.ReactorToken, error), secret types.NamespacedName,
@@ -238,7 +238,7 @@ func (r *Reconciler) enqueue(
 	}
 }
 
-// add has a queue take a request, as far as it knows priorities with its.
+// add adds a request to a queue, with its priority if the queue has priorities.
 func add(q queue, how priorityqueue.AddOpts, request reconcile.Request) {
 	if prioritized, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
 		prioritized.AddWithOpts(how, request)
@@ -272,8 +272,8 @@ func dueAtStart(status *v1alpha1.ReactorTokenStatus, at clocks) bool {
 	return status.RenewalTime == nil || at.until(status.RenewalTime.Time, &targetsecret.Record{}) <= 0
 }
 
-// unlessOwnName leaves an object out of an index that would have it under its own name: it is found by that. An entry takes 600 bytes
-// and is made anew at each change of the object; and nearly all ReactorTokens write the Secret of their name.
+// unlessOwnName excludes an object from an index that would have it under its own name: it is found by that. An entry takes 600 bytes and is made again at
+// each change of the object, and nearly all ReactorTokens write the Secret of their name.
 func unlessOwnName(extract client.IndexerFunc) client.IndexerFunc {
 	return func(object client.Object) []string {
 		return slices.DeleteFunc(extract(object), func(value string) bool { return value == object.GetName() })
