@@ -18,7 +18,10 @@ import (
 // Reactor refuses. Metadata comes from the cache; a payload is read live, and only when the metadata does not answer the question.
 func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, state *objectState) (*observation, error) {
 	status, _, _ := state.status.latest(token)
-	observed := &observation{status: *status.DeepCopy(), apiURL: r.apiURL, pending: state.pending, received: state.received, progress: state.progress, paidFor: state.paidFor}
+	observed := &observation{
+		status: *status.DeepCopy(), apiURL: r.apiURL,
+		pending: state.pending, received: state.received, progress: state.progress, paidFor: state.paidFor,
+	}
 	var err error
 	if observed.target, observed.checked, err = r.observeTarget(ctx, token, state.secret, &observed.status); err != nil {
 		return nil, err

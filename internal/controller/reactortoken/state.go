@@ -272,7 +272,10 @@ type statusInput struct {
 }
 
 func newStatusInput(observed *observation, planned plan, result actResult) statusInput {
-	v := statusInput{planned: planned, result: result, clocks: result.clocks, current: observed.target.Current(), obstacle: planned.obstacle, contestEndsAt: observed.contestEndsAt}
+	v := statusInput{
+		planned: planned, result: result, clocks: result.clocks, current: observed.target.Current(),
+		obstacle: planned.obstacle, contestEndsAt: observed.contestEndsAt,
+	}
 	if result.record != nil {
 		v.current = result.record
 	}
