@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	runtimeconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -161,7 +162,7 @@ func clientOptions() client.Options {
 func metricsOptions(settings config.Config) metricsserver.Options {
 	options := metricsserver.Options{BindAddress: settings.MetricsBindAddress, SecureServing: true}
 	if settings.MetricsAuth {
-		options.FilterProvider = guardScrapes
+		options.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
 	return options
 }

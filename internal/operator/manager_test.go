@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"testing"
 	"time"
 
@@ -224,18 +223,5 @@ func TestRequestsToKubernetesHaveOurNameAndLimits(t *testing.T) {
 	}
 	if kube.QPS != -1 || kube.UserAgent != "" {
 		t.Error("the caller's configuration was changed")
-	}
-}
-
-func TestEveryKnownControllerCanBeAdded(t *testing.T) {
-	for _, name := range config.KnownControllers() {
-		if adders[name] == nil {
-			t.Errorf("--controllers=%s adds nothing", name)
-		}
-	}
-	for name := range adders {
-		if !slices.Contains(config.KnownControllers(), name) {
-			t.Errorf("%s cannot be named in --controllers", name)
-		}
 	}
 }
