@@ -193,7 +193,7 @@ func TestAddControllersRefusesARegistryThatIsTaken(t *testing.T) {
 
 func TestEveryKnownControllerIsAdded(t *testing.T) {
 	families := func(controllers ...string) int {
-		settings := settingsOf(t, "--leader-elect=false")
+		settings := settingsOf(t, quiet...)
 		settings.Controllers = controllers
 		registry := prometheus.NewRegistry()
 		if err := AddControllers(newTestManager(t, settings), settings, "test", registry); err != nil {
