@@ -158,23 +158,23 @@ func classOf(pod *corev1.Pod, end *ending, reported failure, attempt *v1alpha1.S
 	}
 	switch {
 	case uncountedStops[stopReason] != "":
-		return v1alpha1.ClassUncounted, uncountedStops[stopReason]
+		return v1alpha1.ClassIgnored, uncountedStops[stopReason]
 	case stopReason != "" && stopReason != stopContainerEnded:
 		return v1alpha1.ClassStopped, stopReason
 	case stopReason == "" && pod.Status.Reason == deadlineExceeded:
 		return classOfDeadline(pod)
 	case failure != "":
-		return v1alpha1.ClassUncounted, failure
+		return v1alpha1.ClassIgnored, failure
 	case !end.started:
-		return v1alpha1.ClassUncounted, neverStarted
+		return v1alpha1.ClassIgnored, neverStarted
 	case pod.DeletionTimestamp != nil && stopReason == "": // whatever the program made of the signal
-		return v1alpha1.ClassUncounted, "PodDeleted"
+		return v1alpha1.ClassIgnored, "PodDeleted"
 	case lostSightOf(pod):
-		return v1alpha1.ClassUncounted, statusUnknown
+		return v1alpha1.ClassIgnored, statusUnknown
 	case end.succeeded():
 		return v1alpha1.ClassSucceeded, v1alpha1.ReasonCompleted
 	case outOfMemory(pod):
-		return v1alpha1.ClassCounted, "OOMKilled"
+		return v1alpha1.ClassFailed, "OOMKilled"
 	default:
 		return classOfError(reported, attempt)
 	}
@@ -186,7 +186,7 @@ func classOfDeadline(pod *corev1.Pod) (class v1alpha1.AttemptClass, reason strin
 	if pod.Annotations[BackstopAnnotation] != "" {
 		return v1alpha1.ClassStopped, stopDuration
 	}
-	return v1alpha1.ClassCounted, deadlineExceeded
+	return v1alpha1.ClassFailed, deadlineExceeded
 }
 
 // classOfError is whose matter the error was that the program told of; its own, when it told none that is known.
@@ -194,15 +194,15 @@ func classOfError(reported failure, attempt *v1alpha1.SessionAttempt) (class v1a
 	code := reported.code
 	switch {
 	case reported.refusal != "":
-		return v1alpha1.ClassUncounted, reported.refusal
+		return v1alpha1.ClassIgnored, reported.refusal
 	case reactorFailures[code] != "":
-		return v1alpha1.ClassUncounted, reactorFailures[code]
+		return v1alpha1.ClassIgnored, reactorFailures[code]
 	case code == "UNAUTHORIZED" && attempt.TokenName == "": // it had the API key itself
-		return v1alpha1.ClassHold, v1alpha1.ReasonAPIKeyRefused
+		return v1alpha1.ClassKeyRefused, v1alpha1.ReasonAPIKeyRefused
 	case code == "UNAUTHORIZED": // the attempt's own token is used up or has expired; the next one has a new one
-		return v1alpha1.ClassUncounted, v1alpha1.ReasonTokenExpired
+		return v1alpha1.ClassIgnored, v1alpha1.ReasonTokenExpired
 	default:
-		return v1alpha1.ClassCounted, "ExitCode"
+		return v1alpha1.ClassFailed, "ExitCode"
 	}
 }
 

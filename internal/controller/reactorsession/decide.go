@@ -254,7 +254,7 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 	case seen.ending != nil: // a client removed the pod, past its finalizer, while the operator cleans up after it
 		end = seen.ending
 	case attempt.PodUID != "":
-		*end = ending{class: v1alpha1.ClassUncounted, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended", started: true, mayHaveSession: true}
+		*end = ending{class: v1alpha1.ClassIgnored, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended", started: true, mayHaveSession: true}
 		if attempt.StartTime != nil { // it may have run until now
 			end.ran = max(seen.now.Sub(attempt.StartTime.Time), 0)
 		}
@@ -265,7 +265,7 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 	case isOutdated(session, seen):
 		end.reason = stopSpecChanged
 	case intolerable(tokenChanges(session, seen)):
-		*end = ending{class: v1alpha1.ClassUncounted, reason: tokenChanged, message: shown(describeChanges(seen.token, tokenChanges(session, seen), seen.managers))}
+		*end = ending{class: v1alpha1.ClassIgnored, reason: tokenChanged, message: shown(describeChanges(seen.token, tokenChanges(session, seen), seen.managers))}
 	default:
 		return firstStep(session, seen)
 	}
@@ -337,7 +337,7 @@ func keyRefused(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return nil
 	}
 	last := seen.status.RecentAttempts[0]
-	if last.Class != v1alpha1.ClassHold || last.KeyFingerprint != seen.key.Fingerprint {
+	if last.Class != v1alpha1.ClassKeyRefused || last.KeyFingerprint != seen.key.Fingerprint {
 		return nil
 	}
 	return &plan{show: stalledFor(v1alpha1.ReasonAPIKeyRefused,
@@ -357,7 +357,7 @@ func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	}
 	until := next.Time
 	if until.Sub(seen.now) > longestBackoff(&seen.status) {
-		until = seen.nextSince.Add(backoff(max(seen.status.CountedFailures, seen.status.UncountedFailures), false))
+		until = seen.nextSince.Add(backoff(max(seen.status.Failures, seen.status.IgnoredFailures), false))
 	}
 	if wait := until.Sub(seen.now); wait <= 0 || wait > longestBackoff(&seen.status) {
 		return nil

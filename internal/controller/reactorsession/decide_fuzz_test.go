@@ -77,7 +77,7 @@ func anySession(dice *bits, now time.Time, startDeadline, maxDuration, ttl strin
 }
 
 func anyStatus(dice *bits, session *v1alpha1.ReactorSession, started time.Time, running int64, attempts int32) v1alpha1.ReactorSessionStatus {
-	status := v1alpha1.ReactorSessionStatus{Attempts: attempts, RunningSeconds: running, CountedFailures: attempts, UncountedFailures: attempts / 2}
+	status := v1alpha1.ReactorSessionStatus{Attempts: attempts, RunningSeconds: running, Failures: attempts, IgnoredFailures: attempts / 2}
 	if dice.flip() {
 		attempt := &v1alpha1.SessionAttempt{Number: attempts, PodName: "night-1", TokenName: "night-1", StopReason: []string{"", stopDuration, stopSuspended}[dice.below(3)]}
 		if dice.flip() {
@@ -92,7 +92,7 @@ func anyStatus(dice *bits, session *v1alpha1.ReactorSession, started time.Time, 
 		status.NextAttemptTime = &metav1.Time{Time: started}
 	}
 	for i := range dice.below(8) {
-		status.RecentAttempts = append(status.RecentAttempts, v1alpha1.EndedAttempt{Number: attempts - int32(i), Class: v1alpha1.ClassHold, KeyFingerprint: "fingerprint"})
+		status.RecentAttempts = append(status.RecentAttempts, v1alpha1.EndedAttempt{Number: attempts - int32(i), Class: v1alpha1.ClassKeyRefused, KeyFingerprint: "fingerprint"})
 	}
 	if dice.flip() {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{

@@ -92,7 +92,7 @@ var theChecks = []struct {
 		seen.key.Problem = &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound}
 	}},
 	{"a refused key", "/APIKeyRefused", func(_ *v1alpha1.ReactorSession, seen *observation) {
-		seen.status.RecentAttempts = []v1alpha1.EndedAttempt{{Number: 1, Class: v1alpha1.ClassHold, KeyFingerprint: seen.key.Fingerprint}}
+		seen.status.RecentAttempts = []v1alpha1.EndedAttempt{{Number: 1, Class: v1alpha1.ClassKeyRefused, KeyFingerprint: seen.key.Fingerprint}}
 	}},
 	{"a wait between attempts", "/BackingOff", func(_ *v1alpha1.ReactorSession, seen *observation) {
 		seen.status.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
@@ -160,7 +160,7 @@ func TestOfTwoThingsToDoTheEarlierIsDone(t *testing.T) {
 // Another leader, whose clock is far ahead, has set the time of the next attempt.
 func TestAWaitThatAnotherClockHasSetCountsFromWhenItIsRead(t *testing.T) {
 	session := aSession()
-	session.Status = v1alpha1.ReactorSessionStatus{Attempts: 3, UncountedFailures: 3, NextAttemptTime: new(metav1.NewTime(noon.Add(95 * time.Minute)))}
+	session.Status = v1alpha1.ReactorSessionStatus{Attempts: 3, IgnoredFailures: 3, NextAttemptTime: new(metav1.NewTime(noon.Add(95 * time.Minute)))}
 	for after, want := range map[time.Duration]string{0: "/BackingOff", 39 * time.Second: "/BackingOff", 40 * time.Second: "Begin/WaitingForToken", -time.Hour: "Begin/WaitingForToken"} {
 		seen := &observation{now: noon.Add(after), nextSince: noon, status: session.Status}
 		planned := decide(session, seen)

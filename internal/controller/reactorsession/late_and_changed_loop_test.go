@@ -194,22 +194,22 @@ func TestWhoWasFirstDecidesAnEnd(t *testing.T) {
 		"it was stopped, and the kubelet has deleted it for good, late": {
 			deleted: seconds(90), stop: stopSuspended, want: v1alpha1.ClassStopped},
 		"it was deleted before, with a grace period that had not passed": {
-			deleted: seconds(30), grace: 60, want: v1alpha1.ClassUncounted},
+			deleted: seconds(30), grace: 60, want: v1alpha1.ClassIgnored},
 		"it was deleted before, and the kubelet has deleted it for good": {
-			deleted: seconds(2), want: v1alpha1.ClassUncounted},
+			deleted: seconds(2), want: v1alpha1.ClassIgnored},
 		"it was deleted before, by force": {
-			deleted: seconds(-2), want: v1alpha1.ClassUncounted},
+			deleted: seconds(-2), want: v1alpha1.ClassIgnored},
 		"it was deleted in the moment before its pod had ended": {
 			deleted: seconds(31), grace: 30, want: v1alpha1.ClassSucceeded},
 		"it was deleted when it had ended long ago": {
 			deleted: seconds(90), want: v1alpha1.ClassSucceeded},
 		"it was evicted afterwards": {evicted: seconds(30), want: v1alpha1.ClassSucceeded},
-		"it was evicted before":     {evicted: seconds(-30), want: v1alpha1.ClassUncounted},
+		"it was evicted before":     {evicted: seconds(-30), want: v1alpha1.ClassIgnored},
 		"its sidecars were evicted in the same second": {
 			evicted: seconds(0), deleted: seconds(1), stop: stopContainerEnded, want: v1alpha1.ClassSucceeded},
 		"its sidecars ran into the deadline":       {expired: 90, want: v1alpha1.ClassSucceeded},
 		"it ran into the deadline itself":          {expired: 60, want: v1alpha1.ClassStopped},
-		"it was evicted before, and deleted later": {evicted: seconds(-30), deleted: seconds(90), want: v1alpha1.ClassUncounted},
+		"it was evicted before, and deleted later": {evicted: seconds(-30), deleted: seconds(90), want: v1alpha1.ClassIgnored},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := podWith(t, "phase: Succeeded\n"+terminated(`exitCode: 0, reason: Completed`))
@@ -249,7 +249,7 @@ func TestOneBadAnswerAfterAnOutageDoesNotEndTheCleanUp(t *testing.T) {
 		w.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: http.StatusServiceUnavailable, Times: 1})
 		w.start()
 		w.pass(time.Minute)
-		if got, want := w.ended("night"), "1 Counted ExitCode Ended"; got != want {
+		if got, want := w.ended("night"), "1 Failed ExitCode Ended"; got != want {
 			w.Errorf("attempts %q, want %q", got, want)
 		}
 		w.wantOpen(0)
@@ -261,9 +261,9 @@ func TestASessionThatCannotBeEndedDoesNotKeepTheOthersOpen(t *testing.T) {
 		status int
 		want   string
 	}{
-		"Reactor fails for it":                 {http.StatusInternalServerError, "1 Counted ExitCode Unverified"},
-		"no token may act on it":               {http.StatusForbidden, "1 Counted ExitCode Unverified"},
-		"Reactor does not know it, or no more": {http.StatusNotFound, "1 Counted ExitCode Ended"},
+		"Reactor fails for it":                 {http.StatusInternalServerError, "1 Failed ExitCode Unverified"},
+		"no token may act on it":               {http.StatusForbidden, "1 Failed ExitCode Unverified"},
+		"Reactor does not know it, or no more": {http.StatusNotFound, "1 Failed ExitCode Ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -310,7 +310,7 @@ func TestALostPodThatWasNeverSeenRunningIsUnverified(t *testing.T) {
 		w.remove(pod)
 		w.start()
 		w.settle()
-		if got, want := w.ended("night"), "1 Uncounted PodLost Unverified"; got != want {
+		if got, want := w.ended("night"), "1 Ignored PodLost Unverified"; got != want {
 			w.Errorf("attempts %q, want %q", got, want)
 		}
 	})
@@ -417,7 +417,7 @@ func TestAnAttemptThatWaitsHasTheKeyThatIsInTheSecretNow(t *testing.T) {
 		w.node.be(func(k *kubelet) { k.stuck = false })
 		w.pass(time.Hour)
 		w.want("second", "Ready=False/APIKeyRefused")
-		if got, want := w.ended("second"), "1 Hold APIKeyRefused Unverified"; got != want {
+		if got, want := w.ended("second"), "1 KeyRefused APIKeyRefused Unverified"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if got, want := w.session("second").Status.RecentAttempts[0].KeyFingerprint, apikey.FingerprintOf(secondKey); got != want {

@@ -171,22 +171,22 @@ func end(
 	status.RecentAttempts = slices.Insert(status.RecentAttempts, 0, *ended)
 	status.RecentAttempts = status.RecentAttempts[:min(len(status.RecentAttempts), mostRecent)]
 	if ended.RunningSeconds >= int64(steadyRun/time.Second) { // what failed before it has passed
-		status.UncountedFailures = 0
+		status.IgnoredFailures = 0
 		if session.Spec.RestartPolicy == v1alpha1.RestartAlways { // which has no limit of failures
-			status.CountedFailures = 0
+			status.Failures = 0
 		}
 	}
 	switch ended.Class {
 	case v1alpha1.ClassSucceeded:
-		status.CountedFailures, status.UncountedFailures = 0, 0
-	case v1alpha1.ClassCounted:
-		status.CountedFailures++
-		status.UncountedFailures = 0
-	case v1alpha1.ClassUncounted:
+		status.Failures, status.IgnoredFailures = 0, 0
+	case v1alpha1.ClassFailed:
+		status.Failures++
+		status.IgnoredFailures = 0
+	case v1alpha1.ClassIgnored:
 		if refusedWait(status.RecentAttempts) == 0 { // it has a wait of its own, and is no failure
-			status.UncountedFailures++
+			status.IgnoredFailures++
 		}
-	case v1alpha1.ClassStopped, v1alpha1.ClassHold:
+	case v1alpha1.ClassStopped, v1alpha1.ClassKeyRefused:
 	}
 	if session.DeletionTimestamp != nil {
 		return waitFor(v1alpha1.ReasonStopping, "the session is being deleted"), ""

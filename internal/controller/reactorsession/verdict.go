@@ -12,7 +12,7 @@ import (
 func verdict(
 	session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt, usedUp bool,
 ) (show *view, condition string, wait time.Duration) {
-	clean := ended.Cleanup != v1alpha1.CleanupUnverified && ended.Class != v1alpha1.ClassCounted
+	clean := ended.Cleanup != v1alpha1.CleanupUnverified && ended.Class != v1alpha1.ClassFailed
 	policy := session.Spec.RestartPolicy
 	switch {
 	case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:
@@ -23,16 +23,16 @@ func verdict(
 		return nil, "", backoff(1, clean)
 	case ended.Class == v1alpha1.ClassStopped:
 		return nil, "", restartBackoff(status.RecentAttempts)
-	case ended.Class == v1alpha1.ClassHold:
+	case ended.Class == v1alpha1.ClassKeyRefused:
 		return nil, "", 0
-	case ended.Class == v1alpha1.ClassUncounted && refusedWait(status.RecentAttempts) > 0:
+	case ended.Class == v1alpha1.ClassIgnored && refusedWait(status.RecentAttempts) > 0:
 		return nil, "", max(refusedWait(status.RecentAttempts), backoff(1, clean))
-	case ended.Class == v1alpha1.ClassUncounted:
-		return nil, "", backoff(status.UncountedFailures, clean)
-	case policy != v1alpha1.RestartAlways && status.CountedFailures > session.Spec.EffectiveBackoffLimit():
+	case ended.Class == v1alpha1.ClassIgnored:
+		return nil, "", backoff(status.IgnoredFailures, clean)
+	case policy != v1alpha1.RestartAlways && status.Failures > session.Spec.EffectiveBackoffLimit():
 		return &view{reason: v1alpha1.ReasonBackoffLimitExceeded, stalled: true, message: lastAttempt(status)}, v1alpha1.ConditionFailed, 0
 	default:
-		return nil, "", backoff(status.CountedFailures, clean)
+		return nil, "", backoff(status.Failures, clean)
 	}
 }
 
