@@ -14,17 +14,17 @@ type ReactorSessionStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// attempts is how many attempts were begun. It is written before the pod of an
+	// attempts is how many attempts were started. It is written before the pod of an
 	// attempt exists.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// currentAttempt is the attempt that was begun and has not ended.
+	// currentAttempt is the attempt that was started and has not ended.
 	// +optional
 	CurrentAttempt *SessionAttempt `json:"currentAttempt,omitempty"`
 
@@ -34,25 +34,26 @@ type ReactorSessionStatus struct {
 	// +kubebuilder:validation:MaxItems=5
 	RecentAttempts []EndedAttempt `json:"recentAttempts,omitempty"`
 
-	// countedFailures is how many attempts failed by the program's fault since the
-	// last success.
+	// failures is how many attempts of the class Failed ended since the last
+	// success. They count toward backoffLimit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
-	CountedFailures int32 `json:"countedFailures,omitempty"`
+	Failures int32 `json:"failures,omitempty"`
 
-	// uncountedFailures is how many attempts in a row ended by no fault of the
-	// program's. Attempts that Reactor refused because the account is not paid, or
-	// because the model has no free server, are not among them.
+	// ignoredFailures is how many attempts in a row ended with the class Ignored.
+	// They do not count toward backoffLimit. Attempts that Reactor refused because
+	// the account is not paid, or because the model has no free server, are not
+	// included.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
-	UncountedFailures int32 `json:"uncountedFailures,omitempty"`
+	IgnoredFailures int32 `json:"ignoredFailures,omitempty"`
 
 	// runningSeconds is how long the container ran in all attempts that ended.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	RunningSeconds int64 `json:"runningSeconds,omitempty"`
 
-	// nextAttemptTime is when the next attempt begins, by the operator's clock;
+	// nextAttemptTime is when the next attempt starts, by the operator's clock;
 	// absent unless the session is backing off.
 	// +optional
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
@@ -62,7 +63,7 @@ type ReactorSessionStatus struct {
 	FinishedTime *metav1.Time `json:"finishedTime,omitempty"`
 }
 
-// SessionAttempt is an attempt that was begun.
+// SessionAttempt is an attempt that was started.
 type SessionAttempt struct {
 	// number counts from 1.
 	// +required
@@ -86,7 +87,7 @@ type SessionAttempt struct {
 	TokenName string `json:"tokenName,omitempty"`
 
 	// tokenIssuedTime is when Reactor issued the token that the attempt's container
-	// finds at its start. A token in its Secret that was issued at another time is a
+	// gets at its start. A token in its Secret that was issued at another time is a
 	// renewed one. Absent before the pod exists, while scheduling gates hold it
 	// back, and under APIKeyEnv.
 	// +optional
@@ -107,7 +108,7 @@ type SessionAttempt struct {
 	// +kubebuilder:validation:MaxLength=64
 	RequestHash string `json:"requestHash,omitempty"`
 
-	// startTime is when the container began to run.
+	// startTime is when the container started to run.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
@@ -129,9 +130,9 @@ type EndedAttempt struct {
 	// +kubebuilder:validation:Minimum=1
 	Number int32 `json:"number,omitempty"`
 
-	// class says whose matter the end was: Succeeded, Stopped (by the operator),
-	// Counted (the program failed), Uncounted (something else did), or Hold (the
-	// API key was refused).
+	// class says how the attempt ended: Succeeded, Stopped (by the operator), Failed
+	// (the program failed; counts toward backoffLimit), Ignored (the program is not
+	// the cause; does not count), or KeyRefused (Reactor refused the API key).
 	// +required
 	Class AttemptClass `json:"class,omitempty"`
 
@@ -140,11 +141,11 @@ type EndedAttempt struct {
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
 
-	// exitCode is the container's exit code; absent when it never ended by itself.
+	// exitCode is the container's exit code; absent if the kubelet did not report one.
 	// +optional
 	ExitCode *int32 `json:"exitCode,omitempty"`
 
-	// message is what is known beyond that, without secrets.
+	// message describes the end of the attempt in more detail, without secrets.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Message string `json:"message,omitempty"`
@@ -154,8 +155,8 @@ type EndedAttempt struct {
 	// +kubebuilder:validation:Minimum=0
 	RunningSeconds int64 `json:"runningSeconds,omitempty"`
 
-	// cleanup says what became of the Reactor session: NotNeeded, AlreadyOver,
-	// Ended (by the operator), or Unverified.
+	// cleanup is the result of the cleanup of the Reactor session: NotNeeded,
+	// AlreadyOver, Ended (by the operator), or Unverified.
 	// +optional
 	Cleanup CleanupResult `json:"cleanup,omitempty"`
 
@@ -165,31 +166,32 @@ type EndedAttempt struct {
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 }
 
-// AttemptClass says whose matter the end of an attempt was.
+// AttemptClass says how an attempt ended, and whether it counts toward backoffLimit.
 //
-// +kubebuilder:validation:Enum=Succeeded;Stopped;Counted;Uncounted;Hold
+// +kubebuilder:validation:Enum=Succeeded;Stopped;Failed;Ignored;KeyRefused
 type AttemptClass string
 
 // The classes of ended attempts.
 const (
 	// ClassSucceeded: the program ended with exit code 0.
 	ClassSucceeded AttemptClass = "Succeeded"
-	// ClassStopped: the operator stopped it, for spec.suspend or spec.maxDuration.
+	// ClassStopped: the operator stopped it, for example for spec.suspend or spec.maxDuration.
 	ClassStopped AttemptClass = "Stopped"
-	// ClassCounted: the program failed.
-	ClassCounted AttemptClass = "Counted"
-	// ClassUncounted: it never started, its node failed it, or Reactor did.
-	ClassUncounted AttemptClass = "Uncounted"
-	// ClassHold: the API key was refused; the next attempt waits for another one.
-	ClassHold AttemptClass = "Hold"
+	// ClassFailed: the program failed. The attempt counts toward backoffLimit.
+	ClassFailed AttemptClass = "Failed"
+	// ClassIgnored: the program is not the cause: it never started, or its node or Reactor failed. The attempt does not count toward
+	// backoffLimit.
+	ClassIgnored AttemptClass = "Ignored"
+	// ClassKeyRefused: Reactor refused the API key. The next attempt waits for another key.
+	ClassKeyRefused AttemptClass = "KeyRefused"
 )
 
-// CleanupResult says what became of the Reactor session of an attempt.
+// CleanupResult is the result of the cleanup of the Reactor session of an attempt.
 //
 // +kubebuilder:validation:Enum=NotNeeded;AlreadyOver;Ended;Unverified
 type CleanupResult string
 
-// The results of a clean-up.
+// The results of a cleanup.
 const (
 	// CleanupNotNeeded: the program never ran, or reported that Reactor refused it a session.
 	CleanupNotNeeded CleanupResult = "NotNeeded"
@@ -197,17 +199,17 @@ const (
 	CleanupAlreadyOver CleanupResult = "AlreadyOver"
 	// CleanupEnded: the operator ended the session that the program left open.
 	CleanupEnded CleanupResult = "Ended"
-	// CleanupUnverified: whether a session is left open is not known; Reactor ends it when the attempt's token says so.
+	// CleanupUnverified: the operator does not know whether a session is still open. Reactor ends it when the session time of the attempt's token ends.
 	CleanupUnverified CleanupResult = "Unverified"
 )
 
-// Condition types of a ReactorSession, beside Ready and Stalled.
+// Condition types of a ReactorSession, in addition to Ready and Stalled.
 const (
 	// ConditionTokenReady is True while the current attempt has its credential.
 	ConditionTokenReady = "TokenReady"
 	// ConditionSuspended is True while spec.suspend is true and nothing runs.
 	ConditionSuspended = "Suspended"
-	// ConditionComplete is True when the session has done what was asked for.
+	// ConditionComplete is True when the program completed, or spec.maxDuration was reached.
 	ConditionComplete = "Complete"
 	// ConditionFailed is True when the program failed more often than backoffLimit allows.
 	ConditionFailed = "Failed"
@@ -217,34 +219,34 @@ const (
 const (
 	// ReasonRunning (True): the container runs.
 	ReasonRunning = "Running"
-	// ReasonCompleted (True): the program has ended with exit code 0.
+	// ReasonCompleted (True): the program ended with exit code 0.
 	ReasonCompleted = "Completed"
-	// ReasonDurationReached (True): the session has run for as long as spec.maxDuration says.
+	// ReasonDurationReached (True): the session ran for spec.maxDuration.
 	ReasonDurationReached = "DurationReached"
-	// ReasonWaitingForToken: the attempt's token is on its way, or cannot be had; TokenReady says why.
+	// ReasonWaitingForToken: the operator is requesting the attempt's token, or could not obtain it; TokenReady says why.
 	ReasonWaitingForToken = "WaitingForToken"
-	// ReasonWaitingForCapacity: as many sessions run with this API key, or were started in the last minute, as the
-	// installation allows (--sessions-per-key, --session-starts-per-minute), or as many sessions of this namespace as a quota of Reactor
-	// allows until its limit is raised again. The oldest goes first.
+	// ReasonWaitingForCapacity: the number of sessions that run with this API key, or that were started in the last minute, is the maximum of the
+	// installation (--sessions-per-key, --session-starts-per-minute), or the namespace runs as many sessions as a quota of Reactor allows until
+	// its limit is raised again. The oldest session goes first.
 	ReasonWaitingForCapacity = "WaitingForCapacity"
 	// ReasonSchedulingGated: scheduling gates hold the pod back from the scheduler, as in a queue of Kueue. The session holds no slot
 	// and has no token until other clients have removed theirs; then the operator removes its own gate, reactor.inc/token.
 	ReasonSchedulingGated = "SchedulingGated"
 	// ReasonStarting: the pod exists, and its container does not run yet.
 	ReasonStarting = "Starting"
-	// ReasonStopping: the attempt has ended or is being stopped, and its Reactor session is seen to.
+	// ReasonStopping: the attempt is being stopped, or it ended and the operator is cleaning up its Reactor session.
 	ReasonStopping = "Stopping"
-	// ReasonBackingOff: an attempt failed; the next one begins at status.nextAttemptTime.
+	// ReasonBackingOff: an attempt failed; the next one starts at status.nextAttemptTime.
 	ReasonBackingOff = "BackingOff"
 	// ReasonCreditsDepleted: Reactor refused the last attempt a session (402), because the credits of the account are depleted. The operator
 	// tries again at status.nextAttemptTime: four times every 15 minutes, then every hour.
 	ReasonCreditsDepleted = "CreditsDepleted"
 	// ReasonBillingNotSetUp: as ReasonCreditsDepleted, because the account has no billing.
 	ReasonBillingNotSetUp = "BillingNotSetUp"
-	// ReasonNodeUnreachable: the pod is to end and does not, as on a node that is lost. It is never deleted by force: the next
-	// attempt waits until the node is back, gone, or tainted out-of-service.
+	// ReasonNodeUnreachable: the pod should end and does not, as on a node that is lost. The operator never deletes it by force: the next
+	// attempt waits until the node is ready again, is deleted, or is tainted out-of-service.
 	ReasonNodeUnreachable = "NodeUnreachable"
-	// ReasonPodsConflict: more than one pod of this session lives. Nothing is done until one of them is gone.
+	// ReasonPodsConflict: more than one pod of this session exists. The operator changes nothing until at most one remains.
 	ReasonPodsConflict = "PodsConflict"
 	// ReasonTokenConflict: a ReactorToken that the session does not control has the name of the token of its current attempt. The
 	// operator continues when that ReactorToken is deleted.

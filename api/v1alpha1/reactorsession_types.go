@@ -20,7 +20,7 @@ import (
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Pod",type=string,priority=1,JSONPath=`.status.currentAttempt.podName`,description="The pod of the current attempt"
 // +kubebuilder:printcolumn:name="Session",type=string,priority=1,JSONPath=`.status.currentAttempt.sessionID`,description="The Reactor session that the program reported"
-// +kubebuilder:printcolumn:name="Failures",type=integer,priority=1,JSONPath=`.status.countedFailures`,description="Failures that count against backoffLimit"
+// +kubebuilder:printcolumn:name="Failures",type=integer,priority=1,JSONPath=`.status.failures`,description="Failures that count against backoffLimit"
 // +kubebuilder:printcolumn:name="API Key",type=string,priority=1,JSONPath=`.spec.apiKeySecretRef.name`,description="The Secret that holds the API key"
 // +kubebuilder:selectablefield:JSONPath=`.spec.apiKeySecretRef.name`
 // +kubebuilder:selectablefield:JSONPath=`.spec.model`

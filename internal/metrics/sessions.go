@@ -85,7 +85,7 @@ func NewAttempts(registry prometheus.Registerer) (*Attempts, error) {
 
 var (
 	attemptClasses = []v1alpha1.AttemptClass{
-		v1alpha1.ClassSucceeded, v1alpha1.ClassStopped, v1alpha1.ClassCounted, v1alpha1.ClassUncounted, v1alpha1.ClassHold,
+		v1alpha1.ClassSucceeded, v1alpha1.ClassStopped, v1alpha1.ClassFailed, v1alpha1.ClassIgnored, v1alpha1.ClassKeyRefused,
 	}
 	cleanupResults = []v1alpha1.CleanupResult{
 		v1alpha1.CleanupNotNeeded, v1alpha1.CleanupAlreadyOver, v1alpha1.CleanupEnded, v1alpha1.CleanupUnverified,

@@ -109,18 +109,18 @@ func TestAttemptsAreCountedByTheirClassAndCleanUpsByTheirResult(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	attempts.AttemptEnded(v1alpha1.ClassCounted, 90*time.Second)
-	attempts.AttemptEnded(v1alpha1.ClassCounted, 10*time.Second)
-	attempts.AttemptEnded(v1alpha1.ClassUncounted, 0)
+	attempts.AttemptEnded(v1alpha1.ClassFailed, 90*time.Second)
+	attempts.AttemptEnded(v1alpha1.ClassFailed, 10*time.Second)
+	attempts.AttemptEnded(v1alpha1.ClassIgnored, 0)
 	attempts.CleanedUp(v1alpha1.CleanupUnverified)
 	compare(t, registry, `
 # HELP reactor_session_attempts_total Attempts of sessions that have ended, by their class: whose matter the end was.
 # TYPE reactor_session_attempts_total counter
-reactor_session_attempts_total{outcome="Counted"} 2
-reactor_session_attempts_total{outcome="Hold"} 0
+reactor_session_attempts_total{outcome="Failed"} 2
+reactor_session_attempts_total{outcome="Ignored"} 1
+reactor_session_attempts_total{outcome="KeyRefused"} 0
 reactor_session_attempts_total{outcome="Stopped"} 0
 reactor_session_attempts_total{outcome="Succeeded"} 0
-reactor_session_attempts_total{outcome="Uncounted"} 1
 # HELP reactor_session_cleanups_total What became of the Reactor sessions of attempts that ended: NotNeeded; AlreadyOver; Ended, by the operator; or Unverified, then one may be open and billed.
 # TYPE reactor_session_cleanups_total counter
 reactor_session_cleanups_total{result="AlreadyOver"} 0
@@ -129,11 +129,11 @@ reactor_session_cleanups_total{result="NotNeeded"} 0
 reactor_session_cleanups_total{result="Unverified"} 1
 # HELP reactor_session_running_seconds_total How long the containers of ended attempts ran, by the attempts' class.
 # TYPE reactor_session_running_seconds_total counter
-reactor_session_running_seconds_total{outcome="Counted"} 100
-reactor_session_running_seconds_total{outcome="Hold"} 0
+reactor_session_running_seconds_total{outcome="Failed"} 100
+reactor_session_running_seconds_total{outcome="Ignored"} 0
+reactor_session_running_seconds_total{outcome="KeyRefused"} 0
 reactor_session_running_seconds_total{outcome="Stopped"} 0
 reactor_session_running_seconds_total{outcome="Succeeded"} 0
-reactor_session_running_seconds_total{outcome="Uncounted"} 0
 `)
 }
 

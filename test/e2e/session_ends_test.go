@@ -109,7 +109,7 @@ func TestEachEndOfAPodEndsItsReactorSession(t *testing.T) {
 			change: func(s *v1alpha1.ReactorSession) {
 				container(s).Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
 			},
-			args: []string{"-oom"}, class: v1alpha1.ClassCounted, reason: "OOMKilled", cleanup: v1alpha1.CleanupEnded,
+			args: []string{"-oom"}, class: v1alpha1.ClassFailed, reason: "OOMKilled", cleanup: v1alpha1.CleanupEnded,
 		},
 		"evicted through the API, as by a drain of its node": {
 			then: func(w *world, pod string) {
@@ -118,18 +118,18 @@ func TestEachEndOfAPodEndsItsReactorSession(t *testing.T) {
 					w.t.Fatal(err)
 				}
 			},
-			class: v1alpha1.ClassUncounted, reason: "EvictionByEvictionAPI", cleanup: v1alpha1.CleanupAlreadyOver,
+			class: v1alpha1.ClassIgnored, reason: "EvictionByEvictionAPI", cleanup: v1alpha1.CleanupAlreadyOver,
 		},
 		"deleted by hand, with a program that does not listen": {
 			change: impatient, args: []string{"-deaf"},
 			then:  func(w *world, pod string) { w.kubectl("delete", "pod", pod, "--wait=false") },
-			class: v1alpha1.ClassUncounted, reason: "PodDeleted", cleanup: v1alpha1.CleanupEnded,
+			class: v1alpha1.ClassIgnored, reason: "PodDeleted", cleanup: v1alpha1.CleanupEnded,
 		},
 		"a quota of Reactor": {
-			args: []string{"-fail=QUOTA_EXCEEDED"}, class: v1alpha1.ClassUncounted, reason: "RateLimited", cleanup: v1alpha1.CleanupNotNeeded,
+			args: []string{"-fail=QUOTA_EXCEEDED"}, class: v1alpha1.ClassIgnored, reason: "RateLimited", cleanup: v1alpha1.CleanupNotNeeded,
 		},
 		"a refused token": {
-			args: []string{"-fail=UNAUTHORIZED"}, class: v1alpha1.ClassUncounted, reason: v1alpha1.ReasonTokenExpired, cleanup: v1alpha1.CleanupUnverified,
+			args: []string{"-fail=UNAUTHORIZED"}, class: v1alpha1.ClassIgnored, reason: v1alpha1.ReasonTokenExpired, cleanup: v1alpha1.CleanupUnverified,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,8 +146,8 @@ func TestEachEndOfAPodEndsItsReactorSession(t *testing.T) {
 			}
 			ended := w.waitForSession("night", v1alpha1.ReasonBackingOff)
 			w.wantEnd(ended, test.class, test.reason, test.cleanup)
-			counted, uncounted := ended.Status.CountedFailures, ended.Status.UncountedFailures
-			if want := test.class == v1alpha1.ClassCounted; (counted > 0) != want || (uncounted > 0) == want {
+			counted, uncounted := ended.Status.Failures, ended.Status.IgnoredFailures
+			if want := test.class == v1alpha1.ClassFailed; (counted > 0) != want || (uncounted > 0) == want {
 				t.Errorf("%d counted and %d uncounted failures", counted, uncounted)
 			}
 		})
@@ -172,10 +172,10 @@ func TestAnEvictionByTheKubeletLeavesNothingOpen(t *testing.T) {
 	t.Logf("the Reactor session of the evicted pod: %s", ended.Status.RecentAttempts[0].Cleanup)
 	if ended.Status.RecentAttempts[0].Cleanup == v1alpha1.CleanupUnverified {
 		w.clock.ahead.Store(int64(10 * time.Minute))
-		w.wantEnd(ended, v1alpha1.ClassUncounted, "Evicted", v1alpha1.CleanupUnverified)
+		w.wantEnd(ended, v1alpha1.ClassIgnored, "Evicted", v1alpha1.CleanupUnverified)
 		return
 	}
-	w.wantEnd(ended, v1alpha1.ClassUncounted, "Evicted", v1alpha1.CleanupEnded)
+	w.wantEnd(ended, v1alpha1.ClassIgnored, "Evicted", v1alpha1.CleanupEnded)
 }
 
 // The key can go at any time: what the attempt has is its own token.

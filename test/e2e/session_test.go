@@ -168,7 +168,7 @@ func TestASessionThatItsProgramLeavesOpenIsEnded(t *testing.T) {
 	w := newSessionWorld(t)
 	w.session("night", nil, "-hold=2s", "-abandon", "-exit=3")
 	failed := w.waitForSession("night", v1alpha1.ReasonBackoffLimitExceeded)
-	w.wantEnd(failed, v1alpha1.ClassCounted, "ExitCode", v1alpha1.CleanupEnded)
+	w.wantEnd(failed, v1alpha1.ClassFailed, "ExitCode", v1alpha1.CleanupEnded)
 	if code := failed.Status.RecentAttempts[0].ExitCode; code == nil || *code != 3 {
 		t.Errorf("the exit code is %v", code)
 	}

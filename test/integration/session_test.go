@@ -225,7 +225,7 @@ func TestASessionRunsFailsRunsAgainAndCompletes(t *testing.T) {
 	w.sessionIs("night", v1alpha1.ReasonRunning)
 	w.play(first, corev1.PodFailed, ended(began, 1, fmt.Sprintf(`{"sessionId":%q}`, id)))
 	backing := w.sessionIs("night", v1alpha1.ReasonBackingOff)
-	if got := backing.Status.RecentAttempts[0]; got.Class != v1alpha1.ClassCounted || got.Cleanup != v1alpha1.CleanupEnded {
+	if got := backing.Status.RecentAttempts[0]; got.Class != v1alpha1.ClassFailed || got.Cleanup != v1alpha1.CleanupEnded {
 		t.Errorf("the first attempt is told as %+v", got)
 	}
 	if open := w.reactor.Ledger().Open(); len(open) != 0 {

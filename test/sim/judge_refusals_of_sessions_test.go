@@ -48,7 +48,7 @@ func (j *judge) checkRefused(session *v1alpha1.ReactorSession) {
 	for _, ended := range session.Status.RecentAttempts {
 		for _, p := range j.book.programs {
 			attempt := p.uid == session.UID && strings.HasSuffix(p.pod, fmt.Sprintf("-%d", ended.Number))
-			if attempt && p.refused != 0 && ended.Class == v1alpha1.ClassCounted {
+			if attempt && p.refused != 0 && ended.Class == v1alpha1.ClassFailed {
 				j.broken(ruleRefused, "attempt %d of session %s is %s, and Reactor answered %d to its program", ended.Number, session.Name, ended.Reason, p.refused)
 			}
 		}

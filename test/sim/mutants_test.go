@@ -94,13 +94,13 @@ var mutants = []mutant{
 	{"what has succeeded begins again", "reactorsession/verdict.go",
 		"case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:", "case ended.Class == v1alpha1.ClassSucceeded && policy == v1alpha1.RestartNever:", []string{ruleDone}},
 	{"maxDuration is left to the kubelet", "reactorsession/decide.go",
-		"		reason, at = stopDuration, seen.now.Add(left-sighted.ranFor(status.State.Running.StartedAt.Time, seen.now))\n", "		return \"\", time.Time{}\n", []string{ruleBounded}},
+		"		reason, at = outcome.StopDuration, seen.now.Add(left-sighted.ranFor(status.State.Running.StartedAt.Time, seen.now))\n", "		return \"\", time.Time{}\n", []string{ruleBounded}},
 	{"a rotated key stops the pods that had the old one", "reactorsession/decide.go",
-		"	reason, at := stopWanted(session, seen)\n", "	reason, at := stopWanted(session, seen)\n	if seen.key.Fingerprint != attempt.KeyFingerprint {\n		reason = stopSpecChanged\n	}\n", []string{rulePods}},
+		"	reason, at := stopWanted(session, seen)\n", "	reason, at := stopWanted(session, seen)\n	if seen.key.Fingerprint != attempt.KeyFingerprint {\n		reason = outcome.StopSpecChanged\n	}\n", []string{rulePods}},
 	{"a rotated key is told to the pods that had the old one", "reactorsession/act.go", "	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)\n",
 		`	if seen.pod != nil && seen.key.Fingerprint != "" && seen.pod.Annotations["key"] != seen.key.Fingerprint {
 		if _, err := r.patch(ctx, seen.pod, map[string]any{"metadata": map[string]any{"annotations": map[string]string{"key": seen.key.Fingerprint}}}); err != nil {
-			return outcome{retry: err}
+			return result{retry: err}
 		}
 	}
 	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
@@ -109,7 +109,7 @@ var mutants = []mutant{
 	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(ctx, planned.requeue",
 		"	r.requeue(mintqueue.RequeueRegular, request.NamespacedName)\n	return schedule(ctx, planned.requeue", []string{ruleRest}},
 	{"an attempt whose token was changed is followed by the next one at once", "reactorsession/report.go", "	if finish == \"\" && wait > 0 {\n",
-		"	if finish == \"\" && wait > 0 && ended.Reason != tokenChanged {\n", []string{ruleRest}},
+		"	if finish == \"\" && wait > 0 && ended.Reason != outcome.ReasonTokenChanged {\n", []string{ruleRest}},
 	{"a pod gets a token with another scope", "reactorsession/request.go", `return c.path() == "spec.lifetime"`, `return c.path() != ""`, []string{ruleBounded}},
 	{"a deleted session waits forever for a pod that cannot be released", "reactorsession/release.go",
 		"	if isReleaseRefused(session, seen) {", "	if isReleaseRefused(session, seen) && session == nil {", []string{ruleRest}},
@@ -122,10 +122,10 @@ var mutants = []mutant{
 		"for ; !now.Before(limited.raise) && ", "for ; limited.limit == 0 && ", []string{ruleIdle}},
 	{"a refusal that lasts until a person pays is retried as any other", "reactorsession/verdict.go",
 		"refusedWait(status.RecentAttempts) > 0:", "refusedWait(status.RecentAttempts) < 0:", []string{ruleRefused}},
-	{"an account without credits is a failure of the program", "reactorsession/refusal.go",
+	{"an account without credits is a failure of the program", "../outcome/refusal.go",
 		"	{http.StatusPaymentRequired, \"\", v1alpha1.ReasonCreditsDepleted},\n", "", []string{ruleRefused}},
-	{"a model without free servers is a failure of the program", "reactorsession/classify.go",
-		"	case reported.refusal != \"\":\n", "	case reported.refusal != \"\" && reported.refusal != noModelCapacity:\n", []string{ruleRefused}},
+	{"a model without free servers is a failure of the program", "../outcome/outcome.go",
+		"	case reported.refusal != \"\":\n", "	case reported.refusal != \"\" && reported.refusal != ReasonNoModelCapacity:\n", []string{ruleRefused}},
 	{"a 404 is believed at once", "reactorsession/memory.go", "	if !over.Unknown || ", "	if over.ID != \"\" || ", []string{ruleTruth, ruleEnded, ruleSingle}},
 	{"a token that was deleted is created again without a look", "reactorsession/create.go",
 		"	if mem.tokenOf == attempt.Number {\n", "	if mem.tokenOf == attempt.Number && session == nil {\n", []string{ruleRest}},
@@ -134,7 +134,7 @@ var mutants = []mutant{
 	{"a token is requested while its pod is queued", "reactorsession/start.go", "	case len(otherGates(pod)) > 0:\n", "	case len(otherGates(pod)) > 7:\n", []string{ruleQueued}},
 	{"the gate is removed before the token is ready", "reactorsession/start.go", "		return awaitToken(seen, pending)\n", "		return next\n", []string{ruleFresh}},
 	{"a pod that is queued holds a slot", "reactorsession/act.go",
-		"	case seen.pod != nil && !hasEnded(seen.pod) && !isGated(seen.pod):\n", "	case seen.pod != nil && !hasEnded(seen.pod):\n", []string{ruleIdle, ruleCapacity}},
+		"	case seen.pod != nil && !outcome.HasEnded(seen.pod) && !isGated(seen.pod):\n", "	case seen.pod != nil && !outcome.HasEnded(seen.pod):\n", []string{ruleIdle, ruleCapacity}},
 	{"a slot is kept while the token waits for its key", "reactorsession/start.go",
 		"		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", "		return &plan{slot: true, show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", []string{ruleIdle}},
 	{"a token is held while its pod is queued", "reactorsession/start.go",

@@ -18,11 +18,12 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
-// outcome is what became of a plan.
-type outcome struct {
+// result describes what happened when a plan was executed.
+type result struct {
 	done       bool // what was planned has been done
 	pod        *corev1.Pod
 	ended      *v1alpha1.EndedAttempt
@@ -42,11 +43,11 @@ type outcome struct {
 }
 
 // act does what was planned. These are the only writes, the status apart.
-func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) outcome {
+func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) result {
 	r.keepCapacity(session, mem, seen, planned)
 	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
 	if marked != nil && planned.do == doEnd && !isWriteRefused(marked) { // a pod with its labels is found more easily afterwards: see observeUnreleased
-		return outcome{retry: marked}
+		return result{retry: marked}
 	}
 	done := r.do(ctx, session, mem, seen, planned)
 	if done.failed == nil && planned.do != doHoldToken { // without that the attempt goes on
@@ -65,10 +66,10 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 	return done
 }
 
-func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) (done outcome) {
+func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) (done result) {
 	switch planned.do {
 	case doBegin, doStop, doFinish:
-		done = outcome{done: true, wake: atOnce} // they are but written into status
+		done = result{done: true, wake: atOnce} // they are but written into status
 	case doRelease:
 		done = r.release(ctx, session, mem, seen)
 	case doCreateToken:
@@ -132,15 +133,15 @@ func writeRefused(err error) *view {
 		message: fmt.Sprintf("the API server refuses a write that the session needs: %s. Allow it; the operator retries every minute", reactor.Redact(err.Error()))}
 }
 
-// from is the outcome of a write that either worked or did not.
-func from(err error) outcome { return outcome{done: err == nil, retry: client.IgnoreNotFound(err)} }
+// from is the result of a write that either worked or did not.
+func from(err error) result { return result{done: err == nil, retry: client.IgnoreNotFound(err)} }
 
 func conflicts(err error) bool { return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) }
 
 // keepCapacity tells the bookkeeping of slots what the pass has seen.
 func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) {
 	switch {
-	case seen.pod != nil && !hasEnded(seen.pod) && !isGated(seen.pod):
+	case seen.pod != nil && !outcome.HasEnded(seen.pod) && !isGated(seen.pod):
 		r.capacity.hold(session, capacityKey(session, seen))
 		mem.slotSince = time.Time{}
 	case planned.slot || planned.do == doEnd || planned.do == doRelease:
@@ -193,7 +194,7 @@ func keyOfAttempt(seen *observation) string {
 // release deletes the tokens of attempts that have ended, and lets their pods go: what they came to stands in status. When nothing of the
 // session is left then, it is let go of too, until the next attempt: its namespace may be going, and with it a Role that the operator has its
 // rights from. A namespace deletes its pods before all else.
-func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
 	var failed error
 	for _, name := range seen.stale {
 		token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: session.Namespace, Name: name}}
@@ -222,7 +223,7 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 	if failed == nil && hasFinalizer(session, CleanupFinalizer) && seen.isIdle() {
 		failed = r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer))
 	}
-	return outcome{done: failed == nil, retry: failed, wake: retryBase, notices: notices}
+	return result{done: failed == nil, retry: failed, wake: retryBase, notices: notices}
 }
 
 func without(finalizers []string, name string) []string {
@@ -265,13 +266,13 @@ func (r *Reconciler) delete(ctx context.Context, object client.Object, options .
 }
 
 // admit takes one of the slots of the API key. It returns nil when the session has one, and how the pass ends when it has to wait.
-func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) *outcome {
+func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) *result {
 	key := capacityKey(session, seen)
 	var others []holder
 	if r.capacity.sessions > 0 { // without a limit nobody counts them, and they may be thousands
 		var err error
 		if others, err = r.holders(ctx, session, key); err != nil {
-			return &outcome{retry: err}
+			return &result{retry: err}
 		}
 	}
 	waits := r.capacity.admit(session, key, others, seen.now)
@@ -282,7 +283,7 @@ func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession
 		return nil
 	}
 	mem.slotSince = time.Time{}
-	waiting := &outcome{waiting: waits}
+	waiting := &result{waiting: waits}
 	if !waits.until.IsZero() {
 		waiting.wake = waits.until.Sub(seen.now)
 	}
@@ -291,19 +292,19 @@ func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession
 
 // end sees to the Reactor session of an attempt that has ended. Only then is its outcome written down, and only after that its pod let
 // go: until both are done, this is done again.
-func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *ending) outcome {
+func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *outcome.Outcome) result {
 	cleanup, again, unverified := r.cleanUp(ctx, session, mem, seen, how)
 	if again > 0 {
-		return outcome{wake: again, closing: mem.cleanup.times == 1}
+		return result{wake: again, closing: mem.cleanup.times == 1}
 	}
 	r.leaveCapacity(session, mem, seen)
-	if how.reason == quotaExceeded || how.reason == modelQuotaExceeded {
-		r.capacity.lower(session, capacityKey(session, seen), how.reason == modelQuotaExceeded, seen.now)
+	if how.Reason == outcome.ReasonQuotaExceeded || how.Reason == outcome.ReasonModelQuotaExceeded {
+		r.capacity.lower(session, capacityKey(session, seen), how.Reason == outcome.ReasonModelQuotaExceeded, seen.now)
 	}
 	attempt := seen.status.CurrentAttempt
-	done := outcome{done: true, wake: atOnce, retryAfter: how.retryAfter, ended: &v1alpha1.EndedAttempt{
-		Number: attempt.Number, Class: how.class, Reason: how.reason, ExitCode: how.exitCode, Message: how.message,
-		RunningSeconds: int64(how.ran / time.Second), Cleanup: cleanup, KeyFingerprint: attempt.KeyFingerprint,
+	done := result{done: true, wake: atOnce, retryAfter: how.RetryAfter, ended: &v1alpha1.EndedAttempt{
+		Number: attempt.Number, Class: how.Class, Reason: how.Reason, ExitCode: how.ExitCode, Message: how.Message,
+		RunningSeconds: int64(how.Running / time.Second), Cleanup: cleanup, KeyFingerprint: attempt.KeyFingerprint,
 	}}
 	if unverified != nil {
 		done.notices = append(done.notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp", "whether attempt %d left a Reactor session open is not known (%s)%s",
@@ -321,8 +322,8 @@ func outerBound(session *v1alpha1.ReactorSession) string {
 }
 
 // letGo takes our finalizers off, the session's last. When there is none, others keep what is left, and a watch tells when it goes.
-func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
-	left := outcome{}
+func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
+	left := result{}
 	for _, pod := range seen.allPods() {
 		if !hasFinalizer(pod, TrackingFinalizer) {
 			continue
@@ -339,7 +340,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 			return left
 		}
 		left.wake = retryBase
-		if !hasEnded(pod) {
+		if !outcome.HasEnded(pod) {
 			left.abandoned++
 			left.notices = append(left.notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp",
 				"pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s", pod.Name, deletionBound, outerBound(session)))

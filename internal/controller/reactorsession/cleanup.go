@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -96,12 +97,12 @@ var errNoneReported = errors.New("its program reported no session id")
 // cleanUp cleans up the Reactor sessions of an attempt that has ended. It returns the result, or after what time to try again. Its error says
 // why the result is CleanupUnverified.
 func (r *Reconciler) cleanUp(
-	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *ending,
+	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *outcome.Outcome,
 ) (result v1alpha1.CleanupResult, again time.Duration, unverified error) {
-	if !how.mayHaveSession {
+	if !how.MayHaveSession {
 		return v1alpha1.CleanupNotNeeded, 0, nil
 	}
-	if len(how.sessions) == 0 {
+	if len(how.Sessions) == 0 {
 		return v1alpha1.CleanupUnverified, 0, errNoneReported
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
@@ -109,7 +110,7 @@ func (r *Reconciler) cleanUp(
 	tried := mem.cleanupOf(seen.status.CurrentAttempt.Number, how, seen.now)
 	tried.unscoped.err = nil
 	// Each of them, whatever happens to the others; first the one that was reported last, since that one may be open.
-	for _, id := range slices.Backward(how.sessions) {
+	for _, id := range slices.Backward(how.Sessions) {
 		err := r.endSession(ctx, session, seen, tried, id)
 		_, final := errors.AsType[*notEndableError](err)
 		if _, accepted := errors.AsType[*stillOpenError](err); accepted {

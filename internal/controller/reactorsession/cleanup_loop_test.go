@@ -64,7 +64,7 @@ func TestASessionOfAnotherProgramIsNeverEnded(t *testing.T) {
 				})
 				w.create(newSession("night", ofModel("only/night"), policy(v1alpha1.RestartNever), func(s *v1alpha1.ReactorSession) { s.Spec.BackoffLimit = new(int32(0)) }))
 				w.pass(time.Minute)
-				if got, want := w.ended("night"), "1 Counted ExitCode Unverified"; got != want {
+				if got, want := w.ended("night"), "1 Failed ExitCode Unverified"; got != want {
 					t.Errorf("attempts %q, want %q", got, want)
 				}
 				if told := w.count("night", "CleanupUnverified"); told != 1 {
@@ -91,7 +91,7 @@ func TestASessionThatATokenBeforeARenewalStartedIsEnded(t *testing.T) {
 			t.Fatal("the attempt does not tell when its token was issued")
 		}
 		w.pass(5*time.Hour + time.Minute)
-		if got, want := w.ended("night"), "1 Counted ExitCode Ended"; got != want {
+		if got, want := w.ended("night"), "1 Failed ExitCode Ended"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if mints := w.unscopedMints(); mints != 1 {
@@ -111,7 +111,7 @@ func TestACleanupSurvivesARefusalOfItsKeyThatIsAMistake(t *testing.T) {
 			emulator.Fault{Route: "POST /tokens", Status: http.StatusUnauthorized, Times: 2},
 		)
 		w.pass(2 * time.Minute)
-		if got, want := w.ended("night"), "1 Counted ExitCode Ended"; got != want {
+		if got, want := w.ended("night"), "1 Failed ExitCode Ended"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		w.wantOpen(0)
@@ -124,9 +124,9 @@ func TestACleanupEndsWhenReactorShowsTheSessionAsClosed(t *testing.T) {
 		closeAfter time.Duration
 		want       string
 	}{
-		"a moment later":              {emulator.DefaultCloseAfter, "1 Counted ExitCode Ended"},
-		"half a minute later":         {30 * time.Second, "1 Counted ExitCode Ended"},
-		"not as long as one can wait": {time.Hour, "1 Counted ExitCode Unverified"},
+		"a moment later":              {emulator.DefaultCloseAfter, "1 Failed ExitCode Ended"},
+		"half a minute later":         {30 * time.Second, "1 Failed ExitCode Ended"},
+		"not as long as one can wait": {time.Hour, "1 Failed ExitCode Unverified"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -157,7 +157,7 @@ func TestAProgramThatARateLimitLetStartNoSessionIsNoReasonToWarn(t *testing.T) {
 		w.reactor.SetFaults(emulator.Fault{Route: "POST /sessions", Status: http.StatusTooManyRequests})
 		w.create(newSession("night"))
 		w.start()
-		if got, want := w.ended("night"), "1 Uncounted RateLimited NotNeeded"; got != want {
+		if got, want := w.ended("night"), "1 Ignored RateLimited NotNeeded"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if told := w.count("night", "CleanupUnverified"); told != 0 {
@@ -186,7 +186,7 @@ func TestAPodThatWasLostWhileItPulledMayHaveStarted(t *testing.T) {
 		}
 		w.remove(pod)
 		w.settle()
-		if got, want := w.ended("night"), "1 Uncounted DeletionByPodGC Unverified"; got != want {
+		if got, want := w.ended("night"), "1 Ignored DeletionByPodGC Unverified"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if told := w.count("night", "CleanupUnverified"); told != 1 {
@@ -213,8 +213,8 @@ func TestASessionThatIsUnknownByAnotherKeyIsNotOver(t *testing.T) {
 		rotate bool
 		want   string
 	}{
-		"the key of the attempt": {false, "1 Counted ExitCode AlreadyOver"},
-		"another key":            {true, "1 Counted ExitCode Unverified"},
+		"the key of the attempt": {false, "1 Failed ExitCode AlreadyOver"},
+		"another key":            {true, "1 Failed ExitCode Unverified"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -246,9 +246,9 @@ func TestA404IsCheckedAgainBeforeASessionCountsAsOver(t *testing.T) {
 		answers int // of 404
 		want    string
 	}{
-		"one":          {1, "1 Counted ExitCode Ended"},
-		"all of them":  {0, "1 Counted ExitCode AlreadyOver"},
-		"none of them": {-1, "1 Counted ExitCode Ended"},
+		"one":          {1, "1 Failed ExitCode Ended"},
+		"all of them":  {0, "1 Failed ExitCode AlreadyOver"},
+		"none of them": {-1, "1 Failed ExitCode Ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {

@@ -100,7 +100,7 @@ func TestAPodThatDoesNotStartIsGivenUpAtItsDeadlineWhereTheOperatorsClockDiffers
 				w.pass(9 * time.Minute)
 				w.want("night", "Ready=False/Starting")
 				w.pass(2 * time.Minute)
-				if ended := w.ended("night"); ended != "1 Uncounted NeverStarted NotNeeded" {
+				if ended := w.ended("night"); ended != "1 Ignored NeverStarted NotNeeded" {
 					w.Errorf("the attempts that ended: %q", ended)
 				}
 			})

@@ -145,7 +145,7 @@ const (
 )
 
 // schedule says when the next pass is due, when nothing wakes it earlier.
-func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Result, error) {
+func schedule(told reported, done result, writeAgain time.Duration) (ctrl.Result, error) {
 	if done.retry != nil {
 		return ctrl.Result{}, done.retry
 	}

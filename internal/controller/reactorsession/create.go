@@ -26,7 +26,7 @@ import (
 //  1. A leader creates the token. Its cache of ReactorSessions lags.
 //  2. The next leader, which has started already, ends the attempt, such as for spec.suspend, and deletes the token.
 //  3. The first leader still sees the attempt, and no token. Without the read, it would create the token as fast as the other one deletes it.
-func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
 	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
 		return *waiting
 	}
@@ -34,17 +34,17 @@ func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorS
 	if mem.tokenOf == attempt.Number {
 		if live, err := r.isLiveAttempt(ctx, session, attempt); !live {
 			r.giveSlotBack(session, mem)
-			return outcome{wake: retryBase, retry: err}
+			return result{wake: retryBase, retry: err}
 		}
 	}
 	token := buildToken(session, &seen.status, attempt, r.settings)
 	err := r.client.Create(ctx, token, client.FieldOwner(FieldOwner))
 	if err == nil {
 		mem.tokenRefusals, mem.tokenOf = 0, attempt.Number
-		return outcome{done: true} // its becoming ready wakes the next pass
+		return result{done: true} // its becoming ready wakes the next pass
 	}
 	mem.tokenRefusals++
-	refused := outcome{wake: refusalBackoff(mem.tokenRefusals)}
+	refused := result{wake: refusalBackoff(mem.tokenRefusals)}
 	mayRun := seen.pod != nil && !isGated(seen.pod) // see neverHadToken
 	if !mayRun && (!apierrors.IsAlreadyExists(err) || mem.tokenRefusals > cacheRefusals) {
 		r.giveSlotBack(session, mem)
@@ -69,7 +69,7 @@ func refusalBackoff(refusals int) time.Duration {
 
 // createPod creates the pod of the current attempt: once there is capacity, or behind our own gate. Whatever the cache shows, the attempt must
 // stand in status as it was seen, without a pod: this read, and the write of the attempt before it, are what keeps a second pod from being made.
-func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
 	attempt, behindGate := seen.status.CurrentAttempt, expectsGates(&session.Spec.Template)
 	if !behindGate {
 		if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
@@ -82,7 +82,7 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 		return from(err)
 	}
 	if !stillWanted(live, session.UID, attempt) || expectsGates(&live.Spec.Template) != behindGate {
-		return outcome{wake: retryBase}
+		return result{wake: retryBase}
 	}
 	if !hasFinalizer(session, CleanupFinalizer) { // it must not go while a pod of it runs
 		if err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), CleanupFinalizer)); err != nil {
@@ -94,22 +94,22 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 	err := r.client.Create(ctx, pod, client.FieldOwner(FieldOwner))
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return outcome{wake: retryBase} // it is found by a live read
+		return result{wake: retryBase} // it is found by a live read
 	case err != nil:
 		r.giveSlotBackAfter(session, mem, seen, err)
 		mem.refusals++
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
 			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
 		}
-		return outcome{failed: podRefused(err), wake: refusalBackoff(mem.refusals)}
+		return result{failed: podRefused(err), wake: refusalBackoff(mem.refusals)}
 	}
 	mem.refusals = 0
-	return outcome{done: true, pod: pod}
+	return result{done: true, pod: pod}
 }
 
 // liftGate removes our own gate from the pod of the current attempt, once there is capacity. It is the last one, so the scheduler may bind
 // the pod then. The patch holds for the version that was seen: another client may have changed the gates, or deleted the pod.
-func (r *Reconciler) liftGate(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) outcome {
+func (r *Reconciler) liftGate(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
 	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
 		return *waiting
 	}
@@ -126,7 +126,7 @@ func (r *Reconciler) liftGate(ctx context.Context, session *v1alpha1.ReactorSess
 	}
 	mem.lifted = seen.pod.UID
 	pod, _ := patched.(*corev1.Pod)
-	return outcome{done: true, pod: pod}
+	return result{done: true, pod: pod}
 }
 
 // giveSlotBackAfter gives the slot back after a write failed that would have let the program start. If nothing answered, the write may have been

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // action is the one thing that a pass does.
@@ -35,13 +36,13 @@ const (
 // plan is what a pass is going to do.
 type plan struct {
 	do     action
-	show   *view     // nil: the conditions stay as they are
-	stop   string    // why the attempt is stopped
-	end    *ending   // how the attempt ended
-	delete string    // the pod to be deleted
-	mark   bool      // beside it, give the pod of the attempt what it should carry: see missingMarks
-	slot   bool      // it needs a slot, or the session keeps the one that it has
-	until  time.Time // when something changes by itself; zero: a watch wakes the next pass
+	show   *view            // nil: the conditions stay as they are
+	stop   string           // why the attempt is stopped
+	end    *outcome.Outcome // how the attempt ended
+	delete string           // the pod to be deleted
+	mark   bool             // beside it, give the pod of the attempt what it should carry: see missingMarks
+	slot   bool             // it needs a slot, or the session keeps the one that it has
+	until  time.Time        // when something changes by itself; zero: a watch wakes the next pass
 }
 
 // check looks for one thing to do or to wait for.
@@ -97,7 +98,7 @@ func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	}
 	var alive []string
 	for _, pod := range seen.allPods() {
-		if !hasEnded(pod) {
+		if !outcome.HasEnded(pod) {
 			alive = append(alive, pod.Name)
 		}
 	}
@@ -111,7 +112,7 @@ func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 // former leader was late by more than its lease.
 func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 	for i := range seen.others {
-		if pod := &seen.others[i]; !hasEnded(pod) && pod.DeletionTimestamp == nil {
+		if pod := &seen.others[i]; !outcome.HasEnded(pod) && pod.DeletionTimestamp == nil {
 			return &plan{do: doDeletePod, delete: pod.Name, show: strayStops(pod)}
 		}
 	}
@@ -123,7 +124,7 @@ func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 func strayPodEnds(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	for i := range seen.others {
 		pod := &seen.others[i]
-		if hasEnded(pod) {
+		if outcome.HasEnded(pod) {
 			continue
 		}
 		bound := seen.sightings[pod.UID].endsBy(session, pod)
@@ -144,15 +145,12 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if attempt == nil || pod == nil {
 		return nil
 	}
-	if hasEnded(pod) {
-		end := seen.ending
-		if end == nil {
-			end = new(classify(pod, attempt, seen.now))
+	if outcome.HasEnded(pod) {
+		end := endOf(pod, attempt, seen)
+		if changes := tokenChanges(session, seen); attempt.StopReason == outcome.ReasonTokenChanged && len(changes) > 0 {
+			end.Message = outcome.SafeMessage(describeChanges(seen.token, changes, seen.managers))
 		}
-		if changes := tokenChanges(session, seen); attempt.StopReason == tokenChanged && len(changes) > 0 {
-			end.message = shown(describeChanges(seen.token, changes, seen.managers))
-		}
-		return &plan{do: doEnd, end: end, show: waitFor(v1alpha1.ReasonStopping, "the attempt has ended, and its Reactor session is seen to")}
+		return &plan{do: doEnd, end: &end, show: waitFor(v1alpha1.ReasonStopping, "the attempt has ended, and its Reactor session is seen to")}
 	}
 	if pod.DeletionTimestamp != nil {
 		return terminating(session, seen)
@@ -173,6 +171,14 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		do = doHoldToken
 	}
 	return &plan{do: do, show: viewOfPod(pod), until: at}
+}
+
+// endOf is how the attempt ended. It is read from the pod once: what happens to the pod during the cleanup does not change it.
+func endOf(pod *corev1.Pod, attempt *v1alpha1.SessionAttempt, seen *observation) outcome.Outcome {
+	if seen.ending != nil {
+		return *seen.ending
+	}
+	return outcome.Of(pod, attempt, seen.now)
 }
 
 // stopFor writes into status why the attempt is stopped.
@@ -197,24 +203,24 @@ func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
 
 // stopWanted says why the attempt must not go on; or, when it may, when that changes by itself.
 func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason string, at time.Time) {
-	status, sighted := programOf(seen.pod), seen.sightings[seen.pod.UID]
+	status, sighted := outcome.Program(seen.pod), seen.sightings[seen.pod.UID]
 	switch {
 	case status != nil && status.State.Terminated != nil:
 		return stopOfRest(session, seen.pod), time.Time{}
 	case session.DeletionTimestamp != nil:
-		return stopDeleted, time.Time{}
+		return outcome.StopDeleted, time.Time{}
 	case session.Spec.Suspended():
-		return stopSuspended, time.Time{}
+		return outcome.StopSuspended, time.Time{}
 	case status != nil && status.State.Running != nil:
 		left := remaining(&session.Spec, &seen.status)
 		if left == 0 {
 			return "", time.Time{}
 		}
-		reason, at = stopDuration, seen.now.Add(left-sighted.ranFor(status.State.Running.StartedAt.Time, seen.now))
+		reason, at = outcome.StopDuration, seen.now.Add(left-sighted.ranFor(status.State.Running.StartedAt.Time, seen.now))
 	case isGated(seen.pod):
 		return "", time.Time{}
 	default:
-		reason, at = stopStartDeadline, sighted.waitsSince(seen.pod, seen.gatedUntil).Add(session.Spec.EffectiveStartDeadline())
+		reason, at = outcome.StopStartDeadline, sighted.waitsSince(seen.pod, seen.gatedUntil).Add(session.Spec.EffectiveStartDeadline())
 	}
 	if seen.now.Before(at) {
 		return "", at
@@ -224,15 +230,10 @@ func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason str
 
 // stopOfRest says why a pod must not go on whose program has ended; nothing, when the kubelet is about to say that it has ended itself.
 func stopOfRest(session *v1alpha1.ReactorSession, pod *corev1.Pod) string {
-	if session.DeletionTimestamp != nil || session.Spec.Suspended() || othersGoOn(pod) {
-		return stopContainerEnded
+	if session.DeletionTimestamp != nil || session.Spec.Suspended() || outcome.HasOpenContainer(pod) {
+		return outcome.StopContainerEnded
 	}
 	return ""
-}
-
-// othersGoOn reports whether the pod has a container that has not ended. Native sidecars are the kubelet's to end.
-func othersGoOn(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool { return status.State.Terminated == nil })
 }
 
 func later(one, other time.Time) time.Time {
@@ -247,29 +248,27 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 	if attempt == nil || seen.pod != nil {
 		return nil
 	}
-	end := &ending{class: v1alpha1.ClassStopped}
+	end := outcome.Outcome{Class: v1alpha1.ClassStopped}
 	switch {
 	case isLetGo(session) && attempt.PodUID != "": // its pod was let go of, and this has been told
 		return &plan{}
 	case seen.ending != nil: // a client removed the pod, past its finalizer, while the operator cleans up after it
-		end = seen.ending
+		end = *seen.ending
 	case attempt.PodUID != "":
-		*end = ending{class: v1alpha1.ClassUncounted, reason: "PodLost", message: "the pod is gone, and nobody saw how it ended", started: true, mayHaveSession: true}
-		if attempt.StartTime != nil { // it may have run until now
-			end.ran = max(seen.now.Sub(attempt.StartTime.Time), 0)
-		}
+		end = outcome.OfLostPod(attempt, seen.now)
 	case session.DeletionTimestamp != nil:
-		end.reason = stopDeleted
+		end.Reason = outcome.StopDeleted
 	case session.Spec.Suspended():
-		end.reason = stopSuspended
+		end.Reason = outcome.StopSuspended
 	case isOutdated(session, seen):
-		end.reason = stopSpecChanged
+		end.Reason = outcome.StopSpecChanged
 	case intolerable(tokenChanges(session, seen)):
-		*end = ending{class: v1alpha1.ClassUncounted, reason: tokenChanged, message: shown(describeChanges(seen.token, tokenChanges(session, seen), seen.managers))}
+		end = outcome.Outcome{Class: v1alpha1.ClassIgnored, Reason: outcome.ReasonTokenChanged}
+		end.Message = outcome.SafeMessage(describeChanges(seen.token, tokenChanges(session, seen), seen.managers))
 	default:
 		return firstStep(session, seen)
 	}
-	return &plan{do: doEnd, end: end, show: waitFor(v1alpha1.ReasonStopping, "the attempt is over")}
+	return &plan{do: doEnd, end: &end, show: waitFor(v1alpha1.ReasonStopping, "the attempt is over")}
 }
 
 func beingDeleted(session *v1alpha1.ReactorSession, _ *observation) *plan {
@@ -337,7 +336,7 @@ func keyRefused(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return nil
 	}
 	last := seen.status.RecentAttempts[0]
-	if last.Class != v1alpha1.ClassHold || last.KeyFingerprint != seen.key.Fingerprint {
+	if last.Class != v1alpha1.ClassKeyRefused || last.KeyFingerprint != seen.key.Fingerprint {
 		return nil
 	}
 	return &plan{show: stalledFor(v1alpha1.ReasonAPIKeyRefused,
@@ -357,7 +356,7 @@ func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	}
 	until := next.Time
 	if until.Sub(seen.now) > longestBackoff(&seen.status) {
-		until = seen.nextSince.Add(backoff(max(seen.status.CountedFailures, seen.status.UncountedFailures), false))
+		until = seen.nextSince.Add(backoff(max(seen.status.Failures, seen.status.IgnoredFailures), false))
 	}
 	if wait := until.Sub(seen.now); wait <= 0 || wait > longestBackoff(&seen.status) {
 		return nil

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // Somebody may write anything into status, an object that was stored before a rule of the API may break it, and a pod's status is what
@@ -77,9 +78,9 @@ func anySession(dice *bits, now time.Time, startDeadline, maxDuration, ttl strin
 }
 
 func anyStatus(dice *bits, session *v1alpha1.ReactorSession, started time.Time, running int64, attempts int32) v1alpha1.ReactorSessionStatus {
-	status := v1alpha1.ReactorSessionStatus{Attempts: attempts, RunningSeconds: running, CountedFailures: attempts, UncountedFailures: attempts / 2}
+	status := v1alpha1.ReactorSessionStatus{Attempts: attempts, RunningSeconds: running, Failures: attempts, IgnoredFailures: attempts / 2}
 	if dice.flip() {
-		attempt := &v1alpha1.SessionAttempt{Number: attempts, PodName: "night-1", TokenName: "night-1", StopReason: []string{"", stopDuration, stopSuspended}[dice.below(3)]}
+		attempt := &v1alpha1.SessionAttempt{Number: attempts, PodName: "night-1", TokenName: "night-1", StopReason: []string{"", outcome.StopDuration, outcome.StopSuspended}[dice.below(3)]}
 		if dice.flip() {
 			attempt.PodUID = "1"
 		}
@@ -92,7 +93,7 @@ func anyStatus(dice *bits, session *v1alpha1.ReactorSession, started time.Time, 
 		status.NextAttemptTime = &metav1.Time{Time: started}
 	}
 	for i := range dice.below(8) {
-		status.RecentAttempts = append(status.RecentAttempts, v1alpha1.EndedAttempt{Number: attempts - int32(i), Class: v1alpha1.ClassHold, KeyFingerprint: "fingerprint"})
+		status.RecentAttempts = append(status.RecentAttempts, v1alpha1.EndedAttempt{Number: attempts - int32(i), Class: v1alpha1.ClassKeyRefused, KeyFingerprint: "fingerprint"})
 	}
 	if dice.flip() {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
@@ -149,13 +150,13 @@ func anyToken(dice *bits, session *v1alpha1.ReactorSession, expires time.Time) *
 }
 
 // carriedOut is the outcome of a plan where everything works.
-func carriedOut(planned *plan, message string, ran int64) outcome {
-	done := outcome{done: true}
+func carriedOut(planned *plan, message string, ran int64) result {
+	done := result{done: true}
 	if planned.do == doEnd {
-		done.ended = &v1alpha1.EndedAttempt{Number: 1, Class: planned.end.class, Reason: planned.end.reason, Message: planned.end.message,
+		done.ended = &v1alpha1.EndedAttempt{Number: 1, Class: planned.end.Class, Reason: planned.end.Reason, Message: planned.end.Message,
 			RunningSeconds: max(ran/int64(time.Second), 0), Cleanup: v1alpha1.CleanupUnverified}
-		if planned.end.message == "" {
-			done.ended.Message = shown(message)
+		if planned.end.Message == "" {
+			done.ended.Message = outcome.SafeMessage(message)
 		}
 	}
 	return done
@@ -166,7 +167,7 @@ func checkPlan(t *testing.T, session *v1alpha1.ReactorSession, seen *observation
 	attempt := seen.status.CurrentAttempt
 	live := 0
 	for _, pod := range seen.allPods() {
-		if !hasEnded(pod) {
+		if !outcome.HasEnded(pod) {
 			live++
 		}
 	}
@@ -180,7 +181,7 @@ func checkPlan(t *testing.T, session *v1alpha1.ReactorSession, seen *observation
 		t.Fatalf("%s while %+v hold the pod back", planned.do, seen.pod.Spec.SchedulingGates)
 	case planned.do == doBegin && (attempt != nil || live > 0 || unwanted || isFinished(&seen.status)):
 		t.Fatalf("an attempt begins with attempt %+v, %d pods that live, unwanted %t", attempt, live, unwanted)
-	case planned.do == doEnd && (attempt == nil || planned.end == nil || seen.pod != nil && !hasEnded(seen.pod)):
+	case planned.do == doEnd && (attempt == nil || planned.end == nil || seen.pod != nil && !outcome.HasEnded(seen.pod)):
 		t.Fatalf("attempt %+v is ended while its pod lives", attempt)
 	case planned.do == doDeletePod && planned.delete == "":
 		t.Fatal("a pod without a name is deleted")
@@ -188,7 +189,7 @@ func checkPlan(t *testing.T, session *v1alpha1.ReactorSession, seen *observation
 		t.Fatal("an attempt is stopped without a reason")
 	case planned.do == doDeleteObject && !isFinished(&seen.status):
 		t.Fatal("a session that has not finished is deleted")
-	case planned.end != nil && (planned.end.ran < 0 || planned.end.class == ""):
+	case planned.end != nil && (planned.end.Running < 0 || planned.end.Class == ""):
 		t.Fatalf("an attempt ends as %+v", planned.end)
 	}
 }
@@ -205,7 +206,7 @@ func checkReported(t *testing.T, seen *observation, planned *plan, told *reporte
 	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > longestBackoff(after) {
 		t.Fatalf("the next attempt is in %s", wait.Sub(seen.now))
 	}
-	if next, err := schedule(*told, outcome{}, 0); err != nil || told.wake < 0 || next.RequeueAfter > longestWait {
+	if next, err := schedule(*told, result{}, 0); err != nil || told.wake < 0 || next.RequeueAfter > longestWait {
 		t.Fatalf("the next pass is in %s, and at the latest in %s: %v", told.wake, next.RequeueAfter, err)
 	}
 	if ready := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady); planned.show != nil && (ready == nil || ready.Reason == "" || len(ready.Message) > longestViewMessage) {
@@ -221,3 +222,6 @@ func checkReported(t *testing.T, seen *observation, planned *plan, told *reporte
 		}
 	}
 }
+
+// secretsInTexts have the forms that a program may report by mistake.
+var secretsInTexts = []string{"eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2lnbmF0dXJl", "rk_0123456789abcdef0123"}

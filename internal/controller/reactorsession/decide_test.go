@@ -11,6 +11,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // The kubelet shows for a moment that a container has ended before it says that the pod has. A pod that is deleted in that moment is gone
@@ -32,7 +33,7 @@ func TestAPodIsStoppedForTheEndOfItsProgramOnlyWhileOthersRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			session := newSession("night")
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "night-1", UID: "1", Labels: attemptLabels(session, 1), Annotations: map[string]string{ContainerAnnotation: "stream"}}}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "night-1", UID: "1", Labels: attemptLabels(session, 1), Annotations: map[string]string{outcome.ContainerAnnotation: "stream"}}}
 			pod.Status.Phase = corev1.PodRunning
 			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "stream", State: done}}
 			for _, state := range test.others {
@@ -92,7 +93,7 @@ var theChecks = []struct {
 		seen.key.Problem = &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound}
 	}},
 	{"a refused key", "/APIKeyRefused", func(_ *v1alpha1.ReactorSession, seen *observation) {
-		seen.status.RecentAttempts = []v1alpha1.EndedAttempt{{Number: 1, Class: v1alpha1.ClassHold, KeyFingerprint: seen.key.Fingerprint}}
+		seen.status.RecentAttempts = []v1alpha1.EndedAttempt{{Number: 1, Class: v1alpha1.ClassKeyRefused, KeyFingerprint: seen.key.Fingerprint}}
 	}},
 	{"a wait between attempts", "/BackingOff", func(_ *v1alpha1.ReactorSession, seen *observation) {
 		seen.status.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
@@ -105,7 +106,7 @@ var theChecks = []struct {
 func podOfAttempt(session *v1alpha1.ReactorSession, number int32) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Name: attemptName(session, number), UID: types.UID(attemptName(session, number)),
-		Labels: attemptLabels(session, number), Annotations: map[string]string{ContainerAnnotation: "stream"},
+		Labels: attemptLabels(session, number), Annotations: map[string]string{outcome.ContainerAnnotation: "stream"},
 	}}
 	pod.Spec.NodeName, pod.Status.Phase = "node", corev1.PodRunning
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "stream", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(noon)}}}}
@@ -116,7 +117,7 @@ func podOfAttempt(session *v1alpha1.ReactorSession, number int32) *corev1.Pod {
 func describePlan(planned *plan) string {
 	switch {
 	case planned.end != nil:
-		return string(planned.do) + "/" + planned.end.reason
+		return string(planned.do) + "/" + planned.end.Reason
 	case planned.show != nil:
 		return string(planned.do) + "/" + planned.show.reason
 	default:
@@ -160,7 +161,7 @@ func TestOfTwoThingsToDoTheEarlierIsDone(t *testing.T) {
 // Another leader, whose clock is far ahead, has set the time of the next attempt.
 func TestAWaitThatAnotherClockHasSetCountsFromWhenItIsRead(t *testing.T) {
 	session := aSession()
-	session.Status = v1alpha1.ReactorSessionStatus{Attempts: 3, UncountedFailures: 3, NextAttemptTime: new(metav1.NewTime(noon.Add(95 * time.Minute)))}
+	session.Status = v1alpha1.ReactorSessionStatus{Attempts: 3, IgnoredFailures: 3, NextAttemptTime: new(metav1.NewTime(noon.Add(95 * time.Minute)))}
 	for after, want := range map[time.Duration]string{0: "/BackingOff", 39 * time.Second: "/BackingOff", 40 * time.Second: "Begin/WaitingForToken", -time.Hour: "Begin/WaitingForToken"} {
 		seen := &observation{now: noon.Add(after), nextSince: noon, status: session.Status}
 		planned := decide(session, seen)
@@ -169,3 +170,5 @@ func TestAWaitThatAnotherClockHasSetCountsFromWhenItIsRead(t *testing.T) {
 		}
 	}
 }
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

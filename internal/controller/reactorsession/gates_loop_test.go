@@ -133,12 +133,12 @@ func TestAPodThatAQueueTakesBackIsFollowedByTheNextOne(t *testing.T) {
 		before func(*world)
 		want   string
 	}{
-		"while it waits for a slot": {func(*world) {}, "1 Uncounted NeverStarted NotNeeded"},
+		"while it waits for a slot": {func(*world) {}, "1 Ignored NeverStarted NotNeeded"},
 		"while it runs": {func(w *world) {
 			w.remove(w.session("blocks"))
 			w.pass(time.Minute)
 			w.want("night", "Ready=True/Running")
-		}, "1 Uncounted PodDeleted AlreadyOver"},
+		}, "1 Ignored PodDeleted AlreadyOver"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -189,7 +189,7 @@ func TestASessionThatIsChangedInItsQueueStartsAgainWithWhatItAsksForNow(t *testi
 			pod := w.onePod("night")
 			w.remove(pod)
 			w.release(pod)
-		}, want: "1 Uncounted NeverStarted NotNeeded", wantReason: "False/SchedulingGated"},
+		}, want: "1 Ignored NeverStarted NotNeeded", wantReason: "False/SchedulingGated"},
 	} {
 		for _, admitted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, admitted %t", name, admitted), func(t *testing.T) {
@@ -401,7 +401,7 @@ func TestATokenWithAnotherScopeIsNotGivenToAQueuedPod(t *testing.T) {
 			w.release(&pod)
 		}
 		w.pass(time.Minute)
-		if got, want := w.ended("night"), "1 Uncounted TokenChanged NotNeeded"; got != want {
+		if got, want := w.ended("night"), "1 Ignored TokenChanged NotNeeded"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if got := w.session("night").Status.RecentAttempts[0].Message; !strings.Contains(got, "kyverno") {

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // What Kueue v0.17.0 writes for plain pods (sigs.k8s.io/kueue/pkg/controller/jobs/pod: pod_webhook.go and pod_controller.go).
@@ -43,7 +44,7 @@ func (w *world) onePod(session string) *corev1.Pod {
 	w.Helper()
 	pods := w.pods()
 	for i := range pods {
-		if pods[i].Annotations[SessionAnnotation] == session && !hasEnded(&pods[i]) {
+		if pods[i].Annotations[SessionAnnotation] == session && !outcome.HasEnded(&pods[i]) {
 			return &pods[i]
 		}
 	}

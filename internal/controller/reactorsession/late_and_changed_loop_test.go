@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -173,72 +171,6 @@ func TestAProgramThatHasCompletedIsNotRunAgain(t *testing.T) {
 	}
 }
 
-func TestWhoWasFirstDecidesAnEnd(t *testing.T) {
-	seconds := func(n int) *metav1.Time { return new(metav1.NewTime(noon.Add(time.Duration(n) * time.Second))) } // after the container ended
-	evicted := func(at *metav1.Time) []corev1.PodCondition {
-		return []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI", LastTransitionTime: *at}}
-	}
-	for name, test := range map[string]struct {
-		deleted *metav1.Time // the deletion timestamp
-		grace   int64
-		evicted *metav1.Time
-		expired int64 // how long after the start of the pod, a minute before the end of the container, the kubelet ended it
-		stop    string
-		want    v1alpha1.AttemptClass
-	}{
-		"a stop was written down, and nobody deleted the pod": {stop: stopSuspended, want: v1alpha1.ClassSucceeded},
-		"it was stopped, and the kubelet has not deleted it for good": {
-			deleted: seconds(20), grace: 30, stop: stopSuspended, want: v1alpha1.ClassStopped},
-		"it was stopped, and the kubelet has deleted it for good": {
-			deleted: seconds(1), stop: stopSuspended, want: v1alpha1.ClassStopped},
-		"it was stopped, and the kubelet has deleted it for good, late": {
-			deleted: seconds(90), stop: stopSuspended, want: v1alpha1.ClassStopped},
-		"it was deleted before, with a grace period that had not passed": {
-			deleted: seconds(30), grace: 60, want: v1alpha1.ClassUncounted},
-		"it was deleted before, and the kubelet has deleted it for good": {
-			deleted: seconds(2), want: v1alpha1.ClassUncounted},
-		"it was deleted before, by force": {
-			deleted: seconds(-2), want: v1alpha1.ClassUncounted},
-		"it was deleted in the moment before its pod had ended": {
-			deleted: seconds(31), grace: 30, want: v1alpha1.ClassSucceeded},
-		"it was deleted when it had ended long ago": {
-			deleted: seconds(90), want: v1alpha1.ClassSucceeded},
-		"it was evicted afterwards": {evicted: seconds(30), want: v1alpha1.ClassSucceeded},
-		"it was evicted before":     {evicted: seconds(-30), want: v1alpha1.ClassUncounted},
-		"its sidecars were evicted in the same second": {
-			evicted: seconds(0), deleted: seconds(1), stop: stopContainerEnded, want: v1alpha1.ClassSucceeded},
-		"its sidecars ran into the deadline":       {expired: 90, want: v1alpha1.ClassSucceeded},
-		"it ran into the deadline itself":          {expired: 60, want: v1alpha1.ClassStopped},
-		"it was evicted before, and deleted later": {evicted: seconds(-30), deleted: seconds(90), want: v1alpha1.ClassUncounted},
-	} {
-		t.Run(name, func(t *testing.T) {
-			pod := podWith(t, "phase: Succeeded\n"+terminated(`exitCode: 0, reason: Completed`))
-			pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = test.deleted, &test.grace
-			if test.evicted != nil {
-				pod.Status.Conditions = evicted(test.evicted)
-			}
-			if test.expired > 0 {
-				pod.Annotations[BackstopAnnotation] = "maxDuration"
-				pod.Status.Reason, pod.Status.StartTime, pod.Spec.ActiveDeadlineSeconds = deadlineExceeded, seconds(-60), &test.expired
-			}
-			if got := classify(pod, &v1alpha1.SessionAttempt{Number: 1, StopReason: test.stop}, noon); got.class != test.want {
-				t.Errorf("%s %s, want %s", got.class, got.reason, test.want)
-			}
-		})
-	}
-}
-
-func TestTheTimeOnALostNodeCounts(t *testing.T) {
-	pod := podWith(t, "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: DeletionByPodGC, lastTransitionTime: '2026-03-01T11:00:00Z'}]\n"+
-		`containerStatuses: [{name: stream, ready: true, restartCount: 0, image: i, imageID: i, state: {running: {startedAt: "2026-03-01T08:00:00Z"}}}]`)
-	start := metav1.NewTime(noon.Add(-4 * time.Hour))
-	if end := classify(pod, &v1alpha1.SessionAttempt{Number: 1, PodName: "night-1", StartTime: &start}, noon); end.ran != 3*time.Hour {
-		t.Errorf("class %s, reason %s, ran %s", end.class, end.reason, end.ran)
-	}
-}
-
-// The clean-up has its whole time, for each session that was told of.
-
 func TestOneBadAnswerAfterAnOutageDoesNotEndTheCleanUp(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.node.runNow(leaves(time.Minute, 1))
@@ -249,7 +181,7 @@ func TestOneBadAnswerAfterAnOutageDoesNotEndTheCleanUp(t *testing.T) {
 		w.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: http.StatusServiceUnavailable, Times: 1})
 		w.start()
 		w.pass(time.Minute)
-		if got, want := w.ended("night"), "1 Counted ExitCode Ended"; got != want {
+		if got, want := w.ended("night"), "1 Failed ExitCode Ended"; got != want {
 			w.Errorf("attempts %q, want %q", got, want)
 		}
 		w.wantOpen(0)
@@ -261,9 +193,9 @@ func TestASessionThatCannotBeEndedDoesNotKeepTheOthersOpen(t *testing.T) {
 		status int
 		want   string
 	}{
-		"Reactor fails for it":                 {http.StatusInternalServerError, "1 Counted ExitCode Unverified"},
-		"no token may act on it":               {http.StatusForbidden, "1 Counted ExitCode Unverified"},
-		"Reactor does not know it, or no more": {http.StatusNotFound, "1 Counted ExitCode Ended"},
+		"Reactor fails for it":                 {http.StatusInternalServerError, "1 Failed ExitCode Unverified"},
+		"no token may act on it":               {http.StatusForbidden, "1 Failed ExitCode Unverified"},
+		"Reactor does not know it, or no more": {http.StatusNotFound, "1 Failed ExitCode Ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -310,7 +242,7 @@ func TestALostPodThatWasNeverSeenRunningIsUnverified(t *testing.T) {
 		w.remove(pod)
 		w.start()
 		w.settle()
-		if got, want := w.ended("night"), "1 Uncounted PodLost Unverified"; got != want {
+		if got, want := w.ended("night"), "1 Ignored PodLost Unverified"; got != want {
 			w.Errorf("attempts %q, want %q", got, want)
 		}
 	})
@@ -417,7 +349,7 @@ func TestAnAttemptThatWaitsHasTheKeyThatIsInTheSecretNow(t *testing.T) {
 		w.node.be(func(k *kubelet) { k.stuck = false })
 		w.pass(time.Hour)
 		w.want("second", "Ready=False/APIKeyRefused")
-		if got, want := w.ended("second"), "1 Hold APIKeyRefused Unverified"; got != want {
+		if got, want := w.ended("second"), "1 KeyRefused APIKeyRefused Unverified"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if got, want := w.session("second").Status.RecentAttempts[0].KeyFingerprint, apikey.FingerprintOf(secondKey); got != want {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // The labels are what the pod is watched by. Taken off while it ends, they must not keep it, or its session, for ever.
@@ -70,7 +71,7 @@ func TestAPodThatLosesItsLabelsAfterItsEndIsLetGo(t *testing.T) {
 				w.api.meddleWith(nil)
 				w.pass(2 * time.Minute)
 				first := w.pods()[0]
-				if !hasEnded(&first) || hasFinalizer(&first, TrackingFinalizer) {
+				if !outcome.HasEnded(&first) || hasFinalizer(&first, TrackingFinalizer) {
 					t.Errorf("pod %s, %s, is kept by %v", first.Name, first.Status.Phase, first.Finalizers)
 				}
 				if got := w.count("night", "CleanupUnverified"); got != 0 {

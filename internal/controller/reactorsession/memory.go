@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -72,8 +73,8 @@ type remembered struct {
 // cleanup is of one attempt. An operator that is started anew begins it anew, and so has its whole time.
 type cleanup struct {
 	attempt int32
-	how     *ending   // as the first pass saw it: what becomes of the pod while the clean-up goes on does not change it
-	since   time.Time // the first try
+	how     *outcome.Outcome // as the first pass saw it: what becomes of the pod while the clean-up goes on does not change it
+	since   time.Time        // the first try
 	times   int
 	ended   bool     // Reactor accepted a DELETE of a session that was open
 	unknown []string // the sessions for which Reactor answered 404 before; at most as many as the program may report
@@ -107,7 +108,7 @@ type unscoped struct {
 }
 
 // cleanupOf returns how the clean-up of an attempt goes that ended in this way. It begins now if it has not begun.
-func (r *remembered) cleanupOf(attempt int32, how *ending, now time.Time) *cleanup {
+func (r *remembered) cleanupOf(attempt int32, how *outcome.Outcome, now time.Time) *cleanup {
 	if r.cleanup.attempt != attempt {
 		r.cleanup = cleanup{attempt: attempt, how: how, since: now}
 	}
@@ -115,7 +116,7 @@ func (r *remembered) cleanupOf(attempt int32, how *ending, now time.Time) *clean
 }
 
 // endingOf returns how the attempt ended whose clean-up has begun; nil when it has not.
-func (r *remembered) endingOf(attempt *v1alpha1.SessionAttempt) *ending {
+func (r *remembered) endingOf(attempt *v1alpha1.SessionAttempt) *outcome.Outcome {
 	if attempt == nil || attempt.Number != r.cleanup.attempt {
 		return nil
 	}

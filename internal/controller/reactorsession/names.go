@@ -19,10 +19,6 @@ const (
 	AttemptLabel = "reactor.inc/attempt"
 	// SessionAnnotation on a pod is the name of its ReactorSession, which may be too long for a label.
 	SessionAnnotation = "reactor.inc/session"
-	// ContainerAnnotation on a pod is the name of the container that is the session's program: spec.container may have changed since.
-	ContainerAnnotation = "reactor.inc/container"
-	// BackstopAnnotation on a pod says that its activeDeadlineSeconds is the operator's, for spec.maxDuration, and not the template's own.
-	BackstopAnnotation = "reactor.inc/backstop"
 	// GatedAnnotation on a pod says that it was created with scheduling gates, which are gone from it once they are lifted.
 	GatedAnnotation = "reactor.inc/gated"
 	// TokenGate is the operator's own scheduling gate on a pod for which others are expected. It is the last one that is removed: when the

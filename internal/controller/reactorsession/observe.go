@@ -14,6 +14,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // observation is all that a decision is made from.
@@ -35,7 +36,7 @@ type observation struct {
 	skew      time.Duration // Reactor's clock minus ours, when the token was issued
 	skewKnown bool          // the cache shows the Secret of that token, which has the skew
 
-	ending *ending // how the current attempt ended, when an earlier pass has seen that
+	ending *outcome.Outcome // how the current attempt ended, when an earlier pass has seen that
 
 	released []types.UID // the pods that our finalizer was taken off last
 

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 const (
@@ -111,10 +112,10 @@ func buildPod(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionS
 	}
 	maps.Copy(pod.Labels, attemptLabels(session, attempt.Number))
 	pod.Annotations[SessionAnnotation] = session.Name
-	pod.Annotations[ContainerAnnotation] = session.Spec.SessionContainer()
+	pod.Annotations[outcome.ContainerAnnotation] = session.Spec.SessionContainer()
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	if backstop := backstopOf(&session.Spec, status); backstop != nil {
-		pod.Spec.ActiveDeadlineSeconds, pod.Annotations[BackstopAnnotation] = backstop, "maxDuration"
+		pod.Spec.ActiveDeadlineSeconds, pod.Annotations[outcome.BackstopAnnotation] = backstop, "maxDuration"
 	}
 	if expectsGates(&session.Spec.Template) {
 		pod.Spec.SchedulingGates = append(pod.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: TokenGate})

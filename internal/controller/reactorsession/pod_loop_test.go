@@ -135,7 +135,7 @@ func TestACleanUpOfManySessionsTakesOneToken(t *testing.T) {
 		w.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: 503})
 		w.start()
 		w.pass(10 * time.Minute)
-		if got, want := w.ended("night"), "1 Counted ExitCode Unverified"; got != want {
+		if got, want := w.ended("night"), "1 Failed ExitCode Unverified"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if mints := w.reactor.Ledger().Mints(); mints > 20 {

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // aSession is a ReactorSession as the API server has it, at its first attempt.
@@ -39,7 +40,7 @@ func TestThePodOfAnAttempt(t *testing.T) {
 	})
 	pod := built(session)
 	if pod.Name != "night-"+strings.Split(pod.Name, "-")[1]+"-1" || !hasFinalizer(pod, TrackingFinalizer) || pod.Labels["app"] != "night" ||
-		pod.Labels[AttemptLabel] != "1" || pod.Labels[SessionUIDLabel] != string(session.UID) || pod.Annotations[ContainerAnnotation] != "stream" {
+		pod.Labels[AttemptLabel] != "1" || pod.Labels[SessionUIDLabel] != string(session.UID) || pod.Annotations[outcome.ContainerAnnotation] != "stream" {
 		t.Errorf("metadata %+v", pod.ObjectMeta)
 	}
 	if owner := metav1.GetControllerOf(pod); owner == nil || owner.UID != session.UID {
@@ -86,7 +87,7 @@ func TestWhatTheUserSetIsLeftAlone(t *testing.T) {
 			{Name: "admin", SecurityContext: &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}}},
 		}
 	}))
-	if !*pod.Spec.AutomountServiceAccountToken || *pod.Spec.ActiveDeadlineSeconds != 60 || pod.Annotations[BackstopAnnotation] != "" ||
+	if !*pod.Spec.AutomountServiceAccountToken || *pod.Spec.ActiveDeadlineSeconds != 60 || pod.Annotations[outcome.BackstopAnnotation] != "" ||
 		pod.Spec.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeUnconfined || !*pod.Spec.Containers[0].SecurityContext.AllowPrivilegeEscalation {
 		t.Errorf("spec %+v", pod.Spec)
 	}

@@ -29,7 +29,7 @@ func TestASessionWaitsUntilAPersonPays(t *testing.T) {
 				w.start()
 				w.pass(time.Minute)
 				w.want("night", "Ready=False/"+reason, "Stalled=True/"+reason, "Failed=")
-				if got, want := w.ended("night"), "1 Uncounted "+reason+" NotNeeded"; got != want {
+				if got, want := w.ended("night"), "1 Ignored "+reason+" NotNeeded"; got != want {
 					t.Errorf("attempts %q, want %q", got, want)
 				}
 				ready := meta.FindStatusCondition(w.session("night").Status.Conditions, v1alpha1.ConditionReady)
@@ -43,8 +43,8 @@ func TestASessionWaitsUntilAPersonPays(t *testing.T) {
 				w.start() // another operator waits no shorter
 				w.pass(3 * time.Hour)
 				status := w.session("night").Status
-				if status.Attempts != 8 || status.CountedFailures != 0 || status.UncountedFailures != 0 {
-					t.Errorf("%d attempts, %d counted failures, %d others", status.Attempts, status.CountedFailures, status.UncountedFailures)
+				if status.Attempts != 8 || status.Failures != 0 || status.IgnoredFailures != 0 {
+					t.Errorf("%d attempts, %d counted failures, %d others", status.Attempts, status.Failures, status.IgnoredFailures)
 				}
 				w.reactor.ClearFaults()
 				w.pass(time.Hour + 2*time.Minute)
@@ -63,8 +63,8 @@ func TestAModelWithoutFreeServersIsTriedAgainSoonAndCostsNoCapacity(t *testing.T
 		w.create(newSession("night"))
 		w.pass(5 * time.Minute)
 		status := w.session("night").Status
-		if status.Attempts < 4 || status.CountedFailures != 0 || status.UncountedFailures != 0 {
-			t.Errorf("%d attempts in 5 minutes, %d counted failures, %d others", status.Attempts, status.CountedFailures, status.UncountedFailures)
+		if status.Attempts < 4 || status.Failures != 0 || status.IgnoredFailures != 0 {
+			t.Errorf("%d attempts in 5 minutes, %d counted failures, %d others", status.Attempts, status.Failures, status.IgnoredFailures)
 		}
 		w.reactor.ClearFaults()
 		w.create(newSession("day"))
@@ -154,9 +154,9 @@ func TestHowLongARefusalIsWaitedFor(t *testing.T) {
 		"no free server, and one may be open": {[]string{"NoModelCapacity"}, v1alpha1.CleanupUnverified, 30 * time.Second},
 		"a quota":                             {[]string{"QuotaExceeded"}, v1alpha1.CleanupNotNeeded, 10 * time.Second},
 	} {
-		status := &v1alpha1.ReactorSessionStatus{UncountedFailures: 1}
+		status := &v1alpha1.ReactorSessionStatus{IgnoredFailures: 1}
 		for _, reason := range test.reasons {
-			status.RecentAttempts = append(status.RecentAttempts, v1alpha1.EndedAttempt{Class: v1alpha1.ClassUncounted, Reason: reason, Cleanup: test.cleanup})
+			status.RecentAttempts = append(status.RecentAttempts, v1alpha1.EndedAttempt{Class: v1alpha1.ClassIgnored, Reason: reason, Cleanup: test.cleanup})
 		}
 		if _, finish, wait := verdict(newSession("night"), status, &status.RecentAttempts[0], false); wait != test.want || finish != "" {
 			t.Errorf("%s: wait %s, finish %q, want %s", name, wait, finish, test.want)

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 func endedPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -46,7 +47,7 @@ func outdated(seen *observation) []*corev1.Pod {
 	var pods []*corev1.Pod
 	for i := range seen.others {
 		pod := &seen.others[i]
-		if hasEnded(pod) && !hasFinalizer(pod, TrackingFinalizer) && pod.DeletionTimestamp == nil && attemptOf(pod) < recent[len(recent)-1].Number {
+		if outcome.HasEnded(pod) && !hasFinalizer(pod, TrackingFinalizer) && pod.DeletionTimestamp == nil && attemptOf(pod) < recent[len(recent)-1].Number {
 			pods = append(pods, pod)
 		}
 	}
@@ -55,14 +56,14 @@ func outdated(seen *observation) []*corev1.Pod {
 
 // isIdle reports whether the session has neither an attempt nor a pod that may run.
 func (o *observation) isIdle() bool {
-	return o.status.CurrentAttempt == nil && !slices.ContainsFunc(o.allPods(), func(pod *corev1.Pod) bool { return !hasEnded(pod) })
+	return o.status.CurrentAttempt == nil && !slices.ContainsFunc(o.allPods(), func(pod *corev1.Pod) bool { return !outcome.HasEnded(pod) })
 }
 
 // releasable are the pods that have ended, are not of the current attempt, and are still kept by our finalizer.
 func releasable(seen *observation) []*corev1.Pod {
 	var pods []*corev1.Pod
 	for i := range seen.others {
-		if pod := &seen.others[i]; hasEnded(pod) && hasFinalizer(pod, TrackingFinalizer) && !slices.Contains(seen.released, pod.UID) {
+		if pod := &seen.others[i]; outcome.HasEnded(pod) && hasFinalizer(pod, TrackingFinalizer) && !slices.Contains(seen.released, pod.UID) {
 			pods = append(pods, pod)
 		}
 	}
@@ -80,7 +81,7 @@ func isStray(pod *corev1.Pod, status *v1alpha1.ReactorSessionStatus) bool {
 // isOrphan reports whether a pod that belongs to none of the sessions there are has ended, and is still kept by our finalizer. name is
 // that of its session.
 func isOrphan(pod *corev1.Pod, name string) bool {
-	return pod.Annotations[SessionAnnotation] == name && hasEnded(pod) && hasFinalizer(pod, TrackingFinalizer)
+	return pod.Annotations[SessionAnnotation] == name && outcome.HasEnded(pod) && hasFinalizer(pod, TrackingFinalizer)
 }
 
 // releaseOrphansOf lets the pods go that have ended after their session: somebody took its finalizer off by hand. Nobody else would ever

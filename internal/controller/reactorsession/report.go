@@ -11,6 +11,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // reported is what a pass tells.
@@ -31,7 +32,7 @@ const (
 )
 
 // report derives status and events from what was seen, planned and done. It is pure.
-func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, done outcome) reported {
+func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, done result) reported {
 	status := seen.status.DeepCopy()
 	if done.closing {
 		return reported{status: *status}
@@ -64,7 +65,7 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 }
 
 // viewAfter is what the conditions show after the plan was carried out, unless an attempt ended.
-func viewAfter(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, planned plan, done outcome) *view {
+func viewAfter(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, planned plan, done result) *view {
 	switch {
 	case done.failed != nil && isFinished(status) && session.DeletionTimestamp == nil:
 		show := finishedAs(status)
@@ -95,7 +96,7 @@ func addNotices(others, transition []notice.Notice, ended *v1alpha1.EndedAttempt
 
 // followAttempt takes over what is known of the current attempt. While our own gate holds its pod back, no program of it can run, and status
 // does not list the pod.
-func followAttempt(attempt *v1alpha1.SessionAttempt, seen *observation, done outcome) {
+func followAttempt(attempt *v1alpha1.SessionAttempt, seen *observation, done result) {
 	if attempt == nil {
 		return
 	}
@@ -106,7 +107,7 @@ func followAttempt(attempt *v1alpha1.SessionAttempt, seen *observation, done out
 	}
 }
 
-func podOf(seen *observation, done outcome) *corev1.Pod {
+func podOf(seen *observation, done result) *corev1.Pod {
 	if done.pod != nil {
 		return done.pod
 	}
@@ -137,9 +138,9 @@ func followToken(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod, token *v1alp
 	if token == nil || token.Status.IssuedTime == nil || isGated(pod) {
 		return
 	}
-	program := programOf(pod)
+	program := outcome.Program(pod)
 	waits := program == nil || program.State.Running == nil && program.State.Terminated == nil
-	if attempt.TokenIssuedTime == nil || waits && !hasEnded(pod) {
+	if attempt.TokenIssuedTime == nil || waits && !outcome.HasEnded(pod) {
 		attempt.TokenIssuedTime = token.Status.IssuedTime.DeepCopy()
 	}
 }
@@ -147,16 +148,16 @@ func followToken(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod, token *v1alp
 // followPod takes over what the pod of the current attempt tells.
 func followPod(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) {
 	attempt.PodUID = string(pod.UID)
-	container := programOf(pod)
+	container := outcome.Program(pod)
 	if container == nil {
 		return
 	}
 	if running := container.State.Running; running != nil {
 		attempt.StartTime = &metav1.Time{Time: running.StartedAt.UTC()}
 	}
-	if ended := container.State.Terminated; ended != nil && hasEnded(pod) { // not before: it would be a write more for each session
-		if heard := parseMessage(ended.Message); len(heard.sessions) > 0 {
-			attempt.SessionID = heard.sessions[len(heard.sessions)-1]
+	if ended := container.State.Terminated; ended != nil && outcome.HasEnded(pod) { // not before: it would be a write more for each session
+		if sessions := outcome.ReportedSessions(ended.Message); len(sessions) > 0 {
+			attempt.SessionID = sessions[len(sessions)-1]
 		}
 	}
 }
@@ -171,22 +172,22 @@ func end(
 	status.RecentAttempts = slices.Insert(status.RecentAttempts, 0, *ended)
 	status.RecentAttempts = status.RecentAttempts[:min(len(status.RecentAttempts), mostRecent)]
 	if ended.RunningSeconds >= int64(steadyRun/time.Second) { // what failed before it has passed
-		status.UncountedFailures = 0
+		status.IgnoredFailures = 0
 		if session.Spec.RestartPolicy == v1alpha1.RestartAlways { // which has no limit of failures
-			status.CountedFailures = 0
+			status.Failures = 0
 		}
 	}
 	switch ended.Class {
 	case v1alpha1.ClassSucceeded:
-		status.CountedFailures, status.UncountedFailures = 0, 0
-	case v1alpha1.ClassCounted:
-		status.CountedFailures++
-		status.UncountedFailures = 0
-	case v1alpha1.ClassUncounted:
+		status.Failures, status.IgnoredFailures = 0, 0
+	case v1alpha1.ClassFailed:
+		status.Failures++
+		status.IgnoredFailures = 0
+	case v1alpha1.ClassIgnored:
 		if refusedWait(status.RecentAttempts) == 0 { // it has a wait of its own, and is no failure
-			status.UncountedFailures++
+			status.IgnoredFailures++
 		}
-	case v1alpha1.ClassStopped, v1alpha1.ClassHold:
+	case v1alpha1.ClassStopped, v1alpha1.ClassKeyRefused:
 	}
 	if session.DeletionTimestamp != nil {
 		return waitFor(v1alpha1.ReasonStopping, "the session is being deleted"), ""

@@ -128,8 +128,8 @@ func TestNothingIsLeftBilling(t *testing.T) {
 		want    string
 	}{
 		"exit 0 without an end":  {leaves(time.Minute, 0), nil, "1 Succeeded Completed Ended"},
-		"exit 1":                 {leaves(time.Minute, 1), nil, "1 Counted ExitCode Ended"},
-		"out of memory":          {func(m *machine) { leaves(time.Minute, 137)(m); m.killed = "OOMKilled" }, nil, "1 Counted OOMKilled Ended"},
+		"exit 1":                 {leaves(time.Minute, 1), nil, "1 Failed ExitCode Ended"},
+		"out of memory":          {func(m *machine) { leaves(time.Minute, 137)(m); m.killed = "OOMKilled" }, nil, "1 Failed OOMKilled Ended"},
 		"a program that is deaf": {func(m *machine) { m.begin(); <-m.kubelet.power }, func(w *world) { w.edit("night", suspend(true)) }, "1 Stopped Suspended Ended"},
 		"eviction": {func(m *machine) { leaves(time.Hour, 137)(m) }, func(w *world) {
 			pod := &w.pods()[0]
@@ -138,8 +138,8 @@ func TestNothingIsLeftBilling(t *testing.T) {
 				w.Fatal(err)
 			}
 			w.remove(&w.pods()[0])
-		}, "1 Uncounted EvictionByEvictionAPI Ended"},
-		"a pod that was deleted by hand": {func(m *machine) { leaves(time.Hour, 143)(m) }, func(w *world) { w.remove(&w.pods()[0]) }, "1 Uncounted PodDeleted Ended"},
+		}, "1 Ignored EvictionByEvictionAPI Ended"},
+		"a pod that was deleted by hand": {func(m *machine) { leaves(time.Hour, 143)(m) }, func(w *world) { w.remove(&w.pods()[0]) }, "1 Ignored PodDeleted Ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -278,7 +278,7 @@ func TestASessionThatNoCredentialIsLeftForIsEndedByItsLimit(t *testing.T) {
 		w.remove(&v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: w.session("night").Status.CurrentAttempt.TokenName}})
 		w.remove(secretIn(namespace, keySecret, "", ""))
 		w.pass(15 * time.Minute)
-		if got, want := w.ended("night"), "1 Counted ExitCode Unverified"; got != want {
+		if got, want := w.ended("night"), "1 Failed ExitCode Unverified"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if w.count("night", "CleanupUnverified") != 1 {
@@ -299,7 +299,7 @@ func TestASessionByAKeyThatIsGoneIsNotVerified(t *testing.T) {
 		w.want("night", "Ready=True/Running")
 		w.remove(secretIn(namespace, keySecret, "", ""))
 		w.pass(15 * time.Minute)
-		if got, want := w.ended("night"), "1 Counted ExitCode Unverified"; got != want {
+		if got, want := w.ended("night"), "1 Failed ExitCode Unverified"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if told := w.count("night", "CleanupUnverified"); told != 1 {
@@ -357,11 +357,11 @@ func TestAQuotaAnswerGoesBackToWaitingAndCountsAgainstNobody(t *testing.T) {
 		w.want("night", "Ready=False/BackingOff")
 		w.pass(3 * time.Minute)
 		w.want("night", "Ready=True/Running")
-		if got, want := w.ended("night"), "2 Uncounted RateLimited NotNeeded, 1 Uncounted RateLimited NotNeeded"; got != want {
+		if got, want := w.ended("night"), "2 Ignored RateLimited NotNeeded, 1 Ignored RateLimited NotNeeded"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
-		if status := w.session("night").Status; status.CountedFailures != 0 || status.UncountedFailures != 2 {
-			t.Errorf("%d counted, %d uncounted", status.CountedFailures, status.UncountedFailures)
+		if status := w.session("night").Status; status.Failures != 0 || status.IgnoredFailures != 2 {
+			t.Errorf("%d counted, %d uncounted", status.Failures, status.IgnoredFailures)
 		}
 	})
 }
@@ -373,7 +373,7 @@ func TestARefusedKeyHoldsWithoutBurningAttempts(t *testing.T) {
 		w.start()
 		w.pass(2 * time.Hour)
 		w.want("night", "Ready=False/APIKeyRefused", "Stalled=True/APIKeyRefused")
-		if got, want := w.ended("night"), "1 Hold APIKeyRefused Unverified"; got != want {
+		if got, want := w.ended("night"), "1 KeyRefused APIKeyRefused Unverified"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		key := secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, secondKey)
@@ -399,7 +399,7 @@ func TestAnExpiredTokenGetsANewAttemptWithANewOne(t *testing.T) {
 		w.start()
 		w.pass(time.Minute)
 		w.want("night", "Ready=True/Running")
-		if got, want := w.ended("night"), "1 Uncounted TokenExpired Unverified"; got != want {
+		if got, want := w.ended("night"), "1 Ignored TokenExpired Unverified"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 	})
@@ -444,7 +444,7 @@ func TestAPodThatDoesNotStartIsGivenUp(t *testing.T) {
 		w.start()
 		w.want("night", "Ready=False/Starting")
 		w.pass(DefaultStart + time.Minute)
-		if got, want := w.ended("night"), "1 Uncounted NeverStarted NotNeeded"; got != want {
+		if got, want := w.ended("night"), "1 Ignored NeverStarted NotNeeded"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		w.node.be(func(k *kubelet) { k.stuck = false })
@@ -547,8 +547,8 @@ func TestACleanUpIsTriedAgainWhileReactorIsAwayAndThenGivenUp(t *testing.T) {
 		away time.Duration
 		want string
 	}{
-		"for a while":       {time.Minute, "1 Counted ExitCode Ended"},
-		"longer than bound": {time.Hour, "1 Counted ExitCode Unverified"},
+		"for a while":       {time.Minute, "1 Failed ExitCode Ended"},
+		"longer than bound": {time.Hour, "1 Failed ExitCode Unverified"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -586,7 +586,7 @@ func TestASessionThatItsOwnTokenCannotEndIsEndedWithAnotherOne(t *testing.T) {
 			t.Error("the attempt does not say which key it was begun with")
 		}
 		w.pass(2 * time.Minute)
-		if got, want := w.ended("night"), "1 Counted ExitCode Ended"; got != want {
+		if got, want := w.ended("night"), "1 Failed ExitCode Ended"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		w.wantOpen(0)
@@ -611,7 +611,7 @@ func TestACleanUpWithAKeyThatWasReplacedAndRevokedUsesTheNewOne(t *testing.T) {
 			return err
 		})
 		w.pass(2 * time.Minute)
-		if got, want := w.ended("night"), "1 Counted ExitCode Ended"; got != want {
+		if got, want := w.ended("night"), "1 Failed ExitCode Ended"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		if !replaced.Load() {

@@ -16,7 +16,7 @@ func TestScheduleOfAPassWhoseStatusWasNotWritten(t *testing.T) {
 		"a far instant is cut into pieces":                                  {at: 5 * time.Hour, want: longestWait},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := schedule(reported{wake: test.at}, outcome{wake: test.wake}, test.again)
+			got, err := schedule(reported{wake: test.at}, result{wake: test.wake}, test.again)
 			if err != nil || got.RequeueAfter != test.want {
 				t.Errorf("the next pass comes after %s (%v), want %s", got.RequeueAfter, err, test.want)
 			}

@@ -62,7 +62,7 @@ func TestWhatAFailureIsFollowedBy(t *testing.T) {
 		w.start()
 		w.pass(time.Hour)
 		w.want("night", "Ready=False/BackoffLimitExceeded", "Failed=True/BackoffLimitExceeded", "Stalled=True/BackoffLimitExceeded")
-		if got, want := w.ended("night"), "4 Counted ExitCode Ended, 3 Counted ExitCode Ended, 2 Counted ExitCode Ended, 1 Counted ExitCode Ended"; got != want {
+		if got, want := w.ended("night"), "4 Failed ExitCode Ended, 3 Failed ExitCode Ended, 2 Failed ExitCode Ended, 1 Failed ExitCode Ended"; got != want {
 			t.Errorf("attempts %q, want %q", got, want)
 		}
 		w.wantOpen(0)

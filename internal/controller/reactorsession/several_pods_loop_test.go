@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // addPod starts a second pod of a session, as a backup that was restored does.
@@ -51,8 +52,8 @@ func TestTwoPodsAreStoppedWhenTheSessionIsAndOtherwiseLeftAlone(t *testing.T) {
 				w.pass(2 * time.Minute)
 				w.wantOpen(0)
 				for _, pod := range w.pods() {
-					if !hasEnded(&pod) || hasFinalizer(&pod, TrackingFinalizer) {
-						t.Errorf("pod %s has ended: %t; finalizers %v", pod.Name, hasEnded(&pod), pod.Finalizers)
+					if !outcome.HasEnded(&pod) || hasFinalizer(&pod, TrackingFinalizer) {
+						t.Errorf("pod %s has ended: %t; finalizers %v", pod.Name, outcome.HasEnded(&pod), pod.Finalizers)
 					}
 				}
 				if name == "suspended" {
@@ -80,7 +81,7 @@ func TestOfTwoPodsOneThatDoesNotEndKeepsNotTheOtherRunning(t *testing.T) {
 	if got := decide(session, seen); got.do != doStop {
 		t.Errorf("%q, want %q: %+v", got.do, doStop, got.show)
 	}
-	attempt.StopReason = stopSuspended
+	attempt.StopReason = outcome.StopSuspended
 	if got := decide(session, seen); got.do != doLowerDeadline {
 		t.Errorf("%q, want %q: %+v", got.do, doLowerDeadline, got.show)
 	}

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // What a pod tells of its times is by other hosts' clocks: its creation and its deletion by the API server's, the start of its container by
@@ -28,7 +29,7 @@ const startTolerance = 30 * time.Second
 
 // see takes note of a pod. comes tells that it was not there when the process looked before.
 func (s sighting) see(pod *corev1.Pod, comes bool, now time.Time) sighting {
-	program := programOf(pod)
+	program := outcome.Program(pod)
 	runs := program != nil && program.State.Running != nil
 	if comes {
 		s.came = now

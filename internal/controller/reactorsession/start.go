@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // Before the program of an attempt can run, the session takes a slot of its API key, requests the attempt's token, and creates the pod, in
@@ -89,9 +90,9 @@ func gated(session *v1alpha1.ReactorSession, seen *observation, at time.Time) *p
 	case !awaitsToken(pod):
 		return &plan{show: waitFor(v1alpha1.ReasonSchedulingGated, "the pod waits until its scheduling gates are removed: %s", strings.Join(otherGates(pod), ", "))}
 	case isOutdated(session, seen) || hasOtherKey(session, pod):
-		return stopFor(stopSpecChanged)
+		return stopFor(outcome.StopSpecChanged)
 	case intolerable(tokenChanges(session, seen)):
-		return stopFor(tokenChanged)
+		return stopFor(outcome.ReasonTokenChanged)
 	case len(otherGates(pod)) > 0:
 		return withoutToken(seen, doNothing)
 	}
@@ -101,7 +102,7 @@ func gated(session *v1alpha1.ReactorSession, seen *observation, at time.Time) *p
 // neverHadToken reports whether another client has removed the operator's own gate, such as a user who removes all gates of a pod, or a policy
 // that allows none. The kubelet then waits for the Secret of a token that nothing has requested.
 func neverHadToken(session *v1alpha1.ReactorSession, seen *observation) bool {
-	attempt, program := seen.status.CurrentAttempt, programOf(seen.pod)
+	attempt, program := seen.status.CurrentAttempt, outcome.Program(seen.pod)
 	waits := program == nil || program.State.Waiting != nil
 	return waits && attempt.TokenName != "" && attempt.TokenIssuedTime == nil && seen.token == nil && !seen.taken && !isOutdated(session, seen)
 }
@@ -128,7 +129,7 @@ func hasOtherKey(session *v1alpha1.ReactorSession, pod *corev1.Pod) bool {
 	}
 	wanted := apiKeyVariable(session)
 	for i := range pod.Spec.Containers {
-		if container := &pod.Spec.Containers[i]; container.Name == pod.Annotations[ContainerAnnotation] {
+		if container := &pod.Spec.Containers[i]; container.Name == pod.Annotations[outcome.ContainerAnnotation] {
 			return slices.ContainsFunc(container.Env, func(has corev1.EnvVar) bool {
 				return has.Name == wanted.Name && has.ValueFrom != nil && has.ValueFrom.SecretKeyRef != nil &&
 					(has.ValueFrom.SecretKeyRef.Name != wanted.ValueFrom.SecretKeyRef.Name || has.ValueFrom.SecretKeyRef.Key != wanted.ValueFrom.SecretKeyRef.Key)
@@ -196,7 +197,7 @@ func lastsForAttempt(session *v1alpha1.ReactorSession, seen *observation, left t
 		return false
 	}
 	needs := endsBy.Sub(seen.now) + graceOf(&session.Spec.Template)
-	if program := programOf(seen.pod); program == nil || program.State.Running == nil { // endsBy is when it must have started
+	if program := outcome.Program(seen.pod); program == nil || program.State.Running == nil { // endsBy is when it must have started
 		needs += remaining(&session.Spec, &seen.status)
 	}
 	return left >= needs

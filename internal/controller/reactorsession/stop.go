@@ -54,7 +54,7 @@ func isDeadlineLowered(pod *corev1.Pod) bool {
 
 // lowerDeadline has the kubelet end the pod. Where the patch fails, such as by a policy, the pod is deleted: to end the billing matters
 // more than the logs.
-func (r *Reconciler) lowerDeadline(ctx context.Context, pod *corev1.Pod) outcome {
+func (r *Reconciler) lowerDeadline(ctx context.Context, pod *corev1.Pod) result {
 	_, err := r.patch(ctx, pod, podPatch(map[string]any{"uid": pod.UID}, map[string]any{"activeDeadlineSeconds": stopDeadline}))
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return from(err)

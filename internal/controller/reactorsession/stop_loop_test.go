@@ -37,7 +37,7 @@ func TestAPodThatIsStoppedStays(t *testing.T) {
 				if len(pods) != 1 || pods[0].DeletionTimestamp != nil || len(pods[0].Finalizers) != 0 {
 					t.Fatalf("an hour after the stop, there are the pods %v", pods)
 				}
-				if status := pods[0].Status; status.Phase != corev1.PodFailed || status.Reason != deadlineExceeded || status.ContainerStatuses[0].State.Terminated == nil {
+				if status := pods[0].Status; status.Phase != corev1.PodFailed || status.Reason != "DeadlineExceeded" || status.ContainerStatuses[0].State.Terminated == nil {
 					t.Errorf("the pod has the status %+v", status)
 				}
 			})

@@ -57,14 +57,14 @@ func TestEachAttemptThatEndedIsCountedOnce(t *testing.T) {
 		w.start()
 		w.pass(time.Hour)
 		w.want("night", "Failed=True/BackoffLimitExceeded")
-		counter.want(w, map[string]int{"attempt Counted": 4, "clean-up Ended": 4})
-		if got, want := counter.running[v1alpha1.ClassCounted], time.Duration(w.session("night").Status.RunningSeconds)*time.Second; got != want || got < 40*time.Second {
+		counter.want(w, map[string]int{"attempt Failed": 4, "clean-up Ended": 4})
+		if got, want := counter.running[v1alpha1.ClassFailed], time.Duration(w.session("night").Status.RunningSeconds)*time.Second; got != want || got < 40*time.Second {
 			t.Errorf("%s were counted, and status says %s", got, want)
 		}
 
 		w.start() // another operator, which counts from what it sees end
 		w.pass(time.Hour)
-		counter.want(w, map[string]int{"attempt Counted": 4, "clean-up Ended": 4})
+		counter.want(w, map[string]int{"attempt Failed": 4, "clean-up Ended": 4})
 	})
 }
 

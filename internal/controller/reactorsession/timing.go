@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 const (
@@ -99,7 +100,7 @@ func backoff(failures int32, clean bool) time.Duration {
 
 // longestBackoff is longer than any wait for the next attempt: a time beyond it was set by a clock that was wrong.
 func longestBackoff(status *v1alpha1.ReactorSessionStatus) time.Duration {
-	if recent := status.RecentAttempts; len(recent) > 0 && isUnpaid(recent[0].Reason) {
+	if recent := status.RecentAttempts; len(recent) > 0 && outcome.IsUnpaid(recent[0].Reason) {
 		return unpaidCap + time.Second
 	}
 	return backoffCap + time.Second

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // verdict is what follows an attempt that has ended, from the status that already counts it. usedUp tells that it was stopped because the
@@ -12,7 +13,7 @@ import (
 func verdict(
 	session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt, usedUp bool,
 ) (show *view, condition string, wait time.Duration) {
-	clean := ended.Cleanup != v1alpha1.CleanupUnverified && ended.Class != v1alpha1.ClassCounted
+	clean := ended.Cleanup != v1alpha1.CleanupUnverified && ended.Class != v1alpha1.ClassFailed
 	policy := session.Spec.RestartPolicy
 	switch {
 	case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:
@@ -23,16 +24,16 @@ func verdict(
 		return nil, "", backoff(1, clean)
 	case ended.Class == v1alpha1.ClassStopped:
 		return nil, "", restartBackoff(status.RecentAttempts)
-	case ended.Class == v1alpha1.ClassHold:
+	case ended.Class == v1alpha1.ClassKeyRefused:
 		return nil, "", 0
-	case ended.Class == v1alpha1.ClassUncounted && refusedWait(status.RecentAttempts) > 0:
+	case ended.Class == v1alpha1.ClassIgnored && refusedWait(status.RecentAttempts) > 0:
 		return nil, "", max(refusedWait(status.RecentAttempts), backoff(1, clean))
-	case ended.Class == v1alpha1.ClassUncounted:
-		return nil, "", backoff(status.UncountedFailures, clean)
-	case policy != v1alpha1.RestartAlways && status.CountedFailures > session.Spec.EffectiveBackoffLimit():
+	case ended.Class == v1alpha1.ClassIgnored:
+		return nil, "", backoff(status.IgnoredFailures, clean)
+	case policy != v1alpha1.RestartAlways && status.Failures > session.Spec.EffectiveBackoffLimit():
 		return &view{reason: v1alpha1.ReasonBackoffLimitExceeded, stalled: true, message: lastAttempt(status)}, v1alpha1.ConditionFailed, 0
 	default:
-		return nil, "", backoff(status.CountedFailures, clean)
+		return nil, "", backoff(status.Failures, clean)
 	}
 }
 
@@ -56,7 +57,7 @@ func restartBackoff(recent []v1alpha1.EndedAttempt) time.Duration {
 // next attempt follows.
 func stoppedForDuration(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt) bool {
 	const rounding = 5 * time.Second
-	return ended.Class == v1alpha1.ClassStopped && ended.Reason == stopDuration &&
+	return ended.Class == v1alpha1.ClassStopped && ended.Reason == outcome.StopDuration &&
 		session.Spec.MaxDuration.Std() > 0 && remaining(&session.Spec, status) <= rounding
 }
 
@@ -65,5 +66,32 @@ func stoppedForDuration(session *v1alpha1.ReactorSession, status *v1alpha1.React
 // attempts that are stopped as they begin. Where time was added meanwhile, it is not used up.
 func stoppedInTime(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, now time.Time) bool {
 	attempt, left := status.CurrentAttempt, remaining(&session.Spec, status)
-	return attempt.StopReason == stopDuration && attempt.StartTime != nil && left > 0 && !now.Before(attempt.StartTime.Add(left))
+	return attempt.StopReason == outcome.StopDuration && attempt.StartTime != nil && left > 0 && !now.Before(attempt.StartTime.Add(left))
+}
+
+const (
+	// unpaidWait is how long to wait after a refusal that lasts until a person pays; unpaidCap is the wait after several in a row.
+	unpaidWait, unpaidCap = 15 * time.Minute, time.Hour
+	// shortageCap is the longest wait for a model that has no free server: Reactor's own client tries every six seconds.
+	shortageCap = time.Minute
+)
+
+// refusedWait is how long to wait after the attempt that ended last, which Reactor refused something for a reason that is no failure: nobody
+// paid, or the model has no free server. 0 if it ended in another way.
+func refusedWait(recent []v1alpha1.EndedAttempt) time.Duration {
+	reason := recent[0].Reason
+	inARow := slices.IndexFunc(recent, func(ended v1alpha1.EndedAttempt) bool { return ended.Reason != reason })
+	if inARow < 0 {
+		inARow = len(recent)
+	}
+	switch {
+	case outcome.IsUnpaid(reason) && inARow < mostRecent:
+		return unpaidWait
+	case outcome.IsUnpaid(reason):
+		return unpaidCap
+	case reason == outcome.ReasonNoModelCapacity:
+		return min(backoffBase<<min(inARow-1, 8), shortageCap)
+	default:
+		return 0
+	}
 }

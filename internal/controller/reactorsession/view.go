@@ -2,6 +2,8 @@ package reactorsession
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // view is what the condition Ready shows.
@@ -45,7 +48,7 @@ func tokenTaken(attempt *v1alpha1.SessionAttempt) *view {
 
 // viewOfPod is what a pod that lives shows; nil, which is what it showed before, while it is about to end.
 func viewOfPod(pod *corev1.Pod) *view {
-	status := programOf(pod)
+	status := outcome.Program(pod)
 	if status != nil && status.State.Terminated != nil {
 		return nil
 	}
@@ -61,11 +64,11 @@ func durationDone(session *v1alpha1.ReactorSession) *view {
 
 // backsOff is shown until the next attempt starts. What changes the token of each attempt goes on until a person acts.
 func backsOff(status *v1alpha1.ReactorSessionStatus) *view {
-	if recent := status.RecentAttempts; len(recent) > 0 && isUnpaid(recent[0].Reason) {
+	if recent := status.RecentAttempts; len(recent) > 0 && outcome.IsUnpaid(recent[0].Reason) {
 		return unpaidView(status)
 	}
 	show := waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(status), status.NextAttemptTime.UTC().Format(time.RFC3339))
-	if recent := status.RecentAttempts; len(recent) > 0 && recent[0].Reason == tokenChanged {
+	if recent := status.RecentAttempts; len(recent) > 0 && recent[0].Reason == outcome.ReasonTokenChanged {
 		show.stalled = true
 		show.message += ". Exclude the ReactorTokens of this session from what changes them"
 	}
@@ -97,4 +100,34 @@ func lastAttempt(status *v1alpha1.ReactorSessionStatus) string {
 		text += ": " + last.Message
 	}
 	return text
+}
+
+// billingURL is where a person pays. It is fixed: what a termination message names may lead anywhere.
+const billingURL = "https://reactor.inc/billing"
+
+// unpaidView is what a session shows that waits until a person pays.
+func unpaidView(status *v1alpha1.ReactorSessionStatus) *view {
+	last, problem := status.RecentAttempts[0], "the credits of the account are depleted. Add credits at "
+	if last.Reason == v1alpha1.ReasonBillingNotSetUp {
+		problem = "the account has no billing. Set it up at "
+	}
+	return stalledFor(last.Reason, "Reactor refused attempt %d a session (402): %s%s. The next attempt starts at %s",
+		last.Number, problem, billingURL, status.NextAttemptTime.UTC().Format(time.RFC3339))
+}
+
+// describePending says in one line why a pod does not run yet.
+func describePending(pod *corev1.Pod) string {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+			return fmt.Sprintf("the pod is not scheduled: %s: %s", condition.Reason, condition.Message)
+		}
+	}
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for i := range statuses {
+			if waiting := statuses[i].State.Waiting; waiting != nil && !slices.Contains([]string{"", "PodInitializing", "ContainerCreating"}, waiting.Reason) {
+				return strings.TrimSuffix(fmt.Sprintf("container %q waits: %s: %s", statuses[i].Name, waiting.Reason, waiting.Message), ": ")
+			}
+		}
+	}
+	return podStarts
 }

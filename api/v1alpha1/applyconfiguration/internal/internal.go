@@ -184,15 +184,18 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
-    - name: countedFailures
-      type:
-        scalar: numeric
     - name: currentAttempt
       type:
         namedType: com.github.reactor-operator.reactor-operator.api.v1alpha1.SessionAttempt
+    - name: failures
+      type:
+        scalar: numeric
     - name: finishedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: ignoredFailures
+      type:
+        scalar: numeric
     - name: nextAttemptTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -206,9 +209,6 @@ var schemaYAML = typed.YAMLObject(`types:
             namedType: com.github.reactor-operator.reactor-operator.api.v1alpha1.EndedAttempt
           elementRelationship: atomic
     - name: runningSeconds
-      type:
-        scalar: numeric
-    - name: uncountedFailures
       type:
         scalar: numeric
 - name: com.github.reactor-operator.reactor-operator.api.v1alpha1.ReactorToken

@@ -13,20 +13,20 @@ import (
 type EndedAttemptApplyConfiguration struct {
 	// number counts from 1.
 	Number *int32 `json:"number,omitempty"`
-	// class says whose matter the end was: Succeeded, Stopped (by the operator),
-	// Counted (the program failed), Uncounted (something else did), or Hold (the
-	// API key was refused).
+	// class says how the attempt ended: Succeeded, Stopped (by the operator), Failed
+	// (the program failed; counts toward backoffLimit), Ignored (the program is not
+	// the cause; does not count), or KeyRefused (Reactor refused the API key).
 	Class *apiv1alpha1.AttemptClass `json:"class,omitempty"`
 	// reason is the cause in one word, such as ExitCode, OOMKilled or Evicted.
 	Reason *string `json:"reason,omitempty"`
-	// exitCode is the container's exit code; absent when it never ended by itself.
+	// exitCode is the container's exit code; absent if the kubelet did not report one.
 	ExitCode *int32 `json:"exitCode,omitempty"`
-	// message is what is known beyond that, without secrets.
+	// message describes the end of the attempt in more detail, without secrets.
 	Message *string `json:"message,omitempty"`
 	// runningSeconds is how long the container ran.
 	RunningSeconds *int64 `json:"runningSeconds,omitempty"`
-	// cleanup says what became of the Reactor session: NotNeeded, AlreadyOver,
-	// Ended (by the operator), or Unverified.
+	// cleanup is the result of the cleanup of the Reactor session: NotNeeded,
+	// AlreadyOver, Ended (by the operator), or Unverified.
 	Cleanup *apiv1alpha1.CleanupResult `json:"cleanup,omitempty"`
 	// keyFingerprint identifies the API key of the attempt, without revealing it.
 	KeyFingerprint *string `json:"keyFingerprint,omitempty"`

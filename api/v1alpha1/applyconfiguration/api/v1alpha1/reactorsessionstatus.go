@@ -15,25 +15,26 @@ type ReactorSessionStatusApplyConfiguration struct {
 	// conditions are TokenReady, Ready, Suspended, Complete, Failed, and Stalled
 	// while a person must act.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status describes.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// attempts is how many attempts were begun. It is written before the pod of an
+	// attempts is how many attempts were started. It is written before the pod of an
 	// attempt exists.
 	Attempts *int32 `json:"attempts,omitempty"`
-	// currentAttempt is the attempt that was begun and has not ended.
+	// currentAttempt is the attempt that was started and has not ended.
 	CurrentAttempt *SessionAttemptApplyConfiguration `json:"currentAttempt,omitempty"`
 	// recentAttempts are the last attempts that ended, the latest first.
 	RecentAttempts []EndedAttemptApplyConfiguration `json:"recentAttempts,omitempty"`
-	// countedFailures is how many attempts failed by the program's fault since the
-	// last success.
-	CountedFailures *int32 `json:"countedFailures,omitempty"`
-	// uncountedFailures is how many attempts in a row ended by no fault of the
-	// program's. Attempts that Reactor refused because the account is not paid, or
-	// because the model has no free server, are not among them.
-	UncountedFailures *int32 `json:"uncountedFailures,omitempty"`
+	// failures is how many attempts of the class Failed ended since the last
+	// success. They count toward backoffLimit.
+	Failures *int32 `json:"failures,omitempty"`
+	// ignoredFailures is how many attempts in a row ended with the class Ignored.
+	// They do not count toward backoffLimit. Attempts that Reactor refused because
+	// the account is not paid, or because the model has no free server, are not
+	// included.
+	IgnoredFailures *int32 `json:"ignoredFailures,omitempty"`
 	// runningSeconds is how long the container ran in all attempts that ended.
 	RunningSeconds *int64 `json:"runningSeconds,omitempty"`
-	// nextAttemptTime is when the next attempt begins, by the operator's clock;
+	// nextAttemptTime is when the next attempt starts, by the operator's clock;
 	// absent unless the session is backing off.
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 	// finishedTime is when the session completed or failed.
@@ -96,19 +97,19 @@ func (b *ReactorSessionStatusApplyConfiguration) WithRecentAttempts(values ...*E
 	return b
 }
 
-// WithCountedFailures sets the CountedFailures field in the declarative configuration to the given value
+// WithFailures sets the Failures field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the CountedFailures field is set to the value of the last call.
-func (b *ReactorSessionStatusApplyConfiguration) WithCountedFailures(value int32) *ReactorSessionStatusApplyConfiguration {
-	b.CountedFailures = &value
+// If called multiple times, the Failures field is set to the value of the last call.
+func (b *ReactorSessionStatusApplyConfiguration) WithFailures(value int32) *ReactorSessionStatusApplyConfiguration {
+	b.Failures = &value
 	return b
 }
 
-// WithUncountedFailures sets the UncountedFailures field in the declarative configuration to the given value
+// WithIgnoredFailures sets the IgnoredFailures field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the UncountedFailures field is set to the value of the last call.
-func (b *ReactorSessionStatusApplyConfiguration) WithUncountedFailures(value int32) *ReactorSessionStatusApplyConfiguration {
-	b.UncountedFailures = &value
+// If called multiple times, the IgnoredFailures field is set to the value of the last call.
+func (b *ReactorSessionStatusApplyConfiguration) WithIgnoredFailures(value int32) *ReactorSessionStatusApplyConfiguration {
+	b.IgnoredFailures = &value
 	return b
 }
 

@@ -9,7 +9,7 @@ import (
 // SessionAttemptApplyConfiguration represents a declarative configuration of the SessionAttempt type for use
 // with apply.
 //
-// SessionAttempt is an attempt that was begun.
+// SessionAttempt is an attempt that was started.
 type SessionAttemptApplyConfiguration struct {
 	// number counts from 1.
 	Number *int32 `json:"number,omitempty"`
@@ -21,7 +21,7 @@ type SessionAttemptApplyConfiguration struct {
 	// tokenName is the ReactorToken of the attempt; absent under APIKeyEnv.
 	TokenName *string `json:"tokenName,omitempty"`
 	// tokenIssuedTime is when Reactor issued the token that the attempt's container
-	// finds at its start. A token in its Secret that was issued at another time is a
+	// gets at its start. A token in its Secret that was issued at another time is a
 	// renewed one. Absent before the pod exists, while scheduling gates hold it
 	// back, and under APIKeyEnv.
 	TokenIssuedTime *v1.Time `json:"tokenIssuedTime,omitempty"`
@@ -34,7 +34,7 @@ type SessionAttemptApplyConfiguration struct {
 	// the operator's own scheduling gate holds back, ends when the spec requests
 	// something else. Absent under APIKeyEnv.
 	RequestHash *string `json:"requestHash,omitempty"`
-	// startTime is when the container began to run.
+	// startTime is when the container started to run.
 	StartTime *v1.Time `json:"startTime,omitempty"`
 	// sessionID is the Reactor session that the program reported last.
 	SessionID *string `json:"sessionID,omitempty"`

@@ -1,4 +1,4 @@
-package reactorsession
+package outcome
 
 import (
 	"encoding/json"
@@ -50,57 +50,57 @@ func TestEachEndOfAnAttemptIsSomebodysMatter(t *testing.T) {
 		want    string
 	}{
 		{name: "exit code 0", status: "phase: Succeeded\n" + terminated(`exitCode: 0, reason: Completed`), want: "Succeeded Completed 1m0s"},
-		{name: "exit code 1", status: "phase: Failed\n" + terminated(`exitCode: 1, reason: Error`), want: "Counted ExitCode 1m0s"},
-		{name: "killed", status: "phase: Failed\n" + terminated(`exitCode: 137, reason: Error`), want: "Counted ExitCode 1m0s"},
-		{name: "out of memory", status: "phase: Failed\n" + terminated(`exitCode: 137, reason: OOMKilled`), want: "Counted OOMKilled 1m0s"},
+		{name: "exit code 1", status: "phase: Failed\n" + terminated(`exitCode: 1, reason: Error`), want: "Failed ExitCode 1m0s"},
+		{name: "killed", status: "phase: Failed\n" + terminated(`exitCode: 137, reason: Error`), want: "Failed ExitCode 1m0s"},
+		{name: "out of memory", status: "phase: Failed\n" + terminated(`exitCode: 137, reason: OOMKilled`), want: "Failed OOMKilled 1m0s"},
 		{name: "evicted for want of memory on the node", status: "phase: Failed\nreason: Evicted\nmessage: low on memory\n" + terminated(`exitCode: 137, reason: Error`),
-			want: "Uncounted Evicted 1m0s"},
-		{name: "evicted before it began", status: "phase: Failed\nreason: Evicted", want: "Uncounted Evicted 0s"},
+			want: "Ignored Evicted 1m0s"},
+		{name: "evicted before it began", status: "phase: Failed\nreason: Evicted", want: "Ignored Evicted 0s"},
 		{name: "evicted through the API", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: EvictionByEvictionAPI}]\n" + terminated(`exitCode: 143, reason: Error`),
-			want: "Uncounted EvictionByEvictionAPI 1m0s"},
+			want: "Ignored EvictionByEvictionAPI 1m0s"},
 		{name: "evicted, with a program that ended well on its signal", status: "phase: Succeeded\nconditions: [{type: DisruptionTarget, status: 'True', reason: EvictionByEvictionAPI}]\n" + terminated(`exitCode: 0, reason: Completed`),
-			want: "Uncounted EvictionByEvictionAPI 1m0s"},
+			want: "Ignored EvictionByEvictionAPI 1m0s"},
 		{name: "preempted", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: PreemptionByScheduler}]\n" + terminated(`exitCode: 143, reason: Error`),
-			want: "Uncounted PreemptionByScheduler 1m0s"},
+			want: "Ignored PreemptionByScheduler 1m0s"},
 		{name: "a node that was shut down", status: "phase: Failed\nreason: Terminated\nconditions: [{type: DisruptionTarget, status: 'True', reason: TerminationByKubelet}]\n" + terminated(`exitCode: 143, reason: Error`),
-			want: "Uncounted TerminationByKubelet 1m0s"},
-		{name: "collected with its node", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: DeletionByPodGC}]", want: "Uncounted DeletionByPodGC 0s"},
+			want: "Ignored TerminationByKubelet 1m0s"},
+		{name: "collected with its node", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: DeletionByPodGC}]", want: "Ignored DeletionByPodGC 0s"},
 		{name: "a disruption that did not come about", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'False', reason: PreemptionByScheduler}]\n" + terminated(`exitCode: 1, reason: Error`),
-			want: "Counted ExitCode 1m0s"},
-		{name: "never started", status: "phase: Failed", want: "Uncounted NeverStarted 0s"},
+			want: "Failed ExitCode 1m0s"},
+		{name: "never started", status: "phase: Failed", want: "Ignored NeverStarted 0s"},
 		{name: "a container that could not be started", status: "phase: Failed\ncontainerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: '', state: {terminated: {exitCode: 128, reason: StartError, startedAt: '1970-01-01T00:00:00Z', finishedAt: '2026-03-01T12:00:00Z'}}}]",
-			want: "Uncounted NeverStarted 0s"},
+			want: "Ignored NeverStarted 0s"},
 		{name: "a container that the kubelet lost sight of", status: "phase: Failed\ncontainerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: '', state: {terminated: {exitCode: 137, reason: ContainerStatusUnknown, startedAt: null, finishedAt: null}}}]",
-			attempt: v1alpha1.SessionAttempt{StartTime: &metav1.Time{Time: noon}}, want: "Uncounted ContainerStatusUnknown 0s"},
+			attempt: v1alpha1.SessionAttempt{StartTime: &metav1.Time{Time: noon}}, want: "Ignored ContainerStatusUnknown 0s"},
 		{name: "a container that the kubelet lost sight of, and that nobody saw running", status: "phase: Failed\ncontainerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: '', state: {terminated: {exitCode: 137, reason: ContainerStatusUnknown, startedAt: null, finishedAt: null}}}]",
-			want: "Uncounted ContainerStatusUnknown 0s"},
-		{name: "deleted by hand", status: "phase: Failed\n" + terminated(`exitCode: 143, reason: Error`), change: deleted, want: "Uncounted PodDeleted 1m0s"},
-		{name: "stopped by us", status: "phase: Failed\n" + terminated(`exitCode: 143, reason: Error`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopSuspended},
+			want: "Ignored ContainerStatusUnknown 0s"},
+		{name: "deleted by hand", status: "phase: Failed\n" + terminated(`exitCode: 143, reason: Error`), change: deleted, want: "Ignored PodDeleted 1m0s"},
+		{name: "stopped by us", status: "phase: Failed\n" + terminated(`exitCode: 143, reason: Error`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: StopSuspended},
 			want: "Stopped Suspended 1m0s"},
-		{name: "given up before it started", status: "phase: Pending", change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopStartDeadline}, want: "Uncounted NeverStarted 0s"},
-		{name: "ended before its sidecars", status: "phase: Succeeded\n" + terminated(`exitCode: 0, reason: Completed`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopContainerEnded},
+		{name: "given up before it started", status: "phase: Pending", change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: StopStartDeadline}, want: "Ignored NeverStarted 0s"},
+		{name: "ended before its sidecars", status: "phase: Succeeded\n" + terminated(`exitCode: 0, reason: Completed`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: StopContainerEnded},
 			want: "Succeeded Completed 1m0s"},
-		{name: "failed before its sidecars", status: "phase: Failed\n" + terminated(`exitCode: 7, reason: Error`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopContainerEnded},
-			want: "Counted ExitCode 1m0s"},
+		{name: "failed before its sidecars", status: "phase: Failed\n" + terminated(`exitCode: 7, reason: Error`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: StopContainerEnded},
+			want: "Failed ExitCode 1m0s"},
 		{name: "the kubelet's backstop", status: "phase: Failed\nreason: DeadlineExceeded\n" + terminated(`exitCode: 143, reason: Error`),
 			change: func(pod *corev1.Pod) { pod.Annotations[BackstopAnnotation] = "maxDuration" }, want: "Stopped DurationReached 1m0s"},
-		{name: "the template's own deadline", status: "phase: Failed\nreason: DeadlineExceeded\n" + terminated(`exitCode: 143, reason: Error`), want: "Counted DeadlineExceeded 1m0s"},
-		{name: "a rate limit", status: "phase: Failed\n" + terminated(`exitCode: 1, `+`message: '{"error":{"code":"RATE_LIMITED"}}'`), want: "Uncounted RateLimited 1m0s"},
-		{name: "Reactor's own failure", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"SERVER_ERROR"}}'`), want: "Uncounted ReactorFailed 1m0s"},
+		{name: "the template's own deadline", status: "phase: Failed\nreason: DeadlineExceeded\n" + terminated(`exitCode: 143, reason: Error`), want: "Failed DeadlineExceeded 1m0s"},
+		{name: "a rate limit", status: "phase: Failed\n" + terminated(`exitCode: 1, `+`message: '{"error":{"code":"RATE_LIMITED"}}'`), want: "Ignored RateLimited 1m0s"},
+		{name: "Reactor's own failure", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"SERVER_ERROR"}}'`), want: "Ignored ReactorFailed 1m0s"},
 		{name: "an expired or used-up token", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"UNAUTHORIZED"}}'`),
-			attempt: v1alpha1.SessionAttempt{TokenName: "night-1"}, want: "Uncounted TokenExpired 1m0s"},
-		{name: "a refused key", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"UNAUTHORIZED"}}'`), want: "Hold APIKeyRefused 1m0s"},
-		{name: "an error of the program's own", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"BAD_REQUEST"}}'`), want: "Counted ExitCode 1m0s"},
-		{name: "credits that are depleted", status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 402, `{"error":"credits_depleted","message":"Your credits have been depleted."}`)), want: "Uncounted CreditsDepleted 1m0s"},
-		{name: "an account without billing", status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 402, `{"error":"billing_not_setup","url":"https://reactor.inc/billing"}`)), want: "Uncounted BillingNotSetUp 1m0s"},
-		{name: "402 alone", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"status":402}}'`), want: "Uncounted CreditsDepleted 1m0s"},
-		{name: "no server for the model", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"no available capacity: no available servers to handle the request"}`)), want: "Uncounted NoModelCapacity 1m0s"},
-		{name: "the account's quota of sessions", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"concurrent_sessions"}`)), want: "Uncounted QuotaExceeded 1m0s"},
-		{name: "the model's quota of sessions", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"concurrent_sessions_per_model"}`)), want: "Uncounted ModelQuotaExceeded 1m0s"},
-		{name: "the quota of starts", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"sessions_per_minute"}`)), want: "Uncounted RateLimited 1m0s"},
-		{name: "the quota of connections", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"connections_per_session"}`)), want: "Uncounted TooManyConnections 1m0s"},
-		{name: "a token that is used up", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"sessions_per_token"}`)), want: "Uncounted TokenUsedUp 1m0s"},
-		{name: "the words of a refusal in another error", status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 400, `no available capacity, credits_depleted`)), want: "Counted ExitCode 1m0s"},
+			attempt: v1alpha1.SessionAttempt{TokenName: "night-1"}, want: "Ignored TokenExpired 1m0s"},
+		{name: "a refused key", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"UNAUTHORIZED"}}'`), want: "KeyRefused APIKeyRefused 1m0s"},
+		{name: "an error of the program's own", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"BAD_REQUEST"}}'`), want: "Failed ExitCode 1m0s"},
+		{name: "credits that are depleted", status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 402, `{"error":"credits_depleted","message":"Your credits have been depleted."}`)), want: "Ignored CreditsDepleted 1m0s"},
+		{name: "an account without billing", status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 402, `{"error":"billing_not_setup","url":"https://reactor.inc/billing"}`)), want: "Ignored BillingNotSetUp 1m0s"},
+		{name: "402 alone", status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"status":402}}'`), want: "Ignored CreditsDepleted 1m0s"},
+		{name: "no server for the model", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"no available capacity: no available servers to handle the request"}`)), want: "Ignored NoModelCapacity 1m0s"},
+		{name: "the account's quota of sessions", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"concurrent_sessions"}`)), want: "Ignored QuotaExceeded 1m0s"},
+		{name: "the model's quota of sessions", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"concurrent_sessions_per_model"}`)), want: "Ignored ModelQuotaExceeded 1m0s"},
+		{name: "the quota of starts", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"sessions_per_minute"}`)), want: "Ignored RateLimited 1m0s"},
+		{name: "the quota of connections", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"connections_per_session"}`)), want: "Ignored TooManyConnections 1m0s"},
+		{name: "a token that is used up", status: "phase: Failed\n" + terminated(refusedWith("RATE_LIMITED", 429, `{"error":"quota_exceeded","quota_type":"sessions_per_token"}`)), want: "Ignored TokenUsedUp 1m0s"},
+		{name: "the words of a refusal in another error", status: "phase: Failed\n" + terminated(refusedWith("BAD_REQUEST", 400, `no available capacity, credits_depleted`)), want: "Failed ExitCode 1m0s"},
 		{name: "an error that the program got over", status: "phase: Succeeded\n" + terminated(`exitCode: 0, message: '{"error":{"code":"RATE_LIMITED"}}'`), want: "Succeeded Completed 1m0s"},
 	}
 	for _, test := range tests {
@@ -109,11 +109,11 @@ func TestEachEndOfAnAttemptIsSomebodysMatter(t *testing.T) {
 			if test.change != nil {
 				test.change(pod)
 			}
-			if !hasEnded(pod) && test.attempt.StopReason != stopStartDeadline {
+			if !HasEnded(pod) && test.attempt.StopReason != StopStartDeadline {
 				t.Error("the pod has not ended")
 			}
-			got := classify(pod, &test.attempt, noon)
-			if diff := cmp.Diff(test.want, string(got.class)+" "+got.reason+" "+got.ran.String()); diff != "" {
+			got := Of(pod, &test.attempt, noon)
+			if diff := cmp.Diff(test.want, string(got.Class)+" "+got.Reason+" "+got.Running.String()); diff != "" {
 				t.Errorf("end (-want +got):\n%s", diff)
 			}
 		})
@@ -166,7 +166,7 @@ func TestWhetherAnAttemptMayHaveLeftAReactorSession(t *testing.T) {
 		"a rate limit after a session":             {status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"sessionId":"a"} {"error":{"code":"RATE_LIMITED"}}'`), want: true},
 		"a rate limit that was not the last error": {status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"RATE_LIMITED"}} {"error":{"code":"SERVER_ERROR"}}'`), want: true},
 		"a rate limit that it got over":            {status: "phase: Succeeded\n" + terminated("exitCode: 0, "+limited), want: true},
-		"a rate limit, and it was stopped":         {status: "phase: Failed\n" + terminated("exitCode: 143, "+limited), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: stopSuspended}, want: true},
+		"a rate limit, and it was stopped":         {status: "phase: Failed\n" + terminated("exitCode: 143, "+limited), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: StopSuspended}, want: true},
 		"a rate limit at the end of a message that may be cut": {want: true, status: "phase: Failed\n" +
 			terminated(`exitCode: 1, message: '`+strings.Repeat(".", cutFrom)+` {"error":{"code":"RATE_LIMITED"}}'`)},
 	} {
@@ -175,8 +175,8 @@ func TestWhetherAnAttemptMayHaveLeftAReactorSession(t *testing.T) {
 			if test.change != nil {
 				test.change(pod)
 			}
-			if got := classify(pod, &test.attempt, noon); got.mayHaveSession != test.want {
-				t.Errorf("it may have left a Reactor session: %t; %s %s", got.mayHaveSession, got.class, got.reason)
+			if got := Of(pod, &test.attempt, noon); got.MayHaveSession != test.want {
+				t.Errorf("it may have left a Reactor session: %t; %s %s", got.MayHaveSession, got.Class, got.Reason)
 			}
 		})
 	}
@@ -202,7 +202,7 @@ func TestWhatAProgramSaysIsReadWithCare(t *testing.T) {
 		"a line that is cut":          {`{"sessionId":"a"`, nil, ""},
 		"the same id again and again": {strings.Repeat("{\"sessionId\":\"a\"}\n", 20) + "{\"sessionId\":\"b\"}\n", []string{"a", "b"}, ""},
 		"an id that comes back":       {"{\"sessionId\":\"a\"}\n{\"sessionId\":\"b\"}\n{\"sessionId\":\"a\"}\n", []string{"b", "a"}, ""},
-		"more ids than are seen to":   {lines(1, mostSessions+4), ids(5, mostSessions+4), ""}, // the last ones are those that may be open
+		"more ids than are seen to":   {lines(1, maxSessions+4), ids(5, maxSessions+4), ""}, // the last ones are those that may be open
 		"no end of line between":      {`{"sessionId":"a"}{"error":{"code":"A"}} {"sessionId":"b"}`, []string{"a", "b"}, "A"},
 		"text after an object":        {`{"sessionId":"a"} and so on`, []string{"a"}, ""},
 		"an error that is no object":  {`{"error":"no","sessionId":"a"}`, []string{"a"}, ""},
@@ -212,7 +212,7 @@ func TestWhatAProgramSaysIsReadWithCare(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := parseMessage(test.message)
 			got.failure = failure{code: got.failure.code}
-			if diff := cmp.Diff(said{test.sessions, failure{code: test.code}}, got, cmp.AllowUnexported(said{}, failure{})); diff != "" {
+			if diff := cmp.Diff(report{test.sessions, failure{code: test.code}}, got, cmp.AllowUnexported(report{}, failure{})); diff != "" {
 				t.Errorf("heard (-want +got):\n%s", diff)
 			}
 		})
@@ -246,7 +246,7 @@ func FuzzTerminationMessage(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, message string) {
 		heard := parseMessage(message)
-		if len(heard.sessions) > mostSessions || len(slices.Compact(slices.Sorted(slices.Values(heard.sessions)))) != len(heard.sessions) {
+		if len(heard.sessions) > maxSessions || len(slices.Compact(slices.Sorted(slices.Values(heard.sessions)))) != len(heard.sessions) {
 			t.Fatalf("sessions %q", heard.sessions)
 		}
 		for _, id := range heard.sessions {
@@ -254,14 +254,14 @@ func FuzzTerminationMessage(f *testing.F) {
 				t.Fatalf("%q is heard as an id", id)
 			}
 		}
-		if read := heard.failure; read.code != "" && !isErrorCode(read.code) || read.retryAfter < 0 || read.retryAfter > backoffCap {
+		if read := heard.failure; read.code != "" && !isErrorCode(read.code) || read.retryAfter < 0 || read.retryAfter > maxRetryAfter {
 			t.Fatalf("heard is %+v", read)
 		}
-		if got := shown(message); len(got) > longestMessage || utf8.ValidString(message) && !utf8.ValidString(got) {
+		if got := SafeMessage(message); len(got) > maxMessage || utf8.ValidString(message) && !utf8.ValidString(got) {
 			t.Fatalf("status shows %q", got)
 		}
 		for _, secret := range secretsInTexts {
-			if got := shown(message + " " + secret + " is bad"); strings.Contains(got, secret[:12]) && !strings.Contains(message, secret[:12]) {
+			if got := SafeMessage(message + " " + secret + " is bad"); strings.Contains(got, secret[:12]) && !strings.Contains(message, secret[:12]) {
 				t.Fatalf("status shows %q", got)
 			}
 		}
@@ -270,10 +270,10 @@ func FuzzTerminationMessage(f *testing.F) {
 
 func TestAMessageIsKeptWithoutSecretsAndCutShort(t *testing.T) {
 	const token = "eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2lnbmF0dXJl"
-	if got := shown("used " + token + " and rk_0123456789abcdef0123"); strings.Contains(got, "eyJ") || strings.Contains(got, "rk_0") {
+	if got := SafeMessage("used " + token + " and rk_0123456789abcdef0123"); strings.Contains(got, "eyJ") || strings.Contains(got, "rk_0") {
 		t.Errorf("kept as %s", got)
 	}
-	if got := shown(strings.Repeat("ü", 500)); len(got) > longestMessage {
+	if got := SafeMessage(strings.Repeat("ü", 500)); len(got) > maxMessage {
 		t.Errorf("%d bytes", len(got))
 	}
 }
@@ -285,16 +285,16 @@ func TestAMessageThatBeginsInTheMiddleOfASecretDoesNotShowTheRestOfIt(t *testing
 		for _, after := range []string{" the model went away\n", "\nthe model went away\n", `","error":"the model went away"}`} {
 			message := rest + after
 			message += strings.Repeat(".", length-len(message))
-			got := shown(message)
+			got := SafeMessage(message)
 			if strings.Contains(got, rest[:8]) || !strings.Contains(got, "the model went away") {
-				t.Errorf("of %d bytes, %q after the rest of a token: shown is %s", length, after, got)
+				t.Errorf("of %d bytes, %q after the rest of a token: SafeMessage is %s", length, after, got)
 			}
 		}
-		if got := shown(strings.Repeat("x", length)); strings.Contains(got, "x") {
-			t.Errorf("of %d bytes without an end of the first word: shown is %s", length, got)
+		if got := SafeMessage(strings.Repeat("x", length)); strings.Contains(got, "x") {
+			t.Errorf("of %d bytes without an end of the first word: SafeMessage is %s", length, got)
 		}
 	}
-	if got := shown("died " + rest); !strings.Contains(got, "died") {
+	if got := SafeMessage("died " + rest); !strings.Contains(got, "died") {
 		t.Errorf("a message that was not cut begins with %s", got)
 	}
 }
@@ -325,9 +325,75 @@ func TestWhetherAPodHasEnded(t *testing.T) {
 			if test.unbound {
 				pod.Spec.NodeName = ""
 			}
-			if got := hasEnded(pod); got != test.want {
+			if got := HasEnded(pod); got != test.want {
 				t.Errorf("ended: %t", got)
 			}
 		})
 	}
 }
+
+func TestWhoWasFirstDecidesAnEnd(t *testing.T) {
+	seconds := func(n int) *metav1.Time { return new(metav1.NewTime(noon.Add(time.Duration(n) * time.Second))) } // after the container ended
+	evicted := func(at *metav1.Time) []corev1.PodCondition {
+		return []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "EvictionByEvictionAPI", LastTransitionTime: *at}}
+	}
+	for name, test := range map[string]struct {
+		deleted *metav1.Time // the deletion timestamp
+		grace   int64
+		evicted *metav1.Time
+		expired int64 // how long after the start of the pod, a minute before the end of the container, the kubelet ended it
+		stop    string
+		want    v1alpha1.AttemptClass
+	}{
+		"a stop was written down, and nobody deleted the pod": {stop: StopSuspended, want: v1alpha1.ClassSucceeded},
+		"it was stopped, and the kubelet has not deleted it for good": {
+			deleted: seconds(20), grace: 30, stop: StopSuspended, want: v1alpha1.ClassStopped},
+		"it was stopped, and the kubelet has deleted it for good": {
+			deleted: seconds(1), stop: StopSuspended, want: v1alpha1.ClassStopped},
+		"it was stopped, and the kubelet has deleted it for good, late": {
+			deleted: seconds(90), stop: StopSuspended, want: v1alpha1.ClassStopped},
+		"it was deleted before, with a grace period that had not passed": {
+			deleted: seconds(30), grace: 60, want: v1alpha1.ClassIgnored},
+		"it was deleted before, and the kubelet has deleted it for good": {
+			deleted: seconds(2), want: v1alpha1.ClassIgnored},
+		"it was deleted before, by force": {
+			deleted: seconds(-2), want: v1alpha1.ClassIgnored},
+		"it was deleted in the moment before its pod had ended": {
+			deleted: seconds(31), grace: 30, want: v1alpha1.ClassSucceeded},
+		"it was deleted when it had ended long ago": {
+			deleted: seconds(90), want: v1alpha1.ClassSucceeded},
+		"it was evicted afterwards": {evicted: seconds(30), want: v1alpha1.ClassSucceeded},
+		"it was evicted before":     {evicted: seconds(-30), want: v1alpha1.ClassIgnored},
+		"its sidecars were evicted in the same second": {
+			evicted: seconds(0), deleted: seconds(1), stop: StopContainerEnded, want: v1alpha1.ClassSucceeded},
+		"its sidecars ran into the deadline":       {expired: 90, want: v1alpha1.ClassSucceeded},
+		"it ran into the deadline itself":          {expired: 60, want: v1alpha1.ClassStopped},
+		"it was evicted before, and deleted later": {evicted: seconds(-30), deleted: seconds(90), want: v1alpha1.ClassIgnored},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := podWith(t, "phase: Succeeded\n"+terminated(`exitCode: 0, reason: Completed`))
+			pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = test.deleted, &test.grace
+			if test.evicted != nil {
+				pod.Status.Conditions = evicted(test.evicted)
+			}
+			if test.expired > 0 {
+				pod.Annotations[BackstopAnnotation] = "maxDuration"
+				pod.Status.Reason, pod.Status.StartTime, pod.Spec.ActiveDeadlineSeconds = reasonDeadlineExceeded, seconds(-60), &test.expired
+			}
+			if got := Of(pod, &v1alpha1.SessionAttempt{Number: 1, StopReason: test.stop}, noon); got.Class != test.want {
+				t.Errorf("%s %s, want %s", got.Class, got.Reason, test.want)
+			}
+		})
+	}
+}
+
+func TestTheTimeOnALostNodeCounts(t *testing.T) {
+	pod := podWith(t, "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: DeletionByPodGC, lastTransitionTime: '2026-03-01T11:00:00Z'}]\n"+
+		`containerStatuses: [{name: stream, ready: true, restartCount: 0, image: i, imageID: i, state: {running: {startedAt: "2026-03-01T08:00:00Z"}}}]`)
+	start := metav1.NewTime(noon.Add(-4 * time.Hour))
+	if end := Of(pod, &v1alpha1.SessionAttempt{Number: 1, PodName: "night-1", StartTime: &start}, noon); end.Running != 3*time.Hour {
+		t.Errorf("class %s, reason %s, ran %s", end.Class, end.Reason, end.Running)
+	}
+}
+
+// The clean-up has its whole time, for each session that was told of.
