@@ -202,13 +202,16 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 	}
 	var notices []notice.Notice
 	var released []types.UID
-	for _, pod := range releasable(seen) {
-		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
+	for _, pod := range seen.pods {
+		if pod.class != podRecorded && pod.class != podUnrecorded {
+			continue
+		}
+		_, err := r.patchFinalizers(ctx, pod.Pod, without(pod.Finalizers, TrackingFinalizer))
 		failed = errors.Join(failed, client.IgnoreNotFound(err))
 		if client.IgnoreNotFound(err) == nil {
 			released = append(released, pod.UID)
 		}
-		if err == nil && isStray(pod, &seen.status) {
+		if err == nil && pod.class == podUnrecorded {
 			notices = append(notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp",
 				"pod %q was of no attempt that status knows: whether it left a Reactor session open is not known%s", pod.Name, outerBound(session)))
 		}
@@ -216,10 +219,10 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 	if len(released) > 0 {
 		mem.released = released
 	}
-	for _, pod := range outdated(seen) {
+	for _, pod := range seen.podsOf(podOutdated) {
 		failed = errors.Join(failed, r.delete(ctx, pod.DeepCopy(), client.Preconditions{UID: &pod.UID}))
 	}
-	failed = errors.Join(failed, r.releaseOrphans(ctx, client.ObjectKeyFromObject(session), seen.orphans))
+	failed = errors.Join(failed, r.releaseOrphans(ctx, client.ObjectKeyFromObject(session), seen.podsOf(podOrphan)))
 	if failed == nil && hasFinalizer(session, CleanupFinalizer) && seen.isIdle() {
 		failed = r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer))
 	}
@@ -324,7 +327,7 @@ func outerBound(session *v1alpha1.ReactorSession) string {
 // letGo takes our finalizers off, the session's last. When there is none, others keep what is left, and a watch tells when it goes.
 func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
 	left := result{}
-	for _, pod := range seen.allPods() {
+	for _, pod := range seen.ownPods() {
 		if !hasFinalizer(pod, TrackingFinalizer) {
 			continue
 		}

@@ -80,24 +80,12 @@ func decide(session *v1alpha1.ReactorSession, seen *observation) plan {
 	return plan{do: doBegin, show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
 }
 
-// allPods are all pods of the session.
-func (o *observation) allPods() []*corev1.Pod {
-	var pods []*corev1.Pod
-	if o.pod != nil {
-		pods = append(pods, o.pod)
-	}
-	for i := range o.others {
-		pods = append(pods, &o.others[i])
-	}
-	return pods
-}
-
 func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if session.DeletionTimestamp != nil || session.Spec.Suspended() { // all of them must end
 		return nil
 	}
 	var alive []string
-	for _, pod := range seen.allPods() {
+	for _, pod := range seen.ownPods() {
 		if !outcome.HasEnded(pod) {
 			alive = append(alive, pod.Name)
 		}
@@ -111,8 +99,8 @@ func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 // strayPod ends a pod that lives and that status does not list: another client removed its attempt from status, a backup restored it, or a
 // former leader was late by more than its lease.
 func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
-	for i := range seen.others {
-		if pod := &seen.others[i]; !outcome.HasEnded(pod) && pod.DeletionTimestamp == nil {
+	for _, pod := range seen.podsOf(podStray) {
+		if pod.DeletionTimestamp == nil {
 			return &plan{do: doDeletePod, delete: pod.Name, show: strayStops(pod)}
 		}
 	}
@@ -122,18 +110,15 @@ func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 // strayPodEnds waits for such a pod. It comes after what is done about the current attempt: a stray pod on a lost node must not keep the
 // attempt's own pod running.
 func strayPodEnds(session *v1alpha1.ReactorSession, seen *observation) *plan {
-	for i := range seen.others {
-		pod := &seen.others[i]
-		if outcome.HasEnded(pod) {
-			continue
-		}
-		bound := seen.sightings[pod.UID].endsBy(session, pod)
-		if !bound.IsZero() && !seen.now.Before(bound) {
-			return &plan{do: doLetGo}
-		}
-		return &plan{show: strayStops(pod), until: bound}
+	strays := seen.podsOf(podStray)
+	if len(strays) == 0 {
+		return nil
 	}
-	return nil
+	bound := seen.sightings[strays[0].UID].endsBy(session, strays[0])
+	if !bound.IsZero() && !seen.now.Before(bound) {
+		return &plan{do: doLetGo}
+	}
+	return &plan{show: strayStops(strays[0]), until: bound}
 }
 
 func strayStops(pod *corev1.Pod) *view {

@@ -32,13 +32,14 @@ func FuzzDecision(f *testing.F) {
 		if dice.flip() {
 			seen.pod = anyPod(dice, session, now.Add(-time.Duration(age)), time.Duration(ran), message, reason)
 			if seen.status.CurrentAttempt == nil { // it is not the current attempt's, as observe has it
-				seen.pod, seen.others = nil, []corev1.Pod{*seen.pod}
+				seen.add(session, seen.pod)
+				seen.pod = nil
 			}
 		}
 		if dice.flip() {
 			other := anyPod(dice, session, now.Add(-time.Duration(ran)), time.Duration(age), message, reason)
 			other.Name, other.UID = "night-other", "other"
-			seen.others = append(seen.others, *other)
+			seen.add(session, other)
 		}
 		if dice.flip() {
 			seen.token = anyToken(dice, session, now.Add(time.Duration(ran)))
@@ -166,7 +167,7 @@ func checkPlan(t *testing.T, session *v1alpha1.ReactorSession, seen *observation
 	t.Helper()
 	attempt := seen.status.CurrentAttempt
 	live := 0
-	for _, pod := range seen.allPods() {
+	for _, pod := range seen.ownPods() {
 		if !outcome.HasEnded(pod) {
 			live++
 		}

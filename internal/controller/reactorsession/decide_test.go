@@ -57,11 +57,11 @@ var theChecks = []struct {
 	happen     func(*v1alpha1.ReactorSession, *observation)
 }{
 	{"several pods", "/PodsConflict", func(s *v1alpha1.ReactorSession, seen *observation) {
-		seen.others = append(seen.others, *podOfAttempt(s, 7), *podOfAttempt(s, 8))
+		seen.add(s, podOfAttempt(s, 7), podOfAttempt(s, 8))
 	}},
 	{"a token of an attempt that has ended", "Release/", func(_ *v1alpha1.ReactorSession, seen *observation) { seen.stale = []string{"night-0"} }},
 	{"a stray pod", "DeletePod/Stopping", func(s *v1alpha1.ReactorSession, seen *observation) {
-		seen.others = append(seen.others, *podOfAttempt(s, 9))
+		seen.add(s, podOfAttempt(s, 9))
 	}},
 	{"an attempt whose pod has ended", "End/Completed", func(s *v1alpha1.ReactorSession, seen *observation) {
 		seen.pod = podOfAttempt(s, 1)
@@ -72,7 +72,7 @@ var theChecks = []struct {
 	{"a stray pod that ends", "/Stopping", func(s *v1alpha1.ReactorSession, seen *observation) {
 		pod := podOfAttempt(s, 9)
 		pod.DeletionTimestamp = new(metav1.NewTime(noon))
-		seen.others = append(seen.others, *pod)
+		seen.add(s, pod)
 	}},
 	{"an attempt whose pod is lost", "End/PodLost", func(s *v1alpha1.ReactorSession, seen *observation) {
 		if seen.status.CurrentAttempt == nil {
@@ -172,3 +172,11 @@ func TestAWaitThatAnotherClockHasSetCountsFromWhenItIsRead(t *testing.T) {
 }
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// add gives the observation pods of the session.
+func (o *observation) add(session *v1alpha1.ReactorSession, pods ...*corev1.Pod) {
+	for _, pod := range pods {
+		pod.Labels = map[string]string{SessionUIDLabel: string(session.UID), AttemptLabel: pod.Labels[AttemptLabel]}
+		o.pods = append(o.pods, sessionPod{pod, classifyPod(session, &o.status, pod, nil)})
+	}
+}

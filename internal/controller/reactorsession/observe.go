@@ -23,13 +23,11 @@ type observation struct {
 	status v1alpha1.ReactorSessionStatus // the newest
 	key    apikey.Key
 
-	pod     *corev1.Pod            // of the current attempt
-	others  []corev1.Pod           // of this session, and not of the current attempt
-	foreign bool                   // a pod of somebody else has the name of the current attempt's
-	orphans []corev1.Pod           // of an earlier session of this name, kept by our finalizer and by nothing else
-	token   *v1alpha1.ReactorToken // of the current attempt
-	taken   bool                   // a ReactorToken that this session does not control has the name of the current attempt's
-	stale   []string               // the ReactorTokens of attempts that have ended
+	pod   *corev1.Pod            // of the current attempt
+	pods  []sessionPod           // all pods that concern the session, each with its class
+	token *v1alpha1.ReactorToken // of the current attempt
+	taken bool                   // a ReactorToken that this session does not control has the name of the current attempt's
+	stale []string               // the ReactorTokens of attempts that have ended
 
 	managers []metav1.ManagedFieldsEntry // who manages the fields of the token, if some are not as requested
 
@@ -37,8 +35,6 @@ type observation struct {
 	skewKnown bool          // the cache shows the Secret of that token, which has the skew
 
 	ending *outcome.Outcome // how the current attempt ended, when an earlier pass has seen that
-
-	released []types.UID // the pods that our finalizer was taken off last
 
 	nextSince time.Time // since when this process knows the time of the next attempt
 	slotSince time.Time // since when the session holds a slot without a pod that may run; zero: it holds none
@@ -50,14 +46,19 @@ type observation struct {
 // observe makes every read of the pass.
 func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered) (*observation, error) {
 	seen := &observation{now: r.clock.Now(), status: *session.Status.DeepCopy()}
-	if err := r.observePods(ctx, session, seen); err != nil {
+	pods, err := r.observePods(ctx, session, &seen.status)
+	if err != nil {
 		return nil, err
 	}
+	seen.pods = classifyPods(session, &seen.status, pods, mem.released)
+	if current := seen.podsOf(podCurrent); len(current) > 0 {
+		seen.pod = current[0]
+	}
 	mem.showLifted(seen.pod)
-	mem.sightings = mem.sightings.see(seen.allPods(), seen.now)
+	mem.sightings = mem.sightings.see(seen.ownPods(), seen.now)
 	seen.sightings = mem.sightings
 	seen.gatedUntil = mem.observeGates(seen.pod, seen.now)
-	seen.released, seen.slotSince = mem.released, mem.slotSince
+	seen.slotSince = mem.slotSince
 	seen.nextSince = mem.observeNext(seen.status.NextAttemptTime, seen.now)
 	seen.ending = mem.endingOf(seen.status.CurrentAttempt)
 	if err := r.observeTokens(ctx, session, seen); err != nil {
@@ -72,77 +73,72 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 	if err := r.observeSkew(ctx, seen); err != nil {
 		return nil, err
 	}
-	var err error
 	seen.key, err = r.keys.Lookup(ctx, client.ObjectKeyFromObject(session), session.Spec.APIKeySecretRef)
 	return seen, err
 }
 
-// observePods finds the pods of the session. That the current attempt has none is believed only after a live read: a cache that lags
-// must not make a second one.
-func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
+// observePods finds the pods of the session, and those that an earlier session of its name left.
+func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus) ([]corev1.Pod, error) {
 	pods := &corev1.PodList{}
 	if err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), r.ofSession(session.UID)); err != nil {
-		return fmt.Errorf("listing the pods of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+		return nil, fmt.Errorf("listing the pods of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
-	current := seen.status.CurrentAttempt
-	for i := range pods.Items {
-		if pod := &pods.Items[i]; current != nil && pod.Name == current.PodName {
-			seen.pod = pod
-		} else {
-			seen.others = append(seen.others, *pod)
-		}
-	}
-	orphans, err := r.orphansOf(ctx, client.ObjectKeyFromObject(session))
+	left, err := r.orphansOf(ctx, client.ObjectKeyFromObject(session))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i := range orphans {
-		if orphans[i].Labels[SessionUIDLabel] != string(session.UID) {
-			seen.orphans = append(seen.orphans, orphans[i])
+	found := pods.Items
+	for i := range left { // orphansOf returns the session's own pods, too
+		if pod := &left[i]; pod.Labels[SessionUIDLabel] != string(session.UID) && !metav1.IsControlledBy(pod, session) {
+			found = append(found, *pod)
 		}
 	}
+	unlisted, err := r.unlistedPod(ctx, session, status, pods.Items)
+	return append(found, unlisted...), err
+}
+
+// classifyPods gives each pod its class.
+func classifyPods(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, pods []corev1.Pod, released []types.UID) []sessionPod {
+	classified := make([]sessionPod, len(pods))
+	for i := range pods {
+		classified[i] = sessionPod{&pods[i], classifyPod(session, status, &pods[i], released)}
+	}
+	return classified
+}
+
+// unlistedPod reads the pod of the current attempt live when the cache does not show it: a cache that lags must not cause a second pod. Without
+// a current attempt, it reads the pod of the last attempt, which our finalizer may still keep, although another client removed its labels and
+// no watch shows it. The pods of earlier attempts were released before that attempt started. It returns at most one pod.
+func (r *Reconciler) unlistedPod(
+	ctx context.Context, session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, listed []corev1.Pod,
+) ([]corev1.Pod, error) {
+	name, last := "", int32(0)
 	switch {
-	case current == nil:
-		return r.observeUnreleased(ctx, session, seen)
-	case seen.pod == nil:
-		seen.pod, seen.foreign, err = r.livePod(ctx, session, current.PodName)
+	case status.CurrentAttempt != nil:
+		name = status.CurrentAttempt.PodName
+	case len(status.RecentAttempts) > 0 && hasFinalizer(session, CleanupFinalizer):
+		last = status.RecentAttempts[0].Number
+		name = attemptName(session, last)
+	default:
+		return nil, nil
 	}
-	return err
-}
-
-// observeUnreleased finds the pod of the last attempt when no cache shows it, and it may still be kept by our finalizer: somebody took its
-// labels off, and no watch shows it any more. Those of the attempts before it were let go of before that one began.
-func (r *Reconciler) observeUnreleased(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
-	if len(seen.status.RecentAttempts) == 0 || !hasFinalizer(session, CleanupFinalizer) {
-		return nil
+	if slices.ContainsFunc(listed, func(pod corev1.Pod) bool { return pod.Name == name }) {
+		return nil, nil
 	}
-	number := seen.status.RecentAttempts[0].Number
-	name := attemptName(session, number)
-	if slices.ContainsFunc(seen.others, func(pod corev1.Pod) bool { return pod.Name == name }) {
-		return nil
-	}
-	pod, _, err := r.livePod(ctx, session, name)
-	if pod != nil && hasFinalizer(pod, TrackingFinalizer) {
-		pod.Labels = attemptLabels(session, number) // what it is known by from here on
-		seen.others = append(seen.others, *pod)
-	}
-	return err
-}
-
-// livePod reads the session's pod of a name, whatever became of its labels; nil when there is none, or when it is somebody else's, which
-// foreign says.
-func (r *Reconciler) livePod(ctx context.Context, session *v1alpha1.ReactorSession, name string) (pod *corev1.Pod, foreign bool, err error) {
 	live := &corev1.Pod{}
-	err = r.live.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: name}, live)
+	err := r.live.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: name}, live)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, false, nil
+		return nil, nil
 	case err != nil:
-		return nil, false, fmt.Errorf("reading the pod of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
-	case !metav1.IsControlledBy(live, session):
-		return nil, true, nil
+		return nil, fmt.Errorf("reading the pod of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+	case status.CurrentAttempt != nil:
+		return []corev1.Pod{*live}, nil
+	case !metav1.IsControlledBy(live, session) || !hasFinalizer(live, TrackingFinalizer):
+		return nil, nil
 	}
-	return live, false, nil
+	live.Labels = attemptLabels(session, last) // the operator identifies the pod by them in the rest of the reconcile
+	return []corev1.Pod{*live}, nil
 }
 
 // ofSession selects what belongs to a session. The cache has an index for it. The API server, which a drain reads from, knows the label.

@@ -14,11 +14,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 func endedPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
-	if len(seen.stale) == 0 && len(releasable(seen)) == 0 && len(outdated(seen)) == 0 && len(seen.orphans) == 0 {
+	if len(seen.stale) == 0 && len(seen.podsOf(podRecorded, podUnrecorded, podOutdated, podOrphan)) == 0 {
 		return nil
 	}
 	if isReleaseRefused(session, seen) {
@@ -38,58 +37,16 @@ func isReleaseRefused(session *v1alpha1.ReactorSession, seen *observation) bool 
 	return ready != nil && ready.Reason == v1alpha1.ReasonWriteRefused && !seen.now.Before(bound)
 }
 
-// outdated are the pods of attempts that status does not list any more: a session that runs for ever must not leave pods for ever.
-func outdated(seen *observation) []*corev1.Pod {
-	recent := seen.status.RecentAttempts
-	if len(recent) < mostRecent {
-		return nil
-	}
-	var pods []*corev1.Pod
-	for i := range seen.others {
-		pod := &seen.others[i]
-		if outcome.HasEnded(pod) && !hasFinalizer(pod, TrackingFinalizer) && pod.DeletionTimestamp == nil && attemptOf(pod) < recent[len(recent)-1].Number {
-			pods = append(pods, pod)
-		}
-	}
-	return pods
-}
-
-// isIdle reports whether the session has neither an attempt nor a pod that may run.
-func (o *observation) isIdle() bool {
-	return o.status.CurrentAttempt == nil && !slices.ContainsFunc(o.allPods(), func(pod *corev1.Pod) bool { return !outcome.HasEnded(pod) })
-}
-
-// releasable are the pods that have ended, are not of the current attempt, and are still kept by our finalizer.
-func releasable(seen *observation) []*corev1.Pod {
-	var pods []*corev1.Pod
-	for i := range seen.others {
-		if pod := &seen.others[i]; outcome.HasEnded(pod) && hasFinalizer(pod, TrackingFinalizer) && !slices.Contains(seen.released, pod.UID) {
-			pods = append(pods, pod)
-		}
-	}
-	return pods
-}
-
-// isStray reports whether a pod that has ended is of an attempt whose outcome was never written down, and that did not fall out of
-// status because others followed.
-func isStray(pod *corev1.Pod, status *v1alpha1.ReactorSessionStatus) bool {
-	recent := status.RecentAttempts
-	return !slices.ContainsFunc(recent, func(ended v1alpha1.EndedAttempt) bool { return ended.Number == attemptOf(pod) }) &&
-		(len(recent) < mostRecent || attemptOf(pod) > recent[len(recent)-1].Number)
-}
-
-// isOrphan reports whether a pod that belongs to none of the sessions there are has ended, and is still kept by our finalizer. name is
-// that of its session.
-func isOrphan(pod *corev1.Pod, name string) bool {
-	return pod.Annotations[SessionAnnotation] == name && outcome.HasEnded(pod) && hasFinalizer(pod, TrackingFinalizer)
-}
-
 // releaseOrphansOf lets the pods go that have ended after their session: somebody took its finalizer off by hand. Nobody else would ever
 // do it, and their namespace could not be deleted. Those that live yet are ended by the garbage collector.
 func (r *Reconciler) releaseOrphansOf(ctx context.Context, session types.NamespacedName) error {
-	orphans, err := r.orphansOf(ctx, session)
+	left, err := r.orphansOf(ctx, session)
 	if err != nil {
 		return err
+	}
+	orphans := make([]*corev1.Pod, len(left))
+	for i := range left {
+		orphans[i] = &left[i]
 	}
 	return r.releaseOrphans(ctx, session, orphans)
 }
@@ -108,7 +65,7 @@ func (r *Reconciler) orphansOf(ctx context.Context, session types.NamespacedName
 }
 
 // releaseOrphans takes our finalizer off pods, unless a live read shows that they belong to a session that the cache does not show yet.
-func (r *Reconciler) releaseOrphans(ctx context.Context, session types.NamespacedName, orphans []corev1.Pod) error {
+func (r *Reconciler) releaseOrphans(ctx context.Context, session types.NamespacedName, orphans []*corev1.Pod) error {
 	if len(orphans) == 0 {
 		return nil
 	}
@@ -117,8 +74,7 @@ func (r *Reconciler) releaseOrphans(ctx context.Context, session types.Namespace
 		return fmt.Errorf("reading ReactorSession %s: %w", session, err)
 	}
 	var failed error
-	for i := range orphans {
-		pod := &orphans[i]
+	for _, pod := range orphans {
 		if pod.Labels[SessionUIDLabel] == string(live.UID) {
 			continue
 		}

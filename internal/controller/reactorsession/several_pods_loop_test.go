@@ -77,7 +77,8 @@ func TestOfTwoPodsOneThatDoesNotEndKeepsNotTheOtherRunning(t *testing.T) {
 	}
 	lost := pod("night-restored")
 	lost.DeletionTimestamp = new(metav1.NewTime(noon.Add(-time.Hour)))
-	seen := &observation{now: noon, status: session.Status, pod: new(pod(attempt.PodName)), others: []corev1.Pod{lost}}
+	seen := &observation{now: noon, status: session.Status, pod: new(pod(attempt.PodName))}
+	seen.add(session, &lost)
 	if got := decide(session, seen); got.do != doStop {
 		t.Errorf("%q, want %q: %+v", got.do, doStop, got.show)
 	}

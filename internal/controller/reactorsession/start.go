@@ -68,7 +68,7 @@ func firstStep(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if found := templateProblem(session, seen); found != nil {
 		return found
 	}
-	if seen.foreign {
+	if len(seen.podsOf(podForeign)) > 0 {
 		return &plan{until: seen.now.Add(retryCap), show: stalledFor(v1alpha1.ReasonPodsConflict,
 			"pod %q has the name of the next pod of this session, and is not its pod: delete it", seen.status.CurrentAttempt.PodName)}
 	}
