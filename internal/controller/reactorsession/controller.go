@@ -20,6 +20,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/capacity"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -79,7 +80,7 @@ type Reconciler struct {
 	indexed  bool // the cache has the indexes of SetupWithManager; a drain has none
 	memory   *memory
 	keys     *apikey.Cache
-	capacity *capacity
+	capacity *capacity.Limiter
 	queue    atomic.Pointer[queue]
 }
 
@@ -97,7 +98,7 @@ func New(o Options) *Reconciler {
 		memory:   newMemory(),
 		keys:     apikey.NewCache(o.Cache, o.APIReader),
 	}
-	r.capacity = newCapacity(o.SessionsPerKey, o.SessionStartsPerMinute, r.wake)
+	r.capacity = capacity.New(o.SessionsPerKey, o.SessionStartsPerMinute, r.wake)
 	return r
 }
 
@@ -108,7 +109,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 	session := &v1alpha1.ReactorSession{}
 	if err := r.cache.Get(ctx, request.NamespacedName, session); apierrors.IsNotFound(err) {
-		r.capacity.forget(r.memory.forget(request.NamespacedName))
+		r.capacity.Forget(r.memory.forget(request.NamespacedName))
 		r.keys.Forget(request.NamespacedName)
 		return ctrl.Result{}, r.releaseOrphansOf(ctx, request.NamespacedName)
 	} else if err != nil {
@@ -116,7 +117,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 
 	mem, replaced := r.memory.of(session)
-	r.capacity.forget(replaced)
+	r.capacity.Forget(replaced)
 	mem.bringUpToDate(session)
 	seen, err := r.observe(ctx, session, mem)
 	if err != nil {

@@ -74,7 +74,7 @@ func viewAfter(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSession
 	case done.failed != nil:
 		return done.failed
 	case done.waiting != nil:
-		return waitFor(v1alpha1.ReasonWaitingForCapacity, "%s", done.waiting.message())
+		return waitFor(v1alpha1.ReasonWaitingForCapacity, "%s", done.waiting.Message())
 	default:
 		return planned.show
 	}

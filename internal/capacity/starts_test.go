@@ -1,4 +1,4 @@
-package reactorsession
+package capacity
 
 import (
 	"math/rand/v2"
@@ -13,23 +13,23 @@ func TestAStartThatIsReturnedDoesNotMakeTheBurstLarger(t *testing.T) {
 	const perMinute = 10
 	for seed := range uint64(3000) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		slots := newCapacity(1000, perMinute, func(...types.NamespacedName) {})
+		slots := New(1000, perMinute, func(...types.NamespacedName) {})
 		now, used, open := noon, []time.Time{}, map[types.UID]time.Time{}
 		for number := range 60 {
 			now = now.Add(time.Duration(random.IntN(4000)) * time.Millisecond)
 			session := waitingSession("media", number)
-			if slots.admit(session, unchanged("key"), nil, now) != nil {
-				slots.leave(session.UID)
+			if slots.Admit(session, unchanged("key"), nil, now) != nil {
+				slots.Release(session.UID)
 			} else {
 				open[session.UID] = now
 			}
 			for uid, taken := range open {
 				switch random.IntN(6) {
 				case 0:
-					slots.refused(uid)
+					slots.Cancel(uid)
 					delete(open, uid)
 				case 1:
-					slots.leave(uid)
+					slots.Release(uid)
 					used = append(used, taken)
 					delete(open, uid)
 				}
@@ -58,8 +58,8 @@ func TestAStartThatIsReturnedLateIsWhole(t *testing.T) {
 	left := newStarts(10)
 	first, second := left.take(noon), left.take(noon.Add(time.Second))
 	left.use(left.take(noon.Add(2 * time.Second)))
-	left.giveBack(second)
-	left.giveBack(first)
+	left.undo(second)
+	left.undo(first)
 	if got := left.leftAt(noon.Add(2 * time.Second)); got != startBurst-1 {
 		t.Errorf("%.2f are left", got)
 	}
