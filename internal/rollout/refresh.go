@@ -30,7 +30,7 @@ const (
 const KubeletRefresh = 90 * time.Second
 
 // errMorePods means that the time of this reconcile is used up, and pods are left.
-var errMorePods = errors.New("more pods are to be annotated")
+var errMorePods = errors.New("more pods must be annotated")
 
 // refresh annotates the running pods that mount the Secret, until that is done. A new annotation makes the kubelet sync the pod immediately, and
 // with it the mounted files: 0.2 s, where a changed Secret alone takes 66 to 89 s with default settings (measured).

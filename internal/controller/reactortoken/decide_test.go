@@ -177,7 +177,7 @@ func describe(p plan) string {
 func TestDecide(t *testing.T) {
 	drifted := func(o *observation) { o.target.Drifted = true }
 	absent := func(o *observation) { o.target = targetsecret.State{} }
-	heldToken := func(o *observation) { o.pending = aHeldToken() }
+	withPendingToken := func(o *observation) { o.pending = aPendingToken() }
 	suspend := func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }
 	noKey := theObstacles[6].seen
 	due := func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" }
@@ -238,21 +238,21 @@ func TestDecide(t *testing.T) {
 		{name: "a Secret of a deleted namesake is on its way out", seen: []func(*observation){func(o *observation) { o.target.Ownership = targetsecret.Stale }},
 			want: "SecretTerminating/later"},
 
-		{name: "a held token is written, whatever stands before a mint", seen: []func(*observation){absent, heldToken, theObstacles[7].seen, theObstacles[9].seen},
+		{name: "a held token is written, whatever stands before a mint", seen: []func(*observation){absent, withPendingToken, theObstacles[7].seen, theObstacles[9].seen},
 			write: writePending, want: "Secret deleted"},
-		{name: "a held token is written without the key", seen: []func(*observation){absent, heldToken, noKey}, write: writePending, want: "Secret deleted"},
-		{name: "a held token is not written while suspended", token: suspend, seen: []func(*observation){absent, heldToken}, want: "Secret deleted Suspended/later"},
-		{name: "a held token waits for its next attempt", seen: []func(*observation){absent, heldToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(time.Second))},
+		{name: "a held token is written without the key", seen: []func(*observation){absent, withPendingToken, noKey}, write: writePending, want: "Secret deleted"},
+		{name: "a held token is not written while suspended", token: suspend, seen: []func(*observation){absent, withPendingToken}, want: "Secret deleted Suspended/later"},
+		{name: "a held token waits for its next attempt", seen: []func(*observation){absent, withPendingToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(time.Second))},
 			want: "Secret deleted SecretWriteRefused/again"},
-		{name: "a held token is not written over a valid one that is not due", seen: []func(*observation){heldToken}, write: writeNothing},
-		{name: "a held token for another request is not written", token: lifetime("1h"), seen: []func(*observation){absent, heldToken}, write: writeMint, want: "Secret deleted"},
-		{name: "a held token of another key is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.key.Fingerprint = "another" }},
+		{name: "a held token is not written over a valid one that is not due", seen: []func(*observation){withPendingToken}, write: writeNothing},
+		{name: "a held token for another request is not written", token: lifetime("1h"), seen: []func(*observation){absent, withPendingToken}, write: writeMint, want: "Secret deleted"},
+		{name: "a held token of another key is not written", seen: []func(*observation){absent, withPendingToken, func(o *observation) { o.key.Fingerprint = "another" }},
 			write: writeMint, want: "Secret deleted"},
 		{name: "a held token from before a request to renew is not written", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
-			seen: []func(*observation){absent, heldToken}, write: writeMint, want: "Secret deleted"},
-		{name: "a held token with ten seconds left is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - minUsefulLifetime) }},
+			seen: []func(*observation){absent, withPendingToken}, write: writeMint, want: "Secret deleted"},
+		{name: "a held token with ten seconds left is not written", seen: []func(*observation){absent, withPendingToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - minUsefulLifetime) }},
 			write: writeMint, want: "Secret deleted"},
-		{name: "a held token with eleven seconds left is written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - minUsefulLifetime - time.Second) }},
+		{name: "a held token with eleven seconds left is written", seen: []func(*observation){absent, withPendingToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - minUsefulLifetime - time.Second) }},
 			write: writePending, want: "Secret deleted"},
 
 		{name: "a spent budget does not hold a renewal", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }}, write: writeMint, want: "renewal due"},
@@ -277,7 +277,7 @@ func TestDecide(t *testing.T) {
 		{name: "half of what the token has left counts", token: due,
 			seen: []func(*observation){leaving(time.Minute), failing(v1alpha1.ReasonReactorUnavailable, noon.Add(31*time.Second))},
 			want: "renewal due ReactorUnavailable/again"},
-		{name: "a refused write waits a minute at most", seen: []func(*observation){absent, heldToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(writeBackoffCap+2*time.Second))},
+		{name: "a refused write waits a minute at most", seen: []func(*observation){absent, withPendingToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(writeBackoffCap+2*time.Second))},
 			write: writePending, want: "Secret deleted"},
 		{name: "a backoff ends at its instant", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon)}, write: writeMint, want: "Secret deleted"},
 		{name: "a changed key ends a backoff", seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour)), func(o *observation) { o.key.Fingerprint = "another" }},
@@ -308,8 +308,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// aHeldToken was minted at noon for aToken, and lives for six hours.
-func aHeldToken() *pendingToken {
+// aPendingToken was minted at noon for aToken, and lives for six hours.
+func aPendingToken() *pendingToken {
 	return &pendingToken{
 		token:    reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
 		tokenID:  "token-2",
@@ -373,6 +373,6 @@ func TestUrgencyOfACause(t *testing.T) {
 	}
 }
 
-func recordOfHeld(held *pendingToken) *targetsecret.Record {
+func recordOfPending(held *pendingToken) *targetsecret.Record {
 	return targetsecret.NewRecord(held.token, held.tokenID, held.identity)
 }

@@ -17,9 +17,9 @@ func TestEventsTellTransitions(t *testing.T) {
 	due := plan{cause: causeDue, write: writeMint}
 	skewed := func(by time.Duration) func(*actResult) {
 		return func(done *actResult) {
-			held := aHeldToken()
+			held := aPendingToken()
 			held.token.Skew = by
-			done.record, done.version, done.issued = recordOfHeld(held), "8", true
+			done.record, done.version, done.issued = recordOfPending(held), "8", true
 		}
 	}
 	tests := []struct {

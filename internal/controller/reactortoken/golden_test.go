@@ -168,7 +168,7 @@ func TestSecretsDoNotChange(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			minted := goldenMint(test.token, test.skew)
-			got := targetsecret.Build(test.token, minted.token.JWT, recordOfHeld(minted), test.adopted).Object()
+			got := targetsecret.Build(test.token, minted.token.JWT, recordOfPending(minted), test.adopted).Object()
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("Secret (-want +got):\n%s", diff)
 			}

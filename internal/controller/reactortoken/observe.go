@@ -165,5 +165,3 @@ func (r *Reconciler) observeLeftovers(ctx context.Context, token *v1alpha1.React
 	}
 	return found, nil
 }
-
-// What is looked up here is the cache's own: nothing of it may be changed.

@@ -16,24 +16,26 @@ import (
 // buildReport derives status and events from what was observed, planned and done. It is pure.
 func buildReport(token *v1alpha1.ReactorToken, observed *observation, planned plan, result actResult) statusReport {
 	v := newStatusInput(observed, planned, result)
-	status := observed.status.DeepCopy()
+	status := *observed.status.DeepCopy()
 	status.ObservedGeneration = token.Generation
-	setToken(status, token, observed, &v)
-	setFailure(status, token, observed, &v)
-	setConditions(status, token, &v)
+	status = withToken(status, token, observed, &v)
+	status = withFailure(status, token, observed, &v)
+	setConditions(&status, token, &v)
 	if result.delivered && v.current != nil {
 		status.DeliveredTokenID = v.current.TokenID
 	}
-	return statusReport{now: v.clocks.now, status: *status, events: eventsOf(token, observed, &v, status), requeue: v.requeue(status)}
+	return statusReport{now: v.clocks.now, status: status, events: eventsOf(token, observed, &v, &status), requeue: v.requeue(&status)}
 }
 
-// setToken sets the fields that describe the token in the Secret.
-func setToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput) {
+// withToken returns the status with the fields that describe the token in the Secret.
+func withToken(
+	status v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput,
+) v1alpha1.ReactorTokenStatus {
 	if v.current == nil {
 		status.SecretName, status.SecretResourceVersion = "", ""
 		status.IssuedTime, status.ExpirationTime, status.RenewalTime = nil, nil, nil
 		status.RequestedLifetime, status.GrantedLifetime = "", ""
-		return
+		return status
 	}
 	terms := grantOf(&token.Spec, v.current)
 	status.SecretName = token.TargetSecretName()
@@ -53,10 +55,13 @@ func setToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken,
 	if v.current.RenewRequest != "" {
 		status.LastHandledRenewRequest = v.current.RenewRequest
 	}
+	return status
 }
 
-// setFailure sets what a wait after a failure needs: how often, until when, and what was attempted.
-func setFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput) {
+// withFailure returns the status with what a wait after a failure needs: how often, until when, and what was attempted.
+func withFailure(
+	status v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput,
+) v1alpha1.ReactorTokenStatus {
 	switch {
 	case v.obstacle == nil && v.planned.cause != causeNone && !v.result.issued:
 		// neither a success nor a failed attempt: the reconcile is repeated
@@ -76,6 +81,7 @@ func setFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToke
 	case status.LastFailure == nil || status.LastFailure.Reason != v.obstacle.reason:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
 	}
+	return status
 }
 
 func attemptOf(token *v1alpha1.ReactorToken, observed *observation, found *obstacle) *v1alpha1.FailedAttempt {

@@ -95,7 +95,7 @@ func TestWhatStatusTellsOfTheToken(t *testing.T) {
 	want := v1alpha1.ReactorTokenStatus{
 		ObservedGeneration: 1, SecretName: "web", SecretResourceVersion: "8",
 		IssuedTime: instant(noon), ExpirationTime: instant(noon.Add(6 * time.Hour)),
-		RenewalTime:       instant(renewalTime(&aToken().Spec, aToken().UID, recordOfHeld(aHeldToken()))),
+		RenewalTime:       instant(renewalTime(&aToken().Spec, aToken().UID, recordOfPending(aPendingToken()))),
 		RequestedLifetime: "6h", GrantedLifetime: "6h", DeliveredTokenID: "token-2",
 	}
 	got := buildReport(aToken(), seeing(noToken), plan{cause: causeNew, write: writeMint}, ended(issuing)).status

@@ -43,7 +43,7 @@ func waiting(o *obstacle) func(*actResult) { return func(done *actResult) { done
 
 // issuing is an result in which a new token was written.
 func issuing(done *actResult) {
-	done.record, done.version, done.issued, done.delivered = recordOfHeld(aHeldToken()), "8", true, true
+	done.record, done.version, done.issued, done.delivered = recordOfPending(aPendingToken()), "8", true, true
 }
 
 func noToken(seen *observation) {

@@ -219,7 +219,7 @@ type obstacle struct {
 	until time.Time // by the operator's clock; zero: no time is known, a watch triggers the reconcile
 }
 
-// result is what happened when a plan was executed.
+// actResult is what happened when a plan was executed.
 type actResult struct {
 	clocks    clocks               // at the end: a call to Reactor may take 15 s
 	record    *targetsecret.Record // of the token that is in the Secret now, if this reconcile wrote it
@@ -252,7 +252,7 @@ func (o *actResult) attempted() bool {
 	return o.record != nil || o.unwritten || o.changed || o.err != nil
 }
 
-// reported is what a reconcile reports: the status, the events that announce a change of it, and when the object is reconciled next.
+// statusReport is what a reconcile reports: the status, the events that announce a change of it, and when the object is reconciled next.
 type statusReport struct {
 	now     time.Time
 	status  v1alpha1.ReactorTokenStatus

@@ -280,7 +280,7 @@ func unlessOwnName(extract client.IndexerFunc) client.IndexerFunc {
 	}
 }
 
-// tokensWritingTo lists the ReactorTokens with a target Secret.
+// tokensWritingTo lists the ReactorTokens with a target Secret. They are shared with the cache and must not be changed.
 func (r *Reconciler) tokensWritingTo(ctx context.Context, target types.NamespacedName) ([]v1alpha1.ReactorToken, error) {
 	tokens := &v1alpha1.ReactorTokenList{}
 	err := r.cache.List(ctx, tokens, client.InNamespace(target.Namespace), client.MatchingFields{indexTarget: target.Name}, client.UnsafeDisableDeepCopy)
@@ -296,7 +296,7 @@ func (r *Reconciler) tokensWritingTo(ctx context.Context, target types.Namespace
 	return tokens.Items, nil
 }
 
-// tokensWithKeyIn lists the ReactorTokens whose API key is in a Secret.
+// tokensWithKeyIn lists the ReactorTokens whose API key is in a Secret. They are shared with the cache and must not be changed.
 func (r *Reconciler) tokensWithKeyIn(ctx context.Context, secret types.NamespacedName) ([]v1alpha1.ReactorToken, error) {
 	tokens := &v1alpha1.ReactorTokenList{}
 	err := r.cache.List(ctx, tokens, client.InNamespace(secret.Namespace), client.MatchingFields{indexAPIKey: secret.Name}, client.UnsafeDisableDeepCopy)
@@ -306,7 +306,7 @@ func (r *Reconciler) tokensWithKeyIn(ctx context.Context, secret types.Namespace
 	return tokens.Items, nil
 }
 
-// secretsWrittenFor lists the Secrets whose annotations name the ReactorToken.
+// secretsWrittenFor lists the Secrets whose annotations name the ReactorToken. They are shared with the cache and must not be changed.
 func (r *Reconciler) secretsWrittenFor(ctx context.Context, token types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
 	secrets := &metav1.PartialObjectMetadataList{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
