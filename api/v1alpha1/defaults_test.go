@@ -15,7 +15,7 @@ func TestTheAPIKeyIsUnderItsUsualKeyUnlessSaidOtherwise(t *testing.T) {
 		want      string
 	}{
 		"omitted": {v1alpha1.APIKeySecretReference{Name: "reactor"}, "api-key"},
-		"given":    {v1alpha1.APIKeySecretReference{Name: "reactor", Key: "prod"}, "prod"},
+		"given":   {v1alpha1.APIKeySecretReference{Name: "reactor", Key: "prod"}, "prod"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := test.reference.EffectiveKey(); got != test.want {
@@ -30,8 +30,8 @@ func TestTheLifetimeIsReactorsCeilingUnlessSaidOtherwise(t *testing.T) {
 		lifetime v1alpha1.Duration
 		want     time.Duration
 	}{
-		"omitted":                             {"", 6 * time.Hour},
-		"given":                                {"1h30m", 90 * time.Minute},
+		"omitted":                               {"", 6 * time.Hour},
+		"given":                                 {"1h30m", 90 * time.Minute},
 		"a requested lifetime over the maximum": {"12h", 12 * time.Hour},
 		"what the API server should have refused": {"6hrs", 6 * time.Hour},
 	} {
@@ -47,7 +47,7 @@ func TestTheLifetimeIsReactorsCeilingUnlessSaidOtherwise(t *testing.T) {
 func TestTheSecretHasTheNameOfItsTokenUnlessSaidOtherwise(t *testing.T) {
 	for name, test := range map[string]struct{ secret, want string }{
 		"omitted": {"", "web"},
-		"given":    {"web-reactor", "web-reactor"},
+		"given":   {"web-reactor", "web-reactor"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			token := v1alpha1.ReactorToken{
@@ -67,8 +67,8 @@ func TestATokenIsSuspendedOnlyWhenSaidSo(t *testing.T) {
 		want    bool
 	}{
 		"omitted": {nil, false},
-		"false":    {new(false), false},
-		"true":     {new(true), true},
+		"false":   {new(false), false},
+		"true":    {new(true), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := v1alpha1.ReactorTokenSpec{Suspend: test.suspend}

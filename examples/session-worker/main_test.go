@@ -31,12 +31,12 @@ func TestEachWayInWhichASessionEnds(t *testing.T) {
 		open     int
 		says     string
 	}{
-		"its time is over":  {code: 0, says: `{"sessionId":`},
-		"with the API key":  {apiKey: key, code: 0, says: `{"sessionId":`},
-		"another exit code": {settings: settings{exit: 7}, code: 7, says: `{"sessionId":`},
-		"stopped by a signal":     {settings: settings{hold: time.Hour}, stop: true, code: 143, says: `{"sessionId":`},
-		"left open":         {settings: settings{abandon: true}, code: 0, open: 1, says: `{"sessionId":`},
-		"a refused key":     {apiKey: "rk_unknown_0123456789", code: 1, says: `{"error":{"code":"UNAUTHORIZED","status":401}}`},
+		"its time is over":    {code: 0, says: `{"sessionId":`},
+		"with the API key":    {apiKey: key, code: 0, says: `{"sessionId":`},
+		"another exit code":   {settings: settings{exit: 7}, code: 7, says: `{"sessionId":`},
+		"stopped by a signal": {settings: settings{hold: time.Hour}, stop: true, code: 143, says: `{"sessionId":`},
+		"left open":           {settings: settings{abandon: true}, code: 0, open: 1, says: `{"sessionId":`},
+		"a refused key":       {apiKey: "rk_unknown_0123456789", code: 1, says: `{"error":{"code":"UNAUTHORIZED","status":401}}`},
 		"a rate limit": {fault: emulator.Fault{Route: "POST /sessions", Refusal: emulator.RefusalNoCapacity}, code: 1,
 			says: `{"error":{"code":"RATE_LIMITED","status":429,"message":"{\"error\":\"no available capacity: no available servers to handle the request\"}"}}`},
 		"depleted credits": {fault: emulator.Fault{Route: "POST /sessions", Refusal: emulator.RefusalCreditsDepleted}, code: 1,
@@ -45,8 +45,8 @@ func TestEachWayInWhichASessionEnds(t *testing.T) {
 		"Reactor is away":               {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusBadGateway}, code: 1, says: `{"error":{"code":"SERVER_ERROR","status":502}}`},
 		"a request that makes no sense": {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusBadRequest}, code: 1, says: `{"error":{"code":"BAD_REQUEST","status":400}}`},
 		"an answer that is cut":         {fault: emulator.Fault{Route: "POST /sessions", Cut: true}, code: 1, open: 1, says: `{"error":{"code":"NETWORK_ERROR"}}`},
-		"requested to fail":                  {settings: settings{fail: "QUOTA_EXCEEDED"}, code: 1, says: `{"error":{"code":"QUOTA_EXCEEDED"}}`},
-		"another client ended it":      {fault: emulator.Fault{Route: "DELETE /sessions/{id}", Status: http.StatusNotFound}, code: 0, open: 1, says: `{"sessionId":`},
+		"requested to fail":             {settings: settings{fail: "QUOTA_EXCEEDED"}, code: 1, says: `{"error":{"code":"QUOTA_EXCEEDED"}}`},
+		"another client ended it":       {fault: emulator.Fault{Route: "DELETE /sessions/{id}", Status: http.StatusNotFound}, code: 0, open: 1, says: `{"sessionId":`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reactor := emulator.New(emulator.Options{Keys: []string{key}})

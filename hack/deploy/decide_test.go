@@ -16,11 +16,11 @@ func TestAClusterThatIsNotLocalIsChangedOnlyWithConsent(t *testing.T) {
 		yes, terminal bool
 		want          consent
 	}{
-		"local":                           {target: local, want: granted},
-		"local, on a terminal":            {target: local, terminal: true, want: granted},
-		"remote, on a terminal":           {target: remote, terminal: true, want: mustAsk},
-		"remote, with YES=1":              {target: remote, yes: true, want: granted},
-		"remote, YES=1 on a terminal":     {target: remote, yes: true, terminal: true, want: granted},
+		"local":                         {target: local, want: granted},
+		"local, on a terminal":          {target: local, terminal: true, want: granted},
+		"remote, on a terminal":         {target: remote, terminal: true, want: mustAsk},
+		"remote, with YES=1":            {target: remote, yes: true, want: granted},
+		"remote, YES=1 on a terminal":   {target: remote, yes: true, terminal: true, want: granted},
 		"remote, no terminal, no YES=1": {target: remote, want: refused},
 	}
 	for name, test := range tests {

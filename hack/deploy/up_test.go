@@ -165,11 +165,11 @@ func TestWhatCannotWorkIsRefusedBeforeAnythingIsBuilt(t *testing.T) {
 		commands                     []string
 		want                         string
 	}{
-		"no registry":                   {kubeconfig: remote, what: operatorInstallation, want: "REGISTRY"},
+		"no registry":                 {kubeconfig: remote, what: operatorInstallation, want: "REGISTRY"},
 		"no consent, and no terminal": {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", want: "YES=1"},
-		"the answer is no":              {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", answer: "no\n", want: "the answer was not yes"},
-		"no answer":                     {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", answer: "\n", want: "the answer was not yes"},
-		"no kind":                       {kubeconfig: kind, what: operatorInstallation, commands: []string{"make"}, want: `the command "kind" is needed`},
+		"the answer is no":            {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", answer: "no\n", want: "the answer was not yes"},
+		"no answer":                   {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", answer: "\n", want: "the answer was not yes"},
+		"no kind":                     {kubeconfig: kind, what: operatorInstallation, commands: []string{"make"}, want: `the command "kind" is needed`},
 		"another installation": {kubeconfig: kind, what: trialInstallation, want: "second operator", objects: []client.Object{
 			&metav1.PartialObjectMetadata{
 				TypeMeta:   metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"},

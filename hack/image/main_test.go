@@ -242,7 +242,7 @@ func TestWhatIsNoImageIsRefused(t *testing.T) {
 		want string
 	}{
 		"no output and no push":       {[]string{"--name", "localhost/worker:test", amd64}, "usage"},
-		"SBOMs without an output":      {[]string{"--name", "localhost/worker:test", "--push", "--sbom", amd64}, "usage"},
+		"SBOMs without an output":     {[]string{"--name", "localhost/worker:test", "--push", "--sbom", amd64}, "usage"},
 		"no program":                  {[]string{"--name", "localhost/worker:test", "--output", output}, "usage"},
 		"a program that is missing":   {[]string{"--name", "localhost/worker:test", "--output", output, amd64 + "-not-there"}, "no such file"},
 		"a file that is no program":   {[]string{"--name", "localhost/worker:test", "--output", output, text}, "not a Go program"},

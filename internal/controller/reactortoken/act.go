@@ -63,6 +63,10 @@ func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, obse
 func (r *Reconciler) mint(ctx context.Context, token *v1alpha1.ReactorToken, observed *observation, why cause, result actResult) actResult {
 	request := callRequest(token, observed, why)
 	decision, keyStatus := r.mintQueue.Admit(request, observed.clocks.now)
+	if decision == mintqueue.WaitForKey && r.keyIsOutdated(ctx, token, observed) {
+		result.changed = true
+		return result
+	}
 	if decision != mintqueue.Admitted {
 		result.waiting = waitObstacle(token, observed, decision, keyStatus)
 		return result
@@ -110,6 +114,15 @@ func newFailedMint(token *v1alpha1.ReactorToken, observed *observation, err erro
 		failed.untilExpiring = untilExpiring(observed.clocks, current) - took
 	}
 	return failed
+}
+
+// keyIsOutdated reports whether the key that was observed is no longer the one in the Secret, as far as a cached or an earlier live read shows. Scenario:
+//  1. Two objects observe a key. The Secret gets another one, and the old key is revoked. The watch lags.
+//  2. The first object calls with the old key, gets a 401, and reads the new key (see keyWasReplaced). Then the old key is closed.
+//  3. The second object asks to call with the old key, which is closed. It must not report that its key was rejected: its Secret holds another one.
+func (r *Reconciler) keyIsOutdated(ctx context.Context, token *v1alpha1.ReactorToken, observed *observation) bool {
+	current, err := r.keys.Lookup(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef)
+	return err == nil && current != observed.key
 }
 
 // keyWasReplaced reports whether Reactor refused an API key that is no longer in its Secret. Scenario:
