@@ -104,7 +104,7 @@ var mutants = []mutant{
 	}
 	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
 `, []string{rulePods}},
-	{"a conflict is retried at once", "reactorsession/controller.go", "	if writeAgain > 0 {", "	if writeAgain > time.Hour {", []string{ruleRest}},
+	{"a conflict is retried at once", "reactorsession/controller.go", "	if len(conflict) > 0 {", "	if len(conflict) > 9 {", []string{ruleRest}},
 	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(told, done, again)\n",
 		"	r.wake(priorityRegular, request.NamespacedName)\n	return schedule(told, done, again)\n", []string{ruleRest}},
 	{"an attempt whose token was changed is followed by the next one at once", "reactorsession/report.go", "	if finish == \"\" && wait > 0 {\n",

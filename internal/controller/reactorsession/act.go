@@ -18,6 +18,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
@@ -27,11 +28,11 @@ type result struct {
 	done       bool // what was planned has been done
 	pod        *corev1.Pod
 	ended      *v1alpha1.EndedAttempt
-	retryAfter time.Duration // when Reactor allows another attempt after this one; 0 if it did not say
-	failed     *view         // it could not be done, and is tried again
-	waiting    *capacityWait // for capacity; nil: it does not wait
-	wake       time.Duration // how soon the next pass is to follow
-	retry      error         // for the queue's backoff
+	retryAfter time.Duration   // when Reactor allows another attempt after this one; 0 if it did not say
+	failed     *view           // it could not be done, and is tried again
+	waiting    *capacityWait   // for capacity; nil: it does not wait
+	next       []requeue.Entry // why the session is reconciled again; empty: a watch triggers the next reconcile
+	retry      error           // for the queue's backoff
 	notices    []notice.Notice
 
 	abandoned int // pods that were let go of before they ended
@@ -53,15 +54,15 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 	if done.failed == nil && planned.do != doHoldToken { // without that the attempt goes on
 		done.failed = writeRefused(done.retry)
 	}
-	if marked != nil && done.wake == 0 { // nothing else must wait for this, and no watch shows a pod without its labels
+	if marked != nil && len(done.next) == 0 { // nothing else must wait for this, and no watch shows a pod without its labels
 		ctrl.LoggerFrom(ctx).Info("the pod cannot be given its labels and annotations back", "pod", seen.pod.Name, "error", marked.Error())
-		done.wake = retryCap
+		done.next = after(retryCap, "the pod could not be given its labels and annotations back")
 	}
-	if done.wake == 0 {
-		done.wake = markAgain
+	if len(done.next) == 0 {
+		done.next = markAgain
 	}
 	if conflicts(done.retry) {
-		done.retry, done.wake = nil, retryBase // the world changed under the pass: look again
+		done.retry, done.next = nil, after(retryBase, "a write met a newer version of an object")
 	}
 	return done
 }
@@ -69,7 +70,7 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) (done result) {
 	switch planned.do {
 	case doBegin, doStop, doFinish:
-		done = result{done: true, wake: atOnce} // they are but written into status
+		done = result{done: true, next: after(atOnce, "the next step is recorded in status")} // nothing else is written
 	case doRelease:
 		done = r.release(ctx, session, mem, seen)
 	case doCreateToken:
@@ -101,20 +102,20 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 // pass. Where another client removes it each time, that would be a hot loop: so markPod waits longer each time, and returns how long.
 func (r *Reconciler) markPod(
 	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan,
-) (again time.Duration, refused error) {
+) (again []requeue.Entry, refused error) {
 	marks := &mem.marks
 	switch {
 	case !planned.mark:
-		return 0, nil
+		return nil, nil
 	case marks.times > 0 && seen.now.Before(marks.next) && marks.next.Sub(seen.now) <= retryCap:
-		return marks.next.Sub(seen.now), nil
+		return after(marks.next.Sub(seen.now), "the pod may be given its labels and annotations back again"), nil
 	case seen.now.After(marks.next.Add(retryCap)):
 		marks.times = 0
 	}
 	marks.times++
 	marks.next = seen.now.Add(refusalBackoff(marks.times))
 	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMarks(session, seen.status.CurrentAttempt, seen.pod)})
-	return 0, client.IgnoreNotFound(err)
+	return nil, client.IgnoreNotFound(err)
 }
 
 // isWriteRefused reports whether the API server, an admission policy or a webhook refused a write (or the webhook could not be called, which
@@ -131,6 +132,11 @@ func writeRefused(err error) *view {
 	}
 	return &view{reason: v1alpha1.ReasonWriteRefused, stalled: true,
 		message: fmt.Sprintf("the API server refuses a write that the session needs: %s. Allow it; the operator retries every minute", reactor.Redact(err.Error()))}
+}
+
+// after is the entry of a stage that requests the next reconcile after a wait.
+func after(wait time.Duration, reason string) []requeue.Entry {
+	return []requeue.Entry{{After: wait, Reason: reason}}
 }
 
 // from is the result of a write that either worked or did not.
@@ -226,7 +232,7 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 	if failed == nil && hasFinalizer(session, CleanupFinalizer) && seen.isIdle() {
 		failed = r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer))
 	}
-	return result{done: failed == nil, retry: failed, wake: retryBase, notices: notices}
+	return result{done: failed == nil, retry: failed, next: after(retryBase, "pods or tokens of ended attempts were released"), notices: notices}
 }
 
 func without(finalizers []string, name string) []string {
@@ -287,8 +293,8 @@ func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession
 	}
 	mem.slotSince = time.Time{}
 	waiting := &result{waiting: waits}
-	if !waits.until.IsZero() {
-		waiting.wake = waits.until.Sub(seen.now)
+	if waits.until.After(seen.now) {
+		waiting.next = after(waits.until.Sub(seen.now), "the session may start")
 	}
 	return waiting
 }
@@ -298,14 +304,14 @@ func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession
 func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *outcome.Outcome) result {
 	cleanup, again, unverified := r.cleanUp(ctx, session, mem, seen, how)
 	if again > 0 {
-		return result{wake: again, closing: mem.cleanup.times == 1}
+		return result{next: after(again, "the cleanup is tried again"), closing: mem.cleanup.times == 1}
 	}
 	r.leaveCapacity(session, mem, seen)
 	if how.Reason == outcome.ReasonQuotaExceeded || how.Reason == outcome.ReasonModelQuotaExceeded {
 		r.capacity.lower(session, capacityKey(session, seen), how.Reason == outcome.ReasonModelQuotaExceeded, seen.now)
 	}
 	attempt := seen.status.CurrentAttempt
-	done := result{done: true, wake: atOnce, retryAfter: how.RetryAfter, ended: &v1alpha1.EndedAttempt{
+	done := result{done: true, next: after(atOnce, "the attempt ended"), retryAfter: how.RetryAfter, ended: &v1alpha1.EndedAttempt{
 		Number: attempt.Number, Class: how.Class, Reason: how.Reason, ExitCode: how.ExitCode, Message: how.Message,
 		RunningSeconds: int64(how.Running / time.Second), Cleanup: cleanup, KeyFingerprint: attempt.KeyFingerprint,
 	}}
@@ -342,7 +348,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 			left.retry = err
 			return left
 		}
-		left.wake = retryBase
+		left.next = after(retryBase, "finalizers were removed")
 		if !outcome.HasEnded(pod) {
 			left.abandoned++
 			left.notices = append(left.notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp",
@@ -351,7 +357,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 	}
 	left.done = true
 	if hasFinalizer(session, CleanupFinalizer) {
-		left.wake = retryBase
+		left.next = after(retryBase, "finalizers were removed")
 		freed := from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
 		left.done, left.retry = freed.done, freed.retry
 	}

@@ -9,6 +9,7 @@ package reactorsession
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -130,7 +132,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return schedule(told, done, again)
+	return schedule(ctx, done, told.next, again)
 }
 
 const (
@@ -144,19 +146,20 @@ const (
 	atOnce = time.Millisecond
 )
 
-// schedule says when the next pass is due, when nothing wakes it earlier.
-func schedule(told reported, done result, writeAgain time.Duration) (ctrl.Result, error) {
+// schedule returns when the session is reconciled next if no watch triggers that earlier. conflict is why the status was not written: then all
+// other entries come from an outdated version of the session, and do not apply.
+func schedule(ctx context.Context, done result, planned, conflict []requeue.Entry) (ctrl.Result, error) {
 	if done.retry != nil {
 		return ctrl.Result{}, done.retry
 	}
-	if writeAgain > 0 { // what was to follow was decided from an older version, and is decided anew
-		return ctrl.Result{RequeueAfter: writeAgain}, nil
+	entries := slices.Concat(planned, done.next)
+	if len(conflict) > 0 {
+		entries = conflict
 	}
-	soonest := time.Duration(0)
-	for _, wait := range []time.Duration{told.wake, done.wake} {
-		if wait > 0 && (soonest == 0 || wait < soonest) {
-			soonest = wait
-		}
+	next, ok := requeue.Earliest(entries...)
+	if !ok {
+		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: min(soonest, longestWait)}, nil
+	ctrl.LoggerFrom(ctx).V(1).Info("the next reconcile is scheduled", "after", next.After.String(), "reason", next.Reason)
+	return ctrl.Result{RequeueAfter: min(max(next.After, atOnce), longestWait)}, nil
 }

@@ -34,7 +34,7 @@ func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorS
 	if mem.tokenOf == attempt.Number {
 		if live, err := r.isLiveAttempt(ctx, session, attempt); !live {
 			r.giveSlotBack(session, mem)
-			return result{wake: retryBase, retry: err}
+			return result{next: after(retryBase, "the attempt is not current anymore"), retry: err}
 		}
 	}
 	token := buildToken(session, &seen.status, attempt, r.settings)
@@ -44,7 +44,7 @@ func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorS
 		return result{done: true} // its becoming ready wakes the next pass
 	}
 	mem.tokenRefusals++
-	refused := result{wake: refusalBackoff(mem.tokenRefusals)}
+	refused := result{next: after(refusalBackoff(mem.tokenRefusals), "the ReactorToken could not be created")}
 	mayRun := seen.pod != nil && !isGated(seen.pod) // see neverHadToken
 	if !mayRun && (!apierrors.IsAlreadyExists(err) || mem.tokenRefusals > cacheRefusals) {
 		r.giveSlotBack(session, mem)
@@ -82,7 +82,7 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 		return from(err)
 	}
 	if !stillWanted(live, session.UID, attempt) || expectsGates(&live.Spec.Template) != behindGate {
-		return result{wake: retryBase}
+		return result{next: after(retryBase, "the attempt is not current anymore")}
 	}
 	if !hasFinalizer(session, CleanupFinalizer) { // it must not go while a pod of it runs
 		if err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), CleanupFinalizer)); err != nil {
@@ -94,14 +94,14 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 	err := r.client.Create(ctx, pod, client.FieldOwner(FieldOwner))
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return result{wake: retryBase} // it is found by a live read
+		return result{next: after(retryBase, "the pod already exists")} // a live read finds it
 	case err != nil:
 		r.giveSlotBackAfter(session, mem, seen, err)
 		mem.refusals++
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
 			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
 		}
-		return result{failed: podRefused(err), wake: refusalBackoff(mem.refusals)}
+		return result{failed: podRefused(err), next: after(refusalBackoff(mem.refusals), "the API server refused the pod")}
 	}
 	mem.refusals = 0
 	return result{done: true, pod: pod}

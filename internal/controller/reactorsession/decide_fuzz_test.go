@@ -1,7 +1,9 @@
 package reactorsession
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
@@ -207,8 +210,9 @@ func checkReported(t *testing.T, seen *observation, planned *plan, told *reporte
 	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > longestBackoff(after) {
 		t.Fatalf("the next attempt is in %s", wait.Sub(seen.now))
 	}
-	if next, err := schedule(*told, result{}, 0); err != nil || told.wake < 0 || next.RequeueAfter > longestWait {
-		t.Fatalf("the next pass is in %s, and at the latest in %s: %v", told.wake, next.RequeueAfter, err)
+	negative := slices.ContainsFunc(told.next, func(entry requeue.Entry) bool { return entry.After < 0 })
+	if next, err := schedule(context.Background(), result{}, told.next, nil); err != nil || negative || next.RequeueAfter > longestWait {
+		t.Fatalf("the next reconcile is requested as %v, and is after %s: %v", told.next, next.RequeueAfter, err)
 	}
 	if ready := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady); planned.show != nil && (ready == nil || ready.Reason == "" || len(ready.Message) > longestViewMessage) {
 		t.Fatalf("Ready is %+v", ready)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
@@ -18,7 +19,7 @@ import (
 type reported struct {
 	status v1alpha1.ReactorSessionStatus
 	events []notice.Notice
-	wake   time.Duration // 0: a watch wakes the next pass
+	next   []requeue.Entry // why the session is reconciled again; empty: a watch triggers the next reconcile
 
 	ended     *v1alpha1.EndedAttempt // with this status
 	abandoned int                    // pods that were let go of before they ended
@@ -59,7 +60,7 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 	told.events = addNotices(told.events, transition(&seen.status, status), done.ended, finish != "")
 	told.status = *status
 	if !planned.until.IsZero() {
-		told.wake = max(planned.until.Sub(seen.now), atOnce)
+		told.next = after(max(planned.until.Sub(seen.now), atOnce), "the plan has a time limit")
 	}
 	return told
 }

@@ -1,8 +1,11 @@
 package reactorsession
 
 import (
+	"context"
 	"testing"
 	"time"
+
+	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
 )
 
 func TestScheduleOfAPassWhoseStatusWasNotWritten(t *testing.T) {
@@ -16,7 +19,13 @@ func TestScheduleOfAPassWhoseStatusWasNotWritten(t *testing.T) {
 		"a far instant is cut into pieces":                                  {at: 5 * time.Hour, want: longestWait},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := schedule(reported{wake: test.at}, result{wake: test.wake}, test.again)
+			entry := func(wait time.Duration) []requeue.Entry {
+				if wait == 0 {
+					return nil
+				}
+				return after(wait, "test")
+			}
+			got, err := schedule(context.Background(), result{next: entry(test.wake)}, entry(test.at), entry(test.again))
 			if err != nil || got.RequeueAfter != test.want {
 				t.Errorf("the next pass comes after %s (%v), want %s", got.RequeueAfter, err, test.want)
 			}
