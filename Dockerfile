@@ -1,9 +1,9 @@
-# The operator's image, for those who build with Docker, Podman or BuildKit; with --target token-server the token server's, with --target
-# reactor-emulator the emulator's. Releases are made by `make image`, with the same flags, and hold the same: one static program, which
-# brings its roots for TLS and knows its version.
+# The operator's image, for builds with Docker, Podman or BuildKit. With --target token-server it is the token server's image, with --target
+# reactor-emulator the emulator's. `make image` builds releases, with the same flags and the same content: one static program, which contains
+# its root certificates for TLS and its version.
 #
-# The base is pinned by its tag. A digest would have to be renewed with every rebuild of it to get the fixes of its Debian, of which
-# nothing is left in the image; what is left is Go's, which the tag names exactly, and modules, which go.sum pins.
+# The base is pinned by its tag. A digest would need an update with every rebuild of the base to get the fixes of its Debian, but the image
+# contains nothing of Debian. It contains only Go, which the tag pins, and modules, which go.sum pins.
 FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
 ARG TARGETOS=linux
 ARG TARGETARCH=amd64
@@ -44,6 +44,6 @@ LABEL org.opencontainers.image.title=reactor-operator \
       org.opencontainers.image.licenses=Apache-2.0 \
       org.opencontainers.image.version=$VERSION
 COPY --from=build /manager /manager
-# Numbers, since kubelet cannot check a name for runAsNonRoot.
+# Numbers, because the kubelet cannot check a name for runAsNonRoot.
 USER 65532:65532
 ENTRYPOINT ["/manager"]

@@ -6,7 +6,7 @@ SHELL         := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS     += --no-print-directory
 
-# A go.work of somebody's own would mix modules that are kept apart on purpose.
+# A go.work of a developer would combine modules that are separate on purpose.
 export GOWORK := off
 
 # The modules of the tree: those with code, and one that is only a list of versions.
@@ -19,10 +19,10 @@ CRD_REF_DOCS   := $(TOOL) crd-ref-docs
 # golangci-lint with kube-api-linter inside.
 GOLANGCI_LINT  := $(TOOL) golangci-lint-kube-api-linter
 GOVULNCHECK    := $(TOOL) govulncheck
-# In a module of its own: its dependencies are many, and some of them other versions. Built as test/helm builds it.
+# In its own module, because it has many dependencies, some of them in other versions. test/helm builds it in the same way.
 HELM           := CGO_ENABLED=0 GOFLAGS=-trimpath go tool -modfile=$(CURDIR)/tools/helm/go.mod helm
 
-# Prints the folder of a Kubernetes control plane's binaries, and builds them before if need be.
+# Prints the folder of a Kubernetes control plane's binaries, and builds them if necessary.
 CLUSTER_BINARIES := go run -C test/cluster ./build
 # The same for a node's binaries.
 NODE_BINARIES    := go run -C test/cluster ./build node
@@ -82,11 +82,11 @@ demo: build ## Watch tokens and sessions, on a real Kubernetes of this machine; 
 	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node bin/demo
 
 .PHONY: demo-broken
-demo-broken: ## The same with the operator stopped; it must fail, or the demo proves nothing.
+demo-broken: ## The same with a stopped operator. It must fail, or the demo proves nothing.
 	@DEMO_BROKEN=1 $(MAKE) demo
 
 .PHONY: test
-test: ## Run the Go tests of all modules with the race detector, on a real control plane (built once; takes minutes). e2e, test-alerts, sim and others are targets of their own.
+test: ## Run the Go tests of all modules with the race detector, on a real control plane (built once; takes minutes). e2e, test-alerts, sim and others are separate targets.
 # -count=1, because Go's cache of results does not see the manifests that kubectl reads.
 	@assets=$$($(CLUSTER_BINARIES)); \
 	set -x; \
@@ -121,25 +121,25 @@ sim-stress: ## Play seeded schedules (SEEDS, FROM), or FILE, next to BUSY proces
 # Which of the mutants, by a part of their names.
 MUTANTS ?=
 .PHONY: sim-mutants
-sim-mutants: ## Break the operator in many ways, and want the rules of make sim to notice each of them (MUTANTS for some; 15 minutes).
+sim-mutants: ## Break the operator in many ways, and fail if the rules of make sim do not notice one of them (MUTANTS for some; 15 minutes).
 	go test -count=1 -timeout 2h -v -run '^TestTheRulesNotice$$/($(MUTANTS))' ./test/sim -mutants $(ARGS)
 
 .PHONY: sim-mutants-small
-sim-mutants-small: ## The same with three of them, those that would double sessions, leave them open or begin them again.
+sim-mutants-small: ## The same with three of them: they would double sessions, leave sessions open, or start sessions again.
 	@$(MAKE) sim-mutants MUTANTS='a_pod_is|what_has_succeeded'
 
-# How long each target of make fuzz runs, or so many times, such as 100000x.
+# How long each target of make fuzz runs, or a number of runs, such as 100000x.
 FUZZTIME ?= 1m
 # The fuzz targets, each as FOLDER:NAME.
 FUZZ_TARGETS = $$(grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sed 's|/[^/]*:func |:|')
 .PHONY: fuzz
-fuzz: ## Fuzz what reads answers, headers, messages, annotations and specs, one target after the other (FUZZTIME for each).
+fuzz: ## Fuzz the code that reads responses, headers, messages, annotations and specs, one target after the other (FUZZTIME for each).
 	@for target in $(FUZZ_TARGETS); do \
 	  (set -x; go test -run=NONE -fuzz="^$${target#*:}\$$" -fuzztime=$(FUZZTIME) "$${target%:*}"); \
 	done
 
 .PHONY: fuzz-keep
-fuzz-keep: ## Make seeds, which every test run reads, of what make fuzz has found: the shortest inputs of each target that reached new code.
+fuzz-keep: ## Save the shortest inputs of make fuzz that reached new code as seeds, which every test run reads.
 	@for target in $(FUZZ_TARGETS); do \
 	  folder=$${target%:*} name=$${target#*:}; \
 	  found=$$(go env GOCACHE)/fuzz/$$(go list "$$folder")/$$name; \
@@ -173,7 +173,7 @@ SESSIONS ?= 50
 ROUNDS   ?= 14
 SEED     ?= 0
 .PHONY: chaos
-chaos: build ## Kill, freeze and fill up what the operator stands on, and judge what came of it (TOKENS, SESSIONS, ROUNDS, SEED; half an hour).
+chaos: build ## Kill, freeze and fill up the components that the operator needs, and judge the result (TOKENS, SESSIONS, ROUNDS, SEED; half an hour).
 	@$(GO_BUILD) -o bin/ ./examples/session-worker; \
 	go build -o bin/chaos ./test/chaos; go build -o bin/node ./test/node/cmd/node; \
 	assets=$$($(CLUSTER_BINARIES)); node=; \
@@ -235,11 +235,11 @@ node: ## Start an empty cluster with a node, where pods run, for make try and ma
 	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node exec bin/node $(ARGS)
 
 .PHONY: cluster-binaries
-cluster-binaries: ## Build the control plane for tests into a cache, if it is not there, and print its folder.
+cluster-binaries: ## Build the control plane for tests into a cache, if it does not exist, and print its folder.
 	@$(CLUSTER_BINARIES)
 
 .PHONY: node-binaries
-node-binaries: ## Build kubelet and containerd for tests into a cache, if they are not there, and print their folder.
+node-binaries: ## Build kubelet and containerd for tests into a cache, if they do not exist, and print their folder.
 	@$(NODE_BINARIES)
 
 .PHONY: measure
@@ -247,13 +247,13 @@ measure: build ## Print what memory and processor time the operator takes, as th
 	@assets=$$($(CLUSTER_BINARIES)); \
 	KUBEBUILDER_ASSETS=$$assets go run ./test/measure $(ARGS)
 
-# How many ReactorTokens make bench has, which parts it measures (all short ones by default), and what it is told beside (ARGS).
+# How many ReactorTokens make bench has, which parts it measures (all short ones by default), and additional arguments (ARGS).
 N    ?= 10000
 ONLY ?=
 BENCH = assets=$$($(CLUSTER_BINARIES)); KUBEBUILDER_ASSETS=$$assets go run ./test/bench
 
 .PHONY: bench
-bench: build ## Measure the operator beside its floor, for docs/performance.md (N, ONLY=part,…, ARGS; Linux; more than an hour).
+bench: build ## Measure the operator next to its floor, for docs/performance.md (N, ONLY=part,…, ARGS; Linux; more than an hour).
 	@$(BENCH) --n=$(N) $(if $(ONLY),--only=$(ONLY)) $(ARGS)
 
 .PHONY: bench-steady
@@ -269,7 +269,7 @@ bench-nightly: build ## All of it: N tokens, the ten cycles, and growth (almost 
 	@$(BENCH) --n=$(N) --only=fresh,requests,memory,restart,latency,rotation,sessions,steady,growth $(ARGS)
 
 .PHONY: bench-small
-bench-small: build ## All of it with 200 tokens and fewer, and fail if a count is wrong; no time is judged, and no table filled.
+bench-small: build ## All of it with at most 200 tokens. It fails if a count is wrong, but judges no times and fills no table.
 	@$(BENCH) --n=200 --rounds=1 --sessions=40 --cycles=1 --prompt-cycles=1 --lifetime=1m --granted=13s --pods=20 --rest=1s --secrets=5 \
 	  --latency-time=3s --mint-qps=50 --sizes=50,100 \
 	  --only=fresh,requests,memory,restart,latency,rotation,sessions,steady,growth $(ARGS)
@@ -287,7 +287,7 @@ tidy: ## Tidy the go.mod of every module.
 	@for module in $(MODULES); do go mod tidy -C $$module; done
 
 .PHONY: clean
-clean: ## Remove what was built in the tree. The caches of Go and of the control plane stay.
+clean: ## Remove all built files from the tree. The caches of Go and of the control plane remain.
 	rm -rf bin $(DIST)
 
 ##@ Generate
@@ -298,7 +298,7 @@ generate: ## Generate the Go code of api/: deep copies and apply configurations.
 	$(CONTROLLER_GEN) applyconfiguration paths=./api/...
 
 .PHONY: manifests
-manifests: ## Generate the CRDs from api/, and the operator's rights from the markers beside the code that needs them.
+manifests: ## Generate the CRDs from api/, and the operator's permissions from the markers next to the code that needs them.
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=config/crd/bases
 	go run ./hack/trim-crd config/crd/bases/*.yaml
 	$(CONTROLLER_GEN) rbac:roleName=reactor-operator paths=./internal/controller/reactortoken output:rbac:dir=config/rbac
@@ -307,7 +307,7 @@ manifests: ## Generate the CRDs from api/, and the operator's rights from the ma
 
 # A packed chart holds its files itself, and follows no links.
 .PHONY: chart-files
-chart-files: ## Copy what config/ and the chart have in common into the chart.
+chart-files: ## Copy the files that config/ and the chart have in common into the chart.
 	rm -rf $(CHART)/files && mkdir -p $(CHART)/files/crds $(CHART)/files/rbac $(CHART)/files/prometheus
 	cp config/crd/bases/*.yaml $(CHART)/files/crds/
 	cp config/rbac/{role,sessions_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
@@ -329,7 +329,7 @@ api-docs: ## Generate docs/api.md from the comments in api/.
 ##@ Check
 
 .PHONY: verify
-verify: ## Fail if what is generated is not what is in the tree, or a go.mod is not tidy.
+verify: ## Fail if generated files are not up to date, or a go.mod is not tidy.
 	@hack/verify.sh $(MODULES)
 
 .PHONY: vet
@@ -361,7 +361,7 @@ vulncheck: ## Report known vulnerabilities that the code of any module reaches (
 	exit $$status
 
 .PHONY: ci
-ci: ## All that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, demo, release-dry-run, image-twice.
+ci: ## Run everything that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, demo, release-dry-run, image-twice.
 	@.ci/run
 
 ##@ Release
@@ -379,7 +379,7 @@ image: ## Write the images of operator, token server and emulator into bin/*.tar
 	$(call PACK_IMAGE,$(EMULATOR_IMAGE),reactor-emulator,reactor-emulator)
 
 .PHONY: image-twice
-image-twice: image ## The same again in a clone in another folder, and fail if a digest or an archive differs. What is not committed is not cloned.
+image-twice: image ## The same again in a clone in another folder, and fail if a digest or an archive differs. The clone has only committed files.
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	git clone --quiet . "$$folder"; \
 	$(MAKE) -C "$$folder" image IMAGE='$(IMAGE)' TOKEN_SERVER_IMAGE='$(TOKEN_SERVER_IMAGE)' EMULATOR_IMAGE='$(EMULATOR_IMAGE)' VERSION='$(VERSION)' >/dev/null; \
@@ -437,7 +437,7 @@ install: ## Install the CRDs into the cluster of your kubeconfig.
 	$(KUBECTL) apply -k config/crd
 
 .PHONY: uninstall
-uninstall: ## Remove the CRDs, and with them every ReactorToken with its Secret and every ReactorSession.
+uninstall: ## Remove the CRDs, and with them every ReactorToken, its Secret and every ReactorSession.
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 # hack/deploy installs from this checkout, and removes what it installed (docs/install.md).
@@ -454,13 +454,13 @@ deploy: ## Build the operator, and install it into the cluster of your kubeconfi
 	@$(DEPLOY) deploy -- $(HELM_ARGS)
 
 .PHONY: undeploy
-undeploy: ## Remove all that make deploy installed, CRDs and their objects included. Sessions are ended first (YES).
+undeploy: ## Remove everything that make deploy installed, including the CRDs and their objects. It ends the sessions first (YES).
 	@$(DEPLOY) undeploy
 
 .PHONY: try
-try: ## See a token renewed in a pod of the cluster of your kubeconfig, with an emulator of Reactor: no account needed (REGISTRY, YES).
+try: ## Watch the renewal of a token in a pod of the cluster of your kubeconfig, with an emulator of Reactor: no account needed (REGISTRY, YES).
 	@$(DEPLOY) try -- $(HELM_ARGS)
 
 .PHONY: try-down
-try-down: ## Remove all that make try installed (YES).
+try-down: ## Remove everything that make try installed (YES).
 	@$(DEPLOY) try-down

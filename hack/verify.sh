@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fails if generated files differ from what is in the tree, if one of them is not known to git, or if a go.mod is not tidy.
+# Fails if generated files differ from those in the tree, if one of them is not in git, or if a go.mod is not tidy.
 # Usage: hack/verify.sh MODULE…
 #
-# It is a script because it works in a copy: everything is generated there from nothing, so that a file whose source is gone
-# is found too, and the working tree stays as it is, whether it is a clean clone or full of edits.
+# It generates everything from nothing in a copy of the tree. So it also finds a generated file whose source no longer exists, and it does
+# not change the working tree, even one with edits.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ generated=(
   docs/api.md
   charts/reactor-operator/files
 )
-# Of these, a part is generated.
+# Only a part of these is generated.
 mixed=(
   charts/reactor-operator/README.md
 )
@@ -25,7 +25,7 @@ failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# copy_to FOLDER [PATH…]: what git knows, and what is new and not ignored, as it is in the working tree.
+# copy_to FOLDER [PATH…] copies tracked files, and new files that are not ignored, from the working tree.
 copy_to() {
   local folder=$1 file
   shift
@@ -35,7 +35,7 @@ copy_to() {
   done | tar -c --null -T - | tar -x -C "$folder"
 }
 
-echo 'verify: what is generated is in the tree'
+echo 'verify: generated files are up to date'
 copy_to "$work/source"
 copy_to "$work/tree" "${generated[@]}" "${mixed[@]}"
 mkdir "$work/generated"
@@ -47,20 +47,20 @@ mkdir "$work/generated"
   tar -c "${generated[@]}" "${mixed[@]}" | tar -x -C "$work/generated"
 )
 if ! (cd "$work" && git --no-pager diff --no-index tree generated); then
-  echo 'verify: this is the difference between the tree and what is generated from it: run make generate manifests api-docs chart-docs,' >&2
-  echo '        delete what is not generated any more, and commit' >&2
+  echo 'verify: the generated files differ from those in the tree, see above. Run make generate manifests api-docs chart-docs,' >&2
+  echo '        delete files that are no longer generated, and commit' >&2
   failed=1
 fi
 unknown=$(git ls-files --others --exclude-standard -- "${generated[@]}")
 if [[ -n $unknown ]]; then
-  printf 'verify: generated, but not known to git; git add and commit:\n%s\n' "$unknown" >&2
+  printf 'verify: these generated files are not in git. Add and commit them:\n%s\n' "$unknown" >&2
   failed=1
 fi
 
 for module in "$@"; do
   echo "verify: $module/go.mod is tidy"
   if ! go mod tidy -C "$module" -diff; then
-    echo "verify: $module/go.mod or go.sum is not tidy: run make tidy, and commit" >&2
+    echo "verify: $module/go.mod or go.sum is not tidy. Run make tidy, and commit" >&2
     failed=1
   fi
 done

@@ -2,15 +2,15 @@ package v1alpha1
 
 // Condition types of a ReactorToken.
 const (
-	// ConditionReady is True while the target Secret holds a valid token. It stays True when a renewal fails, until
-	// the token in the Secret really expires. Its reason is what kubectl get shows.
+	// ConditionReady is True while the target Secret holds a valid token. When a renewal fails, it stays True until the
+	// token in the Secret expires. kubectl get shows its reason.
 	ConditionReady = "Ready"
-	// ConditionRenewed is True when the last attempt to obtain a token succeeded, and False, with the reason, while
-	// the operator cannot renew it.
+	// ConditionRenewed is True when the last attempt to obtain a token succeeded. It is False, with the reason, while the
+	// operator cannot renew the token.
 	ConditionRenewed = "Renewed"
-	// ConditionLifetimeClamped is True when Reactor granted a shorter lifetime than was asked for.
+	// ConditionLifetimeClamped is True when Reactor granted a shorter lifetime than requested.
 	ConditionLifetimeClamped = "LifetimeClamped"
-	// ConditionStalled is True only while Ready is False and a person must act. It is absent otherwise (kstatus).
+	// ConditionStalled is True only while Ready is False and a user must act. Otherwise it is absent (kstatus).
 	ConditionStalled = "Stalled"
 )
 
@@ -18,23 +18,22 @@ const (
 const (
 	// ReasonTokenValid (Ready=True): the Secret holds a token that has not expired.
 	ReasonTokenValid = "TokenValid"
-	// ReasonIssued (Renewed=True): the token in the Secret is the one that was last asked for.
+	// ReasonIssued (Renewed=True): the token in the Secret is the result of the last request.
 	ReasonIssued = "Issued"
-	// ReasonPending (Ready=False, Renewed=Unknown): the first token is on its way.
+	// ReasonPending (Ready=False, Renewed=Unknown): the operator is requesting the first token.
 	ReasonPending = "Pending"
 	// ReasonQueued: a new token is due, and its request is queued because more tokens are due than the installation's
 	// rate (--mint-qps) allows.
 	ReasonQueued = "Queued"
 	// ReasonSuspended: spec.suspend is true, so no token is requested.
 	ReasonSuspended = "Suspended"
-	// ReasonTokenExpired (Ready=False): the token in the Secret has expired, and no new one could be had.
+	// ReasonTokenExpired (Ready=False): the token in the Secret has expired, and the operator could not obtain a new one.
 	ReasonTokenExpired = "TokenExpired"
 
 	// ReasonAPIKeyNotFound: the Secret of spec.apiKeySecretRef, or the key in it, does not exist. The operator
-	// continues by itself when it appears.
+	// continues by itself when the Secret and its key exist.
 	ReasonAPIKeyNotFound = "APIKeyNotFound"
-	// ReasonAPIKeyInvalid: what stands in the Secret of spec.apiKeySecretRef does not look like an API key, which
-	// begins with rk_.
+	// ReasonAPIKeyInvalid: the value in the Secret of spec.apiKeySecretRef is not an API key. API keys start with rk_.
 	ReasonAPIKeyInvalid = "APIKeyInvalid"
 	// ReasonAPIKeyRefused: Reactor answered 401. Every ReactorToken with this API key waits until the key changes.
 	// One of them tries the key again after 30 seconds, then after twice that, up to 15 minutes, and before a token
@@ -44,31 +43,32 @@ const (
 	// Reactor specified.
 	ReasonRateLimited = "RateLimited"
 	// ReasonRequestRefused: Reactor refused this request (400, 403, 422 and the like). The operator retries every 15
-	// minutes for six hours, then every hour, and once more before the token expires. Such retries have the lowest
-	// priority and take at most a tenth of --mint-qps. The operator retries immediately when the request or the key
-	// changes, or a renewal is requested by annotation.
+	// minutes for six hours, then every hour, and again before the token expires. Such retries have the lowest
+	// priority and use at most a tenth of --mint-qps. The operator retries immediately when the request or the key
+	// changes, or when a renewal is requested by annotation.
 	ReasonRequestRefused = "RequestRefused"
 	// ReasonReactorUnavailable: Reactor could not be reached or did not give a usable answer, or something between
 	// the operator and Reactor answered. The operator tries again at status.nextAttemptTime.
 	ReasonReactorUnavailable = "ReactorUnavailable"
-	// ReasonMintBudgetSpent: something keeps changing or deleting the target Secret, the key or the spec, and this
-	// object has asked for as many tokens as it may. It goes on at status.nextAttemptTime.
+	// ReasonMintBudgetSpent: another client repeatedly changes or deletes the target Secret, the key or the spec, and this
+	// object has used its budget of token requests. The operator continues at status.nextAttemptTime.
 	ReasonMintBudgetSpent = "MintBudgetSpent"
 
-	// ReasonSecretContested: the token is right, but something else keeps changing what the operator owns around it in the
-	// target Secret.
+	// ReasonSecretContested: the token is intact, but another client repeatedly changes other fields of the target Secret
+	// that the operator owns.
 	ReasonSecretContested = "SecretContested"
 
-	// ReasonSecretNotOwned: a Secret with the target's name exists and is not the operator's. It is not touched.
+	// ReasonSecretNotOwned: a Secret with the target's name exists, and the operator did not create it. The operator does
+	// not change it.
 	ReasonSecretNotOwned = "SecretNotOwned"
 	// ReasonSecretClaimed: an older ReactorToken writes the same Secret.
 	ReasonSecretClaimed = "SecretClaimed"
 	// ReasonSecretUnusable: the target Secret is immutable or is not of type Opaque.
 	ReasonSecretUnusable = "SecretUnusable"
-	// ReasonSecretTerminating: the target Secret is being deleted; it is written again once it is gone.
+	// ReasonSecretTerminating: the target Secret is being deleted. The operator creates it again when it is deleted.
 	ReasonSecretTerminating = "SecretTerminating"
-	// ReasonSecretWriteRefused: a token is there, but the API server does not store it (a quota, an admission
-	// policy, a webhook that does not answer). The token is kept in memory and written as soon as that succeeds.
+	// ReasonSecretWriteRefused: the operator obtained a token, but the API server does not store it (a quota, an admission
+	// policy, an unavailable webhook). The operator keeps the token in memory and retries the write.
 	ReasonSecretWriteRefused = "SecretWriteRefused"
 )
 
@@ -83,7 +83,7 @@ const (
 	ReasonAsRequested = "AsRequested"
 	// ReasonShortened (LifetimeClamped=True): the granted lifetime is shorter than the requested one.
 	ReasonShortened = "Shortened"
-	// ReasonRenewBeforeIgnored (LifetimeClamped=True): besides, spec.renewBefore does not fit into the granted
-	// lifetime, and the default, a third of it, is used instead.
+	// ReasonRenewBeforeIgnored (LifetimeClamped=True): the granted lifetime is also too short for spec.renewBefore. The
+	// operator uses the default instead, a third of the granted lifetime.
 	ReasonRenewBeforeIgnored = "RenewBeforeIgnored"
 )

@@ -2,14 +2,14 @@ package v1alpha1
 
 import "time"
 
-// DefaultAPIKeyKey is the key of the Secret's data that holds the API key when apiKeySecretRef.key is left out.
+// DefaultAPIKeyKey is the default of apiKeySecretRef.key: the key of the Secret's data that holds the API key.
 const DefaultAPIKeyKey = "api-key"
 
-// DefaultLifetime is asked for when spec.lifetime is left out: the ceiling of Reactor's tokens.
+// DefaultLifetime is the default of spec.lifetime: the maximum lifetime of Reactor's tokens.
 const DefaultLifetime = 6 * time.Hour
 
-// The defaults below are applied when the spec is read, and never written into it: a manifest that is applied twice must
-// not differ from what is stored, or GitOps tools report it as out of sync for ever.
+// The defaults below are applied when the spec is read, and are never written into it. If they were stored, the stored
+// object would differ from its manifest, and GitOps tools would report it as out of sync permanently.
 
 // EffectiveKey returns the key of the Secret's data that holds the API key.
 func (r APIKeySecretReference) EffectiveKey() string {
@@ -19,7 +19,7 @@ func (r APIKeySecretReference) EffectiveKey() string {
 	return r.Key
 }
 
-// EffectiveLifetime returns the lifetime that is asked of Reactor.
+// EffectiveLifetime returns the lifetime to request from Reactor.
 func (s *ReactorTokenSpec) EffectiveLifetime() time.Duration {
 	if lifetime := s.Lifetime.Std(); lifetime > 0 {
 		return lifetime
@@ -42,7 +42,7 @@ func (s *ReactorTokenSpec) Suspended() bool {
 
 // Defaults of a ReactorSession.
 const (
-	// DefaultBackoffLimit is how many failures of the program are followed by another attempt.
+	// DefaultBackoffLimit is the number of failures of the program after which another attempt follows.
 	DefaultBackoffLimit int32 = 3
 	// DefaultStartDeadline is how long the container of a new pod may take to run.
 	DefaultStartDeadline = 10 * time.Minute
@@ -50,10 +50,10 @@ const (
 	DefaultMaxSessions int32 = 1
 )
 
-// Suspended reports whether the session is to be stopped, and not to be started.
+// Suspended reports whether the operator must stop the session and not start it.
 func (s *ReactorSessionSpec) Suspended() bool { return s.Suspend != nil && *s.Suspend }
 
-// EffectiveBackoffLimit returns how many failures of the program are followed by another attempt.
+// EffectiveBackoffLimit returns the number of failures of the program after which another attempt follows.
 func (s *ReactorSessionSpec) EffectiveBackoffLimit() int32 {
 	switch {
 	case s.RestartPolicy == "" || s.RestartPolicy == RestartNever:
@@ -84,7 +84,8 @@ func (s *ReactorSessionSpec) EffectiveMaxSessions() int32 {
 // UsesTokenFile reports whether each attempt gets a token of its own.
 func (s *ReactorSessionSpec) UsesTokenFile() bool { return s.Credentials.Delivery != DeliveryAPIKeyEnv }
 
-// SessionContainer returns the name of the container that is the session's program; empty when the template has none.
+// SessionContainer returns the name of the container that runs the session's program. It is empty if the template has
+// no container.
 func (s *ReactorSessionSpec) SessionContainer() string {
 	if s.Container != "" || len(s.Template.Spec.Containers) == 0 {
 		return s.Container

@@ -14,7 +14,7 @@ func TestTheAPIKeyIsUnderItsUsualKeyUnlessSaidOtherwise(t *testing.T) {
 		reference v1alpha1.APIKeySecretReference
 		want      string
 	}{
-		"left out": {v1alpha1.APIKeySecretReference{Name: "reactor"}, "api-key"},
+		"omitted": {v1alpha1.APIKeySecretReference{Name: "reactor"}, "api-key"},
 		"given":    {v1alpha1.APIKeySecretReference{Name: "reactor", Key: "prod"}, "prod"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -30,9 +30,9 @@ func TestTheLifetimeIsReactorsCeilingUnlessSaidOtherwise(t *testing.T) {
 		lifetime v1alpha1.Duration
 		want     time.Duration
 	}{
-		"left out":                             {"", 6 * time.Hour},
+		"omitted":                             {"", 6 * time.Hour},
 		"given":                                {"1h30m", 90 * time.Minute},
-		"longer than the ceiling is asked for": {"12h", 12 * time.Hour},
+		"a requested lifetime over the maximum": {"12h", 12 * time.Hour},
 		"what the API server should have refused": {"6hrs", 6 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestTheLifetimeIsReactorsCeilingUnlessSaidOtherwise(t *testing.T) {
 
 func TestTheSecretHasTheNameOfItsTokenUnlessSaidOtherwise(t *testing.T) {
 	for name, test := range map[string]struct{ secret, want string }{
-		"left out": {"", "web"},
+		"omitted": {"", "web"},
 		"given":    {"web-reactor", "web-reactor"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestATokenIsSuspendedOnlyWhenSaidSo(t *testing.T) {
 		suspend *bool
 		want    bool
 	}{
-		"left out": {nil, false},
+		"omitted": {nil, false},
 		"false":    {new(false), false},
 		"true":     {new(true), true},
 	} {

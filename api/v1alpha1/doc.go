@@ -1,5 +1,5 @@
-// Package v1alpha1 is the contract with users: the kinds of the API group reactor.inc, version v1alpha1, with their
-// condition types, reasons and annotations.
+// Package v1alpha1 is the API for users: the kinds of the API group reactor.inc, version v1alpha1, with their condition
+// types, reasons and annotations.
 //
 // The comments on fields are user documentation: they become the CRD's descriptions, which kubectl explain prints.
 //

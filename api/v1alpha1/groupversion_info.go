@@ -13,8 +13,8 @@ var (
 	// SchemeBuilder collects the functions that register this package's kinds.
 	SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes)
 
-	// AddToScheme registers this package's kinds in a scheme. It returns an error only when another type already holds
-	// one of their names.
+	// AddToScheme registers this package's kinds in a scheme. It returns an error only if another type is already
+	// registered under one of their names.
 	AddToScheme = SchemeBuilder.AddToScheme
 )
 

@@ -4,15 +4,15 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // ReactorTokenStatus is what the operator observed.
 type ReactorTokenStatus struct {
-	// conditions are Ready, Renewed, LifetimeClamped, and Stalled while a person
-	// must act.
+	// conditions are Ready, Renewed and LifetimeClamped, and also Stalled while a
+	// user must act.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
@@ -21,8 +21,9 @@ type ReactorTokenStatus struct {
 	// +kubebuilder:validation:MaxLength=253
 	SecretName string `json:"secretName,omitempty"`
 
-	// secretResourceVersion is the version of that Secret which the operator wrote
-	// or checked last; another version makes it look again.
+	// secretResourceVersion is the resourceVersion of that Secret which the
+	// operator last wrote or checked. The operator checks the Secret again when it
+	// changes.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	SecretResourceVersion string `json:"secretResourceVersion,omitempty"`
@@ -39,7 +40,7 @@ type ReactorTokenStatus struct {
 	// +optional
 	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
 
-	// requestedLifetime is the lifetime that was asked for.
+	// requestedLifetime is the lifetime that the operator requested.
 	// +optional
 	RequestedLifetime Duration `json:"requestedLifetime,omitempty"`
 
@@ -61,25 +62,26 @@ type ReactorTokenStatus struct {
 	// +optional
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 
-	// lastFailure describes the attempt that failed last; absent after a success.
+	// lastFailure describes the last attempt if it failed. It is absent after a
+	// success.
 	// +optional
 	LastFailure *FailedAttempt `json:"lastFailure,omitempty"`
 
-	// deliveredTokenID is the token for which restart and promptDelivery have been
-	// done.
+	// deliveredTokenID identifies the token for which restart and promptDelivery
+	// are complete.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	DeliveredTokenID string `json:"deliveredTokenID,omitempty"`
 
 	// lastHandledRenewRequest is the last value of the annotation
-	// reactor.inc/renew-requested-at that was answered with a new token.
+	// reactor.inc/renew-requested-at for which the operator obtained a new token.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledRenewRequest string `json:"lastHandledRenewRequest,omitempty"`
 }
 
-// FailedAttempt says what was attempted, so that a wait after a failure ends
-// as soon as something changed that could help.
+// FailedAttempt describes what was attempted. The wait after a failure ends as
+// soon as one of these inputs changes.
 type FailedAttempt struct {
 	// reason is the reason that the condition Renewed shows.
 	// +optional
@@ -96,7 +98,7 @@ type FailedAttempt struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 
-	// requestHash identifies what was asked for: lifetime and scope.
+	// requestHash identifies what was requested: lifetime and scope.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	RequestHash string `json:"requestHash,omitempty"`
@@ -106,7 +108,8 @@ type FailedAttempt struct {
 	// +kubebuilder:validation:MaxLength=64
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 
-	// apiURL is where it was sent: an installation that is pointed elsewhere tries again.
+	// apiURL is the URL to which the request was sent. When the installation uses
+	// another URL, the operator tries again.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	APIURL string `json:"apiURL,omitempty"`

@@ -10,7 +10,7 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/pflag"
-	_ "golang.org/x/crypto/x509roots/fallback" // the image has no roots for TLS; those of a system, if there are any, come first
+	_ "golang.org/x/crypto/x509roots/fallback" // the image has no root certificates; those of the system take precedence
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -29,15 +29,15 @@ const (
 	exitUsage  = 2
 )
 
-// gcPercent lets garbage grow to half of what is alive before it is collected, and not to as much as that, as Go would. docs/resources.md
-// says what that saves and costs. Whoever sets GOGC decides.
+// gcPercent starts a garbage collection when the heap has grown by 50 percent. Go's default is 100 percent. docs/resources.md has the memory
+// that this saves and the CPU time that it costs. If the environment variable GOGC is set, it takes precedence.
 const gcPercent = 50
 
 func main() {
 	os.Exit(run(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run reads the flags and answers those that only ask something; otherwise it operates until the context ends, or drains.
+// run reads the flags. It answers --help and --version. Otherwise it runs the operator until the context ends, or drains.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "drain" {
 		settings, err := config.ParseDrain(args[1:], stdout)
@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return work(settings, stderr, func(kube *rest.Config) error { return operator.Run(ctx, kube, settings, version) })
 }
 
-// refuse says what is wrong with the arguments, unless they asked for help, which they got.
+// refuse prints what is wrong with the arguments, unless they requested help.
 func refuse(err error, stderr io.Writer) int {
 	if errors.Is(err, pflag.ErrHelp) {
 		return exitOK
@@ -66,7 +66,7 @@ func refuse(err error, stderr io.Writer) int {
 	return exitUsage
 }
 
-// work installs the log, finds the cluster, and does what is to be done there.
+// work installs the log, reads the configuration of the cluster, and runs the operator or the drain.
 func work(settings config.Config, stderr io.Writer, do func(*rest.Config) error) int {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -74,11 +74,11 @@ func work(settings config.Config, stderr io.Writer, do func(*rest.Config) error)
 	logger := logging.Install(logging.NewHandler(stderr, settings.LogLevel, settings.LogFormat))
 	kube, err := ctrl.GetConfig()
 	if err != nil {
-		logger.Error(err, "the cluster is not found")
+		logger.Error(err, "cannot read the configuration of the cluster")
 		return exitFailed
 	}
 	if err := do(kube); err != nil {
-		logger.Error(err, "the operator stops")
+		logger.Error(err, "the operator stopped because of an error")
 		return exitFailed
 	}
 	return exitOK

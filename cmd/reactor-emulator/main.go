@@ -1,4 +1,4 @@
-// Command reactor-emulator is a local Reactor API, for tests and for trying things out without an account.
+// Command reactor-emulator serves a local Reactor API, for tests and for trials without an account.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command token-server gives web pages tokens for Reactor, so that they never see an API key. token-server --help describes its flags.
+// Command token-server serves tokens for Reactor to web pages, so that they never get an API key. token-server --help describes its flags.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
-	_ "golang.org/x/crypto/x509roots/fallback" // the image has no roots for TLS; those of a system, if there are any, come first
+	_ "golang.org/x/crypto/x509roots/fallback" // the image has no root certificates; those of the system, if it has any, take precedence
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
 	"github.com/reactor-operator/reactor-operator/internal/logging"
@@ -35,7 +35,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run reads the flags and answers those that only ask something; otherwise it serves until the context ends.
+// run reads the flags. It prints the help or the version if a flag requests it, and otherwise serves until the context ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	settings, err := config.ParseTokenServer(args, stdout)
 	switch {
@@ -49,10 +49,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	handler := logging.NewHandler(stderr, settings.LogLevel, settings.LogFormat)
-	logging.Install(handler) // for the libraries
+	logging.Install(handler) // for the logs of libraries
 	log := slog.New(handler)
 	if err := tokenserver.Run(ctx, settings, version, log); err != nil {
-		log.ErrorContext(ctx, "the token server stops", "error", err)
+		log.ErrorContext(ctx, "the token server stopped because of an error", "error", err)
 		return exitFailed
 	}
 	return exitOK

@@ -1,4 +1,4 @@
-"""Holds one Reactor session until its work is done or somebody asks it to stop, and then ends it."""
+"""Keeps one Reactor session open until its work is complete or the program gets a signal, and then ends it."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from reactor_sdk import Reactor, ReactorError
 
 
 def report(line):
-    """Tells the operator one thing, in the pod's termination message."""
+    """Reports one value to the operator, in the pod's termination message."""
     with open("/dev/termination-log", "a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
 
@@ -22,7 +22,7 @@ async def work(reactor):
 
 
 async def main():
-    # Without a handler, Python as PID 1 ignores SIGTERM and is killed after the grace period, with its session open.
+    # Without a handler, Python as PID 1 ignores SIGTERM. The kubelet then kills it after the grace period, with its session open.
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
@@ -39,7 +39,7 @@ async def main():
     try:
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
-            working.result()  # raises what ended it
+            working.result()  # raises the error that ended it
     except ReactorError as error:
         report({"error": {"code": error.code, "status": error.status, "message": str(error)[:500]}})
         raise
@@ -47,10 +47,10 @@ async def main():
         for task in (working, stopped):
             task.cancel()
         await asyncio.gather(working, stopped, return_exceptions=True)
-        # Not "async with": after a dropped connection it would leave the session open.
+        # Do not use "async with": after a dropped connection it would leave the session open.
         await reactor.disconnect()
         reactor.close()
-    # Exit code 0 would say that the work is done, also when a node was drained.
+    # Exit code 0 would mean that the work is complete, even after a node drain.
     return 143 if stop.is_set() else 0
 
 

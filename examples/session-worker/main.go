@@ -1,8 +1,8 @@
-// Command session-worker does what the program of a ReactorSession does, and nothing else: it starts a Reactor session, tells its id in
-// the termination message, keeps the session until it is told to stop or its time is over, and ends it.
+// Command session-worker is a minimal program of a ReactorSession. It starts a Reactor session, reports its id in the termination message,
+// keeps the session open until it gets a signal or its time is over, and ends it.
 //
 // It reads REACTOR_MODEL, REACTOR_API_URL (unless --api is set), and either REACTOR_JWT_FILE or REACTOR_API_KEY, as the operator sets them. Flags make it fail
-// in the ways that docs/reactorsession.md tells apart.
+// in the ways that docs/reactorsession.md distinguishes.
 package main
 
 import (
@@ -19,12 +19,12 @@ import (
 	"time"
 )
 
-// signalError is why a context is over that a signal has ended.
+// signalError is the cause of a context that a signal canceled.
 type signalError syscall.Signal
 
 func (s signalError) Error() string { return syscall.Signal(s).String() + " signal received" }
 
-// interrupted is the exit code after a signal, as a shell tells it: the work is not done.
+// interrupted is the exit code after a signal, as shells report it. It means that the work is not complete.
 func interrupted(why error) int {
 	if by, ok := errors.AsType[signalError](why); ok {
 		return 128 + int(by)
@@ -35,10 +35,10 @@ func interrupted(why error) int {
 // startTimeout is how long Reactor may take to start the session.
 const startTimeout = 5 * time.Second
 
-// endTimeout is how long the end of the session may take; keep the pod's grace period longer.
+// endTimeout is how long the end of the session may take. The pod's grace period must be longer.
 const endTimeout = 20 * time.Second
 
-// settings are what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	api     string
 	hold    time.Duration
@@ -55,16 +55,16 @@ type settings struct {
 
 func main() {
 	var s settings
-	flag.StringVar(&s.api, "api", "", "call Reactor at this URL; default: REACTOR_API_URL")
-	flag.DurationVar(&s.hold, "hold", time.Hour, "hold the session for so long, and then exit 0")
-	flag.DurationVar(&s.poll, "poll", 5*time.Second, "look at the session, and at the file of the token, so often")
+	flag.StringVar(&s.api, "api", "", "the URL of Reactor; defaults to REACTOR_API_URL")
+	flag.DurationVar(&s.hold, "hold", time.Hour, "how long to keep the session open before exit code 0")
+	flag.DurationVar(&s.poll, "poll", 5*time.Second, "how often to check the session and the file of the token")
 	flag.IntVar(&s.exit, "exit", 0, "exit with this code instead of 0")
-	flag.StringVar(&s.fail, "fail", "", "start no session: tell this error code, such as RATE_LIMITED, and exit 1")
+	flag.StringVar(&s.fail, "fail", "", "start no session, report this error code, such as RATE_LIMITED, and exit 1")
 	flag.BoolVar(&s.abandon, "abandon", false, "leave the session open")
 	flag.BoolVar(&s.deaf, "deaf", false, "do not react to signals")
-	flag.BoolVar(&s.oom, "oom", false, "once the session runs, take memory until it is killed for that")
-	flag.StringVar(&s.fill, "fill", "", "once the session runs, write into this folder until the pod is evicted for that")
-	flag.StringVar(&s.signal, "signal", "", "send this signal, INT or TERM, to process 1 and end: for a preStop hook, since the image has no shell")
+	flag.BoolVar(&s.oom, "oom", false, "when the session runs, allocate memory until the kernel kills the program")
+	flag.StringVar(&s.fill, "fill", "", "when the session runs, write into this folder until the kubelet evicts the pod")
+	flag.StringVar(&s.signal, "signal", "", "send this signal, INT or TERM, to process 1 and exit; for a preStop hook, because the image has no shell")
 	flag.StringVar(&s.message, "message", "/dev/termination-log", "the file of the termination message")
 	flag.Parse()
 	if s.signal != "" {
@@ -98,7 +98,7 @@ func untilSignalled() context.Context {
 func send(name string, pid int) error {
 	number, known := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM}[name]
 	if !known {
-		return fmt.Errorf("-signal %s: write INT or TERM", name)
+		return fmt.Errorf("-signal %s is not valid. Write INT or TERM", name)
 	}
 	return syscall.Kill(pid, number)
 }
@@ -112,7 +112,7 @@ func run(ctx context.Context, s settings) (code int, err error) {
 	if err := w.authorize(ctx); err != nil {
 		return 1, errors.Join(err, w.report("error", reportOf(err)))
 	}
-	// A signal does not cut this call off: the session might have started, and nobody would know its id.
+	// A signal does not cancel this call. Otherwise the session might start, and its id would be unknown.
 	starting, started := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	id, err := w.start(starting, os.Getenv("REACTOR_MODEL"))
 	started()
@@ -130,13 +130,13 @@ func run(ctx context.Context, s settings) (code int, err error) {
 		err = takeDisk(s.fill)
 	}
 	if err != nil {
-		slog.Warn("no more can be written", "error", err)
+		slog.Warn("the folder is full", "error", err)
 	}
 	code, err = w.hold(ctx, s, id)
 	if s.abandon {
 		return code, err
 	}
-	// ctx is over when a signal came. What ends the session must not be.
+	// A signal has canceled ctx. The call that ends the session needs its own context.
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	if ended := w.end(ending, id); ended != nil {
@@ -146,23 +146,23 @@ func run(ctx context.Context, s settings) (code int, err error) {
 	return code, err
 }
 
-// hold keeps the session until its time is over, the program is asked to stop, or Reactor has ended it. It returns the exit code.
+// hold keeps the session open until its time is over, the program gets a signal, or Reactor ends the session. It returns the exit code.
 func (w *worker) hold(ctx context.Context, s settings, id string) (code int, err error) {
 	stopped := ctx.Done()
 	if s.deaf {
 		stopped = nil
 	}
-	over, look := time.NewTimer(s.hold), time.NewTicker(s.poll)
-	defer over.Stop()
-	defer look.Stop()
+	timer, ticker := time.NewTimer(s.hold), time.NewTicker(s.poll)
+	defer timer.Stop()
+	defer ticker.Stop()
 	for {
 		select {
 		case <-stopped:
-			slog.Info("asked to stop", "why", context.Cause(ctx))
+			slog.Info("stopping", "cause", context.Cause(ctx))
 			return interrupted(context.Cause(ctx)), nil
-		case <-over.C:
+		case <-timer.C:
 			return s.exit, nil
-		case <-look.C:
+		case <-ticker.C:
 			w.readToken()
 			if err := w.keepAlive(ctx, id); err != nil {
 				return 1, err

@@ -34,7 +34,7 @@ func TestEachWayInWhichASessionEnds(t *testing.T) {
 		"its time is over":  {code: 0, says: `{"sessionId":`},
 		"with the API key":  {apiKey: key, code: 0, says: `{"sessionId":`},
 		"another exit code": {settings: settings{exit: 7}, code: 7, says: `{"sessionId":`},
-		"asked to stop":     {settings: settings{hold: time.Hour}, stop: true, code: 143, says: `{"sessionId":`},
+		"stopped by a signal":     {settings: settings{hold: time.Hour}, stop: true, code: 143, says: `{"sessionId":`},
 		"left open":         {settings: settings{abandon: true}, code: 0, open: 1, says: `{"sessionId":`},
 		"a refused key":     {apiKey: "rk_unknown_0123456789", code: 1, says: `{"error":{"code":"UNAUTHORIZED","status":401}}`},
 		"a rate limit": {fault: emulator.Fault{Route: "POST /sessions", Refusal: emulator.RefusalNoCapacity}, code: 1,
@@ -45,8 +45,8 @@ func TestEachWayInWhichASessionEnds(t *testing.T) {
 		"Reactor is away":               {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusBadGateway}, code: 1, says: `{"error":{"code":"SERVER_ERROR","status":502}}`},
 		"a request that makes no sense": {fault: emulator.Fault{Route: "POST /sessions", Status: http.StatusBadRequest}, code: 1, says: `{"error":{"code":"BAD_REQUEST","status":400}}`},
 		"an answer that is cut":         {fault: emulator.Fault{Route: "POST /sessions", Cut: true}, code: 1, open: 1, says: `{"error":{"code":"NETWORK_ERROR"}}`},
-		"told to fail":                  {settings: settings{fail: "QUOTA_EXCEEDED"}, code: 1, says: `{"error":{"code":"QUOTA_EXCEEDED"}}`},
-		"it was ended by somebody":      {fault: emulator.Fault{Route: "DELETE /sessions/{id}", Status: http.StatusNotFound}, code: 0, open: 1, says: `{"sessionId":`},
+		"requested to fail":                  {settings: settings{fail: "QUOTA_EXCEEDED"}, code: 1, says: `{"error":{"code":"QUOTA_EXCEEDED"}}`},
+		"another client ended it":      {fault: emulator.Fault{Route: "DELETE /sessions/{id}", Status: http.StatusNotFound}, code: 0, open: 1, says: `{"sessionId":`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reactor := emulator.New(emulator.Options{Keys: []string{key}})
@@ -77,10 +77,10 @@ func TestEachWayInWhichASessionEnds(t *testing.T) {
 			code, err := run(ctx, test.settings)
 			said, _ := os.ReadFile(test.settings.message)
 			if code != test.code || !strings.HasPrefix(string(said), test.says) || len(reactor.Ledger().Open()) != test.open {
-				t.Errorf("exit code %d, %v, %d open, said %s", code, err, len(reactor.Ledger().Open()), said)
+				t.Errorf("exit code %d, %v, %d open, message %s", code, err, len(reactor.Ledger().Open()), said)
 			}
 			if text := string(said); strings.Contains(text, "eyJ") || strings.Contains(text, "rk_") {
-				t.Errorf("a credential stands in the termination message: %s", text)
+				t.Errorf("the termination message contains a credential: %s", text)
 			}
 		})
 	}

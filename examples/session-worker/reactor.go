@@ -17,13 +17,13 @@ import (
 type worker struct {
 	api       string
 	tokenFile string // empty under APIKeyEnv
-	token     string // the one that started the session, and that alone may end it
-	inFile    string // what the file held when it was last read
+	token     string // the token that started the session; only this token may end it
+	inFile    string // the content of the file when it was last read
 	changes   int    // of the file
 	message   string
 }
 
-// authorize takes the token from its file, or exchanges the API key for one.
+// authorize reads the token from its file, or exchanges the API key for a token.
 func (w *worker) authorize(ctx context.Context) error {
 	if w.tokenFile != "" {
 		content, err := os.ReadFile(w.tokenFile)
@@ -39,15 +39,15 @@ func (w *worker) authorize(ctx context.Context) error {
 	return err
 }
 
-// readToken notices that the file has another token. A program that starts another session uses that one; the session that runs stays
-// with the token that started it: to Reactor the new one is another grant, which may not touch it.
+// readToken records that the file has another token. A program uses the new token when it starts another session. The running session keeps
+// the token that started it: for Reactor the new token is a different grant, which may not change this session.
 func (w *worker) readToken() {
 	if w.tokenFile == "" {
 		return
 	}
 	content, err := os.ReadFile(w.tokenFile)
 	if err != nil {
-		slog.Warn("the file of the token cannot be read", "error", err)
+		slog.Warn("cannot read the file of the token", "error", err)
 		return
 	}
 	if token := strings.TrimSpace(string(content)); token != w.inFile {
@@ -57,22 +57,22 @@ func (w *worker) readToken() {
 	}
 }
 
-// errEnded says that the session is over, and that this program did not end it.
+// errEnded means that the session is over, and that this program did not end it.
 var errEnded = errors.New("the session was ended by Reactor")
 
-// keepAlive looks at the session. Only that it is over is a failure: Reactor may be away for a moment, and the token that started the
-// session may have expired meanwhile, which does not end it.
+// keepAlive checks the session. Its only failure is that the session is over. Other errors are not failures: Reactor may be unavailable for a
+// short time, or the token that started the session may have expired, which does not end the session.
 func (w *worker) keepAlive(ctx context.Context, id string) error {
-	var seen struct {
+	var observed struct {
 		State string `json:"state"`
 	}
-	err := w.call(ctx, http.MethodGet, "/sessions/"+id, "Authorization", "Bearer "+w.token, nil, &seen)
+	err := w.call(ctx, http.MethodGet, "/sessions/"+id, "Authorization", "Bearer "+w.token, nil, &observed)
 	refused, _ := errors.AsType[statusError](err)
 	switch {
-	case refused.status == http.StatusNotFound, seen.State == "CLOSED":
+	case refused.status == http.StatusNotFound, observed.State == "CLOSED":
 		return errEnded
 	case err != nil:
-		slog.Warn("the session cannot be looked at", "error", err)
+		slog.Warn("cannot check the session", "error", err)
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (w *worker) start(ctx context.Context, model string) (string, error) {
 	return started.ID, err
 }
 
-// end ends the session. One that is over already is not a failure.
+// end ends the session. It is not a failure if the session is already over.
 func (w *worker) end(ctx context.Context, id string) error {
 	err := w.call(ctx, http.MethodDelete, "/sessions/"+id, "Authorization", "Bearer "+w.token, nil, nil)
 	if refused, ok := errors.AsType[statusError](err); ok && refused.status == http.StatusNotFound {
@@ -94,23 +94,23 @@ func (w *worker) end(ctx context.Context, id string) error {
 	return err
 }
 
-// statusError is an answer of Reactor that is not a success. Its text lacks the body, which may quote a credential.
+// statusError is an unsuccessful response of Reactor. Its text does not contain the body, which may quote a credential.
 type statusError struct {
 	status int
-	body   string // the begin of it, of a 402 or 429: it says what Reactor's refusal is about
+	body   string // the start of the body of a 402 or 429, which gives the reason
 }
 
 func (e statusError) Error() string {
 	return fmt.Sprintf("Reactor answered %d %s", e.status, http.StatusText(e.status))
 }
 
-// longestBody bounds what is kept of an answer, in bytes.
-const longestBody = 500
+// maxBody is how much of a response is kept, in bytes.
+const maxBody = 500
 
 func newStatusError(response *http.Response) statusError {
 	failed := statusError{status: response.StatusCode}
 	if failed.status == http.StatusPaymentRequired || failed.status == http.StatusTooManyRequests {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, longestBody)) // what came is enough
+		text, _ := io.ReadAll(io.LimitReader(response.Body, maxBody)) // an incomplete body is sufficient
 		failed.body = string(text)
 	}
 	return failed
@@ -145,7 +145,7 @@ func (w *worker) call(ctx context.Context, method, path, header, credential stri
 	return json.NewDecoder(response.Body).Decode(into)
 }
 
-// codeOf names an error the way Reactor's SDKs do, for the operator to tell whose matter it is.
+// codeOf returns the code that Reactor's SDKs use for an error. From the code the operator decides who must act.
 func codeOf(err error) string {
 	refused, ok := errors.AsType[statusError](err)
 	switch {

@@ -6,26 +6,26 @@ import (
 )
 
 const (
-	// block is how much is taken at once, in bytes.
+	// block is the size of one allocation, in bytes.
 	block = 16 << 20
-	// most ends the taking where nothing else does, in bytes.
-	most = 1 << 30
+	// maxMemory is the maximum that is allocated if nothing else stops it, in bytes.
+	maxMemory = 1 << 30
 )
 
-// takeMemory takes memory until the kernel kills the program.
+// takeMemory allocates memory until the kernel kills the program.
 func takeMemory() {
 	var taken [][]byte
-	for len(taken) < most/block {
+	for len(taken) < maxMemory/block {
 		more := make([]byte, block)
 		for i := range more {
-			more[i] = 1 // a page that was never written to takes none
+			more[i] = 1 // a page uses memory only after a write
 		}
 		taken = append(taken, more)
 	}
-	slog.Error("there is no limit of memory", "taken", len(taken)*block)
+	slog.Error("the container has no memory limit", "taken", len(taken)*block)
 }
 
-// takeDisk writes a file of four blocks: more than a volume may hold whose sizeLimit the kubelet is to keep.
+// takeDisk writes a file of four blocks. This is more than the sizeLimit of the volume in the tests, which the kubelet enforces.
 func takeDisk(folder string) error {
 	return os.WriteFile(folder+"/fill", make([]byte, 4*block), 0o600)
 }

@@ -1,5 +1,5 @@
-// Command chart-docs writes the table of a Helm chart's values into its README.md, from the comments in its values.yaml: a value is
-// described by the comment above it. A value without one is an error.
+// Command chart-docs writes the table of a Helm chart's values into its README.md. The comment above a value in values.yaml is its
+// description. A value without a comment is an error.
 //
 // Usage: chart-docs CHART
 package main
@@ -14,13 +14,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// The table stands between these two lines of the README.
+// The table is between these two lines of the README.
 const (
-	begin = "<!-- Generated from values.yaml by make chart-docs. -->\n"
-	end   = "<!-- End of what is generated. -->\n"
+	start = "<!-- Generated from values.yaml by make chart-docs. -->\n"
+	end   = "<!-- End of the generated part. -->\n"
 )
 
-// headingMark begins a heading in values.yaml.
+// headingMark starts a heading in values.yaml.
 const headingMark = "---"
 
 func main() {
@@ -32,7 +32,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 1 {
-		return errors.New("name the folder of one chart")
+		return errors.New("usage: chart-docs CHART, where CHART is the folder of a chart")
 	}
 	values, err := os.ReadFile(filepath.Join(args[0], "values.yaml"))
 	if err != nil {
@@ -56,12 +56,12 @@ func run(args []string) error {
 
 // replaced puts the table between the two lines.
 func replaced(readme, table string) (string, error) {
-	before, rest, begins := strings.Cut(readme, begin)
+	before, rest, starts := strings.Cut(readme, start)
 	_, after, ends := strings.Cut(rest, end)
-	if !begins || !ends {
-		return "", fmt.Errorf("there must be a line %q and after it a line %q", strings.TrimSpace(begin), strings.TrimSpace(end))
+	if !starts || !ends {
+		return "", fmt.Errorf("there must be a line %q and after it a line %q", strings.TrimSpace(start), strings.TrimSpace(end))
 	}
-	return before + begin + "\n" + table + "\n" + end + after, nil
+	return before + start + "\n" + table + "\n" + end + after, nil
 }
 
 // tableOf returns the table in Markdown.
@@ -105,7 +105,7 @@ func writeRows(text *strings.Builder, group string, mapping *yaml.Node) error {
 	return nil
 }
 
-// isGroup says whether values inside are described, and not the whole alone.
+// isGroup reports whether the values inside have descriptions, and not only the whole mapping.
 func isGroup(value *yaml.Node) bool {
 	if value.Kind != yaml.MappingNode {
 		return false

@@ -61,8 +61,8 @@ func TestAValueWithoutADescriptionIsAnError(t *testing.T) {
 }
 
 func TestTheTableReplacesTheFormerOneAndNothingElse(t *testing.T) {
-	got, err := replaced("before\n"+begin+"\nformer\n\n"+end+"after\n", "table\n")
-	if want := "before\n" + begin + "\ntable\n\n" + end + "after\n"; err != nil || got != want {
+	got, err := replaced("before\n"+start+"\nformer\n\n"+end+"after\n", "table\n")
+	if want := "before\n" + start + "\ntable\n\n" + end + "after\n"; err != nil || got != want {
 		t.Errorf("%v, and %q instead of %q", err, got, want)
 	}
 	if _, err := replaced("no place for it\n", "table\n"); err == nil {

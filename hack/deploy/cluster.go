@@ -52,7 +52,7 @@ func connect(config *rest.Config) (*cluster, error) {
 func (c *cluster) architectures(ctx context.Context) ([]string, error) {
 	nodes := &corev1.NodeList{}
 	if err := c.List(ctx, nodes); err != nil {
-		return nil, fmt.Errorf("list the nodes, whose architecture the images need: %w", err)
+		return nil, fmt.Errorf("list the nodes, to find the architectures for the images: %w", err)
 	}
 	var all []string
 	for i := range nodes.Items {
@@ -158,7 +158,7 @@ func (c *cluster) find(ctx context.Context, i installation) (found, error) {
 	return f, err
 }
 
-// names are the objects of a kind in all namespaces; none if the cluster does not know the kind.
+// names are the objects of a kind in all namespaces. It is empty if the kind does not exist in the cluster.
 func (c *cluster) names(ctx context.Context, listKind string) ([]string, error) {
 	objects := &metav1.PartialObjectMetadataList{}
 	objects.SetGroupVersionKind(v1alpha1.SchemeGroupVersion.WithKind(listKind))
@@ -184,7 +184,7 @@ func (c *cluster) tokenSecrets(ctx context.Context) ([]client.ObjectKey, error) 
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list the ReactorTokens, whose Secrets are deleted with them: %w", err)
+		return nil, fmt.Errorf("list the ReactorTokens, to find the Secrets that are deleted with them: %w", err)
 	}
 	var all []client.ObjectKey
 	for i := range tokens.Items {

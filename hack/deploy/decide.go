@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// consent is what has to happen before a cluster is changed.
+// consent is what is necessary before the program changes a cluster.
 type consent int
 
 const (
@@ -15,7 +15,8 @@ const (
 	refused
 )
 
-// needConsent decides it: a local cluster needs none, YES=1 gives it, and without a terminal nobody can be asked.
+// needConsent decides whether the program must ask the user. A local cluster needs no consent, YES=1 gives it, and without a terminal the
+// program cannot ask and refuses.
 func needConsent(t target, yes, terminal bool) consent {
 	switch {
 	case t.local || yes:
@@ -76,7 +77,7 @@ func checkArchitectures(architectures []string, push bool) ([]string, error) {
 	case len(all) == 0:
 		return nil, fmt.Errorf("the cluster has no Linux node, so no pod can run. Add a node, and run this again")
 	case len(all) > 1 && !push:
-		return nil, fmt.Errorf("the nodes have the architectures %s, and an archive that is loaded holds one. Add REGISTRY=… to push images of all of them",
+		return nil, fmt.Errorf("the nodes have the architectures %s, but a loaded archive holds only one. Add REGISTRY=… to push images for all of them",
 			strings.Join(all, " and "))
 	}
 	return all, nil
@@ -94,7 +95,7 @@ type found struct {
 	namespaces, kept []string
 }
 
-// ownsTokens reports whether the removal deletes the tokens and sessions: they go with their CRD.
+// ownsTokens reports whether the removal deletes the tokens and sessions. Kubernetes deletes them with their CRD.
 func (f found) ownsObjects() bool { return len(f.owned) > 0 }
 
 // nothing reports whether there is nothing to remove.
@@ -118,12 +119,12 @@ func (f found) describe(i installation) []string {
 		}
 	}
 	for _, name := range f.namespaces {
-		lines = append(lines, "the namespace "+name+" with all that is in it")
+		lines = append(lines, "the namespace "+name+" with all its objects")
 	}
 	return lines
 }
 
-// remaining lists what is kept although a reader could expect that it is deleted.
+// remaining lists what is kept, although a user could expect that it is deleted.
 func (f found) remaining() []string {
 	var lines []string
 	for _, o := range f.foreign {

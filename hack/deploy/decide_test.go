@@ -21,7 +21,7 @@ func TestAClusterThatIsNotLocalIsChangedOnlyWithConsent(t *testing.T) {
 		"remote, on a terminal":           {target: remote, terminal: true, want: mustAsk},
 		"remote, with YES=1":              {target: remote, yes: true, want: granted},
 		"remote, YES=1 on a terminal":     {target: remote, yes: true, terminal: true, want: granted},
-		"remote, nobody to ask, no YES=1": {target: remote, want: refused},
+		"remote, no terminal, no YES=1": {target: remote, want: refused},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestARemovalListsWhatGoesAndWhatStays(t *testing.T) {
 				"ReactorToken a/web and its Secret",
 				"ReactorToken b/web and its Secret",
 				"ReactorSession a/night",
-				"the namespace reactor-operator-system with all that is in it",
+				"the namespace reactor-operator-system with all its objects",
 			},
 		},
 		"what helm uninstall has left": {

@@ -7,23 +7,23 @@ import (
 )
 
 const (
-	// published is where the names of the images start when they are not pushed anywhere.
+	// published is the prefix of the image names if the images are not pushed to a registry.
 	published = "ghcr.io/reactor-operator"
 
 	operatorImage    = "reactor-operator"
 	tokenServerImage = "reactor-token-server"
 	emulatorImage    = "reactor-emulator"
 
-	// imageKey is where the chart's values name an image.
+	// imageKey is the key of an image in the chart's values.
 	imageKey = "image"
 )
 
-// delivery is how the images get into the cluster.
+// delivery describes how the images get into the cluster.
 type delivery struct {
-	// prefix is where their names start, without a slash at the end.
+	// prefix is the prefix of their names, without a slash at the end.
 	prefix  string
 	version string
-	// push is set when they go through a registry.
+	// push is true if they are pushed to a registry.
 	push bool
 }
 
@@ -43,7 +43,7 @@ func chooseDelivery(t target, registry, version string) (delivery, error) {
 // image is the whole name of an image.
 func (d delivery) image(name string) string { return d.prefix + "/" + name + ":" + d.version }
 
-// makeArgs are the arguments of make that build the images for these architectures, and push them if that is how they are delivered.
+// makeArgs are the arguments of make that build the images for these architectures, and push them if the delivery needs a registry.
 func (d delivery) makeArgs(architectures []string) []string {
 	goal := "image"
 	if d.push {
@@ -63,8 +63,8 @@ func (i installation) images() []string {
 	return []string{operatorImage, tokenServerImage}
 }
 
-// imageValues are the values of the chart that name an image. A registry gets the digest, so that a tag that was pushed again is pulled again.
-// Loaded images have no digest on the node, and nothing must try to pull them.
+// imageValues are the values of the chart for an image. An image in a registry is named by digest, so that nodes pull it again when the same
+// tag is pushed again. A loaded image has no digest on the node, and nodes must never pull it.
 func (d delivery) imageValues(name, digest string) map[string]any {
 	registry, folder, _ := strings.Cut(d.prefix+"/"+name, "/")
 	values := map[string]any{"registry": registry, "repository": folder, "tag": d.version, "pullPolicy": "Never"}
@@ -84,10 +84,10 @@ func (i installation) values(d delivery, digests map[string]string) map[string]a
 	values := map[string]any{
 		imageKey:      d.imageValues(operatorImage, digests[operatorImage]),
 		"tokenServer": map[string]any{imageKey: tokenServer},
-		// The pods are replaced when the image has changed and its tag has not.
+		// This annotation replaces the pods when the image changes and its tag does not.
 		"podAnnotations": map[string]any{"reactor.inc/image-digest": digests[operatorImage]},
 		"commonLabels":   map[string]any{installedByLabel: i.installedBy()},
-		// The names of the objects, whatever the chart would make of the release's.
+		// The names of the objects do not depend on the name of the release.
 		"fullnameOverride": i.release,
 	}
 	if i.trial {
@@ -97,7 +97,7 @@ func (i installation) values(d delivery, digests map[string]string) map[string]a
 	return values
 }
 
-// kustomization is one that deploys config/try with the emulator's image of this delivery. It must stand two folders below the repository.
+// kustomization deploys config/try with the emulator's image of this delivery. Its file must be two folders below the repository.
 func (d delivery) kustomization(digest string) map[string]any {
 	image := map[string]any{"name": published + "/" + emulatorImage, "newName": d.prefix + "/" + emulatorImage, "newTag": d.version}
 	if d.push {

@@ -18,21 +18,21 @@ import (
 // drainTimeout is more than the drain of the chart takes by default: 210 seconds, and a minute for its pod.
 const drainTimeout = 6 * time.Minute
 
-// removalTimeout is how long a removal waits for an object to be gone.
+// removalTimeout is how long a removal waits until an object is deleted.
 const removalTimeout = 2 * time.Minute
 
-// down removes what up has made. It lists first what goes.
+// down removes what up installed. It first lists what it deletes.
 func (s *session) down(ctx context.Context) error {
 	s.printf("%s: %s\n", s.what.down, s.target)
 	f, err := s.cluster.find(ctx, s.what)
 	if err != nil {
-		return fmt.Errorf("%s: %w. Check that the cluster runs and that you have cluster-admin rights", s.target, err)
+		return fmt.Errorf("%s: %w. Check that the cluster runs and that you have cluster-admin permissions", s.target, err)
 	}
 	for _, line := range f.remaining() {
 		s.printf("%s\n", line)
 	}
 	if f.nothing() {
-		s.printf("Nothing of `%s` is in the cluster.\n", s.what.up)
+		s.printf("The cluster has no installation of `%s`.\n", s.what.up)
 		return nil
 	}
 	s.printf("This deletes:\n")
@@ -48,7 +48,7 @@ func (s *session) down(ctx context.Context) error {
 	if err := s.remove(ctx, f); err != nil {
 		return err
 	}
-	s.printf("\n%s took %s. Nothing of `%s` is left in the cluster.\n", s.what.down, s.elapsed(), s.what.up)
+	s.printf("\n%s took %s. The installation of `%s` is removed from the cluster.\n", s.what.down, s.elapsed(), s.what.up)
 	return nil
 }
 
@@ -83,7 +83,7 @@ func (s *session) uninstall(ctx context.Context) error {
 	return nil
 }
 
-// deleteCRDs deletes the CRDs, and waits until they, their objects and the Secrets of the tokens are gone.
+// deleteCRDs deletes the CRDs, and waits until they, their objects and the Secrets of the tokens are deleted.
 func (c *cluster) deleteCRDs(ctx context.Context, owned []owner) error {
 	secrets, err := c.tokenSecrets(ctx)
 	if err != nil {
@@ -123,8 +123,8 @@ func (c *cluster) waitUntilGone(ctx context.Context, kind schema.GroupVersionKin
 		return apierrors.IsNotFound(last), nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait until %s %s is gone: %w. A finalizer of it or of an object in it may keep it: "+
-			"read its conditions with `kubectl get %s %s --output=yaml`", kind.Kind, key, errors.Join(err, last), kind.Kind, key.Name)
+		return fmt.Errorf("wait until %s %s is deleted: %w. A finalizer of it or of an object in it may prevent this. "+
+			"Read its conditions with `kubectl get %s %s --output=yaml`", kind.Kind, key, errors.Join(err, last), kind.Kind, key.Name)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// wantTokens is how many tokens a pod shows before the trial has shown what it should: the first one, and a renewed one.
+// wantTokens is how many tokens a pod must show before the trial is complete: the first one, and a renewed one.
 const wantTokens = 2
 
 // follow prints the log of the pod that mounts the token until it has shown a renewed token.
@@ -26,7 +26,7 @@ func (s *session) follow(ctx context.Context) error {
 	for lines.count < wantTokens {
 		err := s.followPod(ctx, lines)
 		if cause := context.Cause(ctx); lines.count < wantTokens && cause != nil {
-			return fmt.Errorf("follow the log of Deployment %q in namespace %q: %w (at last: %v). "+
+			return fmt.Errorf("follow the log of Deployment %q in namespace %q: %w (last error: %v). "+
 				"Run `kubectl --namespace %s describe reactortoken,pods` to see why", trialPod, trialNamespace, cause, err, trialNamespace)
 		}
 	}
@@ -47,7 +47,7 @@ func (s *session) followPod(ctx context.Context, lines *tokenLines) error {
 	return lines.read(stream, func(line string) { s.printf("  %8s  %s\n", s.elapsed(), line) })
 }
 
-// tokenLine is how `reactor-emulator watch-token` reports a token that it found; the group is the token's id.
+// tokenLine matches a line of `reactor-emulator watch-token` that reports a token. The group is the token's id.
 var tokenLine = regexp.MustCompile(`^\S+ token ("[^"]+") expires `)
 
 // tokenLines counts the tokens that a pod showed. A pod that is started again shows its token again.
@@ -56,7 +56,7 @@ type tokenLines struct {
 	count    int
 }
 
-// read hands on each line, until there were enough tokens.
+// read passes each line to show, until there were enough tokens.
 func (t *tokenLines) read(log io.Reader, show func(line string)) error {
 	if t.observed == nil {
 		t.observed = map[string]bool{}

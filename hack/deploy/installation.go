@@ -26,8 +26,8 @@ const (
 	// trialPod is the Deployment in it whose log shows the tokens.
 	trialPod = "viewer"
 
-	// installedByLabel marks the release, the CRDs and the namespaces that the commands made. Only what has it is changed or deleted, so that a
-	// release that a user installed under the same name is safe.
+	// installedByLabel marks the release, the CRDs and the namespaces that the commands created. The commands change or delete only objects
+	// with this label, so that a release that a user installed under the same name is safe.
 	installedByLabel = "reactor.inc/installed-by"
 )
 

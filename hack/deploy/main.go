@@ -3,8 +3,9 @@
 //	make deploy      make undeploy
 //	make try         make try-down
 //
-// It builds the images without a container engine and delivers them: to a cluster of this machine (kind, k3d, minikube, make node) with that
-// cluster's own command, to any other cluster through a registry. `try` adds an emulator of Reactor, a token and a pod that mounts it.
+// It builds the images without a container engine. It loads them into a cluster of this machine (kind, k3d, minikube, make node) with that
+// cluster's own command, and delivers them to any other cluster through a registry. `try` adds an emulator of Reactor, a token and a pod that
+// mounts it.
 //
 // It asks before it changes a cluster that is not on this machine. Every command that it runs names the context that was current at the start.
 package main
@@ -24,7 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// settings are what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	registry string
 	version  string

@@ -18,7 +18,7 @@ const interval = 250 * time.Millisecond
 
 // waitForDeployments waits until the Deployments of a release run with their new pods. It does not wait for a pod that cannot start.
 func (c *cluster) waitForDeployments(ctx context.Context, i installation, timeout time.Duration) error {
-	missing := "its Deployments were not read"
+	missing := "no Deployment of the release was found"
 	ofRelease := client.MatchingLabels{"app.kubernetes.io/instance": i.release}
 	err := wait.PollUntilContextTimeout(ctx, interval, timeout, true, func(ctx context.Context) (bool, error) {
 		deployments, pods := &appsv1.DeploymentList{}, &corev1.PodList{}
@@ -61,7 +61,7 @@ func isRolledOut(d *appsv1.Deployment) bool {
 	return status.ObservedGeneration >= d.Generation && status.UpdatedReplicas == want && status.Replicas == want && status.AvailableReplicas == want
 }
 
-// podProblem says why a pod will not start by itself; empty if it may.
+// podProblem describes why a pod cannot start by itself. It is empty if the pod may still start.
 func podProblem(pod *corev1.Pod) string {
 	hopeless := []string{"ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CrashLoopBackOff"}
 	for _, status := range pod.Status.ContainerStatuses {

@@ -34,10 +34,10 @@ func startSession(s settings, what installation, t *terminal) (*session, error) 
 	if err != nil {
 		return nil, err
 	}
-	// The context of the start, even if another program changes the current context meanwhile.
+	// Use the context of the start, even if another program changes the current context in the meantime.
 	config, err := clientcmd.NewNonInteractiveClientConfig(kubeconfig, chosen.context, nil, nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("use %s: %w. Run `kubectl config view --minify` to see what it names", chosen, err)
+		return nil, fmt.Errorf("use %s: %w. Run `kubectl config view --minify` to check its settings", chosen, err)
 	}
 	c, err := connect(config)
 	if err != nil {
@@ -79,7 +79,7 @@ func needCommands(names ...string) error {
 // runHelm runs Helm on the cluster of the session.
 func (s *session) runHelm(ctx context.Context, args ...string) error {
 	flags := []string{"--kube-context", s.target.context, "--namespace", s.what.namespace}
-	// HELM of the Makefile has variables and arguments of its own, which a shell knows how to read.
+	// HELM of the Makefile may contain variables and arguments, so a shell must split it.
 	return command(ctx, append([]string{"bash", "-c", s.helm + ` "$@"`, "helm"}, append(args, flags...)...)...)
 }
 
@@ -88,7 +88,7 @@ func (s *session) runKubectl(ctx context.Context, args ...string) error {
 	return command(ctx, append([]string{s.kubectl, "--context", s.target.context}, args...)...)
 }
 
-// writeJSON writes a file below bin/, where what is built is kept. YAML readers read JSON.
+// writeJSON writes a file below bin/, the folder of all built files. YAML readers can read JSON.
 func writeJSON(path string, value any) error {
 	text, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
@@ -100,13 +100,13 @@ func writeJSON(path string, value any) error {
 	return os.WriteFile(path, append(text, '\n'), 0o600)
 }
 
-// readDigests reads what `make image` wrote beside the archives: the name of each image in a registry, by digest.
+// readDigests reads the files that `make image` wrote next to the archives: the name of each image in a registry, by digest.
 func readDigests(names []string) (map[string]string, error) {
 	digests := map[string]string{}
 	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join("bin", name+".digest"))
 		if err != nil {
-			return nil, fmt.Errorf("read the digest of an image that was built: %w", err)
+			return nil, fmt.Errorf("read the digest of a built image: %w", err)
 		}
 		_, digest, found := strings.Cut(strings.TrimSpace(string(text)), "@")
 		if !found {

@@ -72,7 +72,7 @@ func recognize(config clientcmdapi.Config) (target, error) {
 	}
 	current := config.Contexts[config.CurrentContext]
 	if current == nil {
-		return target{}, fmt.Errorf("the kubeconfig names the current context %q and does not describe it. Run `kubectl config get-contexts`", config.CurrentContext)
+		return target{}, fmt.Errorf("the current context %q does not exist in the kubeconfig. Run `kubectl config get-contexts` to list its contexts", config.CurrentContext)
 	}
 	cluster := config.Clusters[current.Cluster]
 	if cluster == nil {
@@ -81,7 +81,7 @@ func recognize(config clientcmdapi.Config) (target, error) {
 	}
 	t := target{context: config.CurrentContext, server: cluster.Server}
 	t.kind, t.name, t.node = recognizeKind(config.CurrentContext, current)
-	// A context can be renamed, and a copied name must not stand for consent: the address decides too.
+	// A user can rename a context, so its name alone does not prove that the cluster is local. The address must be local too.
 	t.local = t.kind != "" && isLocal(cluster.Server)
 	return t, nil
 }
@@ -140,7 +140,7 @@ func isLocal(server string) bool {
 	return address.IsLoopback() || address.IsUnspecified() || address.IsPrivate() || tests.Contains(address)
 }
 
-// loadCommands are the commands that give the cluster these archives. None: the cluster cannot take archives.
+// loadCommands are the commands that load these archives into the cluster. It is empty if the cluster cannot load archives.
 func (t target) loadCommands(archives []string) [][]string {
 	var commands [][]string
 	for _, archive := range archives {

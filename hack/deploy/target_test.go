@@ -8,7 +8,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// kubeconfig is what the programs write, in short: a context, its cluster, and what they note beside it.
+// kubeconfig is what the programs write, in short: a context, its cluster, and their extensions.
 func kubeconfig(context, cluster, server, contextExtensions string) string {
 	return `
 apiVersion: v1

@@ -36,7 +36,7 @@ func (t *terminal) elapsed() string { return seconds(t.clock.Since(t.started)) }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
 
-// step prints what is done, does it, and prints how long it took.
+// step prints the name of a step, does it, and prints how long it took.
 func (t *terminal) step(what string, do func() error) error {
 	t.printf("%s ... ", what)
 	started := t.clock.Now()

@@ -14,7 +14,7 @@ const (
 	trialFolder = "bin/try"
 )
 
-// up installs. All that can be refused is refused before something is built.
+// up installs. It checks everything that can be wrong before it builds the images.
 func (s *session) up(ctx context.Context) error {
 	s.printf("%s: %s\n", s.what.up, s.target)
 	d, err := chooseDelivery(s.target, s.registry, s.version)
@@ -59,12 +59,12 @@ func (s *session) needCommands(d delivery) error {
 	return needCommands(names...)
 }
 
-// preflight refuses what cannot work, and returns the architectures to build for.
+// preflight rejects an installation that cannot work, and returns the architectures to build for.
 func (s *session) preflight(ctx context.Context, d delivery) (architectures []string, err error) {
 	err = s.step("check the cluster", func() error {
 		owners, err := s.cluster.owners(ctx)
 		if err != nil {
-			return fmt.Errorf("%s: %w. Check that the cluster runs and that you have cluster-admin rights", s.target, err)
+			return fmt.Errorf("%s: %w. Check that the cluster runs and that you have cluster-admin permissions", s.target, err)
 		}
 		if err := checkOwners(s.what, owners); err != nil {
 			return err
@@ -82,7 +82,7 @@ func (s *session) preflight(ctx context.Context, d delivery) (architectures []st
 	return architectures, err
 }
 
-// checkNamespaces refuses a trial in a namespace that somebody else made, since `make try-down` deletes it.
+// checkNamespaces rejects a trial in a namespace that another user created, because `make try-down` deletes the namespace.
 func (s *session) checkNamespaces(ctx context.Context) error {
 	if !s.what.trial {
 		return nil
@@ -108,7 +108,7 @@ func (s *session) deliver(ctx context.Context, d delivery, architectures []strin
 	if err := s.step(what, func() error {
 		err := command(ctx, append([]string{"make"}, d.makeArgs(architectures)...)...)
 		if err != nil && d.push {
-			return fmt.Errorf("%w\nCheck that you are logged in to the registry, and that REGISTRY=%s is where you can push", err, d.prefix)
+			return fmt.Errorf("%w\nCheck that you are logged in to the registry, and that you can push to REGISTRY=%s", err, d.prefix)
 		}
 		return err
 	}); err != nil {
@@ -157,7 +157,7 @@ func (s *session) install(ctx context.Context, d delivery, digests map[string]st
 			"upgrade", "--install", s.what.release, chartFolder, "--values", valuesFile, "--labels", installedByLabel + "=" + s.what.installedBy(),
 		}, s.helmArgs...)
 		if err := s.runHelm(ctx, args...); err != nil {
-			return fmt.Errorf("install the chart: %w\nTo remove what it left, run `%s`", err, s.what.down)
+			return fmt.Errorf("install the chart: %w\nTo remove the incomplete installation, run `%s`", err, s.what.down)
 		}
 		return nil
 	}); err != nil {
@@ -173,7 +173,7 @@ func (s *session) try(ctx context.Context, d delivery, digests map[string]string
 			return err
 		}
 		if err := s.runKubectl(ctx, "apply", "-k", trialFolder); err != nil {
-			return fmt.Errorf("apply config/try: %w\nTo remove what it left, run `%s`", err, s.what.down)
+			return fmt.Errorf("apply config/try: %w\nTo remove the incomplete installation, run `%s`", err, s.what.down)
 		}
 		return nil
 	}); err != nil {
@@ -183,7 +183,7 @@ func (s *session) try(ctx context.Context, d delivery, digests map[string]string
 	return s.follow(ctx)
 }
 
-// next says what the user can do now.
+// next describes what the user can do now.
 func (s *session) next() string {
 	text := nextAfterDeploy
 	if s.what.trial {
@@ -198,11 +198,11 @@ func (s *session) next() string {
 }
 
 const nextAfterDeploy = `
-Next, create a Secret with your API key. The command reads the key from a file, so that it is not in the history of your shell:
+Next, create a Secret with your API key. This command reads the key from a file, so that it is not in the history of your shell:
 
   kubectl create secret generic reactor-api-key --from-file=api-key=PATH-TO-A-FILE-WITH-THE-KEY
 
-or type it, without echo: paste the key and press Enter
+Or run this command, paste the key and press Enter. The terminal does not show the key:
 
   read -rsp 'API key: ' KEY && printf %s "$KEY" | kubectl create secret generic reactor-api-key --from-file=api-key=/dev/stdin; unset KEY
 
@@ -212,18 +212,18 @@ Then request a token, and read its state:
   kubectl wait --for=condition=Ready reactortoken/web
   kubectl get reactortokens
 
-The log of the operator: kubectl --namespace ${NAMESPACE} logs deployment/reactor-operator
-To remove all of it: make undeploy
+To read the operator's log: kubectl --namespace ${NAMESPACE} logs deployment/reactor-operator
+To remove everything: make undeploy
 `
 
 const nextAfterTry = `
-The API in this trial is an emulator in the cluster: it grants tokens that Reactor does not accept. Look around:
+This trial uses an emulator of Reactor in the cluster. Reactor does not accept its tokens. Commands to try:
 
   kubectl --namespace reactor-try get reactortoken web
   kubectl --namespace reactor-try describe reactortoken web
   kubectl --namespace reactor-try logs deployment/viewer --follow
 
-The log of the operator: kubectl --namespace ${NAMESPACE} logs deployment/reactor-try
-To remove all of it: make try-down
-With your own API key: make try-down, then make deploy
+To read the operator's log: kubectl --namespace ${NAMESPACE} logs deployment/reactor-try
+To remove everything: make try-down
+To use your own API key: make try-down, then make deploy
 `

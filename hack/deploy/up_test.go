@@ -166,7 +166,7 @@ func TestWhatCannotWorkIsRefusedBeforeAnythingIsBuilt(t *testing.T) {
 		want                         string
 	}{
 		"no registry":                   {kubeconfig: remote, what: operatorInstallation, want: "REGISTRY"},
-		"no consent, and nobody to ask": {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", want: "YES=1"},
+		"no consent, and no terminal": {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", want: "YES=1"},
 		"the answer is no":              {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", answer: "no\n", want: "the answer was not yes"},
 		"no answer":                     {kubeconfig: remote, what: operatorInstallation, registry: "registry.example.com/team", answer: "\n", want: "the answer was not yes"},
 		"no kind":                       {kubeconfig: kind, what: operatorInstallation, commands: []string{"make"}, want: `the command "kind" is needed`},
@@ -176,7 +176,7 @@ func TestWhatCannotWorkIsRefusedBeforeAnythingIsBuilt(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: "reactortokens.reactor.inc"},
 			},
 		}},
-		"a namespace of somebody else": {kubeconfig: kind, what: trialInstallation, want: `"reactor-try" exists`, objects: []client.Object{
+		"a namespace of another user": {kubeconfig: kind, what: trialInstallation, want: `"reactor-try" exists`, objects: []client.Object{
 			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "reactor-try"}},
 		}},
 	}
@@ -254,7 +254,7 @@ func TestARemovalLeavesWhatTheCommandsDidNotInstall(t *testing.T) {
 	}{
 		"all is of make deploy":                 {release: marked, namespace: marked, wantCalls: uninstall, wantOutput: "the namespace reactor-operator-system with all"},
 		"the namespace existed before":          {release: marked, wantCalls: uninstall, wantNamespace: true, wantOutput: "the namespace reactor-operator-system is kept"},
-		"a user installed a release by its own": {wantNamespace: true, wantOutput: "Nothing of `make deploy` is in the cluster"},
+		"a user installed a release by its own": {wantNamespace: true, wantOutput: "The cluster has no installation of `make deploy`"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -295,7 +295,7 @@ func TestARemovalFromAClusterThatIsNotLocalNeedsConsent(t *testing.T) {
 
 func TestTwoTokensEndTheTrialAndATokenThatIsShownAgainCountsOnce(t *testing.T) {
 	const (
-		absent = "2026-01-31T10:00:00Z no token: /var/run/secrets/reactor/jwt does not exist; a token is printed when it appears"
+		absent = "2026-01-31T10:00:00Z no token: /var/run/secrets/reactor/jwt does not exist. A token is printed when it appears"
 		first  = `2026-01-31T10:00:01Z token "aa01" expires 2026-01-31T10:01:00Z, 59s left`
 		again  = `2026-01-31T10:00:09Z token "aa01" expires 2026-01-31T10:01:00Z, 51s left`
 		second = `2026-01-31T10:00:40Z token "aa02" expires 2026-01-31T10:01:40Z, 1m0s left`

@@ -20,8 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// writeArchive writes a tar file that is two formats in one: an image layout, as https://specs.opencontainers.org/image-spec/image-layout/
-// describes it, and an archive of docker save, which holds the one image that is given for it.
+// writeArchive writes a tar file in two formats at the same time. One is an image layout (see
+// https://specs.opencontainers.org/image-spec/image-layout/). The other is an archive of docker save, which holds only one of the images.
 func writeArchive(file string, tag name.Tag, artifact remote.Taggable, docker v1.Image, modified time.Time) (err error) {
 	folder, err := os.MkdirTemp("", "image-layout-")
 	if err != nil {
@@ -32,8 +32,8 @@ func writeArchive(file string, tag name.Tag, artifact remote.Taggable, docker v1
 	if err != nil {
 		return err
 	}
-	// containerd takes the whole name from its own annotation; the standard one holds the tag only. Name would return index.docker.io
-	// for docker.io, but containerd looks for the name that stands in the pod.
+	// containerd reads the full name from its own annotation. The standard annotation holds only the tag. Name would return
+	// index.docker.io for docker.io, but containerd looks up the name in the pod.
 	names := layout.WithAnnotations(map[string]string{
 		"io.containerd.image.name":          tag.String(),
 		"org.opencontainers.image.ref.name": tag.TagStr(),
@@ -59,8 +59,8 @@ func writeArchive(file string, tag name.Tag, artifact remote.Taggable, docker v1
 	return errors.Join(tarFolder(output, os.DirFS(folder), modified), output.Close())
 }
 
-// writeDockerManifest writes the file by which docker load finds an image. It needs no files but the blobs of the layout: docker load
-// takes any paths, and compressed layers.
+// writeDockerManifest writes the file by which docker load finds an image. It needs only the blobs of the layout, because docker load
+// accepts any paths and compressed layers.
 func writeDockerManifest(file string, tag name.Tag, image v1.Image) error {
 	manifest, err := image.Manifest()
 	if err != nil {
@@ -77,12 +77,12 @@ func writeDockerManifest(file string, tag name.Tag, image v1.Image) error {
 	return os.WriteFile(file, content, 0o600)
 }
 
-// blob is where a layout has its content.
+// blob is the path of a blob in a layout.
 func blob(descriptor v1.Descriptor) string {
 	return path.Join("blobs", descriptor.Digest.Algorithm, descriptor.Digest.Hex)
 }
 
-// tarFolder packs the files in the order of their names, with nothing in their headers that another machine would write differently.
+// tarFolder packs the files in the order of their names. Their headers contain nothing that depends on the machine.
 func tarFolder(output io.Writer, folder fs.FS, modified time.Time) error {
 	writer := tar.NewWriter(output)
 	err := fs.WalkDir(folder, ".", func(path string, entry fs.DirEntry, err error) error {

@@ -2,17 +2,17 @@
 //
 //	go run -C hack/image . --name localhost/manager:test --output /tmp/manager.tar /tmp/amd64/manager /tmp/arm64/manager
 //
-// Each program is the same one for another architecture, which its build info names; several give a multi-arch index, one
-// gives a plain image. An image holds the program and nothing else, starts it, and runs as a user without rights.
+// Each program is the same program for another architecture, which its build info names. Several programs give a multi-arch index, one
+// program gives a plain image. An image holds only the program, starts it, and runs as an unprivileged user.
 //
 // The file is a tar archive of two formats that share their blobs:
 //
 //   - An OCI image layout, with all platforms. containerd reads it, and with it `ctr images import`, kind and k3d.
-//   - An archive of `docker save`, with one platform. `docker load` reads it, unless Docker keeps its images in containerd; `podman load`
-//     reads it, too. It holds the first platform in alphabetical order: linux/amd64 of linux/amd64 and linux/arm64. For a Docker on
-//     another architecture, pack one program alone.
+//   - An archive of `docker save`, with one platform. `docker load` reads it, unless Docker stores its images in containerd. `podman load`
+//     also reads it. It holds the first platform in alphabetical order: linux/amd64 of linux/amd64 and linux/arm64. For a Docker on
+//     another architecture, pack only the program for that architecture.
 //
-// Equal programs and flags give an equal file, on any machine.
+// The same programs and flags give the same file, on every machine.
 package main
 
 import (
@@ -32,7 +32,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// settings is what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	name     string
 	output   string
@@ -62,24 +62,24 @@ func parse(args []string) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.StringVar(&s.name, "name", "", "the `name` of the image, with its tag, such as localhost/manager:test")
-	flags.StringVar(&s.output, "output", "", "the `file` to write; its digest goes beside it, into a file that ends in .digest")
+	flags.StringVar(&s.output, "output", "", "the `file` to write; the digest goes into a file next to it that ends in .digest")
 	flags.BoolVar(&s.push, "push", false, "push to the registry of the name, with the credentials of docker login")
-	flags.BoolVar(&s.sbom, "sbom", false, "write a CycloneDX SBOM for each architecture beside the output")
-	flags.StringVar(&s.title, "title", "", "the title in the labels; the program's name when left out")
+	flags.BoolVar(&s.sbom, "sbom", false, "write a CycloneDX SBOM for each architecture next to the output")
+	flags.StringVar(&s.title, "title", "", "the title in the labels; defaults to the name of the program")
 	flags.StringVar(&s.version, "version", "", "the version in the labels and the SBOM")
 	flags.StringVar(&s.revision, "revision", "", "the commit in the labels")
-	flags.Int64Var(&s.created, "created", 0, "when the image counts as made, in Unix `seconds`: the time of its commit, so that it can be made again")
+	flags.Int64Var(&s.created, "created", 0, "the creation time of the image, in Unix `seconds`: the time of its commit, so that the build is reproducible")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
 	s.programs = flags.Args()
 	if s.name == "" || len(s.programs) == 0 || (s.output == "" && (s.sbom || !s.push)) {
-		return s, errors.New("usage: image --name NAME [--push] [--output FILE [--sbom]] PROGRAM…; --help tells more")
+		return s, errors.New("usage: image --name NAME [--push] [--output FILE [--sbom]] PROGRAM…; --help describes the flags")
 	}
 	return s, nil
 }
 
-// run makes what was asked for, and prints what it made.
+// run builds the requested images and files, and prints what it built.
 func run(ctx context.Context, s settings, stdout io.Writer) error {
 	tag, err := name.NewTag(s.name, name.StrictValidation)
 	if err != nil {
@@ -93,13 +93,13 @@ func run(ctx context.Context, s settings, stdout io.Writer) error {
 	for _, program := range programs {
 		image, err := pack(program, s.labels(program))
 		if err != nil {
-			return fmt.Errorf("make the image of %s: %w", program.path, err)
+			return fmt.Errorf("build the image of %s: %w", program.path, err)
 		}
 		images = append(images, packed{Image: image, program: program})
 	}
 	artifact, err := assemble(images, s.labels(programs[0]))
 	if err != nil {
-		return fmt.Errorf("put the images of %s together: %w", tag, err)
+		return fmt.Errorf("combine the images of %s: %w", tag, err)
 	}
 	if s.output != "" {
 		if err := s.write(tag, artifact, images); err != nil {
@@ -108,13 +108,13 @@ func run(ctx context.Context, s settings, stdout io.Writer) error {
 	}
 	if s.push {
 		if err := remote.Push(tag, artifact, remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithContext(ctx)); err != nil {
-			return fmt.Errorf("push %s: %w; docker login writes the credentials that are used", tag, err)
+			return fmt.Errorf("push %s: %w. Check that you are logged in to the registry with docker login", tag, err)
 		}
 	}
 	return report(stdout, tag, artifact, images)
 }
 
-// write makes the files: the archive, the digest that names it in a registry, and the SBOMs.
+// write writes the files: the archive, the digest that names it in a registry, and the SBOMs.
 func (s settings) write(tag name.Tag, artifact remote.Taggable, images []packed) error {
 	base := strings.TrimSuffix(s.output, ".tar")
 	if err := writeArchive(s.output, tag, artifact, images[0], s.time()); err != nil {
@@ -140,7 +140,7 @@ func (s settings) write(tag name.Tag, artifact remote.Taggable, images []packed)
 	return nil
 }
 
-// time is when everything counts as made.
+// time is the creation time of the image and of all its files.
 func (s settings) time() time.Time {
 	return time.Unix(s.created, 0).UTC()
 }
@@ -165,7 +165,7 @@ func (s settings) labels(program program) map[string]string {
 	return labels
 }
 
-// report prints the digests and what the images hold, read back from the images.
+// report prints the digests and the contents of the images, which it reads from the images.
 func report(stdout io.Writer, tag name.Tag, artifact remote.Taggable, images []packed) error {
 	digest, err := digestOf(artifact)
 	if err != nil {
@@ -193,7 +193,7 @@ func report(stdout io.Writer, tag name.Tag, artifact remote.Taggable, images []p
 	return nil
 }
 
-// total is what a node that has nothing yet pulls of an image.
+// total is the number of bytes that a node pulls if it has no layer of the image yet.
 func total(manifest *v1.Manifest) int64 {
 	size := manifest.Config.Size
 	for _, layer := range manifest.Layers {

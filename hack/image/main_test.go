@@ -117,7 +117,7 @@ func TestAnArchiveOfOneProgramIsAnImageThatStartsIt(t *testing.T) {
 		t.Errorf("it printed %s", printed)
 	}
 	if digest, err := os.ReadFile(strings.TrimSuffix(output, ".tar") + ".digest"); err != nil || string(digest) != "localhost/worker@"+descriptor.Digest.String()+"\n" {
-		t.Errorf("the digest is told as %q, %v", digest, err)
+		t.Errorf("the digest is reported as %q, %v", digest, err)
 	}
 }
 
@@ -242,14 +242,14 @@ func TestWhatIsNoImageIsRefused(t *testing.T) {
 		want string
 	}{
 		"no output and no push":       {[]string{"--name", "localhost/worker:test", amd64}, "usage"},
-		"SBOMs beside no output":      {[]string{"--name", "localhost/worker:test", "--push", "--sbom", amd64}, "usage"},
+		"SBOMs without an output":      {[]string{"--name", "localhost/worker:test", "--push", "--sbom", amd64}, "usage"},
 		"no program":                  {[]string{"--name", "localhost/worker:test", "--output", output}, "usage"},
 		"a program that is missing":   {[]string{"--name", "localhost/worker:test", "--output", output, amd64 + "-not-there"}, "no such file"},
-		"a file that is no program":   {[]string{"--name", "localhost/worker:test", "--output", output, text}, "not a program of Go"},
+		"a file that is no program":   {[]string{"--name", "localhost/worker:test", "--output", output, text}, "not a Go program"},
 		"a name with spaces":          {[]string{"--name", "my worker", "--output", output, amd64}, "--name"},
 		"a name without a tag":        {[]string{"--name", "localhost/worker", "--output", output, amd64}, "--name"},
 		"one architecture twice":      {[]string{"--name", "localhost/worker:test", "--output", output, amd64, build(t, "worker", "GOARCH=amd64")}, "both for linux/amd64"},
-		"programs of two names":       {[]string{"--name", "localhost/worker:test", "--output", output, amd64, build(t, "other", "GOARCH=arm64")}, "two names"},
+		"programs of two names":       {[]string{"--name", "localhost/worker:test", "--output", output, amd64, build(t, "other", "GOARCH=arm64")}, "have different names"},
 		"a program of another system": {[]string{"--name", "localhost/worker:test", "--output", output, build(t, "worker", "GOOS=darwin", "GOARCH=arm64")}, "GOOS=linux"},
 		"a program with cgo":          {[]string{"--name", "localhost/worker:test", "--output", output, build(t, "worker", "CGO_ENABLED=1")}, "CGO_ENABLED=0"},
 	}

@@ -19,8 +19,8 @@ const (
 	source  = "https://github.com/reactor-operator/reactor-operator"
 	license = "Apache-2.0"
 
-	// nobody is the user and the group of the program. They are numbers, since kubelet cannot check a name for runAsNonRoot.
-	nobody = "65532:65532"
+	// nonRoot is the user and the group of the program. They are numbers, because the kubelet cannot check a name for runAsNonRoot.
+	nonRoot = "65532:65532"
 )
 
 // packed is the image of a program.
@@ -30,7 +30,7 @@ type packed struct {
 	program program
 }
 
-// pack makes the image of a program, of one layer.
+// pack builds the image of a program, with one layer.
 func pack(program program, labels map[string]string) (v1.Image, error) {
 	created, err := time.Parse(time.RFC3339, labels["org.opencontainers.image.created"])
 	if err != nil {
@@ -59,7 +59,7 @@ func pack(program program, labels map[string]string) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Created = program.platform.OS, program.platform.Architecture, v1.Time{Time: created}
-	config.Config = v1.Config{Entrypoint: []string{"/" + program.name}, User: nobody, Env: []string{"PATH=/"}, WorkingDir: "/", Labels: labels}
+	config.Config = v1.Config{Entrypoint: []string{"/" + program.name}, User: nonRoot, Env: []string{"PATH=/"}, WorkingDir: "/", Labels: labels}
 	image, err = mutate.ConfigFile(image, config)
 	if err != nil {
 		return nil, err
@@ -67,11 +67,11 @@ func pack(program program, labels map[string]string) (v1.Image, error) {
 	return annotate(image, labels)
 }
 
-// annotate repeats the labels in the manifest, where registries and their pages read them.
+// annotate repeats the labels in the manifest, from which registries and their pages read them.
 func annotate[artifact partialManifest](of artifact, labels map[string]string) (artifact, error) {
 	annotated, ok := mutate.Annotations(of, labels).(artifact)
 	if !ok {
-		return of, errors.New("what carries annotations is no image any more")
+		return of, errors.New("the annotated artifact is not an image")
 	}
 	return annotated, nil
 }
@@ -81,7 +81,7 @@ type partialManifest interface {
 	RawManifest() ([]byte, error)
 }
 
-// archive holds the program, and no folder: what a pod mounts gets its place from the runtime.
+// archive holds only the program and no folders. The runtime creates the folders for mounts.
 func archive(program program, modified time.Time) ([]byte, error) {
 	var files bytes.Buffer
 	writer := tar.NewWriter(&files)
@@ -96,7 +96,7 @@ func archive(program program, modified time.Time) ([]byte, error) {
 	return files.Bytes(), err
 }
 
-// assemble returns the only image, or the index of several.
+// assemble returns the image if there is only one, or an index of several images.
 func assemble(images []packed, labels map[string]string) (remote.Taggable, error) {
 	if len(images) == 1 {
 		return images[0].Image, nil

@@ -14,7 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// program is a Go program for one platform, with what Go wrote into it about itself.
+// program is a Go program for one platform, with its build info.
 type program struct {
 	path     string
 	name     string
@@ -37,10 +37,10 @@ func readPrograms(paths []string) ([]program, error) {
 	for i := range programs[1:] {
 		before, after := programs[i], programs[i+1]
 		if before.name != after.name {
-			return nil, fmt.Errorf("%s and %s have two names, but an image starts the same program on every platform", before.path, after.path)
+			return nil, fmt.Errorf("%s and %s have different names. An image starts the same program on every platform, so give all files the same name", before.path, after.path)
 		}
 		if before.platform.Equals(after.platform) {
-			return nil, fmt.Errorf("%s and %s are both for %s; give one program for each platform", before.path, after.path, after.platform)
+			return nil, fmt.Errorf("%s and %s are both for %s. Give one program for each platform", before.path, after.path, after.platform)
 		}
 	}
 	return programs, nil
@@ -53,17 +53,17 @@ func readProgram(path string) (program, error) {
 	}
 	info, err := buildinfo.Read(bytes.NewReader(content))
 	if err != nil {
-		return program{}, fmt.Errorf("%s is not a program of Go: %w", path, err)
+		return program{}, fmt.Errorf("%s is not a Go program: %w", path, err)
 	}
 	settings := map[string]string{}
 	for _, setting := range info.Settings {
 		settings[setting.Key] = setting.Value
 	}
 	if settings["GOOS"] != "linux" {
-		return program{}, fmt.Errorf("%s is for %s; build it with GOOS=linux", path, settings["GOOS"])
+		return program{}, fmt.Errorf("%s is for %s. Build it with GOOS=linux", path, settings["GOOS"])
 	}
 	if settings["CGO_ENABLED"] != "0" {
-		return program{}, errors.New(path + " may need libraries, which the image does not hold; build it with CGO_ENABLED=0")
+		return program{}, errors.New(path + " may need libraries that the image does not hold. Build it with CGO_ENABLED=0")
 	}
 	return program{
 		path: path, name: filepath.Base(path), content: content, info: info,

@@ -16,7 +16,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// writeSBOM writes what a program consists of, as CycloneDX.
+// writeSBOM writes the components of a program, as CycloneDX.
 func (s settings) writeSBOM(path string, program program) (err error) {
 	file, err := os.Create(path)
 	if err != nil {
@@ -26,8 +26,8 @@ func (s settings) writeSBOM(path string, program program) (err error) {
 	return cdx.NewBOMEncoder(file, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false).Encode(s.materials(program))
 }
 
-// materials lists the program, the standard library and every module in the program, as its build info names them. The build info
-// does not say which module needs which, nor under which license they are, so neither does the list.
+// materials lists the program, the standard library and every module in the program, as its build info names them. The list has no
+// dependencies between modules and no licenses, because the build info does not contain them.
 func (s settings) materials(program program) *cdx.BOM {
 	sum := sha256.Sum256(program.content)
 	main := cdx.Component{
@@ -48,7 +48,7 @@ func (s settings) materials(program program) *cdx.BOM {
 	slices.SortFunc(libraries, func(a, b cdx.Component) int { return cmp.Compare(a.BOMRef, b.BOMRef) })
 
 	bom := cdx.NewBOM()
-	// The same program has the same number.
+	// The same program has the same serial number.
 	bom.SerialNumber = uuid.NewSHA1(uuid.NameSpaceURL, bytes.Join([][]byte{[]byte(source), sum[:]}, nil)).URN()
 	bom.Metadata = &cdx.Metadata{
 		Timestamp: s.time().Format(time.RFC3339),
@@ -59,7 +59,7 @@ func (s settings) materials(program program) *cdx.BOM {
 	return bom
 }
 
-// moduleLibrary has the hash of the module that go.sum has, too.
+// moduleLibrary has the hash of the module, as go.sum has it.
 func moduleLibrary(module *debug.Module) cdx.Component {
 	component := library(module.Path, module.Version)
 	if module.Sum != "" {

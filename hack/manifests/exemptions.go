@@ -2,14 +2,14 @@ package main
 
 import "fmt"
 
-// exemption accepts a finding of kube-score, for the reason beside it. Without an object it accepts the finding for every object, and
-// without a comment every finding of the check.
+// exemption accepts a finding of kube-score, for the given reason. Without an object it accepts the finding for every object. Without a
+// comment it accepts every finding of the check.
 type exemption struct {
 	check, object, comment string
 	reason                 string
 }
 
-// exemptions are all findings that are accepted. What kube-score stops finding must be removed here.
+// exemptions are all accepted findings. If kube-score no longer finds one of them, remove it here.
 var exemptions = []exemption{
 	{
 		check: "container-resources", comment: "CPU limit is not set",
@@ -17,7 +17,7 @@ var exemptions = []exemption{
 	},
 	{
 		check: "container-resources", object: "Deployment reactor-operator", comment: "Memory limit is not set",
-		reason: "An operator that is killed renews no token. docs/resources.md has the memory to expect, for those who want a limit.",
+		reason: "A killed operator renews no tokens. docs/resources.md has the expected memory for users who want a limit.",
 	},
 	{
 		check: "container-resources", object: "Job reactor-operator-drain", comment: "Memory limit is not set",
@@ -38,20 +38,20 @@ var exemptions = []exemption{
 	},
 	{
 		check: "pod-networkpolicy",
-		reason: "A policy needs the addresses of DNS and of the Kubernetes API, which differ from cluster to cluster. The value " +
-			"networkPolicy.enabled and the component network-policy add it.",
+		reason: "A policy needs the addresses of DNS and of the Kubernetes API, which differ between clusters. The value " +
+			"networkPolicy.enabled and the component network-policy add a policy.",
 	},
 	{
 		check: "networkpolicy-targets-pod", object: "NetworkPolicy reactor-operator-token-server",
-		reason: "The component network-policy also covers the token server, and selects nothing where that is not installed.",
+		reason: "The component network-policy also covers the token server. The policy selects nothing if the token server is not installed.",
 	},
 	{
 		check: "deployment-replicas", object: "Deployment reactor-operator",
-		reason: "One operator works at a time. A second replica shortens the pause after a failure, and is the user's choice.",
+		reason: "One operator is active at a time. A second replica shortens the pause after a failure. It is the user's choice.",
 	},
 	{
 		check: "deployment-replicas", object: "Deployment reactor-operator-emulator",
-		reason: "The emulator is for trials, and keeps sessions in its memory: a second replica would not know those of the first.",
+		reason: "The emulator is for trials, and keeps sessions in memory. A second replica would not have those of the first.",
 	},
 	{
 		check: "deployment-has-host-podantiaffinity", object: "Deployment reactor-operator-token-server",

@@ -13,9 +13,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// overlay is what a user would write to put folders of the repository together, with images of their own.
+// overlay is a kustomization that combines folders of the repository, with other images, as a user would write it.
 type overlay struct {
-	resources, components []string // folders, seen from the root of the repository
+	resources, components []string // folders, relative to the root of the repository
 	images                []types.Image
 }
 
@@ -24,19 +24,19 @@ func parseImage(pair string) (types.Image, error) {
 	name, reference, found := strings.Cut(pair, "=")
 	repository, digest, _ := strings.Cut(reference, "@")
 	tag := ""
-	// A colon before the last slash is that of a port.
+	// A colon before the last slash belongs to a port.
 	if colon := strings.LastIndex(repository, ":"); colon > strings.LastIndex(repository, "/") {
 		repository, tag = repository[:colon], repository[colon+1:]
 	}
 	if !found || name == "" || repository == "" || (tag == "" && digest == "") {
-		return types.Image{}, fmt.Errorf("the image is %q, want NAME=REFERENCE, and a tag or a digest in the reference", pair)
+		return types.Image{}, fmt.Errorf("the image %q is not valid. Write NAME=REFERENCE, with a tag or a digest in the reference", pair)
 	}
 	return types.Image{Name: name, NewName: repository, NewTag: tag, Digest: digest}, nil
 }
 
-// build writes the overlay into a folder, and returns what kustomize makes of it.
+// build writes the overlay into a folder, and returns the output of kustomize.
 func build(repository string, o overlay) (stream []byte, err error) {
-	// kustomize takes relative paths only, and follows them from where the folder really is.
+	// kustomize accepts only relative paths, and resolves them from the real path of the folder.
 	folder, err := os.MkdirTemp("", "manifests-")
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func build(repository string, o overlay) (stream []byte, err error) {
 	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), text, 0o600); err != nil {
 		return nil, err
 	}
-	// In the order of kubectl apply -k: a namespace and a CRD come before what needs them.
+	// In the order of kubectl apply -k: namespaces and CRDs come before the objects that need them.
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionLegacy
 	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), folder)

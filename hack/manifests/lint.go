@@ -18,7 +18,7 @@ import (
 	"github.com/zegl/kube-score/scorecard"
 )
 
-// lint checks all manifests, and prints what is wrong with them.
+// lint checks all manifests, and prints their problems.
 func lint(ctx context.Context, repository string, stdout io.Writer) (err error) {
 	manifests, err := render(ctx, repository)
 	if err != nil {
@@ -70,7 +70,7 @@ func lint(ctx context.Context, repository string, stdout io.Writer) (err error) 
 	return nil
 }
 
-// conform returns how many objects are as their schemas say, and what is wrong with the others.
+// conform returns how many objects conform to their schemas, and the problems of the others.
 func conform(ctx context.Context, validate validator.Validator, manifest rendered) (valid int, invalid []string) {
 	for _, result := range validate.ValidateWithContext(ctx, manifest.name, io.NopCloser(bytes.NewReader(manifest.stream))) {
 		switch result.Status {
@@ -86,12 +86,12 @@ func conform(ctx context.Context, validate validator.Validator, manifest rendere
 		}
 	}
 	if valid == 0 && len(invalid) == 0 {
-		invalid = append(invalid, manifest.name+": there is no object")
+		invalid = append(invalid, manifest.name+": has no object")
 	}
 	return valid, invalid
 }
 
-// finding is what kube-score has against an object.
+// finding is a problem that kube-score found in an object.
 type finding struct {
 	check, object, comment string
 }
@@ -100,7 +100,7 @@ func (f finding) String() string {
 	return fmt.Sprintf("%s: kube-score: %s: %s", f.object, f.check, f.comment)
 }
 
-// named is a stream with a name, as kube-score wants it.
+// named is a stream with a name, as kube-score requires it.
 type named struct {
 	io.Reader
 	name string
@@ -109,7 +109,7 @@ type named struct {
 // Name implements domain.NamedReader.
 func (n named) Name() string { return n.name }
 
-// judge returns what kube-score finds, in a stable order.
+// judge returns the findings of kube-score, in a stable order.
 func judge(manifest rendered) ([]finding, error) {
 	read, err := parser.New(nil)
 	if err != nil {

@@ -3,11 +3,11 @@
 //	go run -C hack/manifests . build --resource config/default --image ghcr.io/reactor-operator/reactor-operator=registry.example.com/operator:v1
 //	go run -C hack/manifests . lint
 //
-// build prints what kustomize makes of folders of the repository, with other images. A release publishes its output.
+// build prints the output of kustomize for folders of the repository, with other images. A release publishes this output.
 //
 // lint renders the chart with the values of its tests, every kustomization and every component of config/, and the manifests of
-// examples/. kubeconform holds each object against the schemas of the Kubernetes version that the tests run and of the CRDs. kube-score
-// looks for bad practice in all but samples and examples; exemptions.go lists the findings that are accepted, each with its reason.
+// examples/. kubeconform validates each object against the schemas of the CRDs and of the Kubernetes version of the tests. kube-score finds
+// bad practices in everything except samples and examples. exemptions.go lists the accepted findings, each with its reason.
 //
 // It needs no network when the modules of the tests and of Helm are in Go's module cache.
 package main
@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		_, err = stdout.Write(stream)
 		return err
 	}
-	return fmt.Errorf("the command is %q, want lint or build", strings.Join(args, " "))
+	return fmt.Errorf("unknown command %q. Use lint or build", strings.Join(args, " "))
 }
 
 // list is a flag that may be given several times.

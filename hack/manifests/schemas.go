@@ -17,11 +17,11 @@ import (
 // A schema is a JSON schema.
 type schema = map[string]any
 
-// definitions is how a reference to a definition begins.
+// definitions is the prefix of a reference to a definition.
 const definitions = "#/definitions/"
 
-// writeSchemas writes a schema for each kind into a folder, and returns where kubeconform finds them. Those of Kubernetes come from the
-// OpenAPI document in the module that the tests' API server is built from.
+// writeSchemas writes a schema for each kind into a folder, and returns the location for kubeconform. The schemas of Kubernetes come from the
+// OpenAPI document in the module from which the tests build their API server.
 func writeSchemas(ctx context.Context, repository, folder string) (location string, err error) {
 	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", "k8s.io/kubernetes")
 	command.Dir, command.Stderr = filepath.Join(repository, "test", "cluster"), os.Stderr
@@ -40,13 +40,13 @@ func writeSchemas(ctx context.Context, repository, folder string) (location stri
 		return "", err
 	}
 	if err := writeKubernetesSchemas(openAPI, folder); err != nil {
-		return "", fmt.Errorf("make schemas from the OpenAPI document of Kubernetes: %w", err)
+		return "", fmt.Errorf("create schemas from the OpenAPI document of Kubernetes: %w", err)
 	}
 	files, err := filepath.Glob(filepath.Join(repository, "config", "crd", "bases", "*.yaml"))
 	if err != nil {
 		return "", err
 	}
-	// As much of the Prometheus Operator's CRDs as the tests need: they take everything.
+	// The parts of the Prometheus Operator's CRDs that the tests need. They accept every object.
 	for _, file := range append(files, filepath.Join(repository, "test", "chart", "testdata", "monitoring_crds.yaml")) {
 		crds, err := os.ReadFile(file)
 		if err != nil {
@@ -54,17 +54,17 @@ func writeSchemas(ctx context.Context, repository, folder string) (location stri
 		}
 		for document := range bytes.SplitSeq(crds, []byte("\n---\n")) {
 			if err := writeCRDSchemas(document, folder); err != nil {
-				return "", fmt.Errorf("make schemas from %s: %w", file, err)
+				return "", fmt.Errorf("create schemas from %s: %w", file, err)
 			}
 		}
 	}
 	return filepath.Join(folder, "{{.Group}}-{{.ResourceAPIVersion}}-{{.ResourceKind}}.json"), nil
 }
 
-// fileOf names the file of a schema as the location above does.
+// fileOf returns the name of a schema's file. It matches the location above.
 func fileOf(group, version, kind string) string {
 	if group == "" {
-		group = version // so kubeconform calls the core group
+		group = version // the name of the core group in kubeconform
 	}
 	return strings.Join([]string{group, version, strings.ToLower(kind)}, "-") + ".json"
 }
@@ -77,7 +77,7 @@ func write(folder, name string, s schema) error {
 	return os.WriteFile(filepath.Join(folder, name), text, 0o600)
 }
 
-// groupVersionKind is how the OpenAPI document names the kind that a definition is of.
+// groupVersionKind is the kind of a definition in the OpenAPI document.
 type groupVersionKind struct {
 	Group   string `json:"group"`
 	Version string `json:"version"`
@@ -162,7 +162,7 @@ func writeCRDSchemas(document []byte, folder string) error {
 	return nil
 }
 
-// forbidUnknownFields has a schema refuse fields that it does not name, as the API server does when a client asks for strict validation.
+// forbidUnknownFields makes a schema reject unknown fields, as the API server does when a client requests strict validation.
 func forbidUnknownFields(root schema) {
 	walk(root, func(s schema) {
 		_, isObject := s["properties"].(map[string]any)

@@ -19,7 +19,7 @@ import (
 
 const (
 	systemNamespace = "reactor-operator-system"
-	// version is that of the images. A release has one, and latest stands in the tree only.
+	// version is the version of the images. A release has a version, and the tree has only latest.
 	version = "v0.0.0"
 )
 
@@ -27,12 +27,12 @@ const (
 type rendered struct {
 	name   string
 	stream []byte
-	// complete is false for what leaves things out on purpose, to show one thing or to test that they can be left out. kube-score would
-	// name them all.
+	// complete is false for manifests that omit parts, because they are a sample or test that the parts are optional. kube-score would report
+	// every omitted part.
 	complete bool
 }
 
-// render renders all that the repository has.
+// render renders all manifests of the repository.
 func render(ctx context.Context, repository string) ([]rendered, error) {
 	charts, err := renderChart(ctx, repository)
 	if err != nil {
@@ -49,7 +49,7 @@ func render(ctx context.Context, repository string) ([]rendered, error) {
 	return slices.Concat(charts, kustomizations, examples), nil
 }
 
-// renderChart packs the chart as a release does, and renders it with each file of values of its tests.
+// renderChart packs the chart as a release does, and renders it with each values file of its tests.
 func renderChart(ctx context.Context, repository string) (found []rendered, err error) {
 	tool := exec.CommandContext(ctx, "go", "tool", "-modfile=tools/helm/go.mod", "-n", "helm")
 	tool.Dir, tool.Stderr = repository, os.Stderr

@@ -55,7 +55,7 @@ func TestDependabotUpdatesEveryModuleFolderAndImageOfTheTree(t *testing.T) {
 	}
 }
 
-// withoutSchedules leaves out what GitHub checks itself.
+// withoutSchedules omits what GitHub checks itself.
 func withoutSchedules(text string) string {
 	return regexp.MustCompile(`(?m)^  schedule: .*\n`).ReplaceAllString(text, "")
 }

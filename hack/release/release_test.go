@@ -17,7 +17,7 @@ import (
 
 const root = "../.."
 
-// workflow is what these tests look at.
+// workflow holds the parts that these tests check.
 type workflow struct {
 	On          map[string]any
 	Permissions map[string]string
@@ -102,7 +102,7 @@ func TestNothingIsPermittedUnlessAJobAsksForIt(t *testing.T) {
 func TestWhatRunsForAPullRequestOnlyReadsAndKnowsNoSecret(t *testing.T) {
 	for name, w := range workflows(t) {
 		if _, found := w.On["pull_request_target"]; found {
-			t.Errorf("%s: code of strangers would run with the rights of the repository", name)
+			t.Errorf("%s: code from forks would run with the permissions of the repository", name)
 		}
 		if _, found := w.On["pull_request"]; !found {
 			continue
@@ -215,7 +215,7 @@ func TestTheDockerfileBuildsAsTheMakefileDoes(t *testing.T) {
 			}
 		}
 	}
-	user := submatch(t, read(t, "hack", "image", "pack.go"), `nobody = "(.*)"`)
+	user := submatch(t, read(t, "hack", "image", "pack.go"), `nonRoot = "(.*)"`)
 	for _, got := range regexp.MustCompile(`(?m)^USER (.*)$`).FindAllStringSubmatch(dockerfile, -1) {
 		if got[1] != user {
 			t.Errorf("the Dockerfile has the user %s, make image %s", got[1], user)

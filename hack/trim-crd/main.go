@@ -1,6 +1,6 @@
-// Command trim-crd takes the descriptions of a pod's fields out of CRDs that embed a pod template: they are Kubernetes' own, stand
-// in its documentation, and make the CRD too large for a client-side kubectl apply (262,144 bytes in an annotation). The schema
-// itself stays whole, so that a typo in a container is refused.
+// Command trim-crd removes the descriptions of a pod's fields from CRDs that embed a pod template. They are in the documentation of
+// Kubernetes, and they make the CRD too large for a client-side kubectl apply (262,144 bytes in an annotation). The schema itself
+// stays complete, so that the API server rejects a typo in a container.
 //
 // Usage: trim-crd FILE…
 package main
@@ -22,7 +22,7 @@ func main() {
 	}
 }
 
-// trimFile rewrites a CRD. One that embeds no pod template stays as it is.
+// trimFile rewrites a CRD. A CRD that embeds no pod template stays unchanged.
 func trimFile(path string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -52,7 +52,7 @@ func trimFile(path string) error {
 	return os.WriteFile(path, append([]byte("---\n"), bytes.TrimLeft(written, "\n")...), 0o644)
 }
 
-// at walks into nested objects; it is nil where there is none.
+// at returns a nested object, or nil if it does not exist.
 func at(from map[string]any, path ...string) map[string]any {
 	for _, name := range path {
 		from, _ = from[name].(map[string]any)
@@ -60,8 +60,8 @@ func at(from map[string]any, path ...string) map[string]any {
 	return from
 }
 
-// dropDescriptions removes them from a schema and from all schemas inside it. A property that is called description is a schema
-// itself, and so an object: it stays.
+// dropDescriptions removes them from a schema and from all schemas inside it. A property with the name description is an object, because it
+// is a schema itself. It stays.
 func dropDescriptions(schema any) {
 	switch node := schema.(type) {
 	case map[string]any:

@@ -12,7 +12,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/logging"
 )
 
-// Validate returns all problems in one error. Each names the flag and says what to write instead.
+// Validate returns all problems in one error. Each names the flag and a correct value.
 func (s *TokenServer) Validate() error {
 	return errors.Join(
 		s.checkSource(),
@@ -34,13 +34,13 @@ func (s *TokenServer) Validate() error {
 
 func (s *TokenServer) checkSource() error {
 	switch {
-	case s.LeastLife < 0:
-		return problem("least-life", s.LeastLife, "a duration such as 10m, or 0")
-	case (s.APIKeyFile == "") == (s.OneTokenForAll == ""):
-		return errors.New("say where tokens come from: write either --api-key-file, for a token of each caller's own, or --one-token-for-all")
-	case s.OneTokenForAll != "" && len(s.Models) > 0:
-		return errors.New("--models: the one token of --one-token-for-all has its models already; write them into the ReactorToken")
-	case s.OneTokenForAll != "":
+	case s.MinRemainingLifetime < 0:
+		return problem("min-remaining-lifetime", s.MinRemainingLifetime, "a duration such as 10m, or 0")
+	case (s.APIKeyFile == "") == (s.SharedTokenDir == ""):
+		return errors.New("no source of tokens, or two: set either --api-key-file, for a separate token for each caller, or --shared-token-dir")
+	case s.SharedTokenDir != "" && len(s.Models) > 0:
+		return errors.New("--models: the token of --shared-token-dir already has its models; set them in the ReactorToken")
+	case s.SharedTokenDir != "":
 		return nil
 	}
 	return errors.Join(
@@ -49,35 +49,35 @@ func (s *TokenServer) checkSource() error {
 	)
 }
 
-// What Reactor grants at the most.
+// The maximums that Reactor grants.
 const (
-	longestTokenLife  = 6 * time.Hour
-	longestSession    = 24 * time.Hour
-	mostTokenSessions = 500
+	maxTokenLifetime   = 6 * time.Hour
+	maxSessionDuration = 24 * time.Hour
+	maxTokenSessions   = 500
 )
 
 func (s *TokenServer) checkGrant() error {
 	switch {
 	case len(s.Models) == 0:
-		return errors.New("--models: name the models that tokens are for; a token without them may do all that your account may do with sessions")
-	case s.MaxSessions < 0 || s.MaxSessions > mostTokenSessions:
-		return problem("max-sessions", s.MaxSessions, "a number from 1 to 500, or 0 to leave it to Reactor")
-	case s.MaxSessionDuration < 0 || s.MaxSessionDuration > longestSession:
+		return errors.New("--models: name the models that tokens allow; a token without models can do everything with sessions that your account can do")
+	case s.MaxSessions < 0 || s.MaxSessions > maxTokenSessions:
+		return problem("max-sessions", s.MaxSessions, "a number from 1 to 500, or 0 for Reactor's default")
+	case s.MaxSessionDuration < 0 || s.MaxSessionDuration > maxSessionDuration:
 		return problem("max-session-duration", s.MaxSessionDuration, "a duration up to 24h, or 0 for no limit")
-	case s.Lifetime < time.Minute || s.Lifetime > longestTokenLife:
+	case s.Lifetime < time.Minute || s.Lifetime > maxTokenLifetime:
 		return problem("lifetime", s.Lifetime, "a duration from 1m to 6h")
-	case s.Lifetime <= s.LeastLife:
-		return problem("least-life", s.LeastLife, "a duration shorter than --lifetime")
+	case s.Lifetime <= s.MinRemainingLifetime:
+		return problem("min-remaining-lifetime", s.MinRemainingLifetime, "a duration shorter than --lifetime")
 	}
 	for _, model := range s.Models {
 		if model == "" || strings.ContainsAny(model, "* \t") {
-			return problem("models", strings.Join(s.Models, ","), "exact names such as reactor/helios, with one comma between two of them")
+			return problem("models", strings.Join(s.Models, ","), "exact names such as reactor/helios, separated by commas")
 		}
 	}
 	return nil
 }
 
-// checkCallers makes sure that somebody decides who may ask, and one alone.
+// checkCallers requires exactly one way to authenticate callers.
 func (s *TokenServer) checkCallers() error {
 	var chosen []string
 	for flag, given := range map[string]bool{
@@ -89,7 +89,7 @@ func (s *TokenServer) checkCallers() error {
 		}
 	}
 	if len(chosen) != 1 {
-		return errors.New("say who may ask: write one of --oidc-issuer, --service-accounts, --proxy-header; or --allow-anonymous, if everybody who reaches the server is to get tokens at your expense")
+		return errors.New("choose how callers authenticate: set one of --oidc-issuer, --service-accounts and --proxy-header; or --allow-anonymous, if every client that can reach the server should get tokens at your expense")
 	}
 	switch {
 	case s.OIDCIssuer != "":
@@ -97,7 +97,7 @@ func (s *TokenServer) checkCallers() error {
 	case len(s.ServiceAccounts) > 0:
 		return s.checkServiceAccounts()
 	case s.ProxyHeader != "" && len(s.ProxyNetworks) == 0:
-		return errors.New("--proxy-networks: name the networks of the proxy, such as 127.0.0.1/32 for one in the same pod: anybody else can write the header too")
+		return errors.New("--proxy-networks: name the networks of the proxy, such as 127.0.0.1/32 for a proxy in the same pod; without them every client could set the header itself")
 	}
 	return nil
 }
@@ -105,10 +105,10 @@ func (s *TokenServer) checkCallers() error {
 func (s *TokenServer) checkOIDC() error {
 	issuer, err := url.Parse(s.OIDCIssuer)
 	if err != nil || issuer.Host == "" || issuer.User != nil || (issuer.Scheme != "https" && (issuer.Scheme != "http" || !isThisMachine(issuer.Hostname()))) {
-		return errors.New("--oidc-issuer: write the URL of an issuer, such as https://accounts.example.com; with http:// anybody on the way could put keys of his own in the place of the issuer's, so that is only for one on this machine")
+		return errors.New("--oidc-issuer: write the URL of an issuer, such as https://accounts.example.com; http:// is only for an issuer on this machine, because an attacker on the network could replace the issuer's keys")
 	}
 	if s.OIDCAudience == "" {
-		return errors.New("--oidc-audience: name the audience, or tokens that were meant for any other application would do")
+		return errors.New("--oidc-audience: name the audience; without it the server would accept tokens for any other application")
 	}
 	for _, claim := range s.OIDCRequiredClaims {
 		if name, value, ok := strings.Cut(claim, "="); !ok || name == "" || value == "" {
@@ -125,7 +125,7 @@ func isThisMachine(host string) bool {
 
 func (s *TokenServer) checkServiceAccounts() error {
 	if s.ServiceAccountAudience == "" {
-		return errors.New("--service-account-audience: name an audience, such as reactor-token-server, or a token that a pod sends to anybody else would do here too")
+		return errors.New("--service-account-audience: name an audience, such as reactor-token-server; without it the server would accept tokens that a pod sends to any other server")
 	}
 	for _, account := range s.ServiceAccounts {
 		namespace, name, ok := strings.Cut(account, "/")
@@ -143,7 +143,7 @@ func checkNetworks(networks []string) error {
 			return problem("proxy-networks", network, "a network such as 10.0.0.0/8, or 127.0.0.1/32")
 		}
 		if parsed.Bits() == 0 {
-			return problem("proxy-networks", network, "the networks of your proxies: in this one is everybody")
+			return problem("proxy-networks", network, "the networks of your proxies; this one contains every address")
 		}
 	}
 	return nil
@@ -159,7 +159,7 @@ func checkOrigins(origins []string) error {
 	return nil
 }
 
-// checkPath takes a path as requests come with it: without a slash at its end, and with nothing that the way here would have taken out.
+// checkPath accepts a path in the form that requests have: no trailing slash, and nothing that net/http would clean up.
 func checkPath(route string) error {
 	if !strings.HasPrefix(route, "/") || strings.ContainsAny(route, "{} ?#%") || route == "/" || path.Clean(route) != route {
 		return problem("path", route, "a path such as /api/token")
@@ -167,20 +167,20 @@ func checkPath(route string) error {
 	return nil
 }
 
-// checkListen makes sure that the route is served, on a port of its own.
+// checkListen requires that the route is served, on a separate port.
 func (s *TokenServer) checkListen() error {
 	switch {
 	case s.Listen == Off:
-		return problem("listen", s.Listen, "host:port, such as :8080: without it nothing is served")
+		return problem("listen", s.Listen, "host:port, such as :8080; without it the route is not served")
 	case (s.Listen == s.MetricsBindAddress || s.Listen == s.HealthProbeBindAddress) && !strings.HasSuffix(s.Listen, ":0"):
-		return problem("listen", s.Listen, "another port than those of --metrics-bind-address and --health-probe-bind-address")
+		return problem("listen", s.Listen, "a port that differs from those of --metrics-bind-address and --health-probe-bind-address")
 	}
 	return checkBindAddress("listen", s.Listen, ":8080")
 }
 
 func (s *TokenServer) checkTLS() error {
 	if (s.TLSCertFile == "") != (s.TLSKeyFile == "") {
-		return fmt.Errorf("--tls-cert-file=%s and --tls-key-file=%s: write both, or none", s.TLSCertFile, s.TLSKeyFile)
+		return fmt.Errorf("--tls-cert-file=%s and --tls-key-file=%s: set both, or neither", s.TLSCertFile, s.TLSKeyFile)
 	}
 	return nil
 }

@@ -9,73 +9,59 @@ import (
 	"time"
 )
 
-// control adds the control endpoint, whose form the package's documentation shows.
-func (e *Emulator) control(mux *http.ServeMux) {
+// addControlRoutes adds the control endpoint, which the package's documentation describes.
+func (e *Emulator) addControlRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /_emulator/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		e.writeReply(w, ok(map[string]string{"status": "ok"}), Fault{})
+		replyOK(map[string]string{"status": "ok"}).write(w, e.Now())
 	})
-	mux.HandleFunc("GET /_emulator/ledger", func(w http.ResponseWriter, _ *http.Request) {
-		e.writeReply(w, ok(e.Ledger()), Fault{})
-	})
+	mux.HandleFunc("GET /_emulator/ledger", func(w http.ResponseWriter, _ *http.Request) { replyOK(e.Ledger()).write(w, e.Now()) })
 	mux.HandleFunc("DELETE /_emulator/faults", func(w http.ResponseWriter, _ *http.Request) {
 		e.ClearFaults()
-		e.writeReply(w, done, Fault{})
+		noContent.write(w, e.Now())
 	})
-	for pattern, handle := range map[string]func(*json.Decoder) (reply, error){
-		"PUT /_emulator/faults":    e.putFaults,
-		"POST /_emulator/keys":     e.postKey,
-		"DELETE /_emulator/keys":   e.deleteKey,
-		"PUT /_emulator/lifetimes": e.putLifetimes,
-		"PUT /_emulator/clock":     e.putClock,
-
-		"PUT /_emulator/revocation":    e.putRevocation,
-		"PUT /_emulator/quotas":        e.putQuotas,
-		"PUT /_emulator/session-times": e.putSessionTimes,
-	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { e.serveControl(w, r, handle) })
-	}
-}
-
-// sessionControl adds what happens to a session without its client's doing.
-func (e *Emulator) sessionControl(mux *http.ServeMux) {
-	for pattern, happen := range map[string]func(string) bool{
+	mux.HandleFunc("PUT /_emulator/faults", withBody(e, e.putFaults))
+	mux.HandleFunc("POST /_emulator/keys", withBody(e, e.postKey))
+	mux.HandleFunc("DELETE /_emulator/keys", withBody(e, e.deleteKey))
+	mux.HandleFunc("PUT /_emulator/lifetimes", withBody(e, e.putLifetimes))
+	mux.HandleFunc("PUT /_emulator/clock", withBody(e, e.putClock))
+	mux.HandleFunc("PUT /_emulator/revocation", withBody(e, e.putRevocation))
+	mux.HandleFunc("PUT /_emulator/quotas", withBody(e, e.putQuotas))
+	mux.HandleFunc("PUT /_emulator/session-times", withBody(e, e.putSessionTimes))
+	for pattern, change := range map[string]func(string) bool{
 		"POST /_emulator/sessions/{id}/drop": e.Drop,
 		"POST /_emulator/sessions/{id}/end":  e.EndSession,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			answer := done
-			if !happen(r.PathValue("id")) {
-				answer = notFound("there is no such session, or nothing of it is left to end").reply()
+			answer := noContent
+			if !change(r.PathValue("id")) {
+				answer = notFound("there is no such session, or nothing of it is left to end")
 			}
-			e.writeReply(w, answer, Fault{})
+			answer.write(w, e.Now())
 		})
 	}
 }
 
-func ok(value any) reply { return reply{status: http.StatusOK, body: encode(value)} }
-
-var done = reply{status: http.StatusNoContent}
-
-// serveControl hands the body to the handler and answers what it returns; an error is the caller's.
-func (e *Emulator) serveControl(w http.ResponseWriter, r *http.Request, handle func(*json.Decoder) (reply, error)) {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
-	decoder.DisallowUnknownFields()
-	answer, err := handle(decoder)
-	if err != nil {
-		answer = badRequest(err.Error()).reply()
+// withBody decodes the body, which is one JSON object without unknown fields, and passes it to the handler. An error of the handler means that
+// the body is not valid.
+func withBody[T any](e *Emulator, handle func(T) (reply, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBytes))
+		decoder.DisallowUnknownFields()
+		var body T
+		var answer reply
+		err := decoder.Decode(&body)
+		if err != nil {
+			err = fmt.Errorf("the body is not what is expected here: %w", err)
+		} else if _, end := decoder.Token(); !errors.Is(end, io.EOF) {
+			err = errors.New("something follows the JSON object")
+		} else {
+			answer, err = handle(body)
+		}
+		if err != nil {
+			answer = badRequest(err.Error())
+		}
+		answer.write(w, e.Now())
 	}
-	e.writeReply(w, answer, Fault{})
-}
-
-// decode reads the one JSON value of a body.
-func decode(decoder *json.Decoder, into any) error {
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("the body is not what is expected here: %w", err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON object")
-	}
-	return nil
 }
 
 // interval is a duration in JSON, written as in Go: 90s.
@@ -123,128 +109,96 @@ func (f faultJSON) fault() Fault {
 	}
 }
 
-func (e *Emulator) putFaults(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Faults []faultJSON `json:"faults"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putFaults(body struct {
+	Faults []faultJSON `json:"faults"`
+}) (reply, error) {
 	var faults []Fault
-	for i, wanted := range body.Faults {
-		fault := wanted.fault()
+	for i, decoded := range body.Faults {
+		fault := decoded.fault()
 		if err := fault.Validate(); err != nil {
 			return reply{}, fmt.Errorf("fault %d: %w", i+1, err)
 		}
 		faults = append(faults, fault)
 	}
 	e.SetFaults(faults...)
-	return done, nil
+	return noContent, nil
 }
 
-func (e *Emulator) postKey(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Key string `json:"key"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) postKey(body struct {
+	Key string `json:"key"`
+}) (reply, error) {
 	if body.Key == "" {
 		return reply{}, errors.New("key must not be empty")
 	}
-	return ok(map[string]string{"fingerprint": e.AddKey(body.Key)}), nil
+	return replyOK(map[string]string{"fingerprint": e.AddKey(body.Key)}), nil
 }
 
-func (e *Emulator) deleteKey(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Key         string `json:"key"`
-		Fingerprint string `json:"fingerprint"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) deleteKey(body struct {
+	Key         string `json:"key"`
+	Fingerprint string `json:"fingerprint"`
+}) (reply, error) {
 	if (body.Key == "") == (body.Fingerprint == "") {
 		return reply{}, errors.New("give either key or fingerprint")
 	}
-	if !e.revoke(body.Fingerprint + Fingerprint(body.Key)) {
-		return notFound("the key is not known").reply(), nil
+	if !e.revokeFingerprint(body.Fingerprint + Fingerprint(body.Key)) {
+		return notFound("the key is not known"), nil
 	}
-	return done, nil
+	return noContent, nil
 }
 
-func (e *Emulator) putLifetimes(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Default interval `json:"default"`
-		Ceiling interval `json:"ceiling"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putLifetimes(body struct {
+	Default interval `json:"default"`
+	Ceiling interval `json:"ceiling"`
+}) (reply, error) {
 	for _, lifetime := range []interval{body.Default, body.Ceiling} {
 		if lifetime != 0 && lifetime < interval(time.Second) {
 			return reply{}, errors.New("default and ceiling must be 0 or at least 1s")
 		}
 	}
 	e.SetLifetimes(time.Duration(body.Default), time.Duration(body.Ceiling))
-	return done, nil
+	return noContent, nil
 }
 
-func (e *Emulator) putRevocation(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Delay        interval `json:"delay"`
-		RefuseTokens bool     `json:"refuse_tokens"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putRevocation(body struct {
+	Delay        interval `json:"delay"`
+	RefuseTokens bool     `json:"refuse_tokens"`
+}) (reply, error) {
 	revocation := Revocation{Delay: time.Duration(body.Delay), RefuseTokens: body.RefuseTokens}
 	if err := revocation.Validate(); err != nil {
 		return reply{}, err
 	}
 	e.SetRevocation(revocation)
-	return done, nil
+	return noContent, nil
 }
 
-func (e *Emulator) putQuotas(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Concurrent         int `json:"concurrent"`
-		ConcurrentPerModel int `json:"concurrent_per_model"`
-		StartsPerMinute    int `json:"starts_per_minute"`
-		StartBurst         int `json:"start_burst"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putQuotas(body struct {
+	Concurrent         int `json:"concurrent"`
+	ConcurrentPerModel int `json:"concurrent_per_model"`
+	StartsPerMinute    int `json:"starts_per_minute"`
+	StartBurst         int `json:"start_burst"`
+}) (reply, error) {
 	if min(body.Concurrent, body.ConcurrentPerModel, body.StartsPerMinute, body.StartBurst) < 0 {
 		return reply{}, errors.New("quotas must not be negative; 0 sets no limit")
 	}
 	e.SetQuotas(Quotas(body))
-	return done, nil
+	return noContent, nil
 }
 
-func (e *Emulator) putSessionTimes(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		ReadyAfter      interval `json:"ready_after"`
-		ReconnectWindow interval `json:"reconnect_window"`
-		CloseAfter      interval `json:"close_after"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putSessionTimes(body struct {
+	ReadyAfter      interval `json:"ready_after"`
+	ReconnectWindow interval `json:"reconnect_window"`
+	CloseAfter      interval `json:"close_after"`
+}) (reply, error) {
 	if min(body.ReadyAfter, body.ReconnectWindow, body.CloseAfter) < 0 {
 		return reply{}, errors.New("ready_after, reconnect_window and close_after must not be negative")
 	}
 	e.SetSessionTimes(time.Duration(body.ReadyAfter), time.Duration(body.ReconnectWindow), time.Duration(body.CloseAfter))
-	return done, nil
+	return noContent, nil
 }
 
-func (e *Emulator) putClock(decoder *json.Decoder) (reply, error) {
-	var body struct {
-		Offset interval `json:"offset"`
-	}
-	if err := decode(decoder, &body); err != nil {
-		return reply{}, err
-	}
+func (e *Emulator) putClock(body struct {
+	Offset interval `json:"offset"`
+}) (reply, error) {
 	e.SetDateSkew(time.Duration(body.Offset))
-	return done, nil
+	return noContent, nil
 }

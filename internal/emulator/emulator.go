@@ -5,13 +5,15 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/rs/cors"
 	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
+
+	"github.com/reactor-operator/reactor-operator/internal/emulator/grant"
+	"github.com/reactor-operator/reactor-operator/internal/emulator/inmemory"
 )
 
 // The lifetimes that Reactor grants. Its documentation of authentication says 6 hours; the part about scoped tokens says 1 hour.
@@ -21,6 +23,18 @@ const (
 
 	// DefaultScopedLifetime is the lifetime of a scoped token without expires_after.
 	DefaultScopedLifetime = time.Hour
+)
+
+// The default times of sessions.
+const (
+	// DefaultReadyAfter is how long a session takes to become ready.
+	DefaultReadyAfter = 500 * time.Millisecond
+
+	// DefaultReconnectWindow is how long a session whose last connection dropped waits, and is billed, for a client to reconnect.
+	DefaultReconnectWindow = 30 * time.Second
+
+	// DefaultCloseAfter is how long after a DELETE a session is open, and billed, until it is closed.
+	DefaultCloseAfter = 700 * time.Millisecond
 )
 
 // Options configures an Emulator. The zero value is an emulator that knows no key.
@@ -44,13 +58,13 @@ type Options struct {
 	// Quotas limit the account's sessions; DefaultQuotas when nil.
 	Quotas *Quotas
 
-	// Media answers clients' offers of media; when nil, nobody does, and clients poll until they give up.
+	// Media answers clients' offers of media. If it is nil, there are no answers, and clients poll until they give up.
 	Media Media
 
-	// Random is where token ids and the signing key come from; crypto/rand when nil.
+	// Random is the source of token ids and of the signing key; crypto/rand when nil.
 	Random io.Reader
 
-	// Logger gets a line for each call; none are written when nil.
+	// Logger logs each call; nothing is logged when nil.
 	Logger *slog.Logger
 }
 
@@ -61,10 +75,10 @@ type Emulator struct {
 	log     *slog.Logger
 	media   Media
 	handler http.Handler
-	signer  signer
+	signer  grant.Signer
 
 	mu              sync.Mutex
-	keys            map[string]time.Time // by fingerprint: when its revocation takes effect; zero if it is not revoked
+	keys            apiKeys
 	revocation      Revocation
 	defaultLifetime time.Duration // 0 if it depends on the scope
 	ceiling         time.Duration
@@ -72,10 +86,10 @@ type Emulator struct {
 	faults          []Fault
 	calls           []Call
 	issued          []string
-	mintedWith      map[string]string // fingerprint of the API key, by token id
+	keyOfToken      map[string]string // fingerprint of the API key, by token id
 
 	sessions        map[string]*session // by id
-	sessionCalls    []*SessionCall
+	sessionCalls    []SessionCall
 	quotas          Quotas
 	starts          *rate.Limiter // of sessions; nil without a limit
 	readyAfter      time.Duration
@@ -86,13 +100,12 @@ type Emulator struct {
 // New returns an emulator.
 func New(options Options) *Emulator {
 	e := &Emulator{
-		clock:   options.Clock,
-		account: options.Account,
-		log:     options.Logger,
-		media:   options.Media,
-		keys:    map[string]time.Time{},
-
-		mintedWith: map[string]string{},
+		clock:      options.Clock,
+		account:    options.Account,
+		log:        options.Logger,
+		media:      options.Media,
+		keys:       apiKeys{},
+		keyOfToken: map[string]string{},
 		sessions:   map[string]*session{},
 	}
 	if e.clock == nil {
@@ -108,7 +121,7 @@ func New(options Options) *Emulator {
 	if random == nil {
 		random = rand.Reader
 	}
-	e.signer = newSigner(random)
+	e.signer = grant.NewSigner(random)
 	e.handler = e.routes()
 	e.SetLifetimes(options.DefaultLifetime, options.Ceiling)
 	e.SetSessionTimes(DefaultReadyAfter, DefaultReconnectWindow, DefaultCloseAfter)
@@ -125,55 +138,19 @@ func New(options Options) *Emulator {
 // ServeHTTP serves the API and the control endpoint.
 func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler.ServeHTTP(w, r) }
 
-// routes lists what is served.
-func (e *Emulator) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc(tokensRoute, e.serveTokens)
-	mux.HandleFunc("/tokens", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Allow", http.MethodPost)
-		e.writeReply(w, problem{http.StatusMethodNotAllowed, "method_not_allowed", "use POST"}.reply(), Fault{})
-	})
-	e.sessionRoutes(mux)
-	e.control(mux)
-	e.sessionControl(mux)
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		e.writeReply(w, notFound("there is nothing here").reply(), Fault{})
-	})
-	return acrossOrigins(mux)
-}
-
-// acrossOrigins lets pages of every site use the session API, as Reactor does: they have tokens. The other routes are for servers and tests.
-func acrossOrigins(handler http.Handler) http.Handler {
-	open := cors.New(cors.Options{
-		AllowedOrigins: []string{"*"},
-		AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete},
-		AllowedHeaders: []string{"Authorization", "Content-Type", "Reactor-API-Version", "Reactor-API-Accept-Version", "Reactor-WebRTC-Version"},
-	}).Handler(handler)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/sessions" || strings.HasPrefix(r.URL.Path, "/sessions/") {
-			open.ServeHTTP(w, r)
-			return
-		}
-		handler.ServeHTTP(w, r)
-	})
-}
+// Transport returns a transport that sends requests to the emulator in memory, whatever their host is.
+func (e *Emulator) Transport() http.RoundTripper { return inmemory.NewTransport(e) }
 
 // SetLifetimes replaces Options.DefaultLifetime and Options.Ceiling, in whole seconds. The default is the lifetime of every token
 // without expires_after, scoped or not; 0 restores Reactor's own defaults: DefaultScopedLifetime for a scoped token, DefaultCeiling
-// for an unscoped one. A ceiling of 0 stands for DefaultCeiling. The ceiling bounds every default.
+// for an unscoped one. A ceiling of 0 stands for DefaultCeiling. The ceiling limits every default.
 func (e *Emulator) SetLifetimes(defaultLifetime, ceiling time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.defaultLifetime = wholeSeconds(defaultLifetime, 0)
-	e.ceiling = wholeSeconds(ceiling, DefaultCeiling)
-}
-
-// wholeSeconds cuts a duration to whole seconds, and returns the default for less than one.
-func wholeSeconds(d, whenLess time.Duration) time.Duration {
-	if d < time.Second {
-		return whenLess
+	e.defaultLifetime, e.ceiling = defaultLifetime.Truncate(time.Second), ceiling.Truncate(time.Second)
+	if e.ceiling <= 0 {
+		e.ceiling = DefaultCeiling
 	}
-	return d.Truncate(time.Second)
 }
 
 // SetDateSkew sets the emulator's clock ahead of its Clock, or behind it: the header Date, iat, exp, expires_at, and
@@ -193,3 +170,131 @@ func (e *Emulator) Now() time.Time {
 
 // now is Now under the lock.
 func (e *Emulator) now() time.Time { return e.clock.Now().Add(e.offset).Round(0).UTC() }
+
+// AddKey makes a key valid, in addition to all others, and returns its fingerprint. It also undoes a revocation. An empty key
+// is not added, because it does not differ from a missing one.
+func (e *Emulator) AddKey(key string) string {
+	fingerprint := Fingerprint(key)
+	if fingerprint != "" {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.keys[fingerprint] = time.Time{}
+	}
+	return fingerprint
+}
+
+// RevokeKey revokes a key, as SetRevocation says. It returns false if the key is not known, or is revoked already.
+func (e *Emulator) RevokeKey(key string) bool { return e.revokeFingerprint(Fingerprint(key)) }
+
+func (e *Emulator) revokeFingerprint(fingerprint string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.keys.revoke(fingerprint, e.clock.Now().Add(e.revocation.Delay))
+}
+
+// SetRevocation sets how keys are revoked. The delay is that of later revocations; RefuseTokens also applies to keys that are
+// revoked already. It panics if Validate returns an error, because that is a mistake in a test.
+func (e *Emulator) SetRevocation(revocation Revocation) {
+	if err := revocation.Validate(); err != nil {
+		panic("emulator: revocation: " + err.Error())
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.revocation = revocation
+}
+
+// SetFaults replaces all faults. It panics if Validate returns an error for one of them, because that is a mistake in a test.
+func (e *Emulator) SetFaults(faults ...Fault) {
+	for _, fault := range faults {
+		if err := fault.Validate(); err != nil {
+			panic("emulator: fault: " + err.Error())
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.faults = slices.Clone(faults)
+}
+
+// ClearFaults ends all faults. A call that already hangs continues to hang.
+func (e *Emulator) ClearFaults() { e.SetFaults() }
+
+// nextFault returns the fault that applies to a call, and counts it.
+func (e *Emulator) nextFault(route, key string, models []string) (fault Fault, found bool) {
+	fault, found, e.faults = takeFault(e.faults, route, key, models)
+	return fault, found
+}
+
+// SetQuotas replaces the quotas. Open sessions stay open, even beyond a lower limit. The next burst of starts can be full.
+func (e *Emulator) SetQuotas(quotas Quotas) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.quotas, e.starts = quotas, quotas.startLimiter()
+}
+
+// SetSessionTimes sets how long a session takes to become ready, how long it waits for a client to reconnect after its last
+// connection dropped, and how long it is still open after a DELETE. Sessions that were started before keep their times.
+func (e *Emulator) SetSessionTimes(readyAfter, reconnectWindow, closeAfter time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.readyAfter, e.reconnectWindow, e.closeAfter = readyAfter, reconnectWindow, closeAfter
+}
+
+// Drop cuts the last connection of a session, as a network failure does. It returns false if there is none.
+func (e *Emulator) Drop(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, now := e.openSession(id)
+	return s != nil && s.drop(now)
+}
+
+// EndSession ends a session from Reactor's side, as moderation or maintenance does. It returns false if the session is not open.
+func (e *Emulator) EndSession(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, now := e.openSession(id)
+	if s != nil {
+		s.end(now, EndByReactor)
+	}
+	return s != nil
+}
+
+// openSession returns an open session, or nil, and the current time.
+func (e *Emulator) openSession(id string) (*session, time.Time) {
+	now := e.clock.Now()
+	s, known := e.sessions[id]
+	if !known {
+		return nil, now
+	}
+	if s.settle(now); !s.open() {
+		return nil, now
+	}
+	return s, now
+}
+
+// Verify returns the claims of a token that this emulator signed and that has not expired on the emulator's clock. Its
+// error does not quote the token.
+func (e *Emulator) Verify(token string) (grant.Claims, error) { return e.signer.Verify(token, e.Now) }
+
+// IssuedJWTs returns every token that was ever minted, so that a test can search for leaks. It is not served over HTTP.
+func (e *Emulator) IssuedJWTs() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.issued)
+}
+
+// Ledger returns a copy of the ledger.
+func (e *Emulator) Ledger() Ledger {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ledger := Ledger{Calls: slices.Clone(e.calls), SessionCalls: slices.Clone(e.sessionCalls)}
+	for i := range ledger.Calls {
+		ledger.Calls[i].Models = slices.Clone(ledger.Calls[i].Models)
+	}
+	now := e.clock.Now()
+	for _, s := range e.sessions {
+		s.settle(now)
+		ledger.Sessions = append(ledger.Sessions, s.record(now))
+	}
+	slices.SortFunc(ledger.Sessions, func(a, b Session) int { return a.Created.Compare(b.Created) })
+	return ledger
+}

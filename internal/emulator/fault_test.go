@@ -274,7 +274,7 @@ func TestAFaultThatNoServerCouldHaveIsASlip(t *testing.T) {
 		"a negative count":     {Times: -1},
 		"a negative latency":   {Latency: -1},
 		"a negative wait":      {Status: 429, RetryAfter: -1},
-		"a body beyond bounds": {PadTo: longestPad + 1},
+		"a body beyond bounds": {PadTo: maxPadBytes + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

@@ -10,13 +10,13 @@ import (
 // MaxRevocationDelay is the longest time that Reactor takes to make a revocation effective.
 const MaxRevocationDelay = time.Minute
 
-// Revocation is how Reactor revokes keys. The zero value is a revocation that takes effect immediately and leaves tokens alone.
+// Revocation is how Reactor revokes keys. The zero value is a revocation that takes effect immediately and does not affect tokens.
 type Revocation struct {
-	// Delay is the time, from 0 to MaxRevocationDelay, for which a revoked key still gets tokens.
+	// Delay is the time, from 0 to MaxRevocationDelay, for which a revoked key still mints tokens.
 	Delay time.Duration
 
 	// RefuseTokens makes session calls answer 401 for tokens that were minted with a revoked key, once its revocation has taken
-	// effect. Sessions that run are not ended. Reactor does not document which of the two it does.
+	// effect. Running sessions do not end. Reactor does not document which of the two it does.
 	RefuseTokens bool
 }
 
@@ -28,19 +28,8 @@ func (r Revocation) Validate() error {
 	return nil
 }
 
-// SetRevocation sets how keys are revoked. The delay is that of later revocations; RefuseTokens also applies to keys that are
-// revoked already. It panics if Validate returns an error, because that is a mistake in a test.
-func (e *Emulator) SetRevocation(revocation Revocation) {
-	if err := revocation.Validate(); err != nil {
-		panic("emulator: revocation: " + err.Error())
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.revocation = revocation
-}
-
-// Fingerprint returns the first 16 hexadecimal digits of the key's SHA-256, which is how keys appear in the ledger, in
-// faults and in the log. The fingerprint of an absent key is empty.
+// Fingerprint returns the first 16 hexadecimal digits of the key's SHA-256, which is the form of keys in the ledger, in
+// faults and in the log. The fingerprint of a missing key is empty.
 func Fingerprint(key string) string {
 	if key == "" {
 		return ""
@@ -49,34 +38,21 @@ func Fingerprint(key string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// AddKey makes a key valid, in addition to all others, and returns its fingerprint. It also undoes a revocation. An empty key
-// is not added, because it does not differ from an absent one.
-func (e *Emulator) AddKey(key string) string {
-	fingerprint := Fingerprint(key)
-	if fingerprint != "" {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.keys[fingerprint] = time.Time{}
-	}
-	return fingerprint
-}
+// apiKeys holds the known keys by fingerprint, each with the time when its revocation takes effect: zero if it is not revoked.
+type apiKeys map[string]time.Time
 
-// RevokeKey revokes a key, as SetRevocation says. It returns false if the key is not known, or is revoked already.
-func (e *Emulator) RevokeKey(key string) bool { return e.revoke(Fingerprint(key)) }
-
-func (e *Emulator) revoke(fingerprint string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	revoked, known := e.keys[fingerprint]
+// revoke revokes a key from that time on. It returns false if the key is not known, or is revoked already.
+func (k apiKeys) revoke(fingerprint string, effective time.Time) bool {
+	revoked, known := k[fingerprint]
 	if !known || !revoked.IsZero() {
 		return false
 	}
-	e.keys[fingerprint] = e.clock.Now().Add(e.revocation.Delay)
+	k[fingerprint] = effective
 	return true
 }
 
-// accepts reports whether a key is known and no revocation of it has taken effect.
-func (e *Emulator) accepts(fingerprint string) bool {
-	revoked, known := e.keys[fingerprint]
-	return known && (revoked.IsZero() || e.clock.Now().Before(revoked))
+// valid reports whether a key is known and no revocation of it has taken effect.
+func (k apiKeys) valid(fingerprint string, now time.Time) bool {
+	revoked, known := k[fingerprint]
+	return known && (revoked.IsZero() || now.Before(revoked))
 }

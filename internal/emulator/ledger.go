@@ -1,119 +1,135 @@
 package emulator
 
 import (
-	"context"
 	"encoding/json"
 	"slices"
 	"time"
 )
 
-// Call is a request to /tokens, as the ledger keeps it.
+// The states of a session, as in responses. Only a closed session is over, and is not billed any more.
+const (
+	StateCreated  = "CREATED"  // in the response to POST /sessions
+	StatePending  = "PENDING"  // it is not ready yet
+	StateActive   = "ACTIVE"   // a client can connect to it
+	StateInactive = "INACTIVE" // its last connection dropped, and a client can reconnect for a while
+	StateClosed   = "CLOSED"   // it is over
+)
+
+// The reasons why a session ended.
+const (
+	EndDeleted    = "deleted"              // by DELETE
+	EndDuration   = "max_session_duration" // the limit of the token that started it
+	EndNotTakenUp = "not_taken_up"         // its connection dropped, and no client reconnected in time
+	EndByReactor  = "ended_by_reactor"     // EndSession
+)
+
+// Call is a request to /tokens in the ledger.
 type Call struct {
-	// Time is when it came, on the emulator's clock.
+	// Time is when it arrived, on the emulator's clock.
 	Time time.Time
 
-	// Key is the fingerprint of the API key, known or not; empty when there was none.
+	// Key is the fingerprint of the API key, known or not; empty if there was none.
 	Key string
 
-	// Status is the status that was answered; 0 while there is none, which it stays if the client gave up.
+	// Status is the status of the response; 0 before it, and if the client gave up.
 	Status int
 
-	// Requested is the lifetime that was asked for; 0 when it was left out.
+	// Requested is the requested lifetime; 0 if the request had none.
 	Requested time.Duration
 
-	// Granted is the lifetime of the token that was minted; 0 when none was.
+	// Granted is the lifetime of the minted token; 0 if none was minted.
 	Granted time.Duration
 
-	// Models are those of the requested scope; empty for a token without limits.
+	// Models are the models of the requested scope; empty for a token without limits.
 	Models []string
 
-	// JTI is the id of the token that was minted; empty when none was.
+	// JTI is the id of the minted token; empty if none was minted.
 	JTI string
 
-	// Faulted tells that a fault had its hand in it.
+	// Faulted reports whether a fault applied to it.
 	Faulted bool
 }
 
-// Session is a session, as the ledger keeps it. Its times are those of the emulator's Clock, without its skew.
+// Session is a session in the ledger. Its times are those of the emulator's Clock, without its skew.
 type Session struct {
 	// ID is its id, JTI that of the token that started it, and Key the fingerprint of the API key of that token.
 	ID, JTI, Key string
 
-	// Model is the model that it runs.
+	// Model is its model.
 	Model string
 
-	// State is how it stands: one of the State constants.
+	// State is one of the State constants.
 	State string
 
-	// Created is when it was started, and Ended when it was over; zero while it is not.
+	// Created is when it was started, and Ended when it ended; zero before.
 	Created, Ended time.Time
 
-	// EndReason is why it ended: one of the End constants; empty while it has not.
+	// EndReason is why it ended: one of the End constants; empty before.
 	EndReason string
 
-	// Billed is how long it was ready, idle or not: what it costs. Until it is ready, it costs nothing.
+	// Billed is how long it was ready, idle or not, which is the time that Reactor bills.
 	Billed time.Duration
 
-	// Connections is how many connections were made to it.
+	// Connections is the number of connections that were made to it.
 	Connections int
 }
 
-// SessionCall is a request about sessions, as the ledger keeps it.
+// SessionCall is a request to the session API in the ledger.
 type SessionCall struct {
-	// Time is when it came, on the emulator's clock.
+	// Time is when it arrived, on the emulator's clock.
 	Time time.Time
 
 	// Route is the pattern that it matched, such as "GET /sessions/{id}".
 	Route string
 
-	// Status is the status that was answered; 0 while there is none, which it stays if the client gave up.
+	// Status is the status of the response; 0 before it, and if the client gave up.
 	Status int
 
-	// Session is the session's id, that of a new one too; Model its model, or the one that was asked for.
+	// Session is the session's id, also that of a new one; Model is its model, or the requested one.
 	Session, Model string
 
-	// JTI is the id of the token that it came with, and Key the fingerprint of that token's API key; empty without a valid token.
+	// JTI is the id of the token of the request, and Key the fingerprint of that token's API key; empty without a valid token.
 	JTI, Key string
 
-	// Faulted tells that a fault had its hand in it.
+	// Faulted reports whether a fault applied to it.
 	Faulted bool
 }
 
-// Ledger is a copy of what happened until it was taken.
+// Ledger is a copy of the records of all calls and sessions.
 type Ledger struct {
-	// Calls are all requests to /tokens, in the order in which they came.
+	// Calls are all requests to /tokens, in the order in which they arrived.
 	Calls []Call
 
 	// Sessions are all sessions, in the order in which they were started.
 	Sessions []Session
 
-	// SessionCalls are all requests about sessions, in the order in which they came.
+	// SessionCalls are all requests to the session API, in the order in which they arrived.
 	SessionCalls []SessionCall
 }
 
-// Open lists the sessions that live, and are billed.
+// Open returns the sessions that have not ended.
 func (l Ledger) Open() []Session {
 	return slices.DeleteFunc(slices.Clone(l.Sessions), func(s Session) bool { return s.State == StateClosed })
 }
 
-// MostOpen is how many sessions of a model, or of all when it is empty, were open at one time at the most.
+// MostOpen is the maximum number of sessions that were open at the same time: of a model, or of all if it is empty.
 func (l Ledger) MostOpen(model string) int {
-	most := 0
-	for _, at := range l.Sessions { // it is reached when one begins
+	maximum := 0
+	for _, at := range l.Sessions { // the number only grows when a session starts
 		open := 0
 		for _, s := range l.Sessions {
-			begun := !s.Created.After(at.Created)
+			started := !s.Created.After(at.Created)
 			over := !s.Ended.IsZero() && !s.Ended.After(at.Created)
-			if begun && !over && (model == "" || s.Model == model) {
+			if started && !over && (model == "" || s.Model == model) {
 				open++
 			}
 		}
-		most = max(most, open)
+		maximum = max(maximum, open)
 	}
-	return most
+	return maximum
 }
 
-// Billed is what all sessions have cost in time.
+// Billed is the billed time of all sessions.
 func (l Ledger) Billed() time.Duration {
 	var sum time.Duration
 	for _, s := range l.Sessions {
@@ -122,7 +138,7 @@ func (l Ledger) Billed() time.Duration {
 	return sum
 }
 
-// Mints is how many tokens were minted, also those whose answer was cut.
+// Mints is the number of minted tokens, including those whose response was cut.
 func (l Ledger) Mints() int {
 	count := 0
 	for _, mints := range l.MintsByKey() {
@@ -186,7 +202,7 @@ type sessionJSON struct {
 	Connections   int       `json:"connections,omitempty"`
 }
 
-// MarshalJSON writes the session with what was billed in seconds.
+// MarshalJSON writes the session with the billed time in seconds.
 func (s Session) MarshalJSON() ([]byte, error) {
 	return json.Marshal(sessionJSON{
 		ID: s.ID, Key: s.Key, JTI: s.JTI, Model: s.Model, State: s.State, Created: s.Created, Ended: s.Ended, EndReason: s.EndReason,
@@ -194,7 +210,7 @@ func (s Session) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// sessionCallJSON is a request about sessions on the control endpoint.
+// sessionCallJSON is a session call on the control endpoint.
 type sessionCallJSON struct {
 	Time    time.Time `json:"time"`
 	Route   string    `json:"route"`
@@ -209,7 +225,7 @@ type sessionCallJSON struct {
 // MarshalJSON writes the call.
 func (c SessionCall) MarshalJSON() ([]byte, error) { return json.Marshal(sessionCallJSON(c)) }
 
-// MarshalJSON writes all that happened, and the counts.
+// MarshalJSON writes the records, and their counts.
 func (l Ledger) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Mints        int            `json:"mints"`
@@ -224,40 +240,4 @@ func (l Ledger) MarshalJSON() ([]byte, error) {
 		l.Mints(), l.MintsByKey(), append([]Call{}, l.Calls...),
 		len(l.Open()), l.MostOpen(""), l.Billed().Seconds(), append([]Session{}, l.Sessions...), append([]SessionCall{}, l.SessionCalls...),
 	})
-}
-
-// Ledger returns a copy of the ledger.
-func (e *Emulator) Ledger() Ledger {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	calls := slices.Clone(e.calls)
-	for i := range calls {
-		calls[i].Models = slices.Clone(calls[i].Models)
-	}
-	taken := Ledger{Calls: calls}
-	now := e.clock.Now()
-	for _, s := range e.sessions {
-		s.settle(now)
-		taken.Sessions = append(taken.Sessions, s.record(now))
-	}
-	slices.SortFunc(taken.Sessions, func(a, b Session) int { return a.Created.Compare(b.Created) })
-	for _, made := range e.sessionCalls {
-		taken.SessionCalls = append(taken.SessionCalls, *made)
-	}
-	return taken
-}
-
-// logSessionCall writes a line about a call.
-func (e *Emulator) logSessionCall(ctx context.Context, made *SessionCall) {
-	e.mu.Lock()
-	call := *made
-	e.mu.Unlock()
-	e.log.InfoContext(ctx, "session call", "route", call.Route, "session", call.Session, "status", call.Status, "jti", call.JTI,
-		"key", call.Key, "faulted", call.Faulted)
-}
-
-// arrive writes a call down and returns its place, for the status that is not known yet.
-func (e *Emulator) arrive(call Call) int {
-	e.calls = append(e.calls, call)
-	return len(e.calls) - 1
 }

@@ -63,7 +63,7 @@ func TestAnOfferIsAnsweredOnceMediaAreConnected(t *testing.T) {
 			if media.over[0].Err() == nil || media.over[1].Err() != nil {
 				t.Errorf("%q: the first connection must be over, the second must not: %v, %v", connections, media.over[0].Err(), media.over[1].Err())
 			}
-			e.change(e.Ledger().Sessions[0].ID, func(s *session, _ time.Time) bool { s.hangUp(); return true }) // the bubble ends with all of its timers
+			e.EndSession(e.Ledger().Sessions[0].ID) // the bubble ends with all of its timers
 		})
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Page names an answer that does not come from Reactor, but from a proxy or a CDN in front of it. None is a JSON object with a
-// string in error, as Reactor's own errors are, and each has a header Server, which Reactor's answers lack.
+// Page names a response that does not come from Reactor, but from a proxy or a CDN in front of it. None is a JSON object with a
+// string in error, as Reactor's own errors are. Each has a header Server, which Reactor's responses do not have.
 type Page string
 
 // The pages. Those of a CDN follow developers.cloudflare.com (changelog of 2026-03-11 and 2026-03-12), those of a proxy follow nginx.
@@ -24,25 +24,25 @@ const (
 	PageMaintenanceFound Page = "302" // to https://maintenance.example/
 )
 
-// The two servers that pages name.
+// The servers that the pages name.
 const (
-	cdn   = "cloudflare"
-	proxy = "nginx"
+	cdnServer   = "cloudflare"
+	proxyServer = "nginx"
 )
 
-// pages are the answers.
+// pages are the responses.
 var pages = map[Page]reply{
-	PageForbiddenHTML: htmlPage(http.StatusForbidden, cdn, "Attention Required!", "You have been blocked."),
-	PageForbiddenText: newPage(http.StatusForbidden, cdn, "text/plain; charset=utf-8", []byte("error code: 1010")),
+	PageForbiddenHTML: htmlPage(http.StatusForbidden, cdnServer, "Attention Required!", "You have been blocked."),
+	PageForbiddenText: newPage(http.StatusForbidden, cdnServer, "text/plain; charset=utf-8", []byte("error code: 1010")),
 	PageForbiddenJSON: problemPage(http.StatusForbidden, "Error 1010: Access denied", "The site owner has blocked access based on the client's signature."),
 	PageLimitedJSON: withHeader("Retry-After", "30",
 		problemPage(http.StatusTooManyRequests, "Error 1015: You are being rate limited", "The site owner has limited the rate of requests.")),
-	PageBadGatewayHTML: htmlPage(http.StatusBadGateway, proxy, "502 Bad Gateway", "502 Bad Gateway"),
-	PageOKHTML:         htmlPage(http.StatusOK, proxy, "Maintenance", "We will be back soon."),
-	PageNotFoundHTML:   htmlPage(http.StatusNotFound, proxy, "404 Not Found", "404 Not Found"),
-	PageNotAllowedHTML: htmlPage(http.StatusMethodNotAllowed, proxy, "405 Not Allowed", "405 Not Allowed"),
+	PageBadGatewayHTML: htmlPage(http.StatusBadGateway, proxyServer, "502 Bad Gateway", "502 Bad Gateway"),
+	PageOKHTML:         htmlPage(http.StatusOK, proxyServer, "Maintenance", "We will be back soon."),
+	PageNotFoundHTML:   htmlPage(http.StatusNotFound, proxyServer, "404 Not Found", "404 Not Found"),
+	PageNotAllowedHTML: htmlPage(http.StatusMethodNotAllowed, proxyServer, "405 Not Allowed", "405 Not Allowed"),
 	PageMaintenanceFound: withHeader("Location", "https://maintenance.example/",
-		htmlPage(http.StatusFound, proxy, "302 Found", "302 Found")),
+		htmlPage(http.StatusFound, proxyServer, "302 Found", "302 Found")),
 }
 
 // Pages returns all pages, sorted by name.
@@ -57,10 +57,10 @@ func htmlPage(status int, server, title, heading string) reply {
 		fmt.Appendf(nil, "<!DOCTYPE html>\n<html><head><title>%s</title></head><body><h1>%s</h1></body></html>\n", title, heading))
 }
 
-// problemPage is an error in the form of RFC 9457, as a CDN answers a client that accepts JSON. Its Content-Type is the one of
-// Reactor's answers, so that a client cannot pass a test by reading that header alone.
+// problemPage is an error in the form of RFC 9457, as a CDN sends it to a client that accepts JSON. Its Content-Type is the one of
+// Reactor's responses, so that a client cannot pass a test by reading only that header.
 func problemPage(status int, title, detail string) reply {
-	return newPage(status, cdn, "application/json", encode(map[string]any{
+	return newPage(status, cdnServer, "application/json", encode(map[string]any{
 		"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": "8a1b2c3d4e5f6071",
 	}))
 }

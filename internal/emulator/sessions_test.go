@@ -272,7 +272,7 @@ func TestATokenStartsOnlyWhatItMay(t *testing.T) {
 	}
 	inBubble(t, noQuotas, func(t *testing.T, e *Emulator) {
 		starts(t, e, mint(t, e, scope(`"max_sessions":3`)).JWT, 3)
-		starts(t, e, mint(t, e, scope("")).JWT, defaultMaxSessions)
+		starts(t, e, mint(t, e, scope("")).JWT, 5)
 		id := start(t, e, mint(t, e, "").JWT)
 		starts(t, e, mint(t, e, scope("", id)).JWT, 0)
 		starts(t, e, mint(t, e, scope(`"max_sessions":2`, id)).JWT, 1)

@@ -35,7 +35,7 @@ func TestTokensInTheCacheShareTheTextsThatTheyHaveInCommon(t *testing.T) {
 	const stored = `{"kind":"ReactorToken","apiVersion":"reactor.inc/v1alpha1","metadata":{"name":"web","namespace":"studio","uid":"u"},
 		"spec":{"apiKeySecretRef":{"name":"reactor-api-key"},"scope":{"models":["reactor/helios"],"maxSessions":1}},
 		"status":{"conditions":[{"type":"Ready","status":"True","lastTransitionTime":"2026-01-01T00:00:00Z","reason":"TokenValid","message":"m"},
-		{"type":"LifetimeClamped","status":"False","lastTransitionTime":"2026-01-01T00:00:00Z","reason":"AsRequested","message":"6h was asked for, and granted"}],
+		{"type":"LifetimeClamped","status":"False","lastTransitionTime":"2026-01-01T00:00:00Z","reason":"AsRequested","message":"Reactor granted the requested lifetime of 6h"}],
 		"requestedLifetime":"6h","grantedLifetime":"6h"}}`
 	cached := func() (decoded, kept *v1alpha1.ReactorToken) {
 		decoded = &v1alpha1.ReactorToken{}

@@ -19,40 +19,23 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 	"github.com/reactor-operator/reactor-operator/internal/metrics"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
 // reporter is the reporting controller of our events.
 const reporter = "reactor-operator"
 
-// adder adds one controller, with its metrics, to a manager.
-type adder func(manager.Manager, config.Config, externalClients, prometheus.Registerer) error
-
-// externalClients are what the controllers use in addition to the client and the cache of the manager.
-type externalClients struct {
-	reactor countedAPI
-	events  events.EventRecorder
-}
-
-// countedAPI is Reactor's API. Whoever asks it for a token, the request is counted.
-type countedAPI struct {
-	*reactor.Client
-	minter metrics.Minter
-}
-
-// Mint exchanges an API key for a token.
-func (a countedAPI) Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error) {
-	return a.minter.Mint(ctx, request)
-}
-
-// adders has an entry for each of config.KnownControllers.
-var adders = map[string]adder{
-	config.ControllerTokens:   addTokens,
-	config.ControllerSessions: addSessions,
+// dependencies are what the controllers use in addition to the client and the cache of the manager.
+type dependencies struct {
+	settings config.Config
+	api      *reactor.Client
+	minter   metrics.Minter // the api, with its requests for tokens counted
+	events   events.EventRecorder
+	registry prometheus.Registerer
 }
 
 // AddControllers adds the controllers that the settings name, and registers the operator's metrics.
@@ -71,12 +54,15 @@ func AddControllers(mgr *Manager, settings config.Config, version string, regist
 	if err != nil {
 		return fmt.Errorf("registering the metrics of mints: %w", err)
 	}
-	for _, name := range config.KnownControllers() {
-		if !slices.Contains(settings.Controllers, name) {
-			continue
+	d := dependencies{settings: settings, api: api, minter: minter, events: mgr.recorder, registry: registry}
+	if slices.Contains(settings.Controllers, config.ControllerTokens) {
+		if err := addTokens(mgr, d); err != nil {
+			return fmt.Errorf("adding the controller %s: %w", config.ControllerTokens, err)
 		}
-		if err := adders[name](mgr, settings, externalClients{countedAPI{Client: api, minter: minter}, mgr.recorder}, registry); err != nil {
-			return fmt.Errorf("adding the controller %s: %w", name, err)
+	}
+	if slices.Contains(settings.Controllers, config.ControllerSessions) {
+		if err := addSessions(mgr, d); err != nil {
+			return fmt.Errorf("adding the controller %s: %w", config.ControllerSessions, err)
 		}
 	}
 	return nil
@@ -111,52 +97,61 @@ func newReactorClient(settings config.Config, version string, logger logr.Logger
 	return api, nil
 }
 
-// addSessions adds the controller of ReactorSessions.
-func addSessions(mgr manager.Manager, settings config.Config, with externalClients, registry prometheus.Registerer) error {
-	attempts, err := metrics.NewAttempts(registry)
-	if err != nil {
-		return fmt.Errorf("registering the metrics of attempts: %w", err)
-	}
-	collector := metrics.NewSessionCollector(mgr.GetCache(), mgr.Elected(), settings.MetricsPerObject)
-	sessions := reactorsession.New(reactorsession.Options{
-		Client:                 mgr.GetClient(),
-		Cache:                  mgr.GetCache(),
-		APIReader:              mgr.GetAPIReader(),
-		Reactor:                with.reactor,
-		APIURL:                 settings.APIURL,
-		Recorder:               with.events,
-		Clock:                  clock.RealClock{},
-		Tally:                  attempts,
-		SessionsPerKey:         settings.SessionsPerKey,
-		SessionStartsPerMinute: settings.SessionStartsPerMinute,
-		AllowPromptDelivery:    settings.AllowPromptDelivery,
-	})
-	return errors.Join(
-		sessions.SetupWithManager(mgr),
-		metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorSession{}),
-		registry.Register(collector),
-	)
-}
-
-// addTokens adds the controller of ReactorTokens.
-func addTokens(mgr manager.Manager, settings config.Config, with externalClients, registry prometheus.Registerer) error {
-	collector := metrics.NewTokenCollector(mgr.GetCache(), mgr.Elected(), settings.MetricsPerObject)
+// addTokens adds the controller of ReactorTokens, with its metrics.
+func addTokens(mgr manager.Manager, d dependencies) error {
 	tokens := reactortoken.New(reactortoken.Options{
 		Client:              mgr.GetClient(),
 		Cache:               mgr.GetCache(),
 		APIReader:           mgr.GetAPIReader(),
-		Minter:              with.reactor,
-		APIURL:              settings.APIURL,
-		Recorder:            with.events,
+		Minter:              d.minter,
+		APIURL:              d.settings.APIURL,
+		Recorder:            d.events,
 		Clock:               clock.RealClock{},
-		MintQPS:             settings.MintQPS,
-		MintBurst:           settings.MintBurst,
-		AllowRestart:        settings.AllowRestart,
-		AllowPromptDelivery: settings.AllowPromptDelivery,
+		MintQPS:             d.settings.MintQPS,
+		MintBurst:           d.settings.MintBurst,
+		AllowRestart:        d.settings.AllowRestart,
+		AllowPromptDelivery: d.settings.AllowPromptDelivery,
 	})
 	return errors.Join(
 		tokens.SetupWithManager(mgr),
 		metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorToken{}),
-		registry.Register(collector),
+		d.registry.Register(metrics.NewTokenCollector(mgr.GetCache(), mgr.Elected(), d.settings.MetricsPerObject)),
+	)
+}
+
+// sessionAPI is the API of Reactor for the controller of ReactorSessions. Its requests for tokens are counted like those of ReactorTokens.
+type sessionAPI struct {
+	*reactor.Client
+	metrics.Minter
+}
+
+// Mint exchanges an API key for a token.
+func (a sessionAPI) Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error) {
+	return a.Minter.Mint(ctx, request)
+}
+
+// addSessions adds the controller of ReactorSessions, with its metrics.
+func addSessions(mgr manager.Manager, d dependencies) error {
+	attempts, err := metrics.NewAttempts(d.registry)
+	if err != nil {
+		return fmt.Errorf("registering the metrics of attempts: %w", err)
+	}
+	sessions := reactorsession.New(reactorsession.Options{
+		Client:                 mgr.GetClient(),
+		Cache:                  mgr.GetCache(),
+		APIReader:              mgr.GetAPIReader(),
+		Reactor:                sessionAPI{d.api, d.minter},
+		APIURL:                 d.settings.APIURL,
+		Recorder:               d.events,
+		Clock:                  clock.RealClock{},
+		Tally:                  attempts,
+		SessionsPerKey:         d.settings.SessionsPerKey,
+		SessionStartsPerMinute: d.settings.SessionStartsPerMinute,
+		AllowPromptDelivery:    d.settings.AllowPromptDelivery,
+	})
+	return errors.Join(
+		sessions.SetupWithManager(mgr),
+		metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorSession{}),
+		d.registry.Register(metrics.NewSessionCollector(mgr.GetCache(), mgr.Elected(), d.settings.MetricsPerObject)),
 	)
 }

@@ -26,7 +26,6 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
-	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -87,20 +86,15 @@ func (f minterFunc) Mint(ctx context.Context, request reactor.MintRequest) (reac
 	return f(ctx, request)
 }
 
-// A session's clean-up asks for tokens of its own: they are requests like any other.
-func TestRequestsForTokensAreCountedWhoeverMakesThem(t *testing.T) {
+// The cleanup of a session requests tokens of its own. They are requests like any other.
+func TestTheRequestsOfSessionsForTokensAreCounted(t *testing.T) {
 	counted := 0
-	api := countedAPI{Client: &reactor.Client{}, minter: minterFunc(func(context.Context, reactor.MintRequest) (reactor.Token, error) {
+	api := sessionAPI{&reactor.Client{}, minterFunc(func(context.Context, reactor.MintRequest) (reactor.Token, error) {
 		counted++
 		return reactor.Token{JWT: "counted"}, nil
 	})}
-	for _, minter := range []reactortoken.Minter{api, reactorsession.Sessions(api)} {
-		if token, err := minter.Mint(t.Context(), reactor.MintRequest{}); token.JWT != "counted" || err != nil {
-			t.Errorf("got %v and %v", token, err)
-		}
-	}
-	if counted != 2 {
-		t.Errorf("%d requests were counted, want 2", counted)
+	if token, err := reactorsession.Sessions(api).Mint(t.Context(), reactor.MintRequest{}); token.JWT != "counted" || err != nil || counted != 1 {
+		t.Errorf("got %v and %v, and %d requests were counted", token, err, counted)
 	}
 }
 
@@ -194,5 +188,19 @@ func TestAddControllersRefusesARegistryThatIsTaken(t *testing.T) {
 	}
 	if err := AddControllers(newTestManager(t, settings), settings, "test", registry); err == nil {
 		t.Error("no error")
+	}
+}
+
+// A controller that was added cannot be added again: its indexes exist.
+func TestEveryKnownControllerIsAdded(t *testing.T) {
+	for _, name := range config.KnownControllers() {
+		settings := settingsOf(t, append(quiet, "--controllers=tokens,sessions")...)
+		settings.Controllers = []string{name}
+		mgr := newTestManager(t, settings)
+		for i, wantErr := range []bool{false, true} {
+			if err := AddControllers(mgr, settings, "test", prometheus.NewRegistry()); (err != nil) != wantErr {
+				t.Errorf("--controllers=%s, added %d times: %v", name, i+1, err)
+			}
+		}
 	}
 }

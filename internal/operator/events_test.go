@@ -14,21 +14,19 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
-	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 )
 
 // apiServer stores events and one lease. It is a RoundTripper, so that it works in a synctest bubble.
@@ -123,33 +121,29 @@ func (c *apiServer) answer(request *http.Request, body []byte) (code int, answer
 
 // startOperator starts the operator's manager with one controller, whose only reconcile is the function. The channel that it returns gets
 // what the manager's Start returned.
-func startOperator(ctx context.Context, t *testing.T, server *apiServer, once func(context.Context, externalClients), args ...string) <-chan error {
+func startOperator(ctx context.Context, t *testing.T, server *apiServer, once func(context.Context, events.EventRecorder), args ...string) <-chan error {
 	t.Helper()
-	addTokens := adders[config.ControllerTokens]
-	t.Cleanup(func() { adders[config.ControllerTokens] = addTokens })
-	adders[config.ControllerTokens] = func(mgr manager.Manager, _ config.Config, with externalClients, _ prometheus.Registerer) error {
-		added, err := controller.New("once", mgr, controller.Options{
-			SkipNameValidation: new(true),
-			Reconciler: reconcile.Func(func(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-				once(ctx, with)
-				return reconcile.Result{}, nil
-			}),
-		})
-		if err != nil {
-			return err
-		}
-		return added.Watch(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-			queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "studio", Name: "web"}})
-			return nil
-		}))
-	}
 	settings := settingsOf(t, append([]string{"--controllers=tokens", "--metrics-bind-address=0", "--health-probe-bind-address=0"}, args...)...)
 	kube := &rest.Config{Host: "http://no.such.host", Transport: server, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}
 	mgr, err := NewManager(kube, settings, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := AddControllers(mgr, settings, "test", prometheus.NewRegistry()); err != nil {
+	added, err := controller.New("once", mgr, controller.Options{
+		SkipNameValidation: new(true),
+		Reconciler: reconcile.Func(func(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+			once(ctx, mgr.recorder)
+			return reconcile.Result{}, nil
+		}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = added.Watch(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "studio", Name: "web"}})
+		return nil
+	}))
+	if err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
@@ -157,9 +151,9 @@ func startOperator(ctx context.Context, t *testing.T, server *apiServer, once fu
 	return ended
 }
 
-func emitIssued(with externalClients, note string) {
+func emitIssued(recorder events.EventRecorder, note string) {
 	web := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "studio", Name: "web", UID: "u"}}
-	with.events.Eventf(web, nil, corev1.EventTypeNormal, "Issued", "Mint", "%s", note)
+	recorder.Eventf(web, nil, corev1.EventTypeNormal, "Issued", "Mint", "%s", note)
 }
 
 // The scenario: 1. A reconcile is in flight. 2. The operator is stopped. 3. Two seconds later the reconcile writes its status and emits the
@@ -174,11 +168,11 @@ func TestTheEventOfAReconcileThatEndsAfterTheStopSignalIsCreated(t *testing.T) {
 				server := &apiServer{}
 				inFlight := make(chan struct{})
 				ctx, stop := context.WithCancel(t.Context())
-				ended := startOperator(ctx, t, server, func(ctx context.Context, with externalClients) {
+				ended := startOperator(ctx, t, server, func(ctx context.Context, recorder events.EventRecorder) {
 					close(inFlight)
 					<-ctx.Done()
 					time.Sleep(2 * time.Second)
-					emitIssued(with, "a token was issued")
+					emitIssued(recorder, "a token was issued")
 				}, args...)
 				<-inFlight
 				stop()
@@ -198,9 +192,9 @@ func TestTheEventOfAReconcileThatEndsAfterTheStopSignalIsCreated(t *testing.T) {
 func TestAnEventThatIsQueuedWhenTheLeaseIsLostIsCreated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &apiServer{}
-		ended := startOperator(t.Context(), t, server, func(_ context.Context, with externalClients) {
+		ended := startOperator(t.Context(), t, server, func(_ context.Context, recorder events.EventRecorder) {
 			server.setDown(true)
-			emitIssued(with, "a token was issued")
+			emitIssued(recorder, "a token was issued")
 			time.AfterFunc(13*time.Second, func() { server.setDown(false) }) // the lease is renewed after 2 s, and then lost after 10 s
 		}, "--leader-elect", "--leader-election-namespace=reactor-system")
 		err := <-ended
@@ -222,12 +216,12 @@ func TestAShutdownEndsBeforeThePodIsKilledWhateverTheAPIServerDoes(t *testing.T)
 		server := &apiServer{}
 		inFlight, testEnds := make(chan struct{}), make(chan struct{})
 		ctx, stop := context.WithCancel(t.Context())
-		ended := startOperator(ctx, t, server, func(ctx context.Context, with externalClients) {
+		ended := startOperator(ctx, t, server, func(ctx context.Context, recorder events.EventRecorder) {
 			close(inFlight)
 			<-ctx.Done()
 			time.Sleep(reactorsession.PassTimeout)
 			server.hang(testEnds)
-			emitIssued(with, "a token was issued")
+			emitIssued(recorder, "a token was issued")
 		}, "--leader-elect", "--leader-election-namespace=reactor-system")
 		<-inFlight
 		stop()

@@ -17,13 +17,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	runtimeconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 const (
@@ -31,7 +33,7 @@ const (
 	leaseName = "reactor-operator.reactor.inc"
 
 	// shutdownTimeout is how long reconciles in flight may take to finish.
-	shutdownTimeout = max(reactortoken.PassTimeout, reactorsession.PassTimeout) + 5*time.Second
+	shutdownTimeout = max(reactortoken.ReconcileTimeout, reactorsession.PassTimeout) + 5*time.Second
 
 	// releaseTimeout is how long the manager takes at most to release its lease: controller-runtime's default of RenewDeadline, which
 	// bounds LeaderElector.release of client-go.
@@ -150,7 +152,7 @@ func watched(namespaces []string) map[string]cache.Config {
 // Secrets reads the cache itself.
 func clientOptions() client.Options {
 	return client.Options{
-		FieldOwner:      reactortoken.FieldOwner,
+		FieldOwner:      targetsecret.FieldOwner,
 		FieldValidation: metav1.FieldValidationStrict,
 		Cache:           &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.Pod{}}},
 	}
@@ -160,7 +162,7 @@ func clientOptions() client.Options {
 func metricsOptions(settings config.Config) metricsserver.Options {
 	options := metricsserver.Options{BindAddress: settings.MetricsBindAddress, SecureServing: true}
 	if settings.MetricsAuth {
-		options.FilterProvider = guardScrapes
+		options.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
 	return options
 }

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"testing"
 	"time"
 
@@ -172,7 +171,7 @@ func TestTheNamespaceOfTheLeaseIsGivenOrThatOfThePod(t *testing.T) {
 }
 
 func TestTimesFitIntoEachOther(t *testing.T) {
-	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= max(reactortoken.PassTimeout, reactorsession.PassTimeout) {
+	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= max(reactortoken.ReconcileTimeout, reactorsession.PassTimeout) {
 		t.Errorf("a shutdown waits %s for reconciles, which take up to %s", got, reactorsession.PassTimeout)
 	}
 	for _, manifest := range []string{"config/manager/manager.yaml", "charts/reactor-operator/templates/deployment.yaml"} {
@@ -224,18 +223,5 @@ func TestRequestsToKubernetesHaveOurNameAndLimits(t *testing.T) {
 	}
 	if kube.QPS != -1 || kube.UserAgent != "" {
 		t.Error("the caller's configuration was changed")
-	}
-}
-
-func TestEveryKnownControllerCanBeAdded(t *testing.T) {
-	for _, name := range config.KnownControllers() {
-		if adders[name] == nil {
-			t.Errorf("--controllers=%s adds nothing", name)
-		}
-	}
-	for name := range adders {
-		if !slices.Contains(config.KnownControllers(), name) {
-			t.Errorf("%s cannot be named in --controllers", name)
-		}
 	}
 }

@@ -18,7 +18,7 @@ func Run(ctx context.Context, kube *rest.Config, settings config.Config, version
 	}
 	mgr.GetLogger().Info("the operator starts", "version", version, "apiURL", settings.APIURL,
 		"namespaces", settings.Namespaces, "controllers", settings.Controllers)
-	if err := AddControllers(mgr, settings, version, metrics.Registry); err != nil {
+	if err := AddControllers(mgr, settings, version, metrics.Registry); err != nil { //nolint:contextcheck // it registers indexes, which needs no context
 		return err
 	}
 	return mgr.Start(ctx)

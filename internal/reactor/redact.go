@@ -120,3 +120,17 @@ func shortened(line string, limit int) string {
 	}
 	return line[:end] + ellipsis
 }
+
+// RedactError returns an error with the text of err without secrets: those that are known, and those that Redact finds by their form. errors.Is and
+// errors.As find what err wraps.
+func RedactError(err error, known ...Secret) error {
+	return &redactedError{text: Redact(err.Error(), known...), cause: err}
+}
+
+type redactedError struct {
+	text  string
+	cause error
+}
+
+func (e *redactedError) Error() string { return e.text }
+func (e *redactedError) Unwrap() error { return e.cause }

@@ -1,8 +1,8 @@
-// Package tokenserver is the server-side token route of Reactor's documentation: a page asks it for a token, and never sees the API key.
+// Package tokenserver serves the token route of Reactor's documentation: a web page requests a token, and never gets the API key.
 //
-// A request passes the checks of handler.go, in their order: how much is asked in all, from which origin, by whom, and how often by one
-// caller. What it gets comes from one of two sources: a token of the caller's own (minted.go), or the one token of a ReactorToken's Secret
-// that all callers share (mounted.go). No token is handed out that has less left than a session needs.
+// handler.go lists the checks of a request, in their order: the origin of the page, who the caller is (package authn), the limit of the caller,
+// and the limit of all callers. The token then comes from one of two sources: a separate token for each caller (minted.go), or the token of a
+// ReactorToken's Secret, which all callers share (mounted.go). Both return only tokens that are valid for at least --min-remaining-lifetime.
 //
-// All limits are those of one process: two replicas let twice as much through.
+// All limits apply to one process: two replicas allow twice as much.
 package tokenserver

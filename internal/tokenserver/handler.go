@@ -6,62 +6,77 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/tokenserver/authn"
 )
 
 const (
-	// mostBody bounds the body of a request, in bytes. Nothing of it is used.
-	mostBody = 1 << 10
-	// browserSkew is how much sooner than it expires a browser asks for another token, as in Reactor's own examples.
-	browserSkew = time.Minute
+	// maxBodyBytes is the maximum size of a request's body, which is not used.
+	maxBodyBytes = 1 << 10
+	// browserMargin is how long before the expiry a browser requests another token, as in Reactor's own examples.
+	browserMargin = time.Minute
 )
 
-// handler answers the route.
+// handler serves the route.
 type handler struct {
-	origins   *origins
-	inAll     *rate.Limiter // requests with genuine credentials, of callers within their own limits
-	strangers *rate.Limiter // the other requests
-	callers   *callerLimits
-	who       authenticator
-	proxies   []netip.Prefix
-	source    source
-	clock     clock.PassiveClock
-	log       *slog.Logger
-	counted   func(outcome string)
+	origins       *origins
+	verified      *rate.Limiter // requests with verified credentials, within the limits of their callers
+	unverified    *rate.Limiter // other requests
+	callers       *callerLimits
+	authenticator authn.Authenticator
+	proxies       []netip.Prefix
+	source        source
+	clock         clock.PassiveClock
+	log           *slog.Logger
+	count         func(outcome string)
 
 	warnings warnings
 }
 
-// refusal is an answer without a token.
+// refusal is a response without a token.
 type refusal struct {
 	status     int
 	code       string // for programs
-	message    string // for the person in front of the page
+	message    string // for the visitor of the page
 	retryAfter time.Duration
 	cause      error // for the log
 }
 
-// Those that need no details.
+// The refusals without details.
 var (
-	refusedOrigin   = refusal{status: http.StatusForbidden, code: "origin", message: "This page may not ask for a token here."}
-	incomplete      = refusal{status: http.StatusBadRequest, code: "incomplete", message: "The request did not arrive in full. Try again."}
-	tooLarge        = refusal{status: http.StatusRequestEntityTooLarge, code: "too_large", message: "The request is too large: it needs no body."}
-	unauthenticated = refusal{status: http.StatusUnauthorized, code: "unauthenticated", message: "Sign in to start a session."}
+	originRefused    = refusal{status: http.StatusForbidden, code: "origin", message: "This page is not allowed to request a token here."}
+	bodyIncomplete   = refusal{status: http.StatusBadRequest, code: "incomplete", message: "The request did not arrive in full. Try again."}
+	bodyTooLarge     = refusal{status: http.StatusRequestEntityTooLarge, code: "too_large", message: "The request is too large. It needs no body."}
+	unauthenticated  = refusal{status: http.StatusUnauthorized, code: "unauthenticated", message: "Sign in to start a session."}
+	methodNotAllowed = refusal{status: http.StatusMethodNotAllowed, code: "method", message: "Use GET or POST."}
+	pathNotFound     = refusal{status: http.StatusNotFound, code: "not_found", message: "This path does not exist."}
 )
 
-// ServeHTTP answers with a token, or says why there is none.
+// routes serves the route at its path, and refuses every other path.
+func (h *handler) routes(path string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc(path, h.ServeHTTP)
+	mux.HandleFunc("/", func(writer http.ResponseWriter, request *http.Request) { h.refuse(writer, request, &pathNotFound) })
+	return mux
+}
+
+// ServeHTTP responds with a token, or with the reason why there is none.
 func (h *handler) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
-	token, refused := h.answer(writer, request)
+	if request.Method != http.MethodGet && request.Method != http.MethodPost {
+		writer.Header().Set("Allow", "GET, POST")
+		h.refuse(writer, request, &methodNotAllowed)
+		return
+	}
+	token, refused := h.getToken(writer, request)
 	if refused != nil {
 		h.refuse(writer, request, refused)
 		return
@@ -72,176 +87,157 @@ func (h *handler) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
 	if request.Method == http.MethodPost {
 		header.Set("Cache-Control", "no-store")
 	} else {
-		header.Set("Cache-Control", "private, max-age="+strconv.FormatInt(max(0, int64((token.Left-browserSkew)/time.Second)), 10))
-		header.Add("Vary", "Authorization, Cookie") // who signs in anew in the same browser is somebody else
+		header.Set("Cache-Control", "private, max-age="+strconv.FormatInt(max(0, int64((token.Left-browserMargin)/time.Second)), 10))
+		header.Add("Vary", "Authorization, Cookie") // another user can sign in to the same browser
 	}
 	body := struct {
 		JWT       string `json:"jwt"`
 		ExpiresAt int64  `json:"expires_at,omitempty"`
 	}{JWT: token.JWT.Reveal()}
-	if asked, _ := strconv.ParseBool(request.URL.Query().Get("expires_at")); asked {
+	if requested, _ := strconv.ParseBool(request.URL.Query().Get("expires_at")); requested {
 		body.ExpiresAt = token.ExpiresAt.Unix()
 	}
-	h.counted("token")
-	h.send(writer, request, body)
+	h.count("token")
+	h.write(writer, request, body)
 }
 
-// answer checks, in this order, and then takes a token from the source. What costs little stands first: a client that floods the route must
-// not make the server, the issuer or the cluster work. Requests with made-up credentials have a limit of their own, so that a flood of them
-// takes nothing from the callers whose credentials are genuine.
-func (h *handler) answer(writer http.ResponseWriter, request *http.Request) (issued, *refusal) {
+// getToken makes the checks of a request in their order, and then gets a token from the source. The cheap checks are first: a client that floods
+// the route must not load the server, the issuer or the cluster. Requests with unverified credentials have a separate limit, so that a flood of
+// them does not use up the limit of callers with verified credentials.
+func (h *handler) getToken(writer http.ResponseWriter, request *http.Request) (issued, *refusal) {
 	now := h.clock.Now()
 	if !h.origins.allows(request) {
-		return issued{}, &refusedOrigin
+		return issued{}, &originRefused
 	}
-	genuine, err := h.who.inspect(request)
+	verified, err := h.authenticator.Inspect(request)
 	if err != nil {
-		return issued{}, notIdentified(err)
+		return issued{}, authenticationRefusal(err)
 	}
-	if !genuine && !h.strangers.AllowN(now, 1) {
-		return issued{}, tooMany(time.Second)
+	if !verified && !h.unverified.AllowN(now, 1) {
+		return issued{}, limitRefusal(time.Second)
 	}
 	if refused := readBody(writer, request); refused != nil {
 		return issued{}, refused
 	}
-	caller, err := h.who.authenticate(request)
+	caller, err := h.authenticator.Authenticate(request)
 	if err != nil {
-		return issued{}, notIdentified(err)
+		return issued{}, authenticationRefusal(err)
 	}
 	limited := caller
 	if caller == "" {
-		limited = addressOf(request, h.proxies)
+		limited = authn.ClientAddress(request, h.proxies)
 	}
-	if wait := h.callers.wait(limited, now); wait > 0 {
-		return issued{}, tooMany(wait)
+	if wait := h.callers.take(limited, now); wait > 0 {
+		return issued{}, limitRefusal(wait)
 	}
-	if genuine && !h.inAll.AllowN(now, 1) { // after the caller's own limit: one caller must not use up what others need
-		return issued{}, tooMany(time.Second)
+	if verified && !h.verified.AllowN(now, 1) { // after the limit of the caller: one caller must not use up the limit of all
+		return issued{}, limitRefusal(time.Second)
 	}
 	token, err := h.source.token(request.Context(), caller)
 	if err != nil {
-		return issued{}, withoutToken(err)
+		return issued{}, sourceRefusal(err)
 	}
 	return token, nil
 }
 
-// readBody reads the request to its end, though nothing of it is used. It refuses more than a page would send, and what does not arrive: who
-// sends slowly has run out of time.
+// readBody reads the body to its end, though it is not used. It refuses a body that is larger than a page would send, and one that does not
+// arrive before the read timeout of the server.
 func readBody(writer http.ResponseWriter, request *http.Request) *refusal {
 	switch {
 	case request.ContentLength == 0:
 		return nil
-	case request.ContentLength > mostBody:
-		return &tooLarge
+	case request.ContentLength > maxBodyBytes:
+		return &bodyTooLarge
 	}
-	_, err := io.Copy(io.Discard, http.MaxBytesReader(writer, request.Body, mostBody))
+	_, err := io.Copy(io.Discard, http.MaxBytesReader(writer, request.Body, maxBodyBytes))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return &tooLarge
+		return &bodyTooLarge
 	}
 	if err != nil {
-		return &incomplete
+		return &bodyIncomplete
 	}
 	return nil
 }
 
-// notIdentified is the answer when it is not known who asks.
-func notIdentified(err error) *refusal {
-	if _, ok := errors.AsType[*cannotTellError](err); ok {
+// authenticationRefusal is the response if the caller is not known.
+func authenticationRefusal(err error) *refusal {
+	if _, ok := errors.AsType[*authn.UnavailableError](err); ok {
 		return &refusal{http.StatusServiceUnavailable, "authentication_unavailable",
-			"Who you are cannot be checked just now. Try again in a moment.", 5 * time.Second, err}
+			"Your sign-in cannot be checked at the moment. Try again shortly.", 5 * time.Second, err}
 	}
 	refused := unauthenticated
 	refused.cause = err
 	return &refused
 }
 
-func tooMany(wait time.Duration) *refusal {
-	return &refusal{http.StatusTooManyRequests, "too_many_requests", "You have tried too often. Try again in a moment.", wait, nil}
+func limitRefusal(wait time.Duration) *refusal {
+	return &refusal{http.StatusTooManyRequests, "too_many_requests", "There were too many requests. Try again shortly.", wait, nil}
 }
 
-// messages say to a person what the reasons mean: to a visitor, who wants a session and has never heard of tokens.
+// messages explain the reasons to the visitor, who wants a session and does not know about tokens.
 var messages = map[string]string{
-	reasonBusy:        "Many visitors are starting a session just now. Try again in a moment.",
-	reasonRateLimited: "Reactor takes no more requests just now. Try again in a moment.",
-	reasonKeyRefused:  "This site's access to Reactor does not work just now. Its operators can see why in the token server's log.",
-	reasonRefused:     "This site's access to Reactor is not set up rightly. Its operators can see why in the token server's log.",
-	reasonReactorAway: "Reactor cannot be reached just now. Try again in a moment.",
-	reasonTooShort:    "A session cannot be started just now. Try again in a moment.",
-	reasonNoToken:     "A session cannot be started just now. Try again in a moment.",
+	reasonBusy:               "Many visitors are starting a session at the moment. Try again shortly.",
+	reasonRateLimited:        "Reactor accepts no more requests at the moment. Try again shortly.",
+	reasonKeyRejected:        "This site has no access to Reactor at the moment. The log of the token server tells its operators why.",
+	reasonRequestRejected:    "This site's access to Reactor is not set up correctly. The log of the token server tells its operators why.",
+	reasonReactorUnavailable: "Reactor is not available at the moment. Try again shortly.",
+	reasonTooShort:           "A session cannot be started at the moment. Try again shortly.",
+	reasonNoToken:            "A session cannot be started at the moment. Try again shortly.",
 }
 
-// withoutToken is the answer when the source has none.
-func withoutToken(err error) *refusal {
-	why, ok := errors.AsType[*unavailableError](err)
-	if !ok { // the caller has gone
-		return &refusal{http.StatusServiceUnavailable, "gone", "The request was given up.", time.Second, err}
+// sourceRefusal is the response if the source has no token.
+func sourceRefusal(err error) *refusal {
+	unavailable, ok := errors.AsType[*unavailableError](err)
+	if !ok { // the client has disconnected
+		return &refusal{http.StatusServiceUnavailable, "gone", "The request was canceled.", time.Second, err}
 	}
-	return &refusal{http.StatusServiceUnavailable, why.reason, messages[why.reason], why.retryAfter, err}
+	return &refusal{http.StatusServiceUnavailable, unavailable.reason, messages[unavailable.reason], unavailable.retryAfter, err}
 }
 
 // refuse writes a refusal.
-func (h *handler) refuse(writer http.ResponseWriter, request *http.Request, why *refusal) {
-	h.counted(why.code)
-	h.logRefusal(request.Context(), why)
+func (h *handler) refuse(writer http.ResponseWriter, request *http.Request, refused *refusal) {
+	h.count(refused.code)
+	h.logRefusal(request.Context(), refused)
 	header := writer.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
-	if why.retryAfter > 0 {
-		header.Set("Retry-After", strconv.FormatInt(wholeSeconds(why.retryAfter), 10))
+	if refused.retryAfter > 0 { // rounded up, so that the next request is not too early
+		header.Set("Retry-After", strconv.FormatInt(max(1, int64(math.Ceil(refused.retryAfter.Seconds()))), 10))
 	}
-	if why.status == http.StatusUnauthorized {
+	if refused.status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", "Bearer")
 	}
-	writer.WriteHeader(why.status)
-	h.send(writer, request, struct {
+	writer.WriteHeader(refused.status)
+	h.write(writer, request, struct {
 		Error   string `json:"error"`
 		Message string `json:"message"`
-	}{why.code, why.message})
+	}{refused.code, refused.message})
 }
 
-// logRefusal writes the cause of a refusal to the log: one warning in a minute for each code, and the other refusals for debugging only. They
-// also count in the metrics.
-func (h *handler) logRefusal(ctx context.Context, why *refusal) {
-	if why.cause == nil {
+// logRefusal logs the cause of a refusal: at most one warning in a minute for each code, and the other refusals at the level debug. The metrics
+// count all of them.
+func (h *handler) logRefusal(ctx context.Context, refused *refusal) {
+	if refused.cause == nil {
 		return
 	}
-	level, attributes := slog.LevelDebug, []any{"status", why.status, "code", why.code, "error", reactor.Redact(why.cause.Error())}
-	if !anybodyCauses(why) {
-		if notLogged, due := h.warnings.due(why.code, h.clock.Now()); due {
+	level, attributes := slog.LevelDebug, []any{"status", refused.status, "code", refused.code, "error", reactor.Redact(refused.cause.Error())}
+	if !causedByClient(refused) {
+		if notLogged, due := h.warnings.due(refused.code, h.clock.Now()); due {
 			level, attributes = slog.LevelWarn, append(attributes, "notLogged", notLogged)
 		}
 	}
-	h.log.Log(ctx, level, "no token was handed out", attributes...)
+	h.log.Log(ctx, level, "refused a token request", attributes...)
 }
 
-// anybodyCauses reports whether a refusal says nothing about the server, Reactor or the issuer: anybody who reaches the server can cause it. As
-// a warning it would hide the ones that matter.
-func anybodyCauses(why *refusal) bool {
-	return why.status == http.StatusUnauthorized || slices.ContainsFunc([]error{errAskedLately, errManyReviews, context.Canceled}, func(one error) bool {
-		return errors.Is(why.cause, one)
-	})
+// causedByClient reports whether every client can cause the refusal, so that it says nothing about the server, Reactor or the issuer. Warnings
+// about such refusals would hide the important ones.
+func causedByClient(refused *refusal) bool {
+	return refused.status == http.StatusUnauthorized || errors.Is(refused.cause, authn.ErrLimited) || errors.Is(refused.cause, context.Canceled)
 }
 
-func (h *handler) send(writer http.ResponseWriter, request *http.Request, body any) {
+func (h *handler) write(writer http.ResponseWriter, request *http.Request, body any) {
 	if err := json.NewEncoder(writer).Encode(body); err != nil {
-		h.log.DebugContext(request.Context(), "nobody took the answer", "error", err)
+		h.log.DebugContext(request.Context(), "could not send the response", "error", err)
 	}
-}
-
-// routes serves the route at its path, and nothing else.
-func (h *handler) routes(path string) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle(path, http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
-		if request.Method != http.MethodGet && request.Method != http.MethodPost {
-			writer.Header().Set("Allow", strings.Join([]string{http.MethodGet, http.MethodPost}, ", "))
-			h.refuse(writer, request, &refusal{status: http.StatusMethodNotAllowed, code: "method", message: "Ask with GET or POST."})
-			return
-		}
-		h.ServeHTTP(writer, request)
-	}))
-	mux.Handle("/", http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
-		h.refuse(writer, request, &refusal{status: http.StatusNotFound, code: "not_found", message: "There is nothing here."})
-	}))
-	return mux
 }

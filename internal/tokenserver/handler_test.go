@@ -72,7 +72,7 @@ func TestAttacksAreRefused(t *testing.T) {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){outside, header("X-Forwarded-For", "10.1.2.3")}, status: 401, code: "unauthenticated"},
 		"a second header beside the proxy's": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("X-User", "mallory")}, status: 401, code: "unauthenticated"},
-		"an endless name": {method: http.MethodPost, caller: strings.Repeat("a", longestName+1), status: 401, code: "unauthenticated"},
+		"an endless name": {method: http.MethodPost, caller: strings.Repeat("a", 512+1), status: 401, code: "unauthenticated"},
 		"a page from elsewhere": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("Origin", "https://evil.example")}, status: 403, code: "origin"},
 		"a page from elsewhere that asks with GET": {
@@ -106,19 +106,19 @@ func TestAttacksAreRefused(t *testing.T) {
 type failing struct{ told string }
 
 func (f failing) token(context.Context, string) (issued, error) {
-	return issued{}, &unavailableError{reasonReactorAway, time.Second, errors.New("an answer that cannot be read: " + f.told)}
+	return issued{}, &unavailableError{reasonReactorUnavailable, time.Second, errors.New("an answer that cannot be read: " + f.told)}
 }
 
 func TestWhatAnErrorTellsOfASecretStandsNeitherInTheLogNorInTheAnswer(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		secret := w.ask(http.MethodPost, "ada").JWT
-		settings := parsed(t, "--one-token-for-all=/nowhere", "--allow-anonymous")
-		route, err := routeTo(settings, failing{secret + " " + firstKey}, prometheus.NewRegistry(), slog.New(slog.NewJSONHandler(w.logged, nil)))
+		settings := parsed(t, "--shared-token-dir=/nowhere", "--allow-anonymous")
+		route, err := newRouteWith(settings, failing{secret + " " + firstKey}, prometheus.NewRegistry(), slog.New(slog.NewJSONHandler(w.logged, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := askOf(t, route, http.MethodPost, "")
-		w.want(got, http.StatusServiceUnavailable, reasonReactorAway)
+		w.want(got, http.StatusServiceUnavailable, reasonReactorUnavailable)
 		if !strings.Contains(w.logged.String(), "an answer that cannot be read") || strings.Contains(w.logged.String(), secret) || strings.Contains(w.logged.String(), firstKey) {
 			t.Errorf("the log: %s", w.logged)
 		}
@@ -281,7 +281,7 @@ func TestManyRefusalsWithOneReasonAreOneWarningAMinute(t *testing.T) {
 		if got := w.warnings(reasonBusy); len(got) != 1 {
 			t.Errorf("%d refusals made %d warnings", 1000, len(got))
 		}
-		w.pass(warningEvery)
+		w.pass(warningInterval)
 		w.want(w.ask(http.MethodPost, "grace"), http.StatusServiceUnavailable, reasonBusy)
 		if got := w.warnings(reasonBusy); len(got) != 2 || !strings.Contains(got[1], `"notLogged":999`) {
 			t.Errorf("a minute later: %v", got)
@@ -289,8 +289,8 @@ func TestManyRefusalsWithOneReasonAreOneWarningAMinute(t *testing.T) {
 		if err := os.Remove(w.keyFile); err != nil { // another reason has its own warning
 			t.Fatal(err)
 		}
-		w.want(w.ask(http.MethodPost, "linus"), http.StatusServiceUnavailable, reasonKeyRefused)
-		if got := w.warnings(reasonKeyRefused); len(got) != 1 {
+		w.want(w.ask(http.MethodPost, "linus"), http.StatusServiceUnavailable, reasonKeyRejected)
+		if got := w.warnings(reasonKeyRejected); len(got) != 1 {
 			t.Errorf("another reason in the same minute: %v", got)
 		}
 	})
@@ -307,8 +307,8 @@ func (gone) token(ctx context.Context, _ string) (issued, error) {
 // Anybody can ask and go away.
 func TestACallerThatGoesAwayCausesNoWarning(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		settings := parsed(t, "--one-token-for-all=/nowhere", "--allow-anonymous")
-		route, err := routeTo(settings, gone{}, prometheus.NewRegistry(), slog.New(slog.NewJSONHandler(w.logged, nil)))
+		settings := parsed(t, "--shared-token-dir=/nowhere", "--allow-anonymous")
+		route, err := newRouteWith(settings, gone{}, prometheus.NewRegistry(), slog.New(slog.NewJSONHandler(w.logged, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}

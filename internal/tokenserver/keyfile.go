@@ -9,18 +9,17 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
-// longestKey bounds what is read of a key's file, in bytes.
-const longestKey = 4 << 10
+// maxKeyBytes is the maximum size of the file of the API key.
+const maxKeyBytes = 4 << 10
 
-// readKey reads the API key. It is read for each mint, so that a rotated key is used from the next one on. White space around it is
-// dropped, as an editor leaves it.
+// readKey reads the API key, without the white space around it. The server reads the file for each mint, so that the next mint uses a rotated key.
 func readKey(path string) (reactor.Secret, error) {
 	info, err := os.Stat(path) //nolint:gosec // the path is a flag
 	if err != nil {
 		return "", fmt.Errorf("reading the API key: %w", err)
 	}
-	if info.Size() > longestKey {
-		return "", fmt.Errorf("reading the API key: %s holds more than %d bytes", path, longestKey)
+	if info.Size() > maxKeyBytes {
+		return "", fmt.Errorf("reading the API key: %s has more than %d bytes", path, maxKeyBytes)
 	}
 	text, err := os.ReadFile(path) //nolint:gosec // the path is a flag
 	if err != nil {

@@ -9,12 +9,13 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 
+	"github.com/reactor-operator/reactor-operator/internal/config"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/tokenserver/flight"
 )
 
 // minter exchanges an API key for a token. Its errors are *reactor.Error.
@@ -23,54 +24,65 @@ type minter interface {
 }
 
 const (
-	// firstBackoff and longestBackoff bound how long nobody asks Reactor after an answer that helped nobody. It doubles.
-	firstBackoff   = time.Second
-	longestBackoff = time.Minute
-	// refusedHold is how long nobody asks after a refusal, unless the key changes: a mistake on Reactor's side heals, and a visitor's
-	// patience ends before that.
-	refusedHold = time.Minute
-	// limitedHold is the same after a 429 that names no instant.
-	limitedHold = 30 * time.Second
+	// minBackoff and maxBackoff limit the backoff after a response that says nothing about the key or the request. It doubles.
+	minBackoff = time.Second
+	maxBackoff = time.Minute
+	// rejectedBackoff is the backoff after Reactor rejected the key or the request: Reactor may recover from an error on its side, and visitors do
+	// not wait for longer.
+	rejectedBackoff = time.Minute
+	// rateLimitBackoff is the backoff after a 429 without Retry-After.
+	rateLimitBackoff = 30 * time.Second
 )
 
-// minted gives each caller a token of its own. A caller's token is kept and handed out again until it has too little left: a new one
-// would be a new grant, with a fresh budget of sessions, and without power over the sessions that its predecessor started.
+// minted mints a separate token for each caller. The caller gets the same token again while it is valid for long enough. A new token would be a
+// new grant: with a fresh budget of sessions, and without access to the sessions that the previous token started.
 type minted struct {
-	reactor   minter
-	keyFile   string
-	request   reactor.MintRequest // without the key
-	leastLife time.Duration
-	clock     clock.PassiveClock
-	log       *slog.Logger
+	reactor      minter
+	keyFile      string
+	request      reactor.MintRequest // without the key
+	minRemaining time.Duration
+	clock        clock.PassiveClock
+	log          *slog.Logger
 
-	bucket  *rate.Limiter
-	flights singleflight.Group // one mint a caller at a time
+	limiter *rate.Limiter
+	mints   flight.Group[issued] // at most one at a time for each caller
 
 	mu       sync.Mutex
-	tokens   *lru.Cache // the latest token of each caller
-	holds    holds
-	failures int
+	tokens   *lru.Cache // reactor.Token, the latest one by caller
+	backoffs backoffs
+	failures int // in a row
+}
+
+func newMinted(settings config.TokenServer, api minter, now clock.PassiveClock, log *slog.Logger) *minted {
+	return &minted{
+		reactor: api, keyFile: settings.APIKeyFile, minRemaining: settings.MinRemainingLifetime, clock: now, log: log,
+		request: reactor.MintRequest{Lifetime: settings.Lifetime, Scope: &reactor.Scope{
+			Models: settings.Models, MaxSessions: settings.MaxSessions, MaxSessionDuration: settings.MaxSessionDuration,
+		}},
+		limiter: rate.NewLimiter(rate.Limit(settings.MintQPS), settings.MintBurst),
+		tokens:  lru.New(settings.MaxCallers),
+	}
 }
 
 // token implements source.
 func (m *minted) token(ctx context.Context, caller string) (issued, error) {
-	if caller == "" { // a token that was handed out once may belong to anybody
+	if caller == "" { // the next request may be from another visitor, who must not get the same token
 		return m.mint(ctx, caller)
 	}
-	if kept, ok := m.kept(caller); ok {
-		return kept, nil
+	if token, ok := m.cached(caller); ok {
+		return token, nil
 	}
-	// The others who wait for the same token must not lose it because the first of them has gone.
-	return share(ctx, &m.flights, caller, func() (issued, error) {
-		if kept, ok := m.kept(caller); ok {
-			return kept, nil
+	return m.mints.Do(ctx, caller, func() (issued, error) {
+		if token, ok := m.cached(caller); ok { // a mint ended after the check above
+			return token, nil
 		}
+		// The mint is for all requests that wait for it, and continues when the first one ends.
 		return m.mint(context.WithoutCancel(ctx), caller)
 	})
 }
 
-// kept is the caller's token, if it has enough left.
-func (m *minted) kept(caller string) (issued, bool) {
+// cached returns the token of the caller, and whether it is valid for long enough.
+func (m *minted) cached(caller string) (issued, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	found, ok := m.tokens.Get(caller)
@@ -79,30 +91,30 @@ func (m *minted) kept(caller string) (issued, bool) {
 	}
 	token, _ := found.(reactor.Token)
 	left := token.Left(m.clock.Now())
-	return issued{token.JWT, token.ExpiresAt, left}, left >= m.leastLife
+	return issued{token.JWT, token.ExpiresAt, left}, left >= m.minRemaining
 }
 
-// mint asks Reactor, if it may be asked now.
+// mint requests a token from Reactor, if the limits and backoffs allow it.
 func (m *minted) mint(ctx context.Context, caller string) (issued, error) {
 	key, err := readKey(m.keyFile)
 	if err != nil {
-		return issued{}, &unavailableError{reasonKeyRefused, refusedHold, err}
+		return issued{}, &unavailableError{reasonKeyRejected, rejectedBackoff, err}
 	}
-	if refusal := m.admit(key); refusal != nil {
-		return issued{}, refusal
+	if err := m.admit(key); err != nil {
+		return issued{}, err
 	}
 	request := m.request
 	request.APIKey = key
 	token, err := m.reactor.Mint(ctx, request)
 	switch {
-	case ctx.Err() != nil: // who asked has gone, which says nothing about Reactor
+	case ctx.Err() != nil: // the client has disconnected, which says nothing about Reactor
 		return issued{}, ctx.Err()
 	case err != nil:
-		return issued{}, m.failed(ctx, key, err)
+		return issued{}, m.recordFailure(ctx, key, err)
 	}
 	left := token.Left(m.clock.Now())
-	if left < m.leastLife {
-		return issued{}, m.tooShort(left)
+	if left < m.minRemaining {
+		return issued{}, m.recordTooShort(left)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -110,64 +122,63 @@ func (m *minted) mint(ctx context.Context, caller string) (issued, error) {
 	if caller != "" {
 		m.tokens.Add(caller, token)
 	}
-	m.log.InfoContext(ctx, "a token was minted", "caller", caller, "expires", token.ExpiresAt)
+	m.log.InfoContext(ctx, "minted a token", "caller", caller, "expires", token.ExpiresAt)
 	return issued{token.JWT, token.ExpiresAt, left}, nil
 }
 
-// admit takes one mint from the limits.
+// admit counts a mint against the limit. Its error says why no mint is allowed now.
 func (m *minted) admit(key reactor.Secret) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.clock.Now()
-	held := m.holds.on(key)
-	if wait := held.until.Sub(now); wait > 0 {
-		return &unavailableError{held.reason, spread(wait), nil}
+	current := m.backoffs.of(key)
+	if wait := current.until.Sub(now); wait > 0 {
+		return &unavailableError{current.reason, withJitter(wait), nil}
 	}
-	if m.bucket.AllowN(now, 1) {
+	if m.limiter.AllowN(now, 1) {
 		return nil
 	}
-	missing := (1 - m.bucket.TokensAt(now)) / float64(m.bucket.Limit())
-	return &unavailableError{reasonBusy, spread(time.Duration(missing * float64(time.Second))), nil}
+	return &unavailableError{reasonBusy, withJitter(untilAllowed(m.limiter, now)), nil}
 }
 
-// spread makes a crowd that was sent away together come back one by one.
-func spread(wait time.Duration) time.Duration {
-	return wait + rand.N(5*time.Second) //nolint:gosec // nobody gains anything by guessing it
+// withJitter spreads the retries of clients that were refused at the same time.
+func withJitter(wait time.Duration) time.Duration {
+	return wait + rand.N(5*time.Second) //nolint:gosec // the value is not a secret
 }
 
-// failed remembers an answer without a token, so that not every caller has to hear it from Reactor.
-func (m *minted) failed(ctx context.Context, key reactor.Secret, err error) error {
+// recordFailure starts a backoff after a failed mint, so that not every caller sends its own request to Reactor.
+func (m *minted) recordFailure(ctx context.Context, key reactor.Secret, err error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.failures++
-	reason, wait, ofKey := reasonReactorAway, min(firstBackoff<<min(m.failures-1, 8), longestBackoff), false
+	reason, wait, keyOnly := reasonReactorUnavailable, min(minBackoff<<min(m.failures-1, 8), maxBackoff), false
 	switch reactor.ClassOf(err) {
 	case reactor.ClassKeyRefused:
-		reason, wait, ofKey = reasonKeyRefused, refusedHold, true
+		reason, wait, keyOnly = reasonKeyRejected, rejectedBackoff, true
 	case reactor.ClassRequestRefused:
-		reason, wait, ofKey = reasonRefused, refusedHold, true
+		reason, wait, keyOnly = reasonRequestRejected, rejectedBackoff, true
 	case reactor.ClassKeyLimited:
-		reason, wait = reasonRateLimited, limitedHold
+		reason, wait = reasonRateLimited, rateLimitBackoff
 	case reactor.ClassNone, reactor.ClassUnavailable:
 	}
 	if failure, ok := errors.AsType[*reactor.Error](err); ok && failure.RetryAfter > 0 {
 		wait = failure.RetryAfter
 	}
-	held := hold{until: m.clock.Now().Add(wait), reason: reason}
-	if ofKey {
-		m.holds.forKey(key, held)
+	next := backoff{until: m.clock.Now().Add(wait), reason: reason}
+	if keyOnly {
+		m.backoffs.addForKey(key, next)
 	} else {
-		m.holds.forAll(held)
+		m.backoffs.addForAllKeys(next)
 	}
-	m.log.WarnContext(ctx, "no token was minted", "reason", reason, "error", err, "nextAttempt", held.until)
+	m.log.WarnContext(ctx, "could not mint a token", "reason", reason, "error", err, "nextAttempt", next.until)
 	return &unavailableError{reason, wait, err}
 }
 
-// tooShort is the failure of a token that lives, and not for long enough. The next one would be no longer.
-func (m *minted) tooShort(left time.Duration) error {
+// recordTooShort starts a backoff after Reactor granted a token with too short a lifetime, because the next one would be as short.
+func (m *minted) recordTooShort(left time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.holds.forAll(hold{until: m.clock.Now().Add(refusedHold), reason: reasonTooShort})
-	return &unavailableError{reasonTooShort, refusedHold,
-		fmt.Errorf("reactor granted a token that has %s left, and --least-life asks for %s", left.Round(time.Second), m.leastLife)}
+	m.backoffs.addForAllKeys(backoff{until: m.clock.Now().Add(rejectedBackoff), reason: reasonTooShort})
+	return &unavailableError{reasonTooShort, rejectedBackoff,
+		fmt.Errorf("reactor granted a token that has %s left, less than --min-remaining-lifetime=%s", left.Round(time.Second), m.minRemaining)}
 }

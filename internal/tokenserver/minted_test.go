@@ -120,8 +120,8 @@ func TestARotatedKeyIsUsedFromTheNextMintOn(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		first := w.ask(http.MethodPost, "ada")
 		w.reactor.RevokeKey(firstKey)
-		w.want(w.ask(http.MethodPost, "grace"), http.StatusServiceUnavailable, reasonKeyRefused)
-		w.want(w.ask(http.MethodPost, "edsger"), http.StatusServiceUnavailable, reasonKeyRefused)
+		w.want(w.ask(http.MethodPost, "grace"), http.StatusServiceUnavailable, reasonKeyRejected)
+		w.want(w.ask(http.MethodPost, "edsger"), http.StatusServiceUnavailable, reasonKeyRejected)
 		if calls := len(w.reactor.Ledger().Calls); calls != 2 {
 			t.Errorf("a key that is refused was tried %d times, want once after its success", calls-1)
 		}
@@ -140,13 +140,13 @@ func TestAnswersWithoutATokenAreNotAskedForAgainAtOnce(t *testing.T) {
 		wait   time.Duration // until Reactor is asked again
 	}{
 		"429 with an instant":    {emulator.Fault{Status: 429, RetryAfter: 90 * time.Second}, reasonRateLimited, 90 * time.Second},
-		"429 without one":        {emulator.Fault{Status: 429}, reasonRateLimited, limitedHold},
-		"503":                    {emulator.Fault{Status: 503}, reasonReactorAway, firstBackoff},
-		"503 with an instant":    {emulator.Fault{Status: 503, RetryAfter: time.Minute}, reasonReactorAway, time.Minute},
-		"400":                    {emulator.Fault{Status: 400}, reasonRefused, refusedHold},
-		"a cut answer":           {emulator.Fault{Cut: true}, reasonReactorAway, firstBackoff},
-		"expired on arrival":     {emulator.Fault{ExpiresIn: new(-time.Hour)}, reasonReactorAway, firstBackoff},
-		"too short for sessions": {emulator.Fault{ExpiresIn: new(5 * time.Minute)}, reasonTooShort, refusedHold},
+		"429 without one":        {emulator.Fault{Status: 429}, reasonRateLimited, rateLimitBackoff},
+		"503":                    {emulator.Fault{Status: 503}, reasonReactorUnavailable, minBackoff},
+		"503 with an instant":    {emulator.Fault{Status: 503, RetryAfter: time.Minute}, reasonReactorUnavailable, time.Minute},
+		"400":                    {emulator.Fault{Status: 400}, reasonRequestRejected, rejectedBackoff},
+		"a cut answer":           {emulator.Fault{Cut: true}, reasonReactorUnavailable, minBackoff},
+		"expired on arrival":     {emulator.Fault{ExpiresIn: new(-time.Hour)}, reasonReactorUnavailable, minBackoff},
+		"too short for sessions": {emulator.Fault{ExpiresIn: new(5 * time.Minute)}, reasonTooShort, rejectedBackoff},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, nil, func(w *world) {
@@ -181,12 +181,12 @@ func TestAReactorThatStaysAwayIsAskedMoreAndMoreSeldom(t *testing.T) {
 			t.Errorf("Reactor was asked %d times in an hour", calls)
 		}
 		w.reactor.ClearFaults()
-		w.pass(longestBackoff)
+		w.pass(maxBackoff)
 		w.want(w.ask(http.MethodPost, "ada"), http.StatusOK, "")
 
 		w.reactor.SetFaults(emulator.Fault{Status: 500, Times: 1}) // what was before a success does not count
-		w.want(w.ask(http.MethodPost, "grace"), http.StatusServiceUnavailable, reasonReactorAway)
-		w.pass(firstBackoff)
+		w.want(w.ask(http.MethodPost, "grace"), http.StatusServiceUnavailable, reasonReactorUnavailable)
+		w.pass(minBackoff)
 		w.want(w.ask(http.MethodPost, "grace"), http.StatusOK, "")
 	})
 }
@@ -211,9 +211,9 @@ func TestTheLongerOfTwoWaitsHolds(t *testing.T) {
 func TestALimitIsKeptToAfterAnOldKeyWasRefused(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
-		w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonKeyRefused)
+		w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonKeyRejected)
 		w.rotate(secondKey)
-		w.reactor.SetFaults(emulator.Fault{Status: 429, RetryAfter: refusedHold / 2})
+		w.reactor.SetFaults(emulator.Fault{Status: 429, RetryAfter: rejectedBackoff / 2})
 		for range 5 {
 			w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonRateLimited)
 		}
@@ -232,7 +232,7 @@ func TestAShortTokenDoesNotShortenWhatReactorAskedFor(t *testing.T) {
 			all.Go(func() { w.ask(http.MethodPost, caller) })
 		}
 		all.Wait()
-		w.pass(refusedHold)
+		w.pass(rejectedBackoff)
 		w.want(w.ask(http.MethodPost, "edsger"), http.StatusServiceUnavailable, reasonRateLimited)
 	})
 }
@@ -295,7 +295,7 @@ func TestWhoGoesAwayDoesNotTakeTheTokenFromThoseWhoWait(t *testing.T) {
 
 func TestAKeyThatIsNotThereIsTold(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.APIKeyFile += ".gone" }, func(w *world) {
-		w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonKeyRefused)
+		w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonKeyRejected)
 		if log := w.logged.String(); !strings.Contains(log, "api-key.gone") {
 			t.Errorf("the log does not name the file: %s", log)
 		}

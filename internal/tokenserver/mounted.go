@@ -24,116 +24,117 @@ const (
 	jwtFile       = "jwt"
 	expiresAtFile = "expires_at"
 
-	// lookEvery is how often it is looked whether the mounted Secret has changed.
-	lookEvery = time.Second
-	// mountedRetry is when it is worth asking again while the Secret holds no token that will do: the operator is about to renew it, or
-	// somebody has been told.
-	mountedRetry = 10 * time.Second
+	// checkInterval is the minimum time between two checks for a changed Secret.
+	checkInterval = time.Second
+	// mountedRetryDelay is the Retry-After while the Secret has no usable token.
+	mountedRetryDelay = 10 * time.Second
 )
 
-// mounted hands out the one token of a mounted Secret to everybody.
+// mounted returns the token of a mounted Secret to all callers.
 type mounted struct {
-	folder    string
-	leastLife time.Duration
-	clock     clock.PassiveClock
+	directory    string
+	minRemaining time.Duration
+	clock        clock.PassiveClock
 
-	held    atomic.Pointer[reading]
-	looking sync.Mutex
+	latest   atomic.Pointer[reading]
+	checking sync.Mutex // held during a check
 }
 
-// reading is what the Secret held when it was looked at.
+// reading is the content of the Secret at a time.
 type reading struct {
-	at      time.Time
-	version string
-	token   issued // without what is left
+	time    time.Time
+	version string // the file and its modification time
+	token   issued // without Left
 	err     error
 }
 
 // token implements source.
 func (m *mounted) token(context.Context, string) (issued, error) { return m.current() }
 
-// current is the token that the Secret holds now, if it has enough left.
+// current returns the token of the Secret, if it is valid for long enough.
 func (m *mounted) current() (issued, error) {
 	now := m.clock.Now()
 	read := m.read(now)
 	if read.err != nil {
-		return issued{}, &unavailableError{reasonNoToken, mountedRetry, read.err}
+		return issued{}, &unavailableError{reasonNoToken, mountedRetryDelay, read.err}
 	}
 	token := read.token
 	token.Left = token.ExpiresAt.Sub(now)
-	if token.Left < m.leastLife {
-		return issued{}, &unavailableError{reasonTooShort, mountedRetry,
-			fmt.Errorf("the token in %s has %s left, and --least-life asks for %s", m.folder, token.Left.Round(time.Second), m.leastLife)}
+	if token.Left < m.minRemaining {
+		return issued{}, &unavailableError{reasonTooShort, mountedRetryDelay,
+			fmt.Errorf("the token in %s has %s left, less than --min-remaining-lifetime=%s", m.directory, token.Left.Round(time.Second), m.minRemaining)}
 	}
 	return token, nil
 }
 
-// read looks at the Secret, if nobody has just done so. While one looks, the others take what was there.
+// read checks the Secret, at most once in a checkInterval. During a check, other requests use the previous content; only before the first one
+// they wait.
 func (m *mounted) read(now time.Time) *reading {
-	held := m.held.Load()
-	if held != nil && now.Sub(held.at) < lookEvery {
-		return held
+	before := m.latest.Load()
+	if before != nil && now.Sub(before.time) < checkInterval {
+		return before
 	}
-	if held == nil {
-		m.looking.Lock()
-	} else if !m.looking.TryLock() {
-		return held
+	if before == nil {
+		m.checking.Lock()
+	} else if !m.checking.TryLock() {
+		return before
 	}
-	defer m.looking.Unlock()
-	if latest := m.held.Load(); latest != held { // somebody else was faster
+	defer m.checking.Unlock()
+	if latest := m.latest.Load(); latest != before { // another request has checked since the load above
 		return latest
 	}
-	fresh := look(m.folder, held)
-	fresh.at = now
-	m.held.Store(fresh)
-	return fresh
+	fresh := retryIfRemoved(func() reading { return readSecret(m.directory, before) })
+	fresh.time = now
+	m.latest.Store(&fresh)
+	return &fresh
 }
 
-// look reads the Secret anew, if it is not the one that was read before. The kubelet changes all files of a Secret at once, by turning a
-// link to another folder and removing the old one: both are read from the same one, and once more when it went meanwhile.
-func look(folder string, before *reading) *reading {
-	return onceMoreIfGone(func() *reading { return lookOnce(folder, before) })
-}
-
-func onceMoreIfGone(look func() *reading) *reading {
-	fresh := look()
-	if errors.Is(fresh.err, fs.ErrNotExist) {
-		return look()
+// retryIfRemoved reads a second time if the files did not exist. The scenario:
+//
+//  1. The server resolves the link to the current directory of the Secret.
+//  2. The kubelet writes the renewed files into a new directory, changes the link, and removes the previous directory.
+//  3. The server reads a file in the previous directory, which does not exist any more.
+func retryIfRemoved(read func() reading) reading {
+	result := read()
+	if errors.Is(result.err, fs.ErrNotExist) {
+		return read()
 	}
-	return fresh
+	return result
 }
 
-func lookOnce(folder string, before *reading) *reading {
-	file, err := filepath.EvalSymlinks(filepath.Join(folder, jwtFile))
+// readSecret reads the Secret, unless the previous reading has the same version. It reads both files from one directory, so that they belong
+// together.
+func readSecret(directory string, before *reading) reading {
+	file, err := filepath.EvalSymlinks(filepath.Join(directory, jwtFile))
 	if err != nil {
-		return &reading{err: fmt.Errorf("the mounted Secret: %w", err)}
+		return reading{err: fmt.Errorf("the mounted Secret: %w", err)}
 	}
-	info, err := os.Stat(file) //nolint:gosec // the folder is a flag
+	info, err := os.Stat(file) //nolint:gosec // the directory is a flag
 	if err != nil {
-		return &reading{err: fmt.Errorf("the mounted Secret: %w", err)}
+		return reading{err: fmt.Errorf("the mounted Secret: %w", err)}
 	}
 	version := file + " " + info.ModTime().String()
 	if before != nil && before.err == nil && before.version == version {
-		return &reading{version: version, token: before.token}
+		return reading{version: version, token: before.token}
 	}
 	token, err := readToken(filepath.Dir(file))
-	return &reading{version: version, token: token, err: err}
+	return reading{version: version, token: token, err: err}
 }
 
-// readToken reads jwt and expires_at. Its errors never quote them.
-func readToken(folder string) (issued, error) {
-	jwt, jwtErr := os.ReadFile(filepath.Join(folder, jwtFile))               //nolint:gosec // the folder is a flag
-	expires, expiresErr := os.ReadFile(filepath.Join(folder, expiresAtFile)) //nolint:gosec // the folder is a flag
+// readToken reads jwt and expires_at. Its errors do not quote them.
+func readToken(directory string) (issued, error) {
+	jwt, jwtErr := os.ReadFile(filepath.Join(directory, jwtFile))               //nolint:gosec // the directory is a flag
+	expires, expiresErr := os.ReadFile(filepath.Join(directory, expiresAtFile)) //nolint:gosec // the directory is a flag
 	if err := errors.Join(jwtErr, expiresErr); err != nil {
 		return issued{}, fmt.Errorf("the mounted Secret: %w", err)
 	}
 	jwt = bytes.TrimSpace(jwt)
 	if len(jwt) == 0 || bytes.ContainsFunc(jwt, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return issued{}, fmt.Errorf("the mounted Secret: %s in %s is no token", jwtFile, folder)
+		return issued{}, fmt.Errorf("the mounted Secret: %s in %s is not a token", jwtFile, directory)
 	}
 	seconds, err := strconv.ParseInt(strings.TrimSpace(string(expires)), 10, 64)
 	if err != nil {
-		return issued{}, fmt.Errorf("the mounted Secret: %s in %s is not a number of Unix seconds", expiresAtFile, folder)
+		return issued{}, fmt.Errorf("the mounted Secret: %s in %s is not a number of Unix seconds", expiresAtFile, directory)
 	}
 	return issued{JWT: reactor.Secret(jwt), ExpiresAt: time.Unix(seconds, 0).UTC()}, nil
 }

@@ -66,7 +66,7 @@ func (w *world) tokenFiles(lifetime time.Duration) map[string]string {
 func withOneToken(t *testing.T, test func(w *world, secret *secretFolder)) {
 	t.Helper()
 	folder := t.TempDir()
-	inWorld(t, func(s *config.TokenServer) { s.APIKeyFile, s.Models, s.OneTokenForAll = "", nil, folder }, func(w *world) {
+	inWorld(t, func(s *config.TokenServer) { s.APIKeyFile, s.Models, s.SharedTokenDir = "", nil, folder }, func(w *world) {
 		test(w, &secretFolder{T: t, folder: folder})
 	})
 }
@@ -82,7 +82,7 @@ func TestEverybodyGetsTheTokenOfTheSecretAndTheNextOneOnceItIsThere(t *testing.T
 		}
 		second := w.tokenFiles(time.Hour)
 		secret.write(second)
-		w.pass(lookEvery)
+		w.pass(checkInterval)
 		if got := w.ask(http.MethodPost, "ada"); got.JWT != second[jwtFile] {
 			t.Error("the token before was handed out")
 		}
@@ -99,7 +99,7 @@ func TestATokenWithTooLittleLeftIsNotHandedOut(t *testing.T) {
 		w.pass(time.Hour)
 		w.want(w.ask(http.MethodGet, "ada"), http.StatusServiceUnavailable, reasonTooShort)
 		secret.write(w.tokenFiles(time.Hour))
-		w.pass(lookEvery)
+		w.pass(checkInterval)
 		w.want(w.ask(http.MethodGet, "ada"), http.StatusOK, "")
 	})
 }
@@ -116,13 +116,13 @@ func TestASecretThatHoldsNoTokenIsToldAndComesBack(t *testing.T) {
 			withOneToken(t, func(w *world, secret *secretFolder) {
 				w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonNoToken)
 				secret.write(files)
-				w.pass(lookEvery)
+				w.pass(checkInterval)
 				w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonNoToken)
 				if strings.Contains(w.logged.String(), "eyJh") {
 					t.Errorf("what stands in the place of a token is logged: %s", w.logged)
 				}
 				secret.write(w.tokenFiles(time.Hour))
-				w.pass(lookEvery)
+				w.pass(checkInterval)
 				w.want(w.ask(http.MethodPost, "ada"), http.StatusOK, "")
 			})
 		})
@@ -134,19 +134,19 @@ func TestASecretThatIsChangedWhileItIsReadIsReadOnceMore(t *testing.T) {
 	folder := t.TempDir()
 	secret := &secretFolder{T: t, folder: folder}
 	looks := 0
-	got := onceMoreIfGone(func() *reading {
+	got := retryIfRemoved(func() reading {
 		looks++
 		if looks == 1 {
 			_, err := os.ReadFile(filepath.Join(folder, "..2026_1", jwtFile))
 			secret.write(map[string]string{jwtFile: "eyJhbGciOi.eyJzdWIi.c2ln", expiresAtFile: "1795400000"})
-			return &reading{err: fmt.Errorf("the mounted Secret: %w", err)}
+			return reading{err: fmt.Errorf("the mounted Secret: %w", err)}
 		}
-		return lookOnce(folder, nil)
+		return readSecret(folder, nil)
 	})
 	if got.err != nil || looks != 2 {
 		t.Errorf("after %d looks: %v", looks, got.err)
 	}
-	if got := onceMoreIfGone(func() *reading { looks++; return &reading{err: os.ErrPermission} }); looks != 3 || got.err == nil {
+	if got := retryIfRemoved(func() reading { looks++; return reading{err: os.ErrPermission} }); looks != 3 || got.err == nil {
 		t.Errorf("what is no change is looked at again: %d", looks)
 	}
 }
@@ -160,7 +160,7 @@ func TestFilesThatAreWrittenInPlaceAreReadAgain(t *testing.T) {
 				secret.must(os.WriteFile(filepath.Join(secret.folder, name), []byte(content+"\n"), 0o600))
 				secret.must(os.Chtimes(filepath.Join(secret.folder, name), time.Now(), time.Now()))
 			}
-			w.pass(lookEvery)
+			w.pass(checkInterval)
 			if got := w.ask(http.MethodPost, "ada"); got.JWT != files[jwtFile] {
 				t.Errorf("got %d %s", got.status, got.Error)
 			}

@@ -20,20 +20,20 @@ import (
 )
 
 const (
-	// A client has so long for the header, for all of its request, for taking the answer, and between two requests. An answer takes up
-	// to the 15 s that Reactor may take, and its keys the issuer's 10 s.
+	// The timeouts for a request's header, a whole request, a response, and the time between two requests. A response takes up to 15 s for Reactor
+	// and 10 s for the keys of an issuer.
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second
 	writeTimeout  = 45 * time.Second
 	idleTimeout   = time.Minute
-	// mostHeader bounds the header of a request, in bytes.
-	mostHeader = 16 << 10
-	// shutdownTimeout is how long what is in flight may take to finish.
+	// maxHeaderBytes is the maximum size of a request's header.
+	maxHeaderBytes = 16 << 10
+	// shutdownTimeout is the time for running requests to finish after the context has ended.
 	shutdownTimeout = 30 * time.Second
 )
 
-// Run serves the route until the context ends, and then answers what has been asked. It returns an error when the settings cannot be
-// followed, or when it cannot listen.
+// Run serves the route until the context ends, and then finishes the running requests. It returns an error if a setting cannot be used, or if it
+// cannot listen.
 func Run(ctx context.Context, settings config.TokenServer, version string, log *slog.Logger) error {
 	registry := newRegistry(version)
 	route, err := newRoute(settings, version, registry, log) //nolint:contextcheck // go-oidc keeps a context for its settings only
@@ -53,17 +53,17 @@ func Run(ctx context.Context, settings config.TokenServer, version string, log *
 	if certificates != nil {
 		group.Go(func() error { return certificates.Start(ctx) })
 	}
-	for _, one := range servers {
-		group.Go(one.serve)
-		group.Go(func() error { return one.stopAfter(ctx) })
+	for _, server := range servers {
+		group.Go(server.serve)
+		group.Go(func() error { return server.stopAfter(ctx) })
 	}
 	return group.Wait()
 }
 
-// newCertificates reads the certificates, and again when they change; nil without TLS.
+// newCertificates returns a watcher that reads the certificates, and reads them again when they change. It is nil without TLS.
 func newCertificates(settings config.TokenServer) (*certwatcher.CertWatcher, error) {
 	if settings.TLSCertFile == "" {
-		return nil, nil //nolint:nilnil // plain HTTP was asked for
+		return nil, nil //nolint:nilnil // the server uses plain HTTP
 	}
 	certificates, err := certwatcher.New(settings.TLSCertFile, settings.TLSKeyFile)
 	if err != nil {
@@ -72,24 +72,24 @@ func newCertificates(settings config.TokenServer) (*certwatcher.CertWatcher, err
 	return certificates, nil
 }
 
-// server is an HTTP server and where it listens.
-type server struct {
+// listeningServer is an HTTP server and its listener.
+type listeningServer struct {
 	http     *http.Server
 	listener net.Listener
 }
 
-// listen opens all ports before anything is served, so that a port that is taken is told at once.
+// listen opens all ports before the first request is served, so that a port that is in use is reported immediately.
 func listen(
 	settings config.TokenServer, route http.Handler, certificates *certwatcher.CertWatcher, registry *prometheus.Registry, log *slog.Logger,
-) ([]server, error) {
+) ([]listeningServer, error) {
 	probes := http.NewServeMux()
 	healthy := func(writer http.ResponseWriter, _ *http.Request) { _, _ = writer.Write([]byte("ok")) }
 	probes.HandleFunc("/healthz", healthy)
-	probes.HandleFunc("/readyz", healthy) // a token server without a token says why, which is better than no answer
+	probes.HandleFunc("/readyz", healthy) // even without a token: the route then responds with the reason
 	metrics := http.NewServeMux()
 	metrics.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	var servers []server
-	for _, wanted := range []struct {
+	var servers []listeningServer
+	for _, endpoint := range []struct {
 		address string
 		handler http.Handler
 		secure  bool
@@ -98,22 +98,22 @@ func listen(
 		{settings.MetricsBindAddress, metrics, false},
 		{settings.HealthProbeBindAddress, probes, false},
 	} {
-		if wanted.address == config.Off {
+		if endpoint.address == config.Off {
 			continue
 		}
-		listener, err := net.Listen("tcp", wanted.address)
+		listener, err := net.Listen("tcp", endpoint.address)
 		if err != nil {
 			for _, opened := range servers {
 				_ = opened.listener.Close()
 			}
 			return nil, fmt.Errorf("listening: %w", err)
 		}
-		if wanted.secure {
+		if endpoint.secure {
 			listener = tls.NewListener(listener, &tls.Config{
 				MinVersion: tls.VersionTLS12, GetCertificate: certificates.GetCertificate, NextProtos: []string{"h2", "http/1.1"},
 			})
 		}
-		servers = append(servers, server{newHTTPServer(wanted.handler, log), listener})
+		servers = append(servers, listeningServer{newHTTPServer(endpoint.handler, log), listener})
 	}
 	return servers, nil
 }
@@ -122,12 +122,12 @@ func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		ErrorLog: slog.NewLogLogger(serverErrors{log.Handler()}, slog.LevelError),
 		Handler:  handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: mostHeader,
+		MaxHeaderBytes: maxHeaderBytes,
 	}
 }
 
-// serverErrors takes the errors of net/http. All but panics are failures of a client's connection, such as a TLS handshake that is given up:
-// anybody can cause them, and so they are written for debugging only.
+// serverErrors logs the errors of net/http. All but panics are failures of a client's connection, such as a canceled TLS handshake. Every client
+// can cause them, so they are logged at the level debug.
 type serverErrors struct{ slog.Handler }
 
 // Handle implements slog.Handler.
@@ -141,20 +141,20 @@ func (s serverErrors) Handle(ctx context.Context, record slog.Record) error {
 	return s.Handler.Handle(ctx, record)
 }
 
-func (s server) serve() error {
+func (s listeningServer) serve() error {
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving on %s: %w", s.listener.Addr(), err)
 	}
 	return nil
 }
 
-// stopAfter answers what has been asked before the context ended.
-func (s server) stopAfter(ctx context.Context) error {
+// stopAfter waits until the context ends, and then finishes the running requests.
+func (s listeningServer) stopAfter(ctx context.Context) error {
 	<-ctx.Done()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := s.http.Shutdown(bounded); err != nil {
-		return fmt.Errorf("finishing what was asked on %s: %w", s.listener.Addr(), err)
+		return fmt.Errorf("finishing the requests on %s: %w", s.listener.Addr(), err)
 	}
 	return nil
 }

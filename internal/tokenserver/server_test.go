@@ -168,7 +168,7 @@ func TestAPortThatIsTakenIsToldAtOnce(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	for _, flag := range []string{"--listen=", "--metrics-bind-address=", "--health-probe-bind-address="} {
-		settings := parsed(t, "--one-token-for-all=/nowhere", "--allow-anonymous", "--listen=127.0.0.1:0", "--metrics-bind-address=0", "--health-probe-bind-address=0",
+		settings := parsed(t, "--shared-token-dir=/nowhere", "--allow-anonymous", "--listen=127.0.0.1:0", "--metrics-bind-address=0", "--health-probe-bind-address=0",
 			flag+taken.Addr().String())
 		if err := Run(t.Context(), settings, "test", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), taken.Addr().String()) {
 			t.Errorf("%s: %v", flag, err)
@@ -241,7 +241,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		"in the body":   "POST /api/token HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n ",
 	} {
 		t.Run(name, func(t *testing.T) {
-			settings := parsed(t, "--one-token-for-all="+mountedFor(t, time.Hour), "--allow-anonymous")
+			settings := parsed(t, "--shared-token-dir="+mountedFor(t, time.Hour), "--allow-anonymous")
 			route, err := newRoute(settings, "test", newRegistry("test"), slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
@@ -305,7 +305,7 @@ func mountedFor(tb testing.TB, life time.Duration) string {
 
 // BenchmarkTheMountedSource and BenchmarkBareNetHTTP answer the same bytes: what the route costs beside a server that does nothing else.
 func BenchmarkTheMountedSource(b *testing.B) {
-	settings, err := config.ParseTokenServer([]string{"--one-token-for-all=" + mountedFor(b, 6*time.Hour), "--allow-anonymous", "--requests-per-second=10000000", "--caller-requests-per-minute=1000000000"}, io.Discard)
+	settings, err := config.ParseTokenServer([]string{"--shared-token-dir=" + mountedFor(b, 6*time.Hour), "--allow-anonymous", "--requests-per-second=10000000", "--caller-requests-per-minute=1000000000"}, io.Discard)
 	if err != nil {
 		b.Fatal(err)
 	}

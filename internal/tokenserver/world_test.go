@@ -78,10 +78,10 @@ func (w *world) serve(settings config.TokenServer) http.Handler {
 		w.Fatal(err)
 	}
 	var tokens source = newMinted(settings, api, clock.RealClock{}, log)
-	if settings.OneTokenForAll != "" {
-		tokens = &mounted{folder: settings.OneTokenForAll, leastLife: settings.LeastLife, clock: clock.RealClock{}}
+	if settings.SharedTokenDir != "" {
+		tokens = &mounted{directory: settings.SharedTokenDir, minRemaining: settings.MinRemainingLifetime, clock: clock.RealClock{}}
 	}
-	route, err := routeTo(settings, tokens, prometheus.NewRegistry(), log)
+	route, err := newRouteWith(settings, tokens, prometheus.NewRegistry(), log)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -62,7 +62,7 @@ step("kubectl apply brings a page that shows moving video, with the token from t
 });
 
 step("a prompt reaches the model", async () => {
-  await visitor.getByLabel("What shall the model show?").fill("a lighthouse in a storm");
+  await visitor.getByLabel("What should the model show?").fill("a lighthouse in a storm");
   await visitor.getByRole("button", { name: "Show" }).click();
   await visitor.getByRole("button", { name: "Show", disabled: false }).waitFor();
   assert.equal(await visitor.getByRole("alert").count(), 0);
@@ -123,7 +123,7 @@ step("a person understands what an expired Secret means, and can go on when ther
   await visitor.getByRole("button", { name: /^Start/ }).click();
   const told = visitor.getByRole("alert");
   await told.waitFor();
-  assert.match(await told.textContent(), /^A session cannot be started just now/);
+  assert.match(await told.textContent(), /^A session cannot be started at the moment/);
   assert.doesNotMatch(await told.textContent(), /[45]\d\d|undefined|JSON|Secret|token/i, "that is not for a visitor");
   await visitor.screenshot({ path: `${pictures}/no-token.png` });
 

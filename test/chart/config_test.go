@@ -308,7 +308,7 @@ func TestTheChartStartsTheTokenServerAsConfigDoes(t *testing.T) {
 	convert(t, only(t, decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"token-server"}))), "Deployment", operatorName+"-token-server"), &want)
 	convert(t, only(t, decode(t, mustHelm(t, append([]string{"template", "--set", "tokenServer.enabled=true,tokenServer.apiKeySecretRef.name=reactor-api-key",
 		"--set", "tokenServer.models={reactor/helios},tokenServer.allowAnonymous=true"}, told("cluster")...)...)), "Deployment", operatorName+"-token-server"), &got)
-	if _, err := config.ParseTokenServer(arguments(&want.Spec.Template.Spec), io.Discard); err == nil || !strings.Contains(err.Error(), "say who may ask") {
+	if _, err := config.ParseTokenServer(arguments(&want.Spec.Template.Spec), io.Discard); err == nil || !strings.Contains(err.Error(), "choose how callers authenticate") {
 		t.Errorf("the component must leave it to its user who may ask: %v", err)
 	}
 	for _, deployment := range []*appsv1.Deployment{&want, &got} {

@@ -144,7 +144,7 @@ func TestTheNotesOfAVersionThatIsNotReleasedSayThatTheImageMustBePushed(t *testi
 		mustHelm(t, "package", chart, "--version=1.2.3", "--app-version="+version, "--destination", folder)
 		for set, want := range map[string]bool{"replicas=1": want, "image.tag=dev": false} {
 			told := mustHelm(t, "install", operatorName, folder+"/"+operatorName+"-1.2.3.tgz", "--dry-run=client", "--namespace", systemNamespace, "--set", set)
-			if got := strings.Contains(told, "The version "+version+" of this chart is not a release"); got != want {
+			if got := strings.Contains(told, "Version "+version+" of this chart is not a release"); got != want {
 				t.Errorf("version %s, %s: the notes say so: %v", version, set, got)
 			}
 		}

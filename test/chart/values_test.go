@@ -44,55 +44,55 @@ func TestAWrongValueIsRefusedAndTheMessageSaysWhy(t *testing.T) {
 		"a level of the log that there is not": {
 			[]string{"logging.level=trace"}, "at '/logging/level': value must be one of 'debug', 'info', 'warn', 'error'"},
 		"a list of namespaces that is empty": {
-			[]string{"scope=Namespaces"}, "scope is Namespaces, and namespaces is empty: name the namespaces to watch"},
+			[]string{"scope=Namespaces"}, "scope is Namespaces, and namespaces is empty. Set namespaces to the namespaces to watch."},
 		"a list of namespaces for the whole cluster": {
-			[]string{"namespaces={studio}"}, "namespaces has a meaning with scope Namespaces only, and scope is Cluster: leave one of them out"},
+			[]string{"namespaces={studio}"}, "namespaces is set, but scope is Cluster. Set scope to Namespaces, or omit namespaces."},
 		"a list of namespaces for one's own": {
-			[]string{"scope=OwnNamespace", "namespaces={studio}"}, "and scope is OwnNamespace"},
+			[]string{"scope=OwnNamespace", "namespaces={studio}"}, "namespaces is set, but scope is OwnNamespace."},
 		"nothing to run": {
-			[]string{"controllers.tokens=false", "controllers.sessions=false"}, "leave one of them on, or there is nothing to run"},
+			[]string{"controllers.tokens=false", "controllers.sessions=false"}, "the operator has nothing to run. Set at least one of them to true."},
 		"restarts without tokens": {
-			[]string{"controllers.tokens=false", "allowRestart=true"}, "allowRestart and allowPromptDelivery are about ReactorTokens"},
+			[]string{"controllers.tokens=false", "allowRestart=true"}, "allowRestart and allowPromptDelivery have no effect, because controllers.tokens is false."},
 		"prompt delivery without tokens": {
-			[]string{"controllers.tokens=false", "allowPromptDelivery=true"}, "allowRestart and allowPromptDelivery are about ReactorTokens"},
+			[]string{"controllers.tokens=false", "allowPromptDelivery=true"}, "allowRestart and allowPromptDelivery have no effect, because controllers.tokens is false."},
 		"certificates from two places": {
-			[]string{"reactor.caBundle.configMap.name=a", "reactor.caBundle.secret.name=b"}, "reactor.caBundle names a ConfigMap and a Secret: name one of them"},
+			[]string{"reactor.caBundle.configMap.name=a", "reactor.caBundle.secret.name=b"}, "reactor.caBundle names a ConfigMap and a Secret. Name only one of them."},
 		"a service account without a name": {
-			[]string{"serviceAccount.create=false"}, "name the service account to use in serviceAccount.name"},
+			[]string{"serviceAccount.create=false"}, "Set serviceAccount.name to an existing service account."},
 		"a ServiceMonitor of nothing": {
-			[]string{"metrics.enabled=false", "serviceMonitor.enabled=true"}, "serviceMonitor.enabled needs metrics.enabled"},
+			[]string{"metrics.enabled=false", "serviceMonitor.enabled=true"}, "serviceMonitor.enabled is true, but metrics.enabled is false. Enable both or neither."},
 		"one port for two servers": {
-			[]string{"metrics.port=8081"}, "metrics.port is 8081, which serves the probes: take another"},
+			[]string{"metrics.port=8081"}, "metrics.port is 8081, which the probes use. Set another port."},
 		"exceptions of no proxy": {
-			[]string{"proxy.noProxy=.example.com"}, "proxy.noProxy has no meaning without proxy.httpProxy or proxy.httpsProxy"},
+			[]string{"proxy.noProxy=.example.com"}, "proxy.noProxy has no effect without a proxy. Set proxy.httpProxy or proxy.httpsProxy"},
 		"a token server without tokens": {
-			[]string{"tokenServer.enabled=true", "tokenServer.allowAnonymous=true"}, "tokenServer: say where tokens come from"},
+			[]string{"tokenServer.enabled=true", "tokenServer.allowAnonymous=true"}, "tokenServer needs exactly one source of tokens."},
 		"a token server with both sources": {
 			[]string{"tokenServer.enabled=true", "tokenServer.allowAnonymous=true", "tokenServer.tokenSecretName=a", "tokenServer.apiKeySecretRef.name=b"},
-			"tokenServer: say where tokens come from"},
+			"tokenServer needs exactly one source of tokens."},
 		"a token server for all models": {
-			[]string{"tokenServer.enabled=true", "tokenServer.allowAnonymous=true", "tokenServer.apiKeySecretRef.name=b"}, "tokenServer.models: name the models"},
+			[]string{"tokenServer.enabled=true", "tokenServer.allowAnonymous=true", "tokenServer.apiKeySecretRef.name=b"}, "tokenServer.models is empty. Set it to the models"},
 		"a token server that nobody guards": {
-			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a"}, "tokenServer: say who may ask"},
+			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a"}, "tokenServer needs exactly one way to authenticate callers."},
 		"a token server with two guards": {
 			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.allowAnonymous=true", "tokenServer.oidc.issuer=https://a.example"},
-			"tokenServer: say who may ask"},
+			"tokenServer needs exactly one way to authenticate callers."},
 		"a header that everybody may write": {
-			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.proxy.header=X-User"}, "tokenServer.proxy.networks: name the networks"},
+			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.proxy.header=X-User"}, "tokenServer.proxy.networks is empty. Set it to the networks"},
 		"an issuer without an audience": {
-			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.oidc.issuer=https://a.example"}, "tokenServer.oidc.audience: name the audience"},
+			[]string{"tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.oidc.issuer=https://a.example"}, "tokenServer.oidc.audience is empty. Set it to the audience"},
 		"a token server without a service account": {
 			[]string{"serviceAccount.create=false", "serviceAccount.name=operator", "tokenServer.enabled=true", "tokenServer.tokenSecretName=a", "tokenServer.allowAnonymous=true"},
-			"name the service account of the token server in tokenServer.serviceAccountName"},
+			"Set tokenServer.serviceAccountName to an existing service account."},
 		"an emulator and another API": {
 			[]string{"developmentEmulator.enabled=true", "reactor.apiURL=https://reactor.example.com"},
-			"developmentEmulator.enabled is true, and reactor.apiURL is https://reactor.example.com: with the emulator, the operator uses the emulator's URL. Leave reactor.apiURL out"},
+			"developmentEmulator.enabled is true, and reactor.apiURL is https://reactor.example.com. With the emulator, the operator uses the emulator's URL. Omit reactor.apiURL"},
 		"the image of a checkout, which nobody publishes": {
-			nil, "nobody publishes the image ghcr.io/reactor-operator/reactor-operator:latest. Run make deploy in the checkout"},
+			nil, "the image ghcr.io/reactor-operator/reactor-operator:latest is not published. Run make deploy in the checkout"},
 		"the same in another registry": {
-			[]string{"image.registry=registry.example.com"}, "nobody publishes the image registry.example.com/reactor-operator/reactor-operator:latest. Run make deploy in the checkout"},
+			[]string{"image.registry=registry.example.com"}, "the image registry.example.com/reactor-operator/reactor-operator:latest is not published. Run make deploy in the checkout"},
 		"a test without tokens": {
-			[]string{"controllers.tokens=false", "tests.apiKeySecretRef.name=key"}, "helm test mints through a ReactorToken, and controllers.tokens is false"},
+			[]string{"controllers.tokens=false", "tests.apiKeySecretRef.name=key"}, "helm test needs a ReactorToken, but controllers.tokens is false."},
 		"a test where nothing is watched": {
 			[]string{"scope=OwnNamespace", "tests.apiKeySecretRef.name=key", "tests.namespace=media"}, "tests.namespace is media, which the operator does not watch"},
 	}

@@ -29,26 +29,26 @@ type rule struct {
 
 // The sentences that belong to a type, and so to several fields.
 const (
-	saysDuration   = "write a duration in whole hours, minutes and seconds: for example 90s, 20m or 1h30m"
-	saysSecretName = "lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
-	saysModel      = "write the exact name of one model, such as reactor/helios: letters, digits, '.', '_' and '-', with one '/' after the owner; Reactor knows no wildcards"
-	saysNoModels   = "a scope needs at least one model: write models: [reactor/helios], or leave scope out for a token without limits"
-	saysSessions   = "write a number from 1 to 500, or leave maxSessions out for Reactor's own default"
-	saysFileName   = "write a file name for the key: letters, digits, '-', '_' and '.', not beginning with '..'"
-	saysTaken      = "the keys jwt and expires_at are always there: choose another name"
-	saysLabelValue = "write a label value as Kubernetes knows it: at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
-	saysLabelName  = "write at most 63 letters, digits, '-', '_' and '.', such as team, or with a domain before it, such as example.com/team"
-	saysSelector   = "write operator: In or NotIn with values, or operator: Exists or DoesNotExist without values"
+	saysDuration   = "A duration must be in whole hours, minutes and seconds. Write for example 90s, 20m or 1h30m."
+	saysSecretName = "Use lowercase letters, digits, '-' and '.', and start and end with a letter or digit."
+	saysModel      = "A model must be the full name of one model, such as reactor/helios. Use letters, digits, '.', '_', '-' and one '/' after the owner. Wildcards are not supported."
+	saysNoModels   = "A scope must have at least one model. Write for example models: [reactor/helios], or omit scope for a token without limits."
+	saysSessions   = "maxSessions must be from 1 to 500. Omit it for Reactor's default."
+	saysFileName   = "The key must be a valid file name. Use letters, digits, '-', '_' and '.', and do not start with '..'."
+	saysTaken      = "The keys jwt and expires_at always exist. Choose another name."
+	saysLabelValue = "A label value must be valid in Kubernetes. Use at most 63 letters, digits, '-', '_' and '.', and start and end with a letter or digit."
+	saysLabelName  = "Use at most 63 letters, digits, '-', '_' and '.', such as team. A domain may precede it, such as example.com/team."
+	saysSelector   = "The operator of each expression must match its values. Use In or NotIn with values, and Exists or DoesNotExist without values."
 )
 
 var rules = []rule{
 	{"an API key is needed", `{}`, `{apiKeySecretRef: null}`, "spec.apiKeySecretRef", "Required value"},
 	{"the API key's Secret has a name", `{apiKeySecretRef: {name: key}}`, `{apiKeySecretRef: {}}`, "spec.apiKeySecretRef.name", "Required value"},
-	{"the name of the API key's Secret is not empty", `{apiKeySecretRef: {name: k}}`, `{apiKeySecretRef: {name: ""}}`, "spec.apiKeySecretRef.name", "write the name of a Secret: " + saysSecretName},
-	{"the name of the API key's Secret is one that Secrets can have", `{apiKeySecretRef: {name: reactor.api-key.2}}`, `{apiKeySecretRef: {name: Reactor_Key}}`, "spec.apiKeySecretRef.name", "write the name of a Secret: " + saysSecretName},
+	{"the name of the API key's Secret is not empty", `{apiKeySecretRef: {name: k}}`, `{apiKeySecretRef: {name: ""}}`, "spec.apiKeySecretRef.name", "The name must be a valid Secret name. " + saysSecretName},
+	{"the name of the API key's Secret is one that Secrets can have", `{apiKeySecretRef: {name: reactor.api-key.2}}`, `{apiKeySecretRef: {name: Reactor_Key}}`, "spec.apiKeySecretRef.name", "The name must be a valid Secret name. " + saysSecretName},
 	{"the name of the API key's Secret has at most 253 characters", `{apiKeySecretRef: {name: ` + strings.Repeat("a", 253) + `}}`, `{apiKeySecretRef: {name: ` + strings.Repeat("a", 254) + `}}`, "spec.apiKeySecretRef.name", "may not be more than 253 bytes"},
-	{"the key in the API key's Secret is one that Secrets can have", `{apiKeySecretRef: {name: key, key: API_KEY.txt}}`, `{apiKeySecretRef: {name: key, key: keys/prod}}`, "spec.apiKeySecretRef.key", "write a key of the Secret's data: letters, digits, '-', '_' and '.'; leave it out for api-key"},
-	{"the key in the API key's Secret is not empty", `{apiKeySecretRef: {name: key, key: k}}`, `{apiKeySecretRef: {name: key, key: ""}}`, "spec.apiKeySecretRef.key", "leave it out for api-key"},
+	{"the key in the API key's Secret is one that Secrets can have", `{apiKeySecretRef: {name: key, key: API_KEY.txt}}`, `{apiKeySecretRef: {name: key, key: keys/prod}}`, "spec.apiKeySecretRef.key", "The key must be valid in a Secret. Use letters, digits, '-', '_' and '.', or omit it for the default, api-key."},
+	{"the key in the API key's Secret is not empty", `{apiKeySecretRef: {name: key, key: k}}`, `{apiKeySecretRef: {name: key, key: ""}}`, "spec.apiKeySecretRef.key", "or omit it for the default, api-key."},
 
 	{"a lifetime is a duration", `{lifetime: 6h}`, `{lifetime: 6hrs}`, "spec.lifetime", saysDuration},
 	{"a lifetime is in whole units", `{lifetime: 1h30m}`, `{lifetime: 1.5h}`, "spec.lifetime", saysDuration},
@@ -58,13 +58,13 @@ var rules = []rule{
 	{"a lifetime is not empty", `{lifetime: 2m}`, `{lifetime: ""}`, "spec.lifetime", saysDuration},
 	{"a lifetime has at most 5 digits a unit, which no clock overflows", `{lifetime: 99999h99999m99999s}`, `{lifetime: 100000h}`, "spec.lifetime", saysDuration},
 	{"a lifetime has at most 20 characters", `{lifetime: 01h01m01s}`, `{lifetime: 000000000000000000001h}`, "spec.lifetime", "may not be more than 20 bytes"},
-	{"a lifetime is at least a minute", `{lifetime: 1m}`, `{lifetime: 59s}`, "spec.lifetime", "lifetime must be at least 1m; write for example 1h, or leave it out for 6h"},
-	{"a lifetime above Reactor's ceiling is allowed, and shortened", `{lifetime: 12h}`, `{lifetime: 30s}`, "spec.lifetime", "lifetime must be at least 1m"},
+	{"a lifetime is at least a minute", `{lifetime: 1m}`, `{lifetime: 59s}`, "spec.lifetime", "lifetime must be at least 1m. Write for example 1h, or omit it for the default of 6h."},
+	{"a lifetime above Reactor's ceiling is allowed, and shortened", `{lifetime: 12h}`, `{lifetime: 30s}`, "spec.lifetime", "lifetime must be at least 1m."},
 
 	{"renewBefore is a duration", `{renewBefore: 20m}`, `{renewBefore: 20 min}`, "spec.renewBefore", saysDuration},
-	{"renewBefore is at least a second", `{renewBefore: 1s}`, `{renewBefore: 0s}`, "spec.renewBefore", "renewBefore must be at least 1s; leave it out to renew in the last third of the token's life"},
-	{"renewBefore is shorter than the lifetime", `{lifetime: 1h, renewBefore: 59m59s}`, `{lifetime: 1h, renewBefore: 60m}`, "spec.renewBefore", "renewBefore (60m) must be shorter than lifetime (1h): write a smaller renewBefore, or leave it out to renew in the last third of the token's life"},
-	{"renewBefore is shorter than the lifetime that is asked for by default", `{renewBefore: 5h59m}`, `{renewBefore: 6h}`, "spec.renewBefore", "renewBefore (6h) must be shorter than lifetime (6h when left out): write a smaller renewBefore"},
+	{"renewBefore is at least a second", `{renewBefore: 1s}`, `{renewBefore: 0s}`, "spec.renewBefore", "renewBefore must be at least 1s. Omit it to renew in the last third of the token's lifetime."},
+	{"renewBefore is shorter than the lifetime", `{lifetime: 1h, renewBefore: 59m59s}`, `{lifetime: 1h, renewBefore: 60m}`, "spec.renewBefore", "renewBefore (60m) must be shorter than lifetime (1h). Write a shorter renewBefore, or omit it to renew in the last third of the token's lifetime."},
+	{"renewBefore is shorter than the lifetime that is asked for by default", `{renewBefore: 5h59m}`, `{renewBefore: 6h}`, "spec.renewBefore", "renewBefore (6h) must be shorter than lifetime (default: 6h). Write a shorter renewBefore"},
 
 	{"a scope has models", `{scope: {models: [reactor/helios]}}`, `{scope: {}}`, "spec.scope.models", saysNoModels},
 	{"a scope has at least one model", `{scope: {models: [helios]}}`, `{scope: {models: []}}`, "spec.scope.models", saysNoModels},
@@ -80,28 +80,28 @@ var rules = []rule{
 	{"maxSessions is at least 1", `{scope: {models: [reactor/helios], maxSessions: 1}}`, `{scope: {models: [reactor/helios], maxSessions: 0}}`, "spec.scope.maxSessions", saysSessions},
 	{"maxSessions is at most 500", `{scope: {models: [reactor/helios], maxSessions: 500}}`, `{scope: {models: [reactor/helios], maxSessions: 501}}`, "spec.scope.maxSessions", saysSessions},
 	{"maxSessionDuration is a duration", `{scope: {models: [reactor/helios], maxSessionDuration: 90s}}`, `{scope: {models: [reactor/helios], maxSessionDuration: 90sec}}`, "spec.scope.maxSessionDuration", saysDuration},
-	{"maxSessionDuration is at least a second", `{scope: {models: [reactor/helios], maxSessionDuration: 1s}}`, `{scope: {models: [reactor/helios], maxSessionDuration: 0s}}`, "spec.scope.maxSessionDuration", "maxSessionDuration must be between 1s and 24h; write for example 20m, or leave it out for no limit"},
-	{"maxSessionDuration is at most a day", `{scope: {models: [reactor/helios], maxSessionDuration: 24h}}`, `{scope: {models: [reactor/helios], maxSessionDuration: 24h1s}}`, "spec.scope.maxSessionDuration", "maxSessionDuration must be between 1s and 24h"},
+	{"maxSessionDuration is at least a second", `{scope: {models: [reactor/helios], maxSessionDuration: 1s}}`, `{scope: {models: [reactor/helios], maxSessionDuration: 0s}}`, "spec.scope.maxSessionDuration", "maxSessionDuration must be from 1s to 24h. Write for example 20m, or omit it for no limit."},
+	{"maxSessionDuration is at most a day", `{scope: {models: [reactor/helios], maxSessionDuration: 24h}}`, `{scope: {models: [reactor/helios], maxSessionDuration: 24h1s}}`, "spec.scope.maxSessionDuration", "maxSessionDuration must be from 1s to 24h."},
 
-	{"the Secret's name is one that Secrets can have", `{secret: {name: web.reactor-2}}`, `{secret: {name: Web_Reactor}}`, "spec.secret.name", "write a name for the Secret: " + saysSecretName + "; or leave it out for the ReactorToken's own name"},
-	{"the Secret is not that of the API key", `{apiKeySecretRef: {name: key}, secret: {name: web}}`, `{apiKeySecretRef: {name: key}, secret: {name: key}}`, "spec.secret.name", "the token must not stand in the Secret that holds the API key"},
+	{"the Secret's name is one that Secrets can have", `{secret: {name: web.reactor-2}}`, `{secret: {name: Web_Reactor}}`, "spec.secret.name", "The name must be a valid Secret name. " + saysSecretName + " Or omit it for the default, the name of the ReactorToken."},
+	{"the Secret is not that of the API key", `{apiKeySecretRef: {name: key}, secret: {name: web}}`, `{apiKeySecretRef: {name: key}, secret: {name: key}}`, "spec.secret.name", "spec.secret.name must not name the Secret that holds the API key, because pods that mount it could read the key."},
 	{"the Secret's name does not end with a dash", `{secret: {name: web}}`, `{secret: {name: web-}}`, "spec.secret.name", saysSecretName},
-	{"the Secret's name is not empty", `{secret: {}}`, `{secret: {name: ""}}`, "spec.secret.name", "leave it out for the ReactorToken's own name"},
-	{"a label's name is one that labels can have", `{secret: {labels: {example.com/team: web}}}`, `{secret: {labels: {team: web, my team: web}}}`, "spec.secret.labels", "my team cannot be the name of a label: " + saysLabelName},
+	{"the Secret's name is not empty", `{secret: {}}`, `{secret: {name: ""}}`, "spec.secret.name", "Or omit it for the default, the name of the ReactorToken."},
+	{"a label's name is one that labels can have", `{secret: {labels: {example.com/team: web}}}`, `{secret: {labels: {team: web, my team: web}}}`, "spec.secret.labels", "The label name my team is not valid. " + saysLabelName},
 	{"a label's name has at most 63 characters", `{secret: {labels: {` + strings.Repeat("a", 63) + `: web}}}`, `{secret: {labels: {` + strings.Repeat("a", 64) + `: web}}}`, "spec.secret.labels", saysLabelName},
-	{"a label's domain is one", `{secret: {labels: {a.b/team: web}}}`, `{secret: {labels: {a..b/team: web}}}`, "spec.secret.labels", "a..b/team cannot be the name of a label"},
+	{"a label's domain is one", `{secret: {labels: {a.b/team: web}}}`, `{secret: {labels: {a..b/team: web}}}`, "spec.secret.labels", "The label name a..b/team is not valid."},
 	{"a label's value is one that labels can have", `{secret: {labels: {team: Web_2.1, empty: ""}}}`, `{secret: {labels: {team: the web team}}}`, "spec.secret.labels[team]", saysLabelValue},
 	{"a label's value has at most 63 characters", `{secret: {labels: {team: ` + strings.Repeat("a", 63) + `}}}`, `{secret: {labels: {team: ` + strings.Repeat("a", 64) + `}}}`, "spec.secret.labels.team", "may not be more than 63 bytes"},
-	{"a label is not the operator's", `{secret: {labels: {notreactor.inc/team: web}}}`, `{secret: {labels: {reactor.inc/team: web}}}`, "spec.secret.labels", "reactor.inc/team belongs to the operator, as do all labels of the domain reactor.inc: use another domain"},
-	{"a label is not of a domain below the operator's", `{secret: {labels: {reactor.inc.example.com/team: web}}}`, `{secret: {labels: {apps.reactor.inc/team: web}}}`, "spec.secret.labels", "apps.reactor.inc/team belongs to the operator"},
+	{"a label is not the operator's", `{secret: {labels: {notreactor.inc/team: web}}}`, `{secret: {labels: {reactor.inc/team: web}}}`, "spec.secret.labels", "The label reactor.inc/team is reserved, like all labels of the domain reactor.inc. Use another domain."},
+	{"a label is not of a domain below the operator's", `{secret: {labels: {reactor.inc.example.com/team: web}}}`, `{secret: {labels: {apps.reactor.inc/team: web}}}`, "spec.secret.labels", "The label apps.reactor.inc/team is reserved"},
 	{"there are at most 32 labels", `{secret: {labels: {` + numbered(32, "l%d: v") + `}}}`, `{secret: {labels: {` + numbered(33, "l%d: v") + `}}}`, "spec.secret.labels", "must have at most 32 items"},
-	{"an annotation's name is one that annotations can have", `{secret: {annotations: {example.com/contact: "the web team"}}}`, `{secret: {annotations: {"contact!": web}}}`, "spec.secret.annotations", "contact! cannot be the name of an annotation: " + saysLabelName},
-	{"an annotation is not the operator's", `{secret: {annotations: {contact: web}}}`, `{secret: {annotations: {reactor.inc/token-id: web}}}`, "spec.secret.annotations", "reactor.inc/token-id belongs to the operator, as do all annotations of the domain reactor.inc: use another domain"},
+	{"an annotation's name is one that annotations can have", `{secret: {annotations: {example.com/contact: "the web team"}}}`, `{secret: {annotations: {"contact!": web}}}`, "spec.secret.annotations", "The annotation name contact! is not valid. " + saysLabelName},
+	{"an annotation is not the operator's", `{secret: {annotations: {contact: web}}}`, `{secret: {annotations: {reactor.inc/token-id: web}}}`, "spec.secret.annotations", "The annotation reactor.inc/token-id is reserved, like all annotations of the domain reactor.inc. Use another domain."},
 	{"an annotation's value has at most 4096 characters", `{secret: {annotations: {a: ` + strings.Repeat("v", 4096) + `}}}`, `{secret: {annotations: {a: ` + strings.Repeat("v", 4097) + `}}}`, "spec.secret.annotations.a", "may not be more than 4096 bytes"},
 	{"there are at most 32 annotations", `{secret: {annotations: {` + numbered(32, "a%d: v") + `}}}`, `{secret: {annotations: {` + numbered(33, "a%d: v") + `}}}`, "spec.secret.annotations", "must have at most 32 items"},
 	{"an additional key is not jwt", `{secret: {additionalKeys: [{name: token, format: JWT}]}}`, `{secret: {additionalKeys: [{name: jwt, format: JWT}]}}`, "spec.secret.additionalKeys", saysTaken},
 	{"an additional key is not expires_at", `{secret: {additionalKeys: [{name: expires, format: ExpiresAt}]}}`, `{secret: {additionalKeys: [{name: expires_at, format: Env}]}}`, "spec.secret.additionalKeys", saysTaken},
-	{"an additional key stands once", `{secret: {additionalKeys: [{name: a, format: JSON}, {name: b, format: JSON}]}}`, `{secret: {additionalKeys: [{name: a, format: JSON}, {name: a, format: Env}]}}`, "spec.secret.additionalKeys", "each additional key needs a name of its own: write another form of the token under another name"},
+	{"an additional key stands once", `{secret: {additionalKeys: [{name: a, format: JSON}, {name: b, format: JSON}]}}`, `{secret: {additionalKeys: [{name: a, format: JSON}, {name: a, format: Env}]}}`, "spec.secret.additionalKeys", "Additional keys must have different names. Rename one of them."},
 	{"an additional key's name is a file name", `{secret: {additionalKeys: [{name: token.json, format: JSON}]}}`, `{secret: {additionalKeys: [{name: tokens/web, format: JSON}]}}`, "spec.secret.additionalKeys[0].name", saysFileName},
 	{"an additional key's name is not the folder's own", `{secret: {additionalKeys: [{name: .token, format: JSON}]}}`, `{secret: {additionalKeys: [{name: ., format: JSON}]}}`, "spec.secret.additionalKeys[0].name", saysFileName},
 	{"an additional key's name does not begin with two dots", `{secret: {additionalKeys: [{name: a..b, format: JSON}]}}`, `{secret: {additionalKeys: [{name: ..data, format: JSON}]}}`, "spec.secret.additionalKeys[0].name", saysFileName},
@@ -112,7 +112,7 @@ var rules = []rule{
 
 	{"a workload is of a kind that can be rolled", `{restart: [{kind: DaemonSet, name: web}]}`, `{restart: [{kind: Pod, name: web}]}`, "spec.restart[0].kind", `supported values: "Deployment", "StatefulSet", "DaemonSet"`},
 	{"a workload has a name", `{restart: [{kind: Deployment, name: web}]}`, `{restart: [{kind: Deployment}]}`, "spec.restart[0].name", "Required value"},
-	{"a workload's name is one that workloads can have", `{restart: [{kind: StatefulSet, name: web-0}]}`, `{restart: [{kind: StatefulSet, name: Web 0}]}`, "spec.restart[0].name", "write the name of a workload: " + saysSecretName},
+	{"a workload's name is one that workloads can have", `{restart: [{kind: StatefulSet, name: web-0}]}`, `{restart: [{kind: StatefulSet, name: Web 0}]}`, "spec.restart[0].name", "The name must be a valid workload name. " + saysSecretName},
 	{"a workload stands once", `{restart: [{kind: Deployment, name: web}, {kind: DaemonSet, name: web}]}`, `{restart: [{kind: Deployment, name: web}, {kind: Deployment, name: web}]}`, "spec.restart[1]", "Duplicate value"},
 	{"there are at most 16 workloads", `{restart: [` + numbered(16, "{kind: Deployment, name: w%d}") + `]}`, `{restart: [` + numbered(17, "{kind: Deployment, name: w%d}") + `]}`, "spec.restart", "must have at most 16 items"},
 
@@ -182,17 +182,17 @@ func TestKubectlShowsThePersonWhatToWriteInstead(t *testing.T) {
 			spec: `{apiKeySecretRef: {name: key}, lifetime: 6hrs}`,
 			want: `The ReactorToken "web" is invalid: 
 * spec.lifetime: Invalid value: "6hrs": spec.lifetime in body should match '^([0-9]{1,5}[hms]){1,3}$'
-* spec.lifetime: Invalid value: "6hrs": write a duration in whole hours, minutes and seconds: for example 90s, 20m or 1h30m
+* spec.lifetime: Invalid value: "6hrs": A duration must be in whole hours, minutes and seconds. Write for example 90s, 20m or 1h30m.
 `,
 		},
 		"a renewal before the lifetime begins": {
 			spec: `{apiKeySecretRef: {name: key}, lifetime: 1h, renewBefore: 2h}`,
-			want: `The ReactorToken "web" is invalid: spec.renewBefore: Invalid value: renewBefore (2h) must be shorter than lifetime (1h): write a smaller renewBefore, or leave it out to renew in the last third of the token's life
+			want: `The ReactorToken "web" is invalid: spec.renewBefore: Invalid value: renewBefore (2h) must be shorter than lifetime (1h). Write a shorter renewBefore, or omit it to renew in the last third of the token's lifetime.
 `,
 		},
 		"sessions without models": {
 			spec: `{apiKeySecretRef: {name: key}, scope: {maxSessions: 3}}`,
-			want: `The ReactorToken "web" is invalid: spec.scope.models: Required value: a scope needs at least one model: write models: [reactor/helios], or leave scope out for a token without limits
+			want: `The ReactorToken "web" is invalid: spec.scope.models: Required value: A scope must have at least one model. Write for example models: [reactor/helios], or omit scope for a token without limits.
 `,
 		},
 	} {

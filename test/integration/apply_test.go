@@ -86,7 +86,7 @@ func TestTheTokenServersOfTheExamplesUnderstandTheirArguments(t *testing.T) {
 		t.Errorf("somebody outside of the pod could reach it: %+v", beside)
 	}
 	alone := tokenServerOf(t, examples+"/web/web.yaml")
-	if alone.OneTokenForAll == "" || alone.APIKeyFile != "" {
+	if alone.SharedTokenDir == "" || alone.APIKeyFile != "" {
 		t.Errorf("no API key is to be near it: %+v", alone)
 	}
 	for _, object := range objectsIn(t, examples+"/web/web.yaml") {
@@ -96,8 +96,8 @@ func TestTheTokenServersOfTheExamplesUnderstandTheirArguments(t *testing.T) {
 			}
 			before, err := time.ParseDuration(string(token.Spec.RenewBefore))
 			const delivery = 90 * time.Second // the longest that a renewed Secret takes to a pod
-			if err != nil || before <= alone.LeastLife+delivery {
-				t.Errorf("there is no token for a while before each renewal: renewBefore is %s, --least-life %s (%v)", before, alone.LeastLife, err)
+			if err != nil || before <= alone.MinRemainingLifetime+delivery {
+				t.Errorf("there is no token for a while before each renewal: renewBefore is %s, --min-remaining-lifetime %s (%v)", before, alone.MinRemainingLifetime, err)
 			}
 		}
 	}

@@ -19,31 +19,30 @@ import (
 func TestExplainReadsWell(t *testing.T) {
 	for path, want := range map[string]string{
 		"reactortoken": `DESCRIPTION:
-    ReactorToken keeps a Reactor token in a Secret: it exchanges an API
-    key for a token, writes it, and renews it before it expires. Pods mount the
-    Secret and never see the API key.
+    ReactorToken keeps a Reactor token in a Secret. The operator exchanges an
+    API key for a token, writes the token to the Secret, and renews it before it
+    expires. Pods mount the Secret and never get the API key.
 `,
 		"reactortoken.spec": `DESCRIPTION:
-    spec says which API key to exchange, for what kind of token, and where to
+    spec defines which API key to use, which token to request, and where to
     write it.
 `,
 		"rtok.spec": `
   lifetime	<string>
-    lifetime is how long each token is to live, at least 1m. Reactor's ceiling
-    is 6h, which is also what is asked for when this is left out; a longer wish
-    is shortened by Reactor without an error, and the condition LifetimeClamped
-    then says so.
+    lifetime is the requested lifetime of each token, at least 1m. Defaults to
+    6h, which is Reactor's maximum. Reactor shortens a longer requested lifetime
+    without an error. The condition LifetimeClamped is then True.
 `,
 		"reactortoken.spec.scope": `
   maxSessions	<integer>
-    maxSessions is how many sessions the token may ever start; closed ones count
-    too. Each renewed token begins again at 0. Reactor's own default applies
-    when it is left out.
+    maxSessions is how many sessions the token may start in total, including
+    closed sessions. Each renewed token starts again at 0. If omitted, Reactor's
+    default applies.
 `,
 		"reactortoken.spec.secret.additionalKeys": `
-    format is the form of the value. JSON is Reactor's own answer,
-    {"jwt":…,"expires_at":…}; Env is a file of the lines REACTOR_JWT=… and
-    REACTOR_JWT_EXPIRES_AT=…; AuthorizationHeader is Bearer and the token; JWT
+    format is the format of the value. JSON is the response of Reactor,
+    {"jwt":…,"expires_at":…}. Env is a file with the lines REACTOR_JWT=… and
+    REACTOR_JWT_EXPIRES_AT=…. AuthorizationHeader is Bearer and the token. JWT
     and ExpiresAt are the plain values under another name.
 `,
 		"reactortoken.status": `

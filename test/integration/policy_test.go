@@ -45,21 +45,21 @@ var admissionRules = []admissionRule{
 	{
 		"a token within the ceiling",
 		tokenPolicyManifest("life", allowedKey+", lifetime: 59m59s, "+scoped),
-		tokenPolicyManifest("life-bad", allowedKey+", lifetime: 60m1s, "+scoped), "spec.lifetime (60m1s) is longer than this cluster allows: write lifetime: 1h or less",
+		tokenPolicyManifest("life-bad", allowedKey+", lifetime: 60m1s, "+scoped), "spec.lifetime (60m1s) is longer than this cluster allows. Set spec.lifetime to 1h or less.",
 	},
 	{
 		"a token that says its lifetime",
 		tokenPolicyManifest("life-said", allowedKey+", lifetime: 60m, "+scoped),
-		tokenPolicyManifest("life-unsaid", allowedKey+", "+scoped), "spec.lifetime (6h when left out) is longer",
+		tokenPolicyManifest("life-unsaid", allowedKey+", "+scoped), "spec.lifetime (default: 6h) is longer",
 	},
 	{
 		"a token with a scope",
 		tokenPolicyManifest("scope", allowedKey+", lifetime: 1h, "+scoped),
-		tokenPolicyManifest("scope-bad", allowedKey+", lifetime: 1h"), "write the models that it is for into spec.scope.models",
+		tokenPolicyManifest("scope-bad", allowedKey+", lifetime: 1h"), "Set spec.scope.models to the models that it needs.",
 	},
 	{
 		"a session with an end", sessionWith("end", bounded),
-		sessionWith("endless", "suspend: false"), "write the longest time that it may run into spec.maxDuration",
+		sessionWith("endless", "suspend: false"), "Set spec.maxDuration to the longest time that it may run.",
 	},
 	{
 		"a session with a token of its own", sessionWith("own", bounded+"\ncredentials: {delivery: TokenFile}"),
@@ -119,7 +119,7 @@ func TestTheSamplePoliciesRefuseAndSayWhatToWrite(t *testing.T) {
 	}
 	forged := fmt.Sprintf(`{apiVersion: reactor.inc/v1alpha1, kind: ReactorToken, metadata: {name: forged, ownerReferences: [
 {apiVersion: reactor.inc/v1alpha1, kind: ReactorSession, name: own, uid: a, controller: true}]}, spec: {%s, %s}}`, allowedKey, scoped)
-	w.waitUntilRefused(forged, "spec.lifetime (6h when left out) is longer")
+	w.waitUntilRefused(forged, "spec.lifetime (default: 6h) is longer")
 
 	// What was there before can be suspended, but not made worse.
 	mustKubectl(t, "-n", w.namespace, "patch", "reactorsession", "older", "--type=merge", "-p", `{"spec":{"suspend":true}}`)

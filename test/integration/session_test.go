@@ -28,16 +28,16 @@ type sessionRule struct {
 }
 
 var sessionRules = []sessionRule{
-	{"a session has a model", `model: reactor/helios`, `model: ""`, "write the exact name of one model"},
-	{"a model has no wildcard", `model: helios`, `model: reactor/*`, "Reactor knows no wildcards"},
-	{"a start deadline is a duration", `startDeadline: 5m`, `startDeadline: 5min`, "write a duration"},
-	{"a start deadline is not a moment", `startDeadline: 10s`, `startDeadline: 9s`, "startDeadline must be at least 10s"},
-	{"a longest duration is not a moment", `maxDuration: 10s`, `maxDuration: 9s`, "maxDuration must be at least 10s"},
-	{"a time after the end is a duration", `ttlAfterFinished: 0s`, `ttlAfterFinished: soon`, "write a duration"},
+	{"a session has a model", `model: reactor/helios`, `model: ""`, "A model must be the full name of one model"},
+	{"a model has no wildcard", `model: helios`, `model: reactor/*`, "Wildcards are not supported."},
+	{"a start deadline is a duration", `startDeadline: 5m`, `startDeadline: 5min`, "A duration must be in whole hours"},
+	{"a start deadline is not a moment", `startDeadline: 10s`, `startDeadline: 9s`, "startDeadline must be at least 10s."},
+	{"a longest duration is not a moment", `maxDuration: 10s`, `maxDuration: 9s`, "maxDuration must be at least 10s."},
+	{"a time after the end is a duration", `ttlAfterFinished: 0s`, `ttlAfterFinished: soon`, "A duration must be in whole hours"},
 	{"a backoff limit is not negative", `backoffLimit: 0`, `backoffLimit: -1`, "should be greater than or equal to 0"},
 	{"a restart policy is one of three", `restartPolicy: Always`, `restartPolicy: Sometimes`, "Unsupported value"},
 	{"a delivery is one of two", `credentials: {delivery: APIKeyEnv}`, `credentials: {delivery: Mail}`, "Unsupported value"},
-	{"a token starts at least one session", `credentials: {maxSessions: 500}`, `credentials: {maxSessions: 501}`, "write a number from 1 to 500"},
+	{"a token starts at least one session", `credentials: {maxSessions: 500}`, `credentials: {maxSessions: 501}`, "maxSessions must be from 1 to 500."},
 }
 
 // sessionWith is a manifest with a field that takes the place of the usual one.
@@ -70,7 +70,7 @@ func TestEachRuleOfASessionRefusesAndSaysWhatToWrite(t *testing.T) {
 	t.Run("the model cannot be changed", func(t *testing.T) {
 		mustApply(t, namespace, sessionWith("fixed", `model: reactor/helios`))
 		_, said, ok := kubectl(t, sessionWith("fixed", `model: reactor/other`), "-n", namespace, "apply", "-f", "-")
-		if ok || !strings.Contains(said, "the model of a session cannot be changed: create another ReactorSession") {
+		if ok || !strings.Contains(said, "The model of a session cannot be changed. Create another ReactorSession.") {
 			t.Errorf("accepted %t; said %s", ok, said)
 		}
 	})

@@ -116,7 +116,7 @@ func startTokenServer(t *testing.T, namespace string) string {
 	}
 	t.Setenv("KUBECONFIG", filepath.Join(folder, "kubeconfig"))
 	address := freeAddress(t)
-	settings, err := config.ParseTokenServer([]string{"--one-token-for-all=" + folder, "--service-accounts=" + namespace + "/web", "--service-account-audience=reactor-token-server",
+	settings, err := config.ParseTokenServer([]string{"--shared-token-dir=" + folder, "--service-accounts=" + namespace + "/web", "--service-account-audience=reactor-token-server",
 		"--listen=" + address, "--metrics-bind-address=0", "--health-probe-bind-address=0"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)

@@ -65,6 +65,7 @@ func (c worldClock) Since(then time.Time) time.Duration { return c.Now().Sub(the
 // operatorClock is the clock of the host of one run of the operator. Its readings carry a monotonic part, as time.Now's do outside of bubbles: it knows nothing
 // of jumps, and stood still while the host was suspended.
 type operatorClock struct {
+	clock.RealClock // its timers are those of the bubble
 	*clocks
 
 	host *host
@@ -81,7 +82,10 @@ func (c operatorClock) Now() time.Time {
 
 func (c operatorClock) Since(then time.Time) time.Duration { return c.Now().Sub(then) }
 
-var _, _ clock.PassiveClock = worldClock{}, operatorClock{}
+var (
+	_ clock.PassiveClock = worldClock{}
+	_ clock.Clock        = operatorClock{}
+)
 
 // bubbleBegin is when the time of each bubble begins (testing/synctest).
 var bubbleBegin = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -106,7 +110,7 @@ func TestTheOperatorsClockHasTwoParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &clocks{}
 		here := &host{}
-		operator, elsewhere := operatorClock{c, here, func() {}}, operatorClock{c, &host{ahead: time.Minute}, func() {}}
+		operator, elsewhere := operatorClock{clocks: c, host: here, read: func() {}}, operatorClock{clocks: c, host: &host{ahead: time.Minute}, read: func() {}}
 		before := operator.Now()
 		time.Sleep(time.Minute + time.Nanosecond)
 		c.suspend(time.Hour)

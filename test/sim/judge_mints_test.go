@@ -7,7 +7,7 @@ import (
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/emulator/grant"
 )
 
 // accounts are what the judge knows of the mints.
@@ -212,7 +212,7 @@ const leastLife = 12 * time.Second
 
 // minted judges a mint: it is a renewal that is due, or it has a cause. Where a clock of the operator is ahead of Reactor's, a renewal is due
 // early by that.
-func (j *judge) minted(name string, claims emulator.Claims, early time.Duration) {
+func (j *judge) minted(name string, claims grant.Claims, early time.Duration) {
 	a := j.accounts.of(name)
 	before := *a
 	a.issued, a.expiry, a.failed = claims.IssuedAt.Time, claims.ExpiresAt.Time, false

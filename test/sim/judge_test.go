@@ -217,7 +217,7 @@ func TestALoopWithoutRequestsIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
 		w.judge = newJudge(w)
-		clock := operatorClock{&w.clocks, &host{}, w.judge.clockRead}
+		clock := operatorClock{clocks: &w.clocks, host: &host{}, read: w.judge.clockRead}
 		read := func(pause time.Duration) {
 			for range 60_000 {
 				time.Sleep(pause)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/emulator/grant"
 )
 
 // checkTokens judges every ReactorToken that people made.
@@ -58,7 +59,7 @@ func (j *judge) checkToken(token *v1alpha1.ReactorToken, secret *corev1.Secret) 
 }
 
 // validIn looks for a token in a Secret that Reactor takes.
-func (j *judge) validIn(secret *corev1.Secret) (claims emulator.Claims, problem string) {
+func (j *judge) validIn(secret *corev1.Secret) (claims grant.Claims, problem string) {
 	if secret == nil {
 		return claims, "there is none"
 	}
@@ -83,7 +84,7 @@ func (j *judge) hadReserve(a *account, scopes ...string) bool {
 }
 
 // checkCurrent compares the token with what is asked for.
-func (j *judge) checkCurrent(token *v1alpha1.ReactorToken, secret *corev1.Secret, claims emulator.Claims) {
+func (j *judge) checkCurrent(token *v1alpha1.ReactorToken, secret *corev1.Secret, claims grant.Claims) {
 	if key, minted := j.world.keyIn(token.Spec.APIKeySecretRef.Name), j.accounts.minted[claims.ID].key; minted != emulator.Fingerprint(key) {
 		j.broken(ruleCurrent, "the token of %s was minted with the key %s, and the key is another: %s", token.Name, minted, describe(token))
 	}
@@ -150,7 +151,7 @@ func heldFor(token *v1alpha1.ReactorToken, secret *corev1.Secret) time.Time {
 }
 
 // claimsIn reads what the token in a Secret says, whether it is valid or not.
-func claimsIn(secret *corev1.Secret) (claims emulator.Claims, ok bool) {
+func claimsIn(secret *corev1.Secret) (claims grant.Claims, ok bool) {
 	if secret == nil {
 		return claims, false
 	}

@@ -29,10 +29,10 @@ type mutant struct {
 var mutants = []mutant{
 	{"renewals without jitter", "reactortoken/renewal.go", "jitter := spread(uid, terms.granted/jitterShare)", "jitter := spread(uid, 0)", []string{ruleSpread}},
 	{"a key that changes is not noticed", "reactortoken/decide.go",
-		`case seen.key.Fingerprint != "" && seen.key.Fingerprint != held.KeyFingerprint:`, "case false:", []string{ruleCurrent}},
+		`case observed.key.Fingerprint != "" && observed.key.Fingerprint != current.KeyFingerprint:`, "case false:", []string{ruleCurrent}},
 	{"a token of another run counts as none", "reactortoken/decide.go",
-		"case seen.target.edited:", "case seen.target.edited || seen.clocks.elapsed == 0:", []string{ruleMints}},
-	{"Retry-After is ignored", "reactortoken/gate.go", "	if retryAfter <= 0 {", "	if retryAfter = 0; retryAfter <= 0 {", []string{ruleLimits}},
+		"case observed.target.Edited:", "case observed.target.Edited || observed.clocks.elapsed == 0:", []string{ruleMints}},
+	{"Retry-After is ignored", "../mintqueue/key.go", "	if retryAfter <= 0 {", "	if retryAfter = 0; retryAfter <= 0 {", []string{ruleLimits}},
 	{"our own clock is trusted", "reactortoken/clocks.go",
 		"		return []time.Time{wall.Add(written.Skew), written", "		return []time.Time{wall, written", []string{ruleMints, ruleTruth, ruleValid}},
 	{"the monotonic clock is ignored", "reactortoken/clocks.go",
@@ -42,44 +42,45 @@ var mutants = []mutant{
 	{"the stored skew alone corrects the clock", "reactortoken/clocks.go",
 		"	case !c.measured.at.IsZero():\n", "	case c.now.After(time.Time{}):\n		return []time.Time{wall.Add(written.Skew)}\n	case !c.measured.at.IsZero():\n", []string{ruleValid, ruleTruth}},
 	{"the newest measured skew is not used", "reactortoken/clocks.go", "	case !c.measured.at.IsZero():\n", "	case false:\n", []string{ruleValid, ruleTruth, ruleMints}},
-	{"a measurement corrects no clock that was ahead", "reactortoken/clocks.go", "&record{}).Abs() > measureTolerance", "&record{}) > measureTolerance", []string{ruleTruth}},
+	{"a measurement corrects no clock that was ahead", "reactortoken/clocks.go", "&targetsecret.Record{}).Abs() > measureTolerance", "&targetsecret.Record{}) > measureTolerance", []string{ruleTruth}},
 	{"a token that waits for the API server is dropped when the old one is valid", "reactortoken/act.go",
-		" && !current.ExpiresAt.Before(seen.held.token.ExpiresAt)", "", []string{ruleMints}},
+		" && !current.ExpiresAt.Before(result.pending.token.ExpiresAt)", "", []string{ruleMints}},
 	{"the version of a Secret that is not as wanted stays in status", "reactortoken/report.go", "		status.SecretResourceVersion = \"\"\n	}\n", "	}\n", []string{ruleCurrent}},
 	{"a proxy's page counts as Reactor's refusal", "../reactor/answers.go",
 		"	case status < 400 || status > 599, status == http.StatusProxyAuthRequired, !proven:\n", "	case status > 599:\n", []string{ruleTruth, ruleValid}},
 	{"a proxy's 404 page means that a session is over", "../reactor/session.go",
 		"failure.StatusCode == http.StatusNotFound && !failure.Intermediary", "failure.StatusCode == http.StatusNotFound", []string{ruleTruth, ruleEnded, ruleSingle}},
-	{"a refusal is never retried", "reactortoken/decide.go", "	if wait := next.Sub(seen.clocks.now); wait <= 0 ||",
-		"	if reason == v1alpha1.ReasonRequestRefused {\n		next = next.DeepCopy()\n		next.Time = seen.clocks.now.Add(time.Hour)\n	} else if wait := next.Sub(seen.clocks.now); wait <= 0 ||", []string{ruleRetried}},
+	{"a refusal is never retried", "reactortoken/decide.go", "	if wait := next.Sub(observed.clocks.now); wait <= 0 ||",
+		"	if reason == v1alpha1.ReasonRequestRefused {\n		next = next.DeepCopy()\n		next.Time = observed.clocks.now.Add(time.Hour)\n	} else if wait := next.Sub(observed.clocks.now); wait <= 0 ||", []string{ruleRetried}},
 	{"a refusal is retried without regard to the expiry", "reactortoken/answers.go",
 		"	case failed.untilExpiring > 0:\n		wait = min(wait, failed.untilExpiring)", "	case failed.untilExpiring > 0:\n		_ = wait", []string{ruleRetried}},
-	{"a refused key is first tried after 15 minutes", "reactortoken/gate.go", "		wait = min(now.Sub(g.refusedSince)+minProbeWait, maxProbeWait)\n", "		wait = maxProbeWait\n", []string{ruleValid}},
-	{"the probe ignores the remaining life", "reactortoken/gate.go", "		wait = min(wait, max(left/probeShare, probeFloor))\n", "		_ = left\n", []string{ruleValid}},
-	{"every token of a refused key carries the probe time", "reactortoken/gate.go", "	if view.closed && g.prober == object {", "	if view.closed {", []string{ruleRest}},
-	{"a refused key is tried every second", "reactortoken/gate.go", "	g.until, g.prober = now.Add(wait), t.object\n", "	g.until, g.prober = now.Add(min(wait, time.Second)), t.object\n", []string{ruleLimits}},
-	{"a limited key is forgotten with the object that used it", "reactortoken/admission.go", "		if !g.closed(now) {\n			delete(a.unused, fingerprint)", "		if !g.closed(now) || g.state == gateRateLimited {\n			delete(a.unused, fingerprint)", []string{ruleLimits}},
-	{"a refused key is forgotten with the object that used it", "reactortoken/admission.go", "		if !g.closed(now) {\n			delete(a.unused, fingerprint)", "		if !g.closed(now) || g.state == gateRefused {\n			delete(a.unused, fingerprint)", []string{ruleLimits}},
-	{"a probe that a token brings forward doubles the wait", "reactortoken/gate.go", "		g.refusedSince = now\n	}\n",
-		"		g.refusedSince = now\n	} else {\n		g.refusedSince = g.refusedSince.Add(-now.Sub(g.refusedSince) - minProbeWait)\n	}\n", []string{ruleValid}},
+	{"a refused key is first tried after 15 minutes", "../mintqueue/key.go", "		wait = min(now.Sub(k.rejectedSince)+MinProbeWait, maxProbeWait)\n", "		wait = maxProbeWait\n", []string{ruleValid}},
+	{"the probe ignores the remaining life", "../mintqueue/key.go", "		wait = min(wait, max(left/probeShare, probeFloor))\n", "		_ = left\n", []string{ruleValid}},
+	{"every token of a refused key carries the probe time", "../mintqueue/key.go", "	if status.Closed && k.prober == object {", "	if status.Closed {", []string{ruleRest}},
+	{"a refused key is tried every second", "../mintqueue/key.go", "	k.until, k.prober = now.Add(wait), r.Object\n", "	k.until, k.prober = now.Add(min(wait, time.Second)), r.Object\n", []string{ruleLimits}},
+	{"a limited key is forgotten with the object that used it", "../mintqueue/queue.go", "		if !k.closed(now) {\n			delete(q.unused, fingerprint)", "		if !k.closed(now) || k.state == KeyRateLimited {\n			delete(q.unused, fingerprint)", []string{ruleLimits}},
+	{"a refused key is forgotten with the object that used it", "../mintqueue/queue.go", "		if !k.closed(now) {\n			delete(q.unused, fingerprint)", "		if !k.closed(now) || k.state == KeyRejected {\n			delete(q.unused, fingerprint)", []string{ruleLimits}},
+	{"a probe that a token brings forward doubles the wait", "../mintqueue/key.go", "		k.rejectedSince = now\n	}\n",
+		"		k.rejectedSince = now\n	} else {\n		k.rejectedSince = k.rejectedSince.Add(-now.Sub(k.rejectedSince) - MinProbeWait)\n	}\n", []string{ruleValid}},
 	{"a failed renewal makes a token not ready", "reactortoken/report.go",
 		"	case v.valid:\n		return metav1.ConditionTrue", "	case v.valid && v.obstacle == nil:\n		return metav1.ConditionTrue", []string{ruleTruth}},
 	{"the backoff does not know the expiry", "reactortoken/renewal.go",
 		"	return min(max(lifetime/mintBackoffShare, mintBackoffBase), mintBackoffCap)", "	return 3 * time.Hour", []string{ruleValid}},
 	{"a token whose write is refused is thrown away", "reactortoken/act.go",
-		"		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)\n", "		mem.held = nil\n		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)\n", []string{ruleMints}},
+		"		return writeFailed(token, observed, reactor.RedactError(err, pending.token.JWT), now, pending.token.Left(now), result)\n",
+		"		result.pending = nil\n		return writeFailed(token, observed, reactor.RedactError(err, pending.token.JWT), now, pending.token.Left(now), result)\n", []string{ruleMints}},
 	{"other people's Secrets are taken over", "reactortoken/decide.go", "	notOurs,          // ", "	// ", []string{ruleForeign}},
-	{"no budget for mints", "reactortoken/memory.go", "budgetBurst  = 10", "budgetBurst  = 100000", []string{ruleMints}},
+	{"no budget for mints", "reactortoken/state.go", "budgetBurst  = 10", "budgetBurst  = 100000", []string{ruleMints}},
 	{"three quick edits of a key are not awaited", "reactortoken/watches.go", "keyDebounce = time.Second", "keyDebounce = 0", []string{ruleMints}},
 	{"nothing is redacted", "../reactor/redact.go", "func Redact(s string, known ...Secret) string {", "func Redact(s string, known ...Secret) string {\n	if s != \"\" {\n		return s\n	}", []string{ruleSecrecy}},
-	{"status is written before the Secret", "reactortoken/act.go", "	adopted := seen.target.adopted()\n	version, err := r.write(",
-		`	adopted := seen.target.adopted()
-	first := report(token, seen, plan{}, outcome{clocks: r.timekeeper.clocksAt(r.clock.Now(), held.token.ReceivedAt), record: written, issued: true})
-	if _, err := r.writeStatus(ctx, token, mem, first); err != nil {
-		done.retry = err
-		return
+	{"status is written before the Secret", "reactortoken/act.go", "	adopted := observed.target.Adopted()\n	version, err := r.writeSecret(",
+		`	adopted := observed.target.Adopted()
+	first := buildReport(token, observed, plan{}, actResult{clocks: r.timekeeper.clocksAt(r.clock.Now(), pending.token.ReceivedAt), record: written, issued: true})
+	state := r.states.of(token)
+	if state.status, _, result.err = r.writeStatus(ctx, token, state.status, first); result.err != nil {
+		return result
 	}
-	version, err := r.write(`, []string{ruleTruth}},
+	version, err := r.writeSecret(`, []string{ruleTruth}},
 	{"a pod is made of which its attempt in status does not know", "reactorsession/create.go",
 		"pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)",
 		`pod := buildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + rand.String(5)}, r.settings)`,
@@ -105,8 +106,8 @@ var mutants = []mutant{
 	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
 `, []string{rulePods}},
 	{"a conflict is retried at once", "reactorsession/controller.go", "	if len(conflict) > 0 {", "	if len(conflict) > 9 {", []string{ruleRest}},
-	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(told, done, again)\n",
-		"	r.wake(priorityRegular, request.NamespacedName)\n	return schedule(told, done, again)\n", []string{ruleRest}},
+	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(ctx, planned.requeue",
+		"	r.requeue(mintqueue.RequeueRegular, request.NamespacedName)\n	return schedule(ctx, planned.requeue", []string{ruleRest}},
 	{"an attempt whose token was changed is followed by the next one at once", "reactorsession/report.go", "	if finish == \"\" && wait > 0 {\n",
 		"	if finish == \"\" && wait > 0 && ended.Reason != outcome.ReasonTokenChanged {\n", []string{ruleRest}},
 	{"a pod gets a token with another scope", "reactorsession/request.go", `return c.path() == "spec.lifetime"`, `return c.path() != ""`, []string{ruleBounded}},
@@ -114,10 +115,10 @@ var mutants = []mutant{
 		"	if isReleaseRefused(session, seen) {", "	if isReleaseRefused(session, seen) && session == nil {", []string{ruleRest}},
 	{"a refused write is not reported", "reactorsession/act.go", "	if done.failed == nil && planned.do != doHoldToken {", "	if done.failed == nil && planned.do == doDeleteObject {", []string{ruleTruth}},
 	{"a token of somebody else is not reported", "reactorsession/start.go", "	if seen.taken {\n", "	if seen.taken && session == nil {\n", []string{ruleTruth}},
-	{"capacity is not kept", "reactorsession/act.go", "	if waits == nil {\n", "	if waits == nil || true {\n", []string{ruleCapacity}},
-	{"a rotated key has a pool of its own", "reactorsession/capacity.go",
-		`return u.current != "" && u.current != u.fingerprint`, `return u.current == "never"`, []string{ruleCapacity}},
-	{"a limit that a quota lowered is never raised", "reactorsession/pool.go",
+	{"capacity is not kept", "reactorsession/slots.go", "	if waits == nil {\n", "	if waits == nil || true {\n", []string{ruleCapacity}},
+	{"a rotated key has a pool of its own", "../capacity/limiter.go",
+		`return u.Current != "" && u.Current != u.Fingerprint`, `return u.Current == "never"`, []string{ruleCapacity}},
+	{"a limit that a quota lowered is never raised", "../capacity/pool.go",
 		"for ; !now.Before(limited.raise) && ", "for ; limited.limit == 0 && ", []string{ruleIdle}},
 	{"a refusal that lasts until a person pays is retried as any other", "reactorsession/verdict.go",
 		"refusedWait(status.RecentAttempts) > 0:", "refusedWait(status.RecentAttempts) < 0:", []string{ruleRefused}},
@@ -132,7 +133,7 @@ var mutants = []mutant{
 		"	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {\n		return *waiting\n	}\n	attempt := seen.status.CurrentAttempt\n	if mem.", "	attempt := seen.status.CurrentAttempt\n	if mem.", []string{ruleCapacity}},
 	{"a token is requested while its pod is queued", "reactorsession/start.go", "	case len(otherGates(pod)) > 0:\n", "	case len(otherGates(pod)) > 7:\n", []string{ruleQueued}},
 	{"the gate is removed before the token is ready", "reactorsession/start.go", "		return awaitToken(seen, pending)\n", "		return next\n", []string{ruleFresh}},
-	{"a pod that is queued holds a slot", "reactorsession/act.go",
+	{"a pod that is queued holds a slot", "reactorsession/slots.go",
 		"	case seen.pod != nil && !outcome.HasEnded(seen.pod) && !isGated(seen.pod):\n", "	case seen.pod != nil && !outcome.HasEnded(seen.pod):\n", []string{ruleIdle, ruleCapacity}},
 	{"a slot is kept while the token waits for its key", "reactorsession/start.go",
 		"		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", "		return &plan{slot: true, show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", []string{ruleIdle}},
@@ -173,7 +174,7 @@ func TestTheRulesNotice(t *testing.T) {
 // TestTheMutantsFit is what of TestTheRulesNotice runs always: a change of the operator's source must not make a mutant one of nothing.
 func TestTheMutantsFit(t *testing.T) {
 	for _, m := range mutants {
-		m.patched(t)
+		t.Run(m.name, func(t *testing.T) { m.patched(t) })
 	}
 }
 

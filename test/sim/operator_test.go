@@ -101,7 +101,7 @@ const (
 )
 
 func (w *world) addControllers(mgr ctrl.Manager, r *run, access client.Client) error {
-	clock := operatorClock{&w.clocks, r.host, w.judge.clockRead}
+	clock := operatorClock{clocks: &w.clocks, host: r.host, read: w.judge.clockRead}
 	api, err := reactor.NewClient(reactor.Options{BaseURL: reactorURL, Transport: w.watched(r), Clock: clock})
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-{{/* The names of objects: the release's, with the chart's name in it. */}}
+{{/* The names of objects: the name of the release, including the name of the chart. */}}
 {{- define "reactor-operator.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
@@ -37,7 +37,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What the emulator's image does not say for itself is that of the operator's. */}}
+{{/* The emulator's image. Omitted values default to those of the operator's image. */}}
 {{- define "reactor-operator.emulatorImage" -}}
 {{- $image := .Values.developmentEmulator.image }}
 {{- $repository := printf "%s/%s" (default .Values.image.registry $image.registry) $image.repository }}
@@ -48,12 +48,12 @@
 {{- end }}
 {{- end }}
 
-{{/* The host of the emulator, for pods of all namespaces: programs of sessions use it too. */}}
+{{/* The host of the emulator. It works in all namespaces, because the programs of sessions use it too. */}}
 {{- define "reactor-operator.emulatorHost" -}}
 {{- printf "%s-emulator.%s.svc" (include "reactor-operator.fullname" .) .Release.Namespace }}
 {{- end }}
 
-{{/* Where Reactor's API is: at Reactor, or in a trial at the emulator. */}}
+{{/* The URL of Reactor's API. In a trial: the URL of the emulator. */}}
 {{- define "reactor-operator.apiURL" -}}
 {{- if .Values.developmentEmulator.enabled }}
 {{- printf "http://%s:8080" (include "reactor-operator.emulatorHost" .) }}
@@ -62,15 +62,15 @@
 {{- end }}
 {{- end }}
 
-{{/* What tells the pods of this release from those of others. */}}
+{{/* The labels that select the pods of this release. */}}
 {{- define "reactor-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "reactor-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{/*
-The metadata of an object: dict "root" $ "name" … and, if need be, "namespace", "labels" and "annotations". What the chart says comes
-before what commonLabels and commonAnnotations say.
+The metadata of an object: dict "root" $ "name" … and optionally "namespace", "labels" and "annotations". The labels and annotations of the
+chart take precedence over commonLabels and commonAnnotations.
 */}}
 {{- define "reactor-operator.metadata" -}}
 {{- $labels := merge
@@ -100,7 +100,7 @@ before what commonLabels and commonAnnotations say.
       .root.Values.commonLabels) }}
 {{- end }}
 
-{{/* Whether who scrapes is asked for: a word, or nothing. */}}
+{{/* "yes" if clients of the metrics are authenticated. Otherwise empty. */}}
 {{- define "reactor-operator.metricsAuth" -}}
 {{- if .Values.metrics.enabled }}
 {{- if kindIs "bool" .Values.metrics.auth }}{{ if .Values.metrics.auth }}yes{{ end }}
@@ -109,8 +109,8 @@ before what commonLabels and commonAnnotations say.
 {{- end }}
 {{- end }}
 
-{{/* What the operator may do with the objects of users: the role's file, and how its name ends. */}}
-{{- define "reactor-operator.rights" -}}
+{{/* The operator's roles for the objects of users: the file of each role, and the suffix of its name. */}}
+{{- define "reactor-operator.roles" -}}
 {{- if .Values.controllers.tokens }}
 - {file: role.yaml, suffix: ""}
 {{- end }}
@@ -126,9 +126,9 @@ before what commonLabels and commonAnnotations say.
 {{- end }}
 
 {{/*
-When the drain runs, as a hook of Helm: before the release is uninstalled; or, with controllers.sessions=false, before the upgrade of a
-release whose operator still runs sessions. Nothing: never. Where Helm cannot ask the cluster (helm template, and so Argo CD), it does not
-know what such a release runs, and there is no hook for the upgrade.
+The Helm hook of the drain. It runs before the release is uninstalled, or, with controllers.sessions=false, before the upgrade of a release
+whose operator still runs sessions. If empty, the drain does not run. helm template, which Argo CD uses, cannot read the cluster. It does not
+know what the release runs, so there is no hook for the upgrade.
 */}}
 {{- define "reactor-operator.drainHook" -}}
 {{- if and .Values.drain.enabled .Values.controllers.sessions }}pre-delete
@@ -142,7 +142,7 @@ know what such a release runs, and there is no hook for the upgrade.
 {{- end }}
 {{- end }}
 
-{{/* The namespaces that are watched, as a list; [""] for the whole cluster. */}}
+{{/* The namespaces that the operator watches, as a list. [""] means the whole cluster. */}}
 {{- define "reactor-operator.watchedNamespaces" -}}
 {{- if eq .Values.scope "Cluster" }}{{ toJson (list "") }}
 {{- else if eq .Values.scope "Namespaces" }}{{ toJson .Values.namespaces }}
@@ -150,7 +150,7 @@ know what such a release runs, and there is no hook for the upgrade.
 {{- end }}
 {{- end }}
 
-{{/* The argument that names them; none for the whole cluster. */}}
+{{/* The argument that names these namespaces. It is empty for the whole cluster. */}}
 {{- define "reactor-operator.namespacesArg" -}}
 {{- if eq .Values.scope "Namespaces" -}}
 - --namespaces={{ join "," .Values.namespaces }}
@@ -159,7 +159,7 @@ know what such a release runs, and there is no hook for the upgrade.
 {{- end }}
 {{- end }}
 
-{{/* The arguments that the operator and its drain share: where Reactor is, which namespaces, and how to log. */}}
+{{/* The arguments that the operator and its drain share: the namespaces, the URL of Reactor, and the log settings. */}}
 {{- define "reactor-operator.sharedArgs" -}}
 {{- with include "reactor-operator.namespacesArg" . -}}
 {{ . }}
@@ -172,7 +172,7 @@ know what such a release runs, and there is no hook for the upgrade.
 - --log-format={{ .Values.logging.format }}
 {{- end }}
 
-{{/* The environment of both; nothing when there is none. */}}
+{{/* The environment variables of the operator and the drain. It may be empty. */}}
 {{- define "reactor-operator.env" -}}
 {{- if eq .Values.scope "OwnNamespace" -}}
 - name: POD_NAMESPACE
@@ -186,7 +186,7 @@ know what such a release runs, and there is no hook for the upgrade.
 {{- end }}
 {{- end }}
 
-{{/* The proxy to Reactor; nothing when there is none. */}}
+{{/* The environment variables for the proxy to Reactor. Empty without a proxy. */}}
 {{- define "reactor-operator.proxyEnv" -}}
 {{- $direct := ternary (list (include "reactor-operator.emulatorHost" .)) list .Values.developmentEmulator.enabled }}
 {{- with .Values.proxy }}
@@ -199,14 +199,14 @@ know what such a release runs, and there is no hook for the upgrade.
   value: {{ . | quote }}
 {{- end }}
 {{- if or .httpProxy .httpsProxy }}
-# The Kubernetes API is reached directly: kubelet puts its address in the place of the variable.
+# The operator does not use the proxy for the Kubernetes API. The kubelet replaces the variable with its address.
 - name: NO_PROXY
   value: {{ append (concat (compact (list .noProxy)) $direct) "$(KUBERNETES_SERVICE_HOST)" | join "," | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* Where the certificates are mounted from; nothing when there are none. */}}
+{{/* The volume with the certificates of reactor.caBundle. Empty without one. */}}
 {{- define "reactor-operator.volumes" -}}
 {{- with .Values.reactor.caBundle }}
 {{- if .configMap.name -}}

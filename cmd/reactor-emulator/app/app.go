@@ -1,5 +1,5 @@
-// Package app is what the commands of the emulator have in common: their flags, and how they serve. There are two: cmd/reactor-emulator, and
-// test/media, which carries video too and needs a module of its own for that.
+// Package app is the common part of the two commands of the emulator: their flags, and how they serve. The commands are cmd/reactor-emulator
+// and test/media. test/media also carries video, and needs its own module for that.
 package app
 
 import (
@@ -25,7 +25,7 @@ import (
 // keysVariable holds more keys, separated by commas.
 const keysVariable = "REACTOR_EMULATOR_KEYS"
 
-// settings are what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	listen          string
 	controlListen   string // empty: the control endpoint is served with the API
@@ -43,16 +43,16 @@ func parse(args []string, moreKeys string) (settings, error) {
 	flags.StringVar(&s.listen, "listen", "127.0.0.1:8090", "The `address` of the API. Clients that reach it can add API keys, unless --control-listen is set.")
 	flags.StringVar(&s.controlListen, "control-listen", "",
 		"The `address` of the control endpoint (/_emulator/), which adds API keys and faults. If empty, the API's address serves it.")
-	flags.StringArrayVar(&s.keys, "key", nil, "An API `key` that is known; repeat it for more. Also "+keysVariable+", separated by commas.")
+	flags.StringArrayVar(&s.keys, "key", nil, "An API `key` to accept. Repeat the flag for more keys. The variable "+keysVariable+" adds keys too, separated by commas.")
 	flags.DurationVar(&s.defaultLifetime, "default-lifetime", 0,
 		"The lifetime of a token without expires_after. Defaults to 1h for a token with a scope and 6h for one without.")
-	flags.DurationVar(&s.ceiling, "ceiling", emulator.DefaultCeiling, "The longest lifetime of a token; longer requested lifetimes are shortened.")
-	flags.IntVar(&s.quotas.Concurrent, "concurrent-sessions", s.quotas.Concurrent, "How many sessions may be open at once; 0 sets no limit.")
+	flags.DurationVar(&s.ceiling, "ceiling", emulator.DefaultCeiling, "The maximum lifetime of a token. The emulator shortens longer requested lifetimes.")
+	flags.IntVar(&s.quotas.Concurrent, "concurrent-sessions", s.quotas.Concurrent, "Maximum number of sessions that are open at the same time. 0 means no limit.")
 	flags.IntVar(&s.quotas.ConcurrentPerModel, "concurrent-sessions-per-model", s.quotas.ConcurrentPerModel,
-		"How many sessions of one model may be open at the same time; 0 sets no limit. Some accounts have 1.")
+		"Maximum number of sessions of one model that are open at the same time. 0 means no limit. Some accounts have a limit of 1.")
 	flags.IntVar(&s.quotas.StartsPerMinute, "session-starts-per-minute", s.quotas.StartsPerMinute,
-		"How many sessions may be started in a minute; 0 sets no limit.")
-	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "The lowest `level` that is logged: DEBUG, INFO, WARN or ERROR.")
+		"Maximum number of session starts per minute. 0 means no limit.")
+	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "The minimum log `level`: DEBUG, INFO, WARN or ERROR.")
 	flags.Usage = func() {
 		fmt.Fprintf(os.Stderr, `Usage:
   reactor-emulator [flags]                   serves a local Reactor API
@@ -65,7 +65,7 @@ Flags:
 		return s, err
 	}
 	if flags.NArg() > 0 {
-		return s, errors.New("there are only flags, no arguments; the one subcommand, " + watchTokenCommand + ", comes first")
+		return s, errors.New("the emulator takes only flags. The only subcommand, " + watchTokenCommand + ", must come before the flags")
 	}
 	if s.ceiling < time.Second || s.defaultLifetime != 0 && s.defaultLifetime < time.Second {
 		return s, errors.New("--default-lifetime and --ceiling must be at least 1s")
@@ -77,7 +77,7 @@ Flags:
 	return s, nil
 }
 
-// Main runs the emulator until the process is told to end, and returns its exit code.
+// Main runs the emulator until the process gets SIGINT or SIGTERM, and returns its exit code.
 func Main(media emulator.Media) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -88,7 +88,7 @@ func Main(media emulator.Media) int {
 	return 0
 }
 
-// run serves until ctx ends, and then lets answers finish for a few seconds. With the subcommand watch-token it watches a file instead.
+// run serves until ctx ends, and then finishes open requests for a few seconds. With the subcommand watch-token it watches a file instead.
 func run(ctx context.Context, args []string, moreKeys string, out io.Writer, media emulator.Media) error {
 	if len(args) > 0 && args[0] == watchTokenCommand {
 		return watchToken(ctx, args[1:], out)
@@ -123,7 +123,7 @@ func run(ctx context.Context, args []string, moreKeys string, out io.Writer, med
 	return servers.Wait()
 }
 
-// withoutControl hides the control endpoint, except what tells whether the emulator is up.
+// withoutControl hides the control endpoint, except the health check.
 func withoutControl(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/_emulator/") && r.URL.Path != "/_emulator/healthz" {
@@ -141,7 +141,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		BaseContext:       func(net.Listener) context.Context { return ctx }, // so that calls that hang end too
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // so that blocked calls end too
 	}
 	stopped := make(chan error, 1)
 	context.AfterFunc(ctx, func() {

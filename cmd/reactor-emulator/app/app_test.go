@@ -31,7 +31,7 @@ func TestFlagsAreRead(t *testing.T) {
 			moreKeys: "rk_c, rk_d,",
 			want: settings{listen: ":0", controlListen: ":1", keys: []string{"rk_a", "rk_b", "rk_c", "rk_d"}, defaultLifetime: time.Hour, ceiling: 2 * time.Hour, logLevel: 8,
 				quotas: emulator.Quotas{StartsPerMinute: 60, StartBurst: 3}}},
-		{name: "an argument", args: []string{"serve"}, wantError: "there are only flags, no arguments; the one subcommand, watch-token, comes first"},
+		{name: "an argument", args: []string{"serve"}, wantError: "the emulator takes only flags. The only subcommand, watch-token, must come before the flags"},
 		{name: "an unknown flag", args: []string{"--what"}, wantError: "unknown flag: --what"},
 		{name: "a negative quota", args: []string{"--concurrent-sessions=-1"}, wantError: "--concurrent-sessions, --concurrent-sessions-per-model and --session-starts-per-minute must not be negative"},
 		{name: "too short a default", args: []string{"--default-lifetime=900ms"}, wantError: "--default-lifetime and --ceiling must be at least 1s"},

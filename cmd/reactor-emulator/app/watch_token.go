@@ -19,7 +19,8 @@ const (
 	// watchTokenCommand is the subcommand that watches a file with a token.
 	watchTokenCommand = "watch-token"
 	watchTokenUsage   = watchTokenCommand + " --file PATH"
-	// watchInterval is how often the file is read. A watch of the file would miss how the kubelet replaces it: by a symbolic link of its folder.
+	// watchInterval is how often the file is read. The kubelet replaces the file through a symbolic link of its folder, and a watch of the file
+	// would miss that.
 	watchInterval = time.Second
 )
 
@@ -31,14 +32,14 @@ func watchToken(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if *path == "" || flags.NArg() > 0 {
-		return errors.New(watchTokenCommand + ": name the file, and nothing else: " + watchTokenUsage)
+		return errors.New(watchTokenCommand + ": the only argument must be the file: " + watchTokenUsage)
 	}
 	watcher := tokenWatcher{path: *path, readFile: os.ReadFile, clock: clock.RealClock{}, out: out}
 	return watcher.run(ctx)
 }
 
-// tokenWatcher reads a file again and again, and prints a line when what it holds has changed. It never prints what the file holds, other than the
-// token's id and times.
+// tokenWatcher reads a file periodically, and prints a line when its content has changed. Of the content it prints only the token's id and
+// times.
 type tokenWatcher struct {
 	path     string
 	readFile func(path string) ([]byte, error)
@@ -46,10 +47,10 @@ type tokenWatcher struct {
 	out      io.Writer
 }
 
-// reading is what one reading of the file came to.
+// reading is the result of reading the file once.
 type reading struct {
 	content []byte
-	problem string // that the file cannot be read; empty otherwise
+	problem string // why the file cannot be read; otherwise empty
 }
 
 func (w *tokenWatcher) run(ctx context.Context) error {
@@ -84,20 +85,20 @@ func (w *tokenWatcher) read() reading {
 	}
 }
 
-// describe is the line about a reading.
+// describe returns the line about a reading.
 func describe(r reading, path string, now time.Time) string {
 	at := now.UTC().Format(time.RFC3339)
 	if r.problem != "" {
-		return fmt.Sprintf("%s no token: %s %s; a token is printed when it appears", at, path, r.problem)
+		return fmt.Sprintf("%s no token: %s %s. A token is printed when it appears", at, path, r.problem)
 	}
 	var claims jwt.RegisteredClaims
-	// The signature is Reactor's concern. The error may quote the content, so it is not printed.
+	// Only Reactor checks the signature. The error may quote the content, so it is not printed.
 	_, _, err := jwt.NewParser().ParseUnverified(string(r.content), &claims)
 	switch {
 	case err != nil:
-		return fmt.Sprintf("%s no token: %s holds %d bytes that are not a JWT; a token is printed when it appears", at, path, len(r.content))
+		return fmt.Sprintf("%s no token: %s holds %d bytes that are not a JWT. A token is printed when it appears", at, path, len(r.content))
 	case claims.ID == "" || claims.ExpiresAt == nil:
-		return fmt.Sprintf("%s no token: the JWT in %s has no id (jti) or no expiry (exp); a token is printed when it appears", at, path)
+		return fmt.Sprintf("%s no token: the JWT in %s has no id (jti) or no expiry (exp). A token is printed when it appears", at, path)
 	}
 	expires := claims.ExpiresAt.UTC()
 	left := expires.Sub(now).Truncate(time.Second)
@@ -105,6 +106,6 @@ func describe(r reading, path string, now time.Time) string {
 	if left <= 0 {
 		life = fmt.Sprintf("expired %s ago", -left)
 	}
-	// Quoted, because the id comes from a file: it must not print control characters to a terminal.
+	// The id is quoted, because it comes from a file and must not print control characters to a terminal.
 	return fmt.Sprintf("%s token %q expires %s, %s", at, claims.ID, expires.Format(time.RFC3339), life)
 }

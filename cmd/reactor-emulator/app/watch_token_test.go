@@ -44,14 +44,14 @@ func TestALineIsPrintedForEachTokenAndNeverTheToken(t *testing.T) {
 		signed(t, "", midnight), signed(t, "aa03", time.Time{}), signed(t, "a\x1b[2J", midnight.Add(5*time.Second)),
 	}
 	want := []string{
-		"2000-01-01T00:00:00Z no token: " + path + " does not exist; a token is printed when it appears",
-		"2000-01-01T00:00:02Z no token: " + path + " holds 0 bytes that are not a JWT; a token is printed when it appears",
+		"2000-01-01T00:00:00Z no token: " + path + " does not exist. A token is printed when it appears",
+		"2000-01-01T00:00:02Z no token: " + path + " holds 0 bytes that are not a JWT. A token is printed when it appears",
 		`2000-01-01T00:00:03Z token "aa01" expires 2000-01-01T00:01:00Z, 57s left`,
-		"2000-01-01T00:00:06Z no token: " + path + " holds 129 bytes that are not a JWT; a token is printed when it appears",
-		"2000-01-01T00:00:07Z no token: " + path + " cannot be read: input/output error; a token is printed when it appears",
+		"2000-01-01T00:00:06Z no token: " + path + " holds 129 bytes that are not a JWT. A token is printed when it appears",
+		"2000-01-01T00:00:07Z no token: " + path + " cannot be read: input/output error. A token is printed when it appears",
 		`2000-01-01T00:00:08Z token "aa02" expires 2000-01-01T00:01:40Z, 1m32s left`,
-		"2000-01-01T00:00:10Z no token: the JWT in " + path + " has no id (jti) or no expiry (exp); a token is printed when it appears",
-		"2000-01-01T00:00:11Z no token: the JWT in " + path + " has no id (jti) or no expiry (exp); a token is printed when it appears",
+		"2000-01-01T00:00:10Z no token: the JWT in " + path + " has no id (jti) or no expiry (exp). A token is printed when it appears",
+		"2000-01-01T00:00:11Z no token: the JWT in " + path + " has no id (jti) or no expiry (exp). A token is printed when it appears",
 		`2000-01-01T00:00:12Z token "a\x1b[2J" expires 2000-01-01T00:00:05Z, expired 7s ago`,
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestTheWatchNoticesTheLinkThatTheKubeletReplaces(t *testing.T) {
 }
 
 func TestTheWatchThatCannotStartSaysWhy(t *testing.T) {
-	const want = "watch-token: name the file, and nothing else: watch-token --file PATH"
+	const want = "watch-token: the only argument must be the file: watch-token --file PATH"
 	for name, args := range map[string][]string{"no file": {"watch-token"}, "an argument": {"watch-token", "--file=jwt", "jwt"}} {
 		t.Run(name, func(t *testing.T) {
 			if err := run(t.Context(), args, "", io.Discard, nil); err == nil || err.Error() != want {

@@ -1,5 +1,5 @@
-// Command server is the web server of the example: it serves the page that npm run build put into it, tells the page its settings, and forwards
-// /api/token to the token server. It holds no key and no token. See ../README.md.
+// Command server is the web server of the example. It serves the page that npm run build embedded in it, gives the page its settings, and
+// forwards /api/token to the token server. It has no API key and no token. See ../README.md.
 package main
 
 import (
@@ -24,7 +24,7 @@ import (
 //go:embed all:page
 var built embed.FS
 
-// site is what the flags say.
+// site holds the values of the flags.
 type site struct {
 	listen      string
 	model       string
@@ -47,7 +47,7 @@ func main() {
 	}
 }
 
-// serve serves until ctx ends, and lets answers finish.
+// serve serves until ctx ends, and finishes open requests.
 func serve(ctx context.Context, s site) error {
 	page, err := fs.Sub(built, "page")
 	if err != nil {
@@ -74,7 +74,7 @@ func serve(ctx context.Context, s site) error {
 // handler serves the page, its settings and the token route.
 func (s site) handler(page fs.FS) (http.Handler, error) {
 	if _, err := fs.Stat(page, "index.html"); err != nil {
-		return nil, errors.New("there is no page in this program: run npm ci and npm run build in examples/web, and build it again")
+		return nil, errors.New("this program has no page. Run npm ci and npm run build in examples/web, and build the program again")
 	}
 	tokenServer, err := url.Parse(s.tokenServer)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s site) handler(page fs.FS) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--api-url: %w", err)
 	}
-	// The SDK joins paths as they are: with a slash at the end it would ask for //sessions.
+	// The SDK concatenates paths. With a slash at the end it would request //sessions.
 	settings, err := json.Marshal(map[string]string{"model": s.model, "apiUrl": strings.TrimSuffix(s.apiURL, "/")})
 	if err != nil {
 		return nil, err
@@ -95,20 +95,20 @@ func (s site) handler(page fs.FS) (http.Handler, error) {
 	mux.HandleFunc("GET /settings.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
-		_, _ = w.Write(settings) // a browser that is gone needs nothing
+		_, _ = w.Write(settings) // an error means that the browser has disconnected
 	})
 	mux.Handle("/api/token", &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(tokenServer)
 		r.Out.Host = r.In.Host // the token server compares it with the page's origin
-		// Whose limits these are: what stands in front of this server has said it, and this server adds who asked it. The token server reads
-		// that from its end, as far as it knows the proxies.
+		// The token server applies limits to each visitor. Proxies in front of this server list the visitor in this header, and this server
+		// appends its own client. The token server reads the list from the end, past the proxies that it trusts.
 		r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
 		r.SetXForwarded()
 	}})
 	return guarded(mux, api.Scheme+"://"+api.Host), nil
 }
 
-// cached lets browsers keep files whose names change with their contents, and ask again for the others.
+// cached allows browsers to cache files whose names change with their contents. Browsers must request the other files again.
 func cached(files http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/assets/") {
@@ -120,7 +120,7 @@ func cached(files http.Handler) http.Handler {
 	})
 }
 
-// guarded keeps the page's token from scripts and sites that have no business with it.
+// guarded protects the page's token from foreign scripts and sites.
 func guarded(handler http.Handler, api string) http.Handler {
 	policy := "default-src 'self'; connect-src 'self' " + api + "; style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

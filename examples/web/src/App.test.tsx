@@ -52,7 +52,7 @@ test("a session keeps its token, and the next one gets another", async () => {
   expect(new Set(given)).toEqual(new Set(["second"]));
 });
 
-test("a person is told that the time is nearly over, and the session ends while its token can still end it", async () => {
+test("the page warns that the time is nearly over, and the session ends while its token can still end it", async () => {
   tokens = ["first"];
   render(<App settings={settings} />);
   await click(/^Start/);
@@ -63,7 +63,7 @@ test("a person is told that the time is nearly over, and the session ends while 
   expect(screen.getByRole("alert").textContent).toContain("Your time is over");
 });
 
-test("why there is no token is told, and when to ask again", async () => {
+test("the page says why there is no token, and when to try again", async () => {
   tokens = [{ message: "No token is ready yet.", wait: "3" }, "first"];
   render(<App settings={settings} />);
   await click(/^Start/);
@@ -87,7 +87,7 @@ test("the first prompt starts the model, and others change it", async () => {
   tokens = ["first"];
   render(<App settings={settings} />);
   await click(/^Start/);
-  const field = screen.getByLabelText(/What shall/);
+  const field = screen.getByLabelText(/What should/);
   for (const prompt of ["a storm", "calm"]) {
     fireEvent.change(field, { target: { value: prompt } });
     await act(async () => void fireEvent.submit(field.closest("form")!));

@@ -7,7 +7,7 @@ import { fetchToken, NoToken, type Token } from "./token";
 
 /** A visit, from the first click to the end of its session. */
 type Visit =
-  | { readonly state: "idle"; readonly why?: string | undefined; readonly again?: number }
+  | { readonly state: "idle"; readonly why?: string | undefined; readonly retryAt?: number }
   | { readonly state: "asking" }
   | { readonly state: "live"; readonly token: Token };
 
@@ -15,14 +15,14 @@ export function App({ settings }: { readonly settings: Settings }) {
   const [visit, setVisit] = useState<Visit>({ state: "idle" });
   const over = useCallback((why?: string) => setVisit({ state: "idle", why }), []);
 
-  // Each visit asks for its own token: the one of the last visit may have expired, or be spent.
+  // Each visit requests a new token, because the token of the last visit may have expired or reached its session limit.
   async function start() {
     setVisit({ state: "asking" });
     try {
       setVisit({ state: "live", token: await fetchToken() });
     } catch (error) {
-      const { message, again } = error instanceof NoToken ? error : new NoToken("Something went wrong. Load the page again.", 0);
-      setVisit({ state: "idle", why: message, again });
+      const { message, retryAt } = error instanceof NoToken ? error : new NoToken("Something went wrong. Load the page again.", 0);
+      setVisit({ state: "idle", why: message, retryAt });
     }
   }
 
@@ -32,17 +32,17 @@ export function App({ settings }: { readonly settings: Settings }) {
       {visit.state === "live" ? (
         <Stage settings={settings} token={visit.token} onOver={over} />
       ) : (
-        <Curtain asking={visit.state === "asking"} {...(visit.state === "idle" ? { why: visit.why, again: visit.again } : {})} onStart={start} />
+        <Curtain asking={visit.state === "asking"} {...(visit.state === "idle" ? { why: visit.why, retryAt: visit.retryAt } : {})} onStart={start} />
       )}
     </main>
   );
 }
 
-type CurtainProps = { readonly asking: boolean; readonly why?: string | undefined; readonly again?: number | undefined; readonly onStart: () => void };
+type CurtainProps = { readonly asking: boolean; readonly why?: string | undefined; readonly retryAt?: number | undefined; readonly onStart: () => void };
 
-/** What is there while there is no video: why not, and a button. */
-function Curtain({ asking, why, again = 0, onStart }: CurtainProps) {
-  const wait = again - useNow();
+/** The page without video: the reason, and a button. */
+function Curtain({ asking, why, retryAt = 0, onStart }: CurtainProps) {
+  const wait = retryAt - useNow();
   return (
     <section aria-label="Video" className="curtain">
       {why ? (

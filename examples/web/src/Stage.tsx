@@ -8,7 +8,7 @@ import type { Token } from "./token";
 type Props = { readonly settings: Settings; readonly token: Token; readonly onOver: (why?: string) => void };
 
 /**
- * A live session. It keeps the token that it was started with: a provider whose jwtToken changes ends its session and starts another one. To get
+ * A live session. It keeps the token that started it. A provider whose jwtToken changes would end its session and start another one. For
  * another token, end the session, and mount a new Stage.
  */
 export function Stage({ settings, token, onOver }: Props) {
@@ -25,12 +25,12 @@ const words = { disconnected: "Connecting", connecting: "Connecting", waiting: "
 function Live({ expiresAt, onOver }: { readonly expiresAt: number; readonly onOver: (why?: string) => void }) {
   const { status, lastError, sessionId } = useReactor(({ status, lastError, sessionId }) => ({ status, lastError, sessionId }));
   const left = expiresAt - margin - useNow();
-  const began = useRef(false);
+  const started = useRef(false);
 
   useEffect(() => {
     if (status !== "disconnected") {
-      began.current = true;
-    } else if (began.current) {
+      started.current = true;
+    } else if (started.current) {
       onOver(lastError ? explain(lastError.message) : lost);
     }
   }, [status, lastError, onOver]);
@@ -57,7 +57,7 @@ function Live({ expiresAt, onOver }: { readonly expiresAt: number; readonly onOv
   );
 }
 
-/** Tells the model what to show. The first prompt starts it. */
+/** Sends prompts to the model. The first prompt starts it. */
 function Prompt({ ready }: { readonly ready: boolean }) {
   const sendCommand = useReactor((state) => state.sendCommand);
   const [failed, setFailed] = useState(false);
@@ -80,7 +80,7 @@ function Prompt({ ready }: { readonly ready: boolean }) {
 
   return (
     <form onSubmit={send}>
-      <label htmlFor="prompt">What shall the model show?</label>
+      <label htmlFor="prompt">What should the model show?</label>
       <div className="row">
         <input id="prompt" name="prompt" required autoComplete="off" placeholder="A lighthouse in a storm" disabled={!ready} />
         <button type="submit" disabled={!ready}>

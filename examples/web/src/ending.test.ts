@@ -2,12 +2,12 @@ import { expect, test } from "vitest";
 import { clock, explain } from "./ending";
 
 test.each([
-  ["Failed to create session: 401 {}", "refused the token"],
+  ["Failed to create session: 401 {}", "rejected the token"],
   ["Failed to create session: 403 {}", "may not start another"],
   ["Failed to create session: 429 quota", "All places are taken"],
   ["Failed to create session: 500 oops", "could not be started"],
   ["ICE failed after 14290 ms", "could not be started"],
-])("%s", (message, told) => expect(explain(message)).toContain(told));
+])("%s", (message, explanation) => expect(explain(message)).toContain(explanation));
 
 test.each([
   [-5, "0:00"],

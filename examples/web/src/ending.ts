@@ -1,29 +1,32 @@
-// Why a visit is over, in a sentence for a person.
+// The reason why a visit is over, as a sentence for the visitor.
 
-/** How long before its token expires a session is ended, in milliseconds: the SDK still needs the token to end it, or it goes on at your expense. */
+/**
+ * How long before its token expires the page ends a session, in milliseconds. The SDK needs a valid token to end it. Otherwise the session would
+ * continue at your expense.
+ */
 export const margin = 30_000;
 
-/** From when on a person is told that the end is near, in milliseconds before it. */
+/** How long before the end the page warns the visitor, in milliseconds. */
 export const warning = 5 * 60_000;
 
-export const expired = "Your time is over: the token of this visit has run out. Start again, and you get a new one.";
-export const lost = "The connection was lost. Start again to go on.";
+export const expired = "Your time is over, because the token of this visit has expired. Start again to get a new one.";
+export const lost = "The connection was lost. Start again to continue.";
 
-/** What an error of the SDK means. Its code says little, and its text holds the status that Reactor answered. */
+/** Explains an error of the SDK. Its code is not specific, but its text contains the HTTP status of Reactor's response. */
 export function explain(message: string): string {
   switch (/\b([45]\d\d)\b/.exec(message)?.[1]) {
     case "401":
-      return "Reactor refused the token. Start again to get a new one.";
+      return "Reactor rejected the token. Start again to get a new one.";
     case "403":
-      return "This token may not start another session. Try again later, when there is a new one.";
+      return "This token may not start another session. Try again later with a new token.";
     case "429":
       return "All places are taken at the moment. Try again in a minute.";
     default:
-      return "The session could not be started. Try again, and tell those who run this site if that does not help.";
+      return "The session could not be started. Try again. If that does not help, contact the operator of this site.";
   }
 }
 
-/** A duration as a person reads it on a clock, such as 4:05. */
+/** Formats a duration in minutes and seconds, such as 4:05. */
 export function clock(milliseconds: number): string {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;

@@ -8,7 +8,7 @@ console.debug = () => {};
 
 const root = createRoot(document.getElementById("root")!);
 
-// Without StrictMode, which mounts everything twice in development: the second mount would start a second session, at your expense.
+// Do not use StrictMode. It mounts everything twice in development, and the second mount would start a second session at your expense.
 fetchSettings().then(
   (settings) => root.render(<App settings={settings} />),
   () => root.render(<p role="alert">This site is not set up yet, or cannot be reached. Load the page again in a while.</p>),

@@ -1,6 +1,6 @@
 import { useEffect, useReducer } from "react";
 
-/** The time, in milliseconds since 1970. Who uses it is shown anew each second. */
+/** The time, in milliseconds since 1970. A component that uses it renders again each second. */
 export function useNow(): number {
   const [, tick] = useReducer((count: number) => count + 1, 0);
   useEffect(() => {

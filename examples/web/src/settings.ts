@@ -1,7 +1,7 @@
-/** What the server says about this site: see server/main.go. */
+/** The settings of this site, which come from server/main.go. */
 export type Settings = { readonly model: string; readonly apiUrl: string };
 
-/** Asks the server for the settings. It throws when there are none. */
+/** Requests the settings from the server. It throws an error if the request fails. */
 export async function fetchSettings(): Promise<Settings> {
   const answer = await fetch("/settings.json");
   if (!answer.ok) {

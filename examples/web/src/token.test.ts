@@ -21,7 +21,7 @@ async function refusal(): Promise<NoToken> {
   throw new Error("there was a token");
 }
 
-test("a token is asked for in a way that no browser keeps", async () => {
+test("the request for a token is one that no browser caches", async () => {
   const fetch = answer(200, '{"jwt":"eyJ","expires_at":1800000600}');
   expect(await fetchToken(now)).toEqual({ jwt: "eyJ", expiresAt: 1_800_000_600_000 });
   expect(fetch.mock.calls[0]![0]).toBe("/api/token?expires_at=true");
@@ -43,26 +43,26 @@ test("the way of the answer is no wrong clock", async () => {
 });
 
 test("the route's own sentence is shown, and its Retry-After kept", async () => {
-  answer(503, '{"error":"busy","message":"Too many people ask for a token."}', { "Retry-After": "7" });
-  expect(await refusal()).toMatchObject({ message: "Too many people ask for a token.", again: now() + 7000 });
+  answer(503, '{"error":"busy","message":"Too many requests. Try again later."}', { "Retry-After": "7" });
+  expect(await refusal()).toMatchObject({ message: "Too many requests. Try again later.", retryAt: now() + 7000 });
   answer(503, '{"error":"busy","message":"Wait."}', { "Retry-After": new Date(now() + 9000).toUTCString() });
-  expect((await refusal()).again).toBe(now() + 9000);
+  expect((await refusal()).retryAt).toBe(now() + 9000);
 });
 
 test.each([
   [401, "<html>", "Sign in"],
   [403, "", "Sign in"],
   [502, "Bad Gateway", "cannot be started at the moment"],
-  [200, "<html>", "not set up rightly"],
-  [200, '{"jwt":""}', "not set up rightly"],
-  [200, '{"jwt":"eyJ","expires_at":1800000000}', "not set up rightly"],
-  [200, "null", "not set up rightly"],
-])("%i %s is told to a person", async (status, body, told) => {
+  [200, "<html>", "not set up correctly"],
+  [200, '{"jwt":""}', "not set up correctly"],
+  [200, '{"jwt":"eyJ","expires_at":1800000000}', "not set up correctly"],
+  [200, "null", "not set up correctly"],
+])("%i %s becomes a sentence for the visitor", async (status, body, explanation) => {
   answer(status, body);
-  expect(await refusal()).toMatchObject({ message: expect.stringContaining(told), again: now() });
+  expect(await refusal()).toMatchObject({ message: expect.stringContaining(explanation), retryAt: now() });
 });
 
-test("a server that cannot be reached is told to a person", async () => {
+test("an unreachable server becomes a sentence for the visitor", async () => {
   vi.stubGlobal("fetch", async () => {
     throw new TypeError("Failed to fetch");
   });

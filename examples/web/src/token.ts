@@ -1,31 +1,31 @@
-// What the token route answers, and what a person is told when it has no token. See docs/token-route.md.
+// Requests a token from the token route, and explains to the visitor why there is none. See docs/token-route.md.
 
 /** A token, and when it expires by the clock of this browser, in milliseconds since 1970. */
 export type Token = { readonly jwt: string; readonly expiresAt: number };
 
-/** Why there is no token: a sentence for a person, and from when asking again may help, in milliseconds since 1970. */
+/** Why there is no token: a sentence for the visitor, and the time of the next useful attempt, in milliseconds since 1970. */
 export class NoToken extends Error {
   override readonly name = "NoToken";
-  readonly again: number;
+  readonly retryAt: number;
 
-  constructor(sentence: string, again: number) {
+  constructor(sentence: string, retryAt: number) {
     super(sentence);
-    this.again = again;
+    this.retryAt = retryAt;
   }
 }
 
-// Longer than this nobody looks at a page that does nothing.
-const patience = 30_000;
+// The timeout of a request, in milliseconds. A visitor does not wait longer for the page.
+const timeout = 30_000;
 
 /**
- * Asks the route for a token. It posts, so that no browser keeps the answer: each visit gets the token that is there now.
+ * Requests a token from the route. It uses POST, so that no browser caches the response, and each visit gets the current token.
  * @throws NoToken
  */
 export async function fetchToken(now: () => number = Date.now): Promise<Token> {
   let answer: Response;
   let body: unknown;
   try {
-    answer = await fetch("/api/token?expires_at=true", { method: "POST", signal: AbortSignal.timeout(patience) });
+    answer = await fetch("/api/token?expires_at=true", { method: "POST", signal: AbortSignal.timeout(timeout) });
     body = await answer.json().catch(() => undefined);
   } catch {
     throw new NoToken("The server cannot be reached. Check your connection, then try again.", now());
@@ -36,18 +36,18 @@ export async function fetchToken(now: () => number = Date.now): Promise<Token> {
   const { jwt, expires_at: seconds } = (body ?? {}) as { jwt?: unknown; expires_at?: unknown };
   const expiresAt = Number(seconds) * 1000 - ahead(answer, now());
   if (typeof jwt !== "string" || jwt === "" || typeof seconds !== "number" || expiresAt <= now()) {
-    throw new NoToken("A session cannot be started: this site is not set up rightly. Try again later, or tell those who run it.", now());
+    throw new NoToken("A session cannot be started, because this site is not set up correctly. Try again later, or contact the operator of this site.", now());
   }
   return { jwt, expiresAt };
 }
 
-// By how much the server's clock is ahead. Clocks of visitors are wrong more often than one thinks, and sessions would end at once.
+// How far the server's clock is ahead. The clocks of visitors are often wrong. Without this correction, sessions could end immediately.
 function ahead(answer: Response, now: number): number {
   const served = Date.parse(answer.headers.get("Date") ?? "");
-  return Math.abs(served - now) > 5000 ? served - now : 0; // less is the way of the answer, and the header's whole seconds
+  return Math.abs(served - now) > 5000 ? served - now : 0; // a smaller difference is network latency and the header's precision of one second
 }
 
-// The route's own sentence is for the visitor; it is there unless something in between answered.
+// The response of the route contains a sentence for the visitor. A response of a proxy does not.
 function sentence(status: number, body: unknown): string {
   const message = (body as { message?: unknown } | undefined)?.message;
   if (typeof message === "string" && message !== "") {

@@ -3,7 +3,7 @@
 
 # API reference
 
-Every field, as `kubectl explain` describes it too. How the pieces are used is told in the page of each kind.
+Every field, with the description that `kubectl explain` prints. The page of each kind describes how to use them.
 {{ range . }}
 {{ template "gvDetails" . }}
 {{- end }}

@@ -46,7 +46,7 @@ The [metadata of every object](https://kubernetes.io/docs/concepts/overview/work
 {{- end -}}
 {{- end -}}
 
-{{- /* The rules of a field, without those of its type, which stand at the type. */ -}}
+{{- /* The rules of a field, without those of its type, which are listed with the type. */ -}}
 {{- define "field rules" -}}
 {{- $validation := .Validation -}}
 {{- $known := list -}}

@@ -17,10 +17,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
-	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/capacity"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 // result describes what happened when a plan was executed.
@@ -30,7 +31,7 @@ type result struct {
 	ended      *v1alpha1.EndedAttempt
 	retryAfter time.Duration   // when Reactor allows another attempt after this one; 0 if it did not say
 	failed     *view           // it could not be done, and is tried again
-	waiting    *capacityWait   // for capacity; nil: it does not wait
+	waiting    *capacity.Wait  // for capacity; nil: it does not wait
 	next       []requeue.Entry // why the session is reconciled again; empty: a watch triggers the next reconcile
 	retry      error           // for the queue's backoff
 	notices    []notice.Notice
@@ -144,59 +145,6 @@ func from(err error) result { return result{done: err == nil, retry: client.Igno
 
 func conflicts(err error) bool { return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) }
 
-// keepCapacity tells the bookkeeping of slots what the pass has seen.
-func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) {
-	switch {
-	case seen.pod != nil && !outcome.HasEnded(seen.pod) && !isGated(seen.pod):
-		r.capacity.hold(session, capacityKey(session, seen))
-		mem.slotSince = time.Time{}
-	case planned.slot || planned.do == doEnd || planned.do == doRelease:
-	default:
-		r.leaveCapacity(session, mem, seen)
-	}
-}
-
-// leaveCapacity gives back the slot of a session, or its place in the queue for one. A start that a pod has used stays used.
-func (r *Reconciler) leaveCapacity(session *v1alpha1.ReactorSession, mem *remembered, seen *observation) {
-	if seen.pod == nil || isGated(seen.pod) {
-		r.giveSlotBack(session, mem)
-		return
-	}
-	r.capacity.leave(session.UID)
-}
-
-// giveSlotBack is for a session without a pod that may run: it gives back its slot, and the start that it took with it, or its place in the
-// queue for one.
-func (r *Reconciler) giveSlotBack(session *v1alpha1.ReactorSession, mem *remembered) {
-	r.capacity.refused(session.UID)
-	mem.slotSince = time.Time{}
-}
-
-// giveWay is for a session that cannot be observed: no other one must wait for it. It keeps the slot of a pod that may run.
-func (r *Reconciler) giveWay(session *v1alpha1.ReactorSession, mem *remembered) {
-	if !mem.slotSince.IsZero() {
-		r.giveSlotBack(session, mem)
-		return
-	}
-	r.capacity.giveWay(session.UID)
-}
-
-// capacityKey is the API key by which a session has its slot.
-func capacityKey(session *v1alpha1.ReactorSession, seen *observation) keyUse {
-	return useOf(session, keyOfAttempt(seen), seen.key.Fingerprint)
-}
-
-// keyOfAttempt is the fingerprint of the API key that the program of the current attempt has or gets: while there is no pod, or scheduling gates
-// hold it back, the key that is in the Secret now. Empty when neither is known.
-func keyOfAttempt(seen *observation) string {
-	attempt := seen.status.CurrentAttempt
-	started := attempt != nil && (attempt.PodUID != "" || seen.pod != nil) && !isGated(seen.pod)
-	if started && attempt.KeyFingerprint != "" || seen.key.Fingerprint == "" && attempt != nil {
-		return attempt.KeyFingerprint
-	}
-	return seen.key.Fingerprint
-}
-
 // release deletes the tokens of attempts that have ended, and lets their pods go: what they came to stands in status. When nothing of the
 // session is left then, it is let go of too, until the next attempt: its namespace may be going, and with it a Role that the operator has its
 // rights from. A namespace deletes its pods before all else.
@@ -274,31 +222,6 @@ func (r *Reconciler) delete(ctx context.Context, object client.Object, options .
 	return nil
 }
 
-// admit takes one of the slots of the API key. It returns nil when the session has one, and how the pass ends when it has to wait.
-func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) *result {
-	key := capacityKey(session, seen)
-	var others []holder
-	if r.capacity.sessions > 0 { // without a limit nobody counts them, and they may be thousands
-		var err error
-		if others, err = r.holders(ctx, session, key); err != nil {
-			return &result{retry: err}
-		}
-	}
-	waits := r.capacity.admit(session, key, others, seen.now)
-	if waits == nil {
-		if mem.slotSince.IsZero() {
-			mem.slotSince = seen.now
-		}
-		return nil
-	}
-	mem.slotSince = time.Time{}
-	waiting := &result{waiting: waits}
-	if waits.until.After(seen.now) {
-		waiting.next = after(waits.until.Sub(seen.now), "the session may start")
-	}
-	return waiting
-}
-
 // end sees to the Reactor session of an attempt that has ended. Only then is its outcome written down, and only after that its pod let
 // go: until both are done, this is done again.
 func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *outcome.Outcome) result {
@@ -308,7 +231,7 @@ func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, 
 	}
 	r.leaveCapacity(session, mem, seen)
 	if how.Reason == outcome.ReasonQuotaExceeded || how.Reason == outcome.ReasonModelQuotaExceeded {
-		r.capacity.lower(session, capacityKey(session, seen), how.Reason == outcome.ReasonModelQuotaExceeded, seen.now)
+		r.capacity.Lower(capacityOf(session), capacityKey(session, seen), how.Reason == outcome.ReasonModelQuotaExceeded, seen.now)
 	}
 	attempt := seen.status.CurrentAttempt
 	done := result{done: true, next: after(atOnce, "the attempt ended"), retryAfter: how.RetryAfter, ended: &v1alpha1.EndedAttempt{

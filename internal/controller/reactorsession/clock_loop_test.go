@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/utils/clock"
+
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
@@ -33,9 +35,13 @@ func TestASessionWhoseTimeIsUsedUpDoesNotBeginAgainWhereTheNodesClockDiffers(t *
 }
 
 // aheadClock is the clock of an operator's host that is ahead of all others, or behind.
-type aheadClock time.Duration
+type aheadClock struct {
+	clock.RealClock
 
-func (c aheadClock) Now() time.Time                     { return time.Now().Add(time.Duration(c)) }
+	ahead time.Duration
+}
+
+func (c aheadClock) Now() time.Time                     { return time.Now().Add(c.ahead) }
 func (c aheadClock) Since(then time.Time) time.Duration { return c.Now().Sub(then) }
 
 // Pods tell the time by the clocks of the API server and of their node. Where the operator's is another, its sessions start, run for the time
@@ -45,7 +51,7 @@ func TestSessionsRunAsAskedWhereTheOperatorsClockDiffers(t *testing.T) {
 		inWorldWithClock := func(t *testing.T, test func(*world)) {
 			t.Helper()
 			inWorld(t, func(w *world) {
-				w.tune = func(o *Options) { o.Clock = aheadClock(ahead) }
+				w.tune = func(o *Options) { o.Clock = aheadClock{ahead: ahead} }
 				w.node.runNow(runs(10 * time.Hour))
 				test(w)
 			})
@@ -87,7 +93,7 @@ func TestAPodThatDoesNotStartIsGivenUpAtItsDeadlineWhereTheOperatorsClockDiffers
 	for _, ahead := range []time.Duration{90 * time.Minute, -90 * time.Minute} {
 		t.Run(ahead.String()+" ahead", func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.tune = func(o *Options) { o.Clock = aheadClock(ahead) }
+				w.tune = func(o *Options) { o.Clock = aheadClock{ahead: ahead} }
 				w.node.be(func(k *kubelet) { k.stuck = true })
 				w.create(newSession("night"))
 				w.start()
@@ -106,7 +112,7 @@ func TestANodeCountsAsLostAMinuteAfterTheGracePeriodWhereTheOperatorsClockDiffer
 	for _, ahead := range []time.Duration{90 * time.Minute, -90 * time.Minute} {
 		t.Run(ahead.String()+" ahead", func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.tune = func(o *Options) { o.Clock = aheadClock(ahead) }
+				w.tune = func(o *Options) { o.Clock = aheadClock{ahead: ahead} }
 				w.node.runNow(runs(10 * time.Hour))
 				w.create(newSession("night"))
 				w.start()

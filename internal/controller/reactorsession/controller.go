@@ -20,9 +20,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
-	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/capacity"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactorsessions,verbs=get;list;watch;patch;delete
@@ -58,7 +59,7 @@ type Options struct {
 	Reactor   Sessions             // Reactor
 	APIURL    string               // where programs are to call it
 	Recorder  events.EventRecorder // events.k8s.io
-	Clock     clock.PassiveClock
+	Clock     clock.Clock
 	Tally     Tally // nil: nobody counts
 
 	SessionsPerKey         int // sessions that run at once with one API key; 0: no limit
@@ -81,7 +82,7 @@ type Reconciler struct {
 	indexed  bool // the cache has the indexes of SetupWithManager; a drain has none
 	memory   *memory
 	keys     *apikey.Cache
-	capacity *capacity
+	capacity *capacity.Limiter
 	queue    atomic.Pointer[queue]
 }
 
@@ -99,7 +100,7 @@ func New(o Options) *Reconciler {
 		memory:   newMemory(),
 		keys:     apikey.NewCache(o.Cache, o.APIReader),
 	}
-	r.capacity = newCapacity(o.SessionsPerKey, o.SessionStartsPerMinute, r.wake)
+	r.capacity = capacity.New(o.SessionsPerKey, o.SessionStartsPerMinute, r.wake)
 	return r
 }
 
@@ -110,7 +111,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 	session := &v1alpha1.ReactorSession{}
 	if err := r.cache.Get(ctx, request.NamespacedName, session); apierrors.IsNotFound(err) {
-		r.capacity.forget(r.memory.forget(request.NamespacedName))
+		r.capacity.Forget(r.memory.forget(request.NamespacedName))
 		r.keys.Forget(request.NamespacedName)
 		return ctrl.Result{}, r.releaseOrphansOf(ctx, request.NamespacedName)
 	} else if err != nil {
@@ -118,7 +119,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 
 	mem, replaced := r.memory.of(session)
-	r.capacity.forget(replaced)
+	r.capacity.Forget(replaced)
 	mem.bringUpToDate(session)
 	seen, err := r.observe(ctx, session, mem)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 // Somebody may write anything into status, an object that was stored before a rule of the API may break it, and a pod's status is what

@@ -8,7 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/capacity"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
@@ -318,16 +319,16 @@ func TestThatAStrayPodMayHaveLeftASessionOpenIsTold(t *testing.T) {
 }
 
 func TestASlotIsGivenBackWhenASessionIsCreatedAgain(t *testing.T) {
-	slots := newCapacity(1, 0, func(...types.NamespacedName) {})
+	slots := capacity.New(1, 0, func(...types.NamespacedName) {})
 	known := newMemory()
 	old, again := newSession("night"), newSession("night")
 	old.UID, again.UID = "old", "new"
 	known.of(old)
-	key := keyUse{"key", "key"}
-	slots.hold(old, key)
+	key := capacity.KeyUse{Fingerprint: "key", Current: "key"}
+	slots.Acquire(capacityOf(old), key)
 	_, replaced := known.of(again) // the pass that finds both, its deletion and its creation
-	slots.forget(replaced)
-	if slots.admit(again, key, nil, noon) != nil {
+	slots.Forget(replaced)
+	if slots.Admit(capacityOf(again), key, nil, noon) != nil {
 		t.Error("the slot of the session that is gone is held for ever")
 	}
 }

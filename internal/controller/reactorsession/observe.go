@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
@@ -228,27 +228,4 @@ func issuedAt(annotations map[string]string) *metav1.Time {
 		return nil
 	}
 	return &metav1.Time{Time: at}
-}
-
-// holders are the sessions that have a pod with the key of a session, or with a key that was in its Secret before, as the cache shows them. A
-// pod that our own gate holds back does not count: status does not list its UID.
-func (r *Reconciler) holders(ctx context.Context, session *v1alpha1.ReactorSession, key keyUse) ([]holder, error) {
-	var holders []holder
-	for _, from := range []struct {
-		current string // the key that their Secret holds now; empty if that is not known
-		options []client.ListOption
-	}{
-		{"", []client.ListOption{client.MatchingFields{indexRunningKey: key.fingerprint}}},
-		{key.current, []client.ListOption{client.InNamespace(session.Namespace), client.MatchingFields{indexRunningSecret: keyLocation(session)}}},
-	} {
-		sessions := &v1alpha1.ReactorSessionList{}
-		if err := r.cache.List(ctx, sessions, append(from.options, client.UnsafeDisableDeepCopy)...); err != nil {
-			return nil, fmt.Errorf("listing the sessions that run with an API key: %w", err)
-		}
-		for i := range sessions.Items {
-			other := &sessions.Items[i]
-			holders = append(holders, holder{other.UID, shareOf(other), useOf(other, other.Status.CurrentAttempt.KeyFingerprint, from.current)})
-		}
-	}
-	return holders, nil
 }

@@ -10,9 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
-	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 // reported is what a pass tells.
@@ -75,7 +75,7 @@ func viewAfter(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSession
 	case done.failed != nil:
 		return done.failed
 	case done.waiting != nil:
-		return waitFor(v1alpha1.ReasonWaitingForCapacity, "%s", done.waiting.message())
+		return waitFor(v1alpha1.ReasonWaitingForCapacity, "%s", done.waiting.Message())
 	default:
 		return planned.show
 	}

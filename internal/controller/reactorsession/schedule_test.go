@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/controller/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 func TestScheduleOfAPassWhoseStatusWasNotWritten(t *testing.T) {

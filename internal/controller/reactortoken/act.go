@@ -17,126 +17,97 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/rollout"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// outcome is what became of a plan.
-type outcome struct {
-	clocks    clocks          // at the end of the acts: a call to Reactor may take 15 s
-	record    *record         // of the token that is in the Secret now, when this pass wrote it
-	version   string          // the resourceVersion of the Secret that this pass wrote
-	issued    bool            // the record is of a new token
-	adopted   bool            // and its Secret belongs to somebody else, who consented
-	repaired  bool            // the Secret was put right around the token that it has
-	failed    *obstacle       // an attempt was made, and it failed
-	unwritten bool            // and it was the API server that did not take the Secret
-	waiting   *obstacle       // no attempt was made: it is not our turn
-	notices   []notice.Notice // what else is to be told, as events
-	delivered bool            // the token that is in the Secret has reached all that it is to be handed to
-	againAt   time.Time       // when a repair is tried again that failed beside a mint's own obstacle; zero: none did
-	deliverAt time.Time       // when the delivery goes on; zero: when the pass is repeated, or never
-	again     bool            // the world changed under the pass: look again
-	retry     error           // for the queue's backoff
-	unread    error           // why the API key could not be read; for the queue's backoff, too
-}
-
-// wrote reports whether the pass has written the Secret, or tried to, or has to look again before it can.
-func (o *outcome) wrote() bool { return o.record != nil || o.unwritten || o.again || o.retry != nil }
-
-// act does what was planned. These are the only writes, the status apart.
-func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, planned plan) outcome {
-	done := outcome{}
+// act executes a plan. Except for the status, only act writes.
+func (r *Reconciler) act(ctx context.Context, token *v1alpha1.ReactorToken, observed *observation, planned plan) actResult {
+	result := actResult{pending: observed.pending, secret: observed.checked, received: observed.received, progress: observed.progress, paidFor: observed.paidFor}
 	switch planned.write {
 	case writeMint:
-		r.mint(ctx, token, mem, seen, planned.cause, &done)
-	case writeHeld:
-		r.store(ctx, token, mem, seen, &done)
+		result = r.mint(ctx, token, observed, planned.cause, result)
+	case writePending:
+		result = r.store(ctx, token, observed, result)
 	case writeNothing:
 	}
-	if planned.repair && !done.wrote() {
-		r.repairBeside(ctx, token, mem, seen, planned, &done)
+	if planned.repair && !result.attempted() {
+		result = r.repairSecret(ctx, token, observed, planned, result)
 	}
 	if planned.write != writeMint {
-		r.admission.leave(client.ObjectKeyFromObject(token))
+		r.mintQueue.Cancel(client.ObjectKeyFromObject(token))
 	}
-	current := seen.target.token()
-	if !seen.heldFits(token) || (planned.cause == causeNone && current != nil && !current.ExpiresAt.Before(seen.held.token.ExpiresAt)) {
-		mem.held = nil // of no use any more
+	current := observed.target.Current()
+	if !fits(result.pending, token, observed) || (planned.cause == causeNone && current != nil && !current.ExpiresAt.Before(result.pending.token.ExpiresAt)) {
+		result.pending = nil // it is not needed any more
 	}
-	if done.record != nil {
-		current = done.record
+	if result.record != nil {
+		current = result.record
 	}
-	done.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.receivedAt(current))
-	if current != nil && done.clocks.until(current.ExpiresAt, current) > 0 {
-		r.removeLeftovers(ctx, token, seen, &done)
-		r.delivery.deliver(ctx, token, mem, &seen.status, current, &done)
+	result.clocks = r.timekeeper.clocksAt(r.clock.Now(), result.received.at(current))
+	if current != nil && result.clocks.until(current.ExpiresAt, current) > 0 {
+		result = r.removeLeftovers(ctx, token, observed, result)
+		result = r.rollOut(ctx, token, observed, current, result)
 	}
-	return done
+	if result.changed {
+		result.requeue = append(result.requeue, requeue.Entry{After: retryBase, Reason: "an object changed during the reconcile"})
+	}
+	return result
 }
 
-// mint asks Reactor for a token, when it is our turn, and stores it.
-func (r *Reconciler) mint(
-	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, why cause, done *outcome,
-) {
-	place := newTicket(token, seen, why)
-	said, gate := r.admission.admit(place, seen.clocks.now)
-	if said != admitted {
-		done.waiting = waitObstacle(token, seen, said, gate)
-		return
+// mint requests a token from Reactor, if the queue admits it, and writes it.
+func (r *Reconciler) mint(ctx context.Context, token *v1alpha1.ReactorToken, observed *observation, why cause, result actResult) actResult {
+	request := callRequest(token, observed, why)
+	decision, keyStatus := r.mintQueue.Admit(request, observed.clocks.now)
+	if decision != mintqueue.Admitted {
+		result.waiting = waitObstacle(token, observed, decision, keyStatus)
+		return result
 	}
 	key, current, err := r.keys.Get(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef)
-	if err != nil || current != seen.key {
-		r.admission.answered(place, answerNone, 0, r.clock.Now())
-		done.unread, done.again = err, true
-		return
+	if err != nil || current != observed.key {
+		r.mintQueue.Done(request, mintqueue.Outcome{Answer: mintqueue.AnswerNone}, r.clock.Now())
+		result.unread, result.changed = err, true
+		return result
 	}
-	wanted := demandOf(token, seen)
-	if costsBudget(token, seen, why) {
-		mem.budget.AllowN(seen.clocks.now, 1)
-		mem.paid = wanted
+	wanted := identityOf(token, observed)
+	if costsBudget(token, observed, why) {
+		result.chargeMint, result.paidFor = true, wanted
 	}
 	minted, err := r.minter.Mint(ctx, mintRequestOf(&token.Spec, key))
-	// Before the answer: the objects that wait for it are requeued by it, and must find the new key.
-	replaced, readErr := r.keyWasReplaced(ctx, token, seen, err)
+	// Before the outcome: it requeues the objects that wait for it, and they must find the new key.
+	replaced, readErr := r.keyWasReplaced(ctx, token, observed, err)
 	now := r.clock.Now()
-	gate = r.admission.answered(place, answerOf(err), retryAfterOf(err), now)
+	keyStatus = r.mintQueue.Done(request, outcomeOf(err), now)
 	if replaced || readErr != nil {
-		done.unread, done.again = readErr, true
-		return
+		result.unread, result.changed = readErr, true
+		return result
 	}
 	if err != nil {
-		done.failed = mintObstacle(token, newFailedMint(token, seen, err, gate, now))
-		return
+		result.failed = mintObstacle(token, newFailedMint(token, observed, err, keyStatus, now))
+		return result
 	}
 	if r.timekeeper.record(measurement{minted.ReceivedAt, minted.Skew}) {
-		r.wakeAll(ctx)
+		r.requeueAll(ctx)
 	}
-	mem.paid = demand{}
-	mem.held = &heldToken{demand: wanted, token: minted, tokenID: uuid.NewString()}
-	seen.held = mem.held
-	r.store(ctx, token, mem, seen, done)
+	result.paidFor = targetsecret.RequestIdentity{}
+	result.pending = &pendingToken{identity: wanted, token: minted, tokenID: uuid.NewString()}
+	return r.store(ctx, token, observed, result)
 }
 
-// newTicket is the request for a call to Reactor.
-func newTicket(token *v1alpha1.ReactorToken, seen *observation, why cause) ticket {
-	t := ticket{object: client.ObjectKeyFromObject(token), fingerprint: seen.key.Fingerprint, urgency: urgencyOf(token, why, seen)}
-	if held := seen.target.token(); held != nil {
-		t.expires = seen.clocks.now.Add(seen.clocks.leftForProbe(held)).Round(time.Second)
+// newFailedMint describes a call to Reactor that just failed.
+func newFailedMint(token *v1alpha1.ReactorToken, observed *observation, err error, key mintqueue.KeyStatus, now time.Time) *failedMint {
+	failed := &failedMint{err: err, key: key, failures: failuresWith(token, observed), now: now}
+	if refusedBefore(token, observed) && observed.status.LastFailure.FirstTime != nil {
+		failed.since = observed.status.LastFailure.FirstTime.Time
 	}
-	return t
-}
-
-// newFailedMint describes a call to Reactor that failed now.
-func newFailedMint(token *v1alpha1.ReactorToken, seen *observation, err error, gate gateView, now time.Time) *failedMint {
-	failed := &failedMint{err: err, gate: gate, failures: failuresWith(token, seen), now: now}
-	if refusedBefore(token, seen) && seen.status.LastFailure.FirstTime != nil {
-		failed.since = seen.status.LastFailure.FirstTime.Time
-	}
-	if held := seen.target.token(); held != nil {
-		took := now.Sub(seen.clocks.now)
-		failed.left = seen.clocks.until(held.ExpiresAt, held) - took
-		failed.untilExpiring = untilExpiring(seen.clocks, held) - took
+	if current := observed.target.Current(); current != nil {
+		took := now.Sub(observed.clocks.now)
+		failed.left = observed.clocks.until(current.ExpiresAt, current) - took
+		failed.untilExpiring = untilExpiring(observed.clocks, current) - took
 	}
 	return failed
 }
@@ -148,143 +119,141 @@ func newFailedMint(token *v1alpha1.ReactorToken, seen *observation, err error, g
 //  4. This is the end of the old key. It does not mean that the new key is broken, so the refusal counts against the old key
 //     only, is not reported, and the reconcile is repeated with the new key.
 func (r *Reconciler) keyWasReplaced(
-	ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, answer error,
+	ctx context.Context, token *v1alpha1.ReactorToken, observed *observation, answer error,
 ) (bool, error) {
 	if reactor.ClassOf(answer) != reactor.ClassKeyRefused {
 		return false, nil
 	}
-	used := seen.key.Fingerprint
+	used := observed.key.Fingerprint
 	_, current, err := r.keys.Reread(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef, used)
 	return current.Fingerprint != used, err
 }
 
-// store writes the held token into the Secret. The token stays held until that succeeds, so that a write which is refused
-// for an hour costs one mint.
-func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, done *outcome) {
-	held := mem.held
-	written := newRecord(held)
-	adopted := seen.target.adopted()
-	version, err := r.write(ctx, buildSecret(token, held.token.JWT, written, adopted), &seen.target)
+// store writes the pending token into the Secret. The token stays pending until that succeeds, so that a write which the API server refuses for an
+// hour costs one mint.
+func (r *Reconciler) store(ctx context.Context, token *v1alpha1.ReactorToken, observed *observation, result actResult) actResult {
+	pending := result.pending
+	written := targetsecret.NewRecord(pending.token, pending.tokenID, pending.identity)
+	adopted := observed.target.Adopted()
+	version, err := r.writeSecret(ctx, targetsecret.Build(token, pending.token.JWT, written, adopted), &observed.target)
 	if err != nil {
-		left := held.token.Left(r.clock.Now())
-		r.writeFailed(token, mem, seen, redact(err, held.token.JWT), left, done)
-		return
+		now := r.clock.Now()
+		return writeFailed(token, observed, reactor.RedactError(err, pending.token.JWT), now, pending.token.Left(now), result)
 	}
-	mem.held = nil
-	mem.received = received{held.tokenID, held.token.ReceivedAt}
-	mem.secret = checkedSecret{token.TargetSecretName(), version}
-	done.record, done.version, done.issued = written, version, true
-	done.adopted = adopted && seen.target.record == nil
+	result.pending = nil
+	result.received = received{pending.tokenID, pending.token.ReceivedAt}
+	result.secret = checkedSecret{token.TargetSecretName(), version}
+	result.record, result.version, result.issued = written, version, true
+	result.adopted = adopted && observed.target.Record == nil
+	return result
 }
 
-// repairBeside repairs in a pass that may have an obstacle of its own to tell. What a mint waits for stays in status then, and a repair
-// that failed beside it is only tried again: one failure must not take the place of the other.
-func (r *Reconciler) repairBeside(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, planned plan, done *outcome) {
-	mints := done.failed
-	r.repair(ctx, token, mem, seen, done)
-	if !done.unwritten || (mints == nil && planned.obstacle == nil && done.waiting == nil) {
-		return
+// repairSecret writes the token that is in the Secret again, with everything around it as the spec requests it.
+//
+// The reconcile may have an obstacle of its own to report. What a mint waits for stays in status then, and a repair that failed is only tried
+// again: one failure must not take the place of the other.
+func (r *Reconciler) repairSecret(ctx context.Context, token *v1alpha1.ReactorToken, observed *observation, planned plan, result actResult) actResult {
+	result.chargeRepair = true
+	jwt := targetsecret.JWT(observed.target.Live)
+	desired := targetsecret.Build(token, jwt, observed.target.Record, observed.target.Adopted())
+	version, err := r.writeSecret(ctx, desired, &observed.target)
+	if err == nil {
+		result.secret = checkedSecret{token.TargetSecretName(), version}
+		result.record, result.version, result.repaired = observed.target.Record, version, true
+		return result
 	}
-	done.failed, done.againAt = mints, r.clock.Now().Add(writeBackoffCap)
+	mintFailed := result.failed
+	now, left := r.clock.Now(), observed.clocks.until(observed.target.Record.ExpiresAt, observed.target.Record)
+	result = writeFailed(token, observed, reactor.RedactError(err, jwt), now, left, result)
+	if result.unwritten && (mintFailed != nil || planned.obstacle != nil || result.waiting != nil) {
+		result.failed = mintFailed
+		result.requeue = append(result.requeue, requeue.Entry{After: writeBackoffCap, Reason: "the API server refused a repair of the Secret"})
+	}
+	return result
 }
 
-// repair writes the token that is there once more, with everything around it as the spec wants it.
-func (r *Reconciler) repair(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, seen *observation, done *outcome) {
-	mem.repairs.AllowN(seen.clocks.now, 1)
-	jwt := jwtIn(seen.target.live)
-	desired := buildSecret(token, jwt, seen.target.record, seen.target.adopted())
-	version, err := r.write(ctx, desired, &seen.target)
-	if err != nil {
-		left := seen.clocks.until(seen.target.record.ExpiresAt, seen.target.record)
-		r.writeFailed(token, mem, seen, redact(err, jwt), left, done)
-		return
-	}
-	mem.secret = checkedSecret{token.TargetSecretName(), version}
-	done.record, done.version, done.repaired = seen.target.record, version, true
-}
-
-// write puts the desired Secret in place of what was seen, and returns its resourceVersion. The first write is a Create, so
-// that a Secret which appeared meanwhile is not overwritten; later ones are applied with the UID and version that were seen.
-func (r *Reconciler) write(ctx context.Context, desired desiredSecret, seen *target) (string, error) {
-	if !seen.exists {
-		created := desired.object()
-		if err := r.client.Create(ctx, created, client.FieldOwner(FieldOwner)); err != nil {
-			return "", fmt.Errorf("creating Secret %s/%s: %w", desired.namespace, desired.name, err)
+// writeSecret writes the desired Secret over the observed one, and returns its resourceVersion. The first write is a Create, so that a Secret which
+// was created meanwhile is not overwritten. Later ones are applied with the observed UID and resourceVersion.
+func (r *Reconciler) writeSecret(ctx context.Context, desired targetsecret.Desired, observed *targetsecret.State) (string, error) {
+	if !observed.Exists {
+		created := desired.Object()
+		if err := r.client.Create(ctx, created, client.FieldOwner(targetsecret.FieldOwner)); err != nil {
+			return "", fmt.Errorf("creating Secret %s/%s: %w", desired.Namespace, desired.Name, err)
 		}
 		return created.ResourceVersion, nil
 	}
-	version, err := r.passToApplyManager(ctx, seen)
+	version, err := r.migrateManagedFields(ctx, observed)
 	if err != nil {
 		return "", err
 	}
-	return r.apply(ctx, desired.applyConfiguration(seen.uid, version))
+	return r.apply(ctx, desired.ApplyConfiguration(observed.UID, version))
 }
 
 func (r *Reconciler) apply(ctx context.Context, secret *corev1ac.SecretApplyConfiguration) (string, error) {
-	err := r.client.Apply(ctx, secret, client.FieldOwner(FieldOwner), client.ForceOwnership)
+	err := r.client.Apply(ctx, secret, client.FieldOwner(targetsecret.FieldOwner), client.ForceOwnership)
 	if err != nil {
 		return "", fmt.Errorf("applying Secret %s/%s: %w", *secret.Namespace, *secret.Name, err)
 	}
 	return *secret.ResourceVersion, nil
 }
 
-// passToApplyManager hands what our Create owns to our applies: otherwise the Create would own it for ever, and a key that is
+// migrateManagedFields passes what the Create of the operator owns to its applies. Otherwise the Create would own it permanently, and a key that is
 // removed from the spec would stay in the Secret.
-func (r *Reconciler) passToApplyManager(ctx context.Context, seen *target) (string, error) {
-	if seen.live == nil {
-		return seen.resourceVersion, nil
+func (r *Reconciler) migrateManagedFields(ctx context.Context, observed *targetsecret.State) (string, error) {
+	if observed.Live == nil {
+		return observed.ResourceVersion, nil
 	}
-	patch, err := csaupgrade.UpgradeManagedFieldsPatch(seen.live, sets.New(FieldOwner), FieldOwner)
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(observed.Live, sets.New(targetsecret.FieldOwner), targetsecret.FieldOwner)
 	if err != nil || len(patch) == 0 {
-		return seen.resourceVersion, err
+		return observed.ResourceVersion, err
 	}
-	upgraded := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: seen.live.Namespace, Name: seen.live.Name}}
-	if err := r.client.Patch(ctx, upgraded, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(FieldOwner)); err != nil {
-		return "", fmt.Errorf("handing the managed fields of Secret %s/%s to server-side apply: %w",
+	upgraded := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: observed.Live.Namespace, Name: observed.Live.Name}}
+	if err := r.client.Patch(ctx, upgraded, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(targetsecret.FieldOwner)); err != nil {
+		return "", fmt.Errorf("passing the managed fields of Secret %s/%s to server-side apply: %w",
 			upgraded.Namespace, upgraded.Name, err)
 	}
 	return upgraded.ResourceVersion, nil
 }
 
-// writeFailed sorts a failed write of the Secret. Whoever refused it, for whatever reason (no right, a quota, an admission
-// policy, a webhook that does not answer, a namespace that is being deleted), people are told, and it is tried again.
-func (r *Reconciler) writeFailed(
-	token *v1alpha1.ReactorToken, mem *remembered, seen *observation, err error, left time.Duration, done *outcome,
-) {
+// writeFailed classifies a failed write of the Secret. The operator reports the failure in a condition and retries the write, whatever the cause:
+// missing permission, a quota, an admission policy, an unavailable webhook, or a terminating namespace.
+func writeFailed(token *v1alpha1.ReactorToken, observed *observation, err error, now time.Time, left time.Duration, result actResult) actResult {
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
-		mem.secret = checkedSecret{token.TargetSecretName(), notChecked} // decide from a live read
-		done.again = true
+		result.secret = checkedSecret{token.TargetSecretName(), notChecked} // decide from a live read
+		result.changed = true
 	default:
-		done.unwritten = true
-		done.failed = writeObstacle(token, err, mem.held != nil, failuresWith(token, seen), r.clock.Now(), left)
+		result.unwritten = true
+		result.failed = writeObstacle(token, err, result.pending != nil, failuresWith(token, observed), now, left)
 	}
+	return result
 }
 
 // removeLeftovers removes what was written under an earlier spec.secret.name, now that the new Secret holds a valid token.
-func (r *Reconciler) removeLeftovers(ctx context.Context, token *v1alpha1.ReactorToken, seen *observation, done *outcome) {
-	for _, secret := range seen.leftovers {
+func (r *Reconciler) removeLeftovers(ctx context.Context, token *v1alpha1.ReactorToken, observed *observation, result actResult) actResult {
+	for _, secret := range observed.leftovers {
 		if err := r.removeLeftover(ctx, token.Namespace, secret); apierrors.IsConflict(err) {
-			done.again = true // it changed meanwhile
+			result.changed = true
 			continue
 		} else if err != nil {
-			done.retry = errors.Join(done.retry, client.IgnoreNotFound(err))
+			result.err = errors.Join(result.err, client.IgnoreNotFound(err))
 			continue
 		}
-		done.notices = append(done.notices, notice.Normal("SecretRemoved", "RemoveSecret",
-			"removed the token from Secret %q, since spec.secret.name is %q now", secret.name, token.TargetSecretName()))
+		result.notices = append(result.notices, notice.Normal("SecretRemoved", "RemoveSecret",
+			"removed the token from Secret %q, because spec.secret.name is now %q", secret.name, token.TargetSecretName()))
 	}
+	return result
 }
 
 func (r *Reconciler) removeLeftover(ctx context.Context, namespace string, secret leftoverSecret) error {
 	var err error
 	switch secret.what {
-	case leftoverDelete:
+	case targetsecret.LeftoverDelete:
 		gone := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secret.name}}
 		err = r.client.Delete(ctx, gone, client.Preconditions{UID: &secret.uid, ResourceVersion: &secret.resourceVersion})
-	case leftoverStrip: // an apply that wants nothing removes all that we own
+	case targetsecret.LeftoverStrip: // an apply without any field removes all that the operator owns
 		_, err = r.apply(ctx, corev1ac.Secret(secret.name, namespace).WithUID(secret.uid).WithResourceVersion(secret.resourceVersion))
-	case leftoverKeep:
+	case targetsecret.LeftoverKeep:
 	}
 	if err != nil {
 		return fmt.Errorf("removing the token from Secret %s/%s: %w", namespace, secret.name, err)
@@ -292,15 +261,28 @@ func (r *Reconciler) removeLeftover(ctx context.Context, namespace string, secre
 	return nil
 }
 
-// redactedError shows an error's text without the secrets that it may quote.
-type redactedError struct {
-	text  string
-	cause error
+// rollOut brings the current token to the programs that would not read the changed Secret soon, unless status says that this is done. A token that
+// this reconcile wrote is rolled out in the next one, which follows immediately, so that the rollout does not delay its status.
+func (r *Reconciler) rollOut(
+	ctx context.Context, token *v1alpha1.ReactorToken, observed *observation, current *targetsecret.Record, result actResult,
+) actResult {
+	wanted := len(token.Spec.Restart) > 0 || token.Spec.PromptDelivery != nil
+	switch {
+	case observed.status.DeliveredTokenID == current.TokenID || !wanted:
+		result.delivered = true
+		return result
+	case result.issued:
+		result.requeue = append(result.requeue, requeue.Entry{After: 0, Reason: "the new token is rolled out"})
+		return result
+	}
+	rolledOut := r.rollout.Continue(ctx, rollout.Input{
+		Namespace: token.Namespace, SecretName: token.TargetSecretName(), TokenID: current.TokenID, Generation: token.Generation,
+		Restart: token.Spec.Restart, Refresh: token.Spec.PromptDelivery, IsFirst: observed.status.DeliveredTokenID == "",
+		Progress: result.progress, Now: result.clocks.now,
+	})
+	result.delivered, result.progress = rolledOut.Done, rolledOut.Progress
+	result.notices = append(result.notices, rolledOut.Notices...)
+	result.requeue = append(result.requeue, rolledOut.Requeue...)
+	result.err = errors.Join(result.err, rolledOut.Err)
+	return result
 }
-
-func redact(err error, known ...reactor.Secret) error {
-	return &redactedError{text: reactor.Redact(err.Error(), known...), cause: err}
-}
-
-func (e *redactedError) Error() string { return e.text }
-func (e *redactedError) Unwrap() error { return e.cause }

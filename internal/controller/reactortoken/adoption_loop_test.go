@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // theirs is a Secret that somebody else made.
@@ -33,8 +34,8 @@ func TestASecretOfSomebodyElseIsNotTouched(t *testing.T) {
 		"owned by another controller": theirs(func(s *corev1.Secret) {
 			s.OwnerReferences = []metav1.OwnerReference{controlledBy("Certificate", "web", "u1")}
 		}),
-		"that is a token of its own":    secretIn(namespace, "web", jwtKey, "theirs"),
-		"with our label and not our id": theirs(func(s *corev1.Secret) { s.Labels[managedByLabel] = managedByValue }),
+		"that is a token of its own":    secretIn(namespace, "web", targetsecret.JWTKey, "theirs"),
+		"with our label and not our id": theirs(func(s *corev1.Secret) { s.Labels[targetsecret.ManagedByLabel] = targetsecret.ManagedByValue }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -79,7 +80,7 @@ func TestASecretIsAdoptedByConsentAndOnlyOurKeysGoInTheEnd(t *testing.T) {
 		if len(adopted.OwnerReferences) != 0 || string(adopted.Data["password"]) != "kept" || adopted.Labels["app"] != "theirs" {
 			t.Errorf("owners %v, labels %v", adopted.OwnerReferences, adopted.Labels)
 		}
-		if adopted.Labels[managedByLabel] != "" {
+		if adopted.Labels[targetsecret.ManagedByLabel] != "" {
 			t.Error("a Secret that was adopted has our label")
 		}
 		if got := w.count("web", "SecretAdopted"); got != 1 {
@@ -176,7 +177,7 @@ func TestAConsentThatMovesFromOneToAnotherIsFollowed(t *testing.T) {
 // The watch leaves such Secrets out, so that nothing tells when they go.
 func TestATargetThatTheWatchLeavesOutIsLookedAtAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
-		helm := theirs(func(s *corev1.Secret) { s.Type = unwatchedTypes[0] })
+		helm := theirs(func(s *corev1.Secret) { s.Type = targetsecret.UnwatchedTypes[0] })
 		w.start()
 		w.create(helm, newToken("web"))
 		w.settle()
@@ -184,7 +185,7 @@ func TestATargetThatTheWatchLeavesOutIsLookedAtAgain(t *testing.T) {
 		w.pass(time.Hour)
 		w.wantMints(1) // the first write found it
 		w.remove(helm)
-		w.pass(longestWait)
+		w.pass(maxWait)
 		w.want("web", "Ready=True/TokenValid", "Stalled=")
 	})
 }

@@ -11,9 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -39,36 +42,36 @@ func TestAnswersOfReactor(t *testing.T) {
 	tests := []struct {
 		status int
 		body   *string // nil: Reactor's own
-		key    answer
+		key    mintqueue.Answer
 		reason string
-		kind   kind
+		kind   failureKind
 		until  time.Duration // the next attempt, at most
 	}{
-		{201, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait}, // and no token in it
-		{301, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{302, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{307, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{400, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{400, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{401, nil, answerRefused, v1alpha1.ReasonAPIKeyRefused, kindUserMustAct, minProbeWait},
-		{401, page, answerRefused, v1alpha1.ReasonAPIKeyRefused, kindUserMustAct, minProbeWait},
-		{403, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{403, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{404, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{404, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{405, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{407, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{408, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{409, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{410, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{418, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{422, nil, answerAccepted, v1alpha1.ReasonRequestRefused, kindUserMustAct, refusalRetryInterval},
-		{429, nil, answerLimited, v1alpha1.ReasonRateLimited, kindLater, minLimitWait},
-		{500, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{502, page, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{503, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{504, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait},
-		{0, nil, answerNone, v1alpha1.ReasonReactorUnavailable, kindAgain, wait}, // no answer
+		{201, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait}, // and no token in it
+		{301, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{302, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{307, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{400, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{400, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{401, nil, mintqueue.AnswerRejected, v1alpha1.ReasonAPIKeyRefused, userMustAct, mintqueue.MinProbeWait},
+		{401, page, mintqueue.AnswerRejected, v1alpha1.ReasonAPIKeyRefused, userMustAct, mintqueue.MinProbeWait},
+		{403, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{403, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{404, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{404, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{405, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{407, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{408, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{409, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{410, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{418, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{422, nil, mintqueue.AnswerAccepted, v1alpha1.ReasonRequestRefused, userMustAct, refusalRetryInterval},
+		{429, nil, mintqueue.AnswerRateLimited, v1alpha1.ReasonRateLimited, retryAtTime, mintqueue.MinLimitWait},
+		{500, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{502, page, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{503, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{504, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait},
+		{0, nil, mintqueue.AnswerNone, v1alpha1.ReasonReactorUnavailable, retryWithBackoff, wait}, // no answer
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprint(test.status, " ", http.StatusText(test.status), " by Reactor ", test.body == nil), func(t *testing.T) {
@@ -82,9 +85,9 @@ func TestAnswersOfReactor(t *testing.T) {
 			if got := answerOf(err); got != test.key {
 				t.Errorf("for the key it means %d, want %d", got, test.key)
 			}
-			g, web := newGate(goodKey), ticket{object: objectNamed("web")}
-			g.recordAnswer(web, answerOf(err), retryAfterOf(err), noon)
-			got := mintObstacle(aToken(), &failedMint{err: err, gate: g.view(web.object, noon), failures: 1, now: noon})
+			queue := mintqueue.New(mintqueue.Options{QPS: 1, Burst: 1, Clock: clock.RealClock{}, Requeue: func(int, ...types.NamespacedName) {}})
+			key := queue.Done(mintqueue.Request{Object: objectNamed("web"), Fingerprint: goodKey}, outcomeOf(err), noon)
+			got := mintObstacle(aToken(), &failedMint{err: err, key: key, failures: 1, now: noon})
 			if got.reason != test.reason || got.kind != test.kind {
 				t.Errorf("the object is told %s/%d, want %s/%d", got.reason, got.kind, test.reason, test.kind)
 			}
@@ -98,7 +101,7 @@ func TestAnswersOfReactor(t *testing.T) {
 	}
 	t.Run("200 OK", func(t *testing.T) {
 		err := asked(t, emulator.New(emulator.Options{Keys: []string{firstKey}}).Transport())
-		if err != nil || answerOf(err) != answerAccepted {
+		if err != nil || answerOf(err) != mintqueue.AnswerAccepted {
 			t.Error(err)
 		}
 	})
@@ -120,12 +123,12 @@ func TestPatience(t *testing.T) {
 		{"the backoff, when Reactor names less", unavailable(time.Second), 0, plain},
 		{"what Reactor names, when that is more", unavailable(2 * time.Minute), 0, 2 * time.Minute},
 		{"at most five minutes", unavailable(24 * time.Hour), 0, mintBackoffCap},
-		{"at most half of what is left", unavailable(2 * time.Minute), time.Minute, 30 * time.Second},
+		{"at most half of what is left", unavailable(2 * time.Minute), time.Minute, mintqueue.MinProbeWait},
 		{"the backoff, for an error of other origin", errors.New("odd"), 0, plain},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, patience(token, &failedMint{err: test.err, failures: 1, left: test.left})); diff != "" {
+			if diff := cmp.Diff(test.want, mintRetryDelay(token, &failedMint{err: test.err, failures: 1, left: test.left})); diff != "" {
 				t.Errorf("patience (-want +got):\n%s", diff)
 			}
 		})
@@ -140,8 +143,8 @@ func TestWhenARefusedRequestIsRetried(t *testing.T) {
 		want   time.Duration
 	}{
 		"the first time":                              {failedMint{}, plain(15 * time.Minute)},
-		"in the first six hours":                      {failedMint{since: noon.Add(-refusalPatience + time.Second)}, plain(15 * time.Minute)},
-		"after six hours":                             {failedMint{since: noon.Add(-refusalPatience)}, plain(time.Hour)},
+		"in the first six hours":                      {failedMint{since: noon.Add(-slowRefusalRetryAfter + time.Second)}, plain(15 * time.Minute)},
+		"after six hours":                             {failedMint{since: noon.Add(-slowRefusalRetryAfter)}, plain(time.Hour)},
 		"once more when the token is about to expire": {failedMint{untilExpiring: time.Minute, left: 2 * time.Minute}, time.Minute},
 		"not sooner when there is time":               {failedMint{untilExpiring: time.Hour, left: 2 * time.Hour}, plain(15 * time.Minute)},
 		"after six hours, too":                        {failedMint{since: noon.Add(-24 * time.Hour), untilExpiring: time.Minute}, time.Minute},
@@ -169,39 +172,39 @@ func TestWhatIsToldToThoseWhoWait(t *testing.T) {
 		}
 	}
 	tests := []struct {
-		name   string
-		before func(*observation)
-		said   verdict
-		gate   gateView
-		reason string
-		until  time.Time
+		name     string
+		before   func(*observation)
+		decision mintqueue.Decision
+		key      mintqueue.KeyStatus
+		reason   string
+		until    time.Time
 	}{
-		{"for a refused key", nil, waitForKey, gateView{gateRefused, true, until}, v1alpha1.ReasonAPIKeyRefused, noon.Add(2 * time.Second)},
-		{"for a limited key", nil, waitForKey, gateView{gateRateLimited, true, until}, v1alpha1.ReasonRateLimited, noon.Add(2 * time.Second)},
-		{"for a refused key that another object tries again", nil, waitForKey, gateView{state: gateRefused, closed: true}, v1alpha1.ReasonAPIKeyRefused, time.Time{}},
-		{"for a turn to retry what Reactor refused", told(v1alpha1.ReasonRequestRefused), waitForTurn, gateView{state: gateOpen}, v1alpha1.ReasonRequestRefused, time.Time{}},
-		{"for the first answer to a key", nil, waitForKey, gateView{}, v1alpha1.ReasonPending, time.Time{}},
-		{"for a refused key that is being tried", nil, waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonPending, time.Time{}},
-		{"for a limited key that is being tried", nil, waitForKey, gateView{state: gateRateLimited}, v1alpha1.ReasonPending, time.Time{}},
+		{"for a refused key", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected, Closed: true, Until: until}, v1alpha1.ReasonAPIKeyRefused, noon.Add(2 * time.Second)},
+		{"for a limited key", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRateLimited, Closed: true, Until: until}, v1alpha1.ReasonRateLimited, noon.Add(2 * time.Second)},
+		{"for a refused key that another object tries again", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected, Closed: true}, v1alpha1.ReasonAPIKeyRefused, time.Time{}},
+		{"for a slot to retry what Reactor refused", told(v1alpha1.ReasonRequestRefused), mintqueue.WaitForSlot, mintqueue.KeyStatus{State: mintqueue.KeyAccepted}, v1alpha1.ReasonRequestRefused, time.Time{}},
+		{"for the first answer to a key", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{}, v1alpha1.ReasonPending, time.Time{}},
+		{"for a refused key that is being tried", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonPending, time.Time{}},
+		{"for a limited key that is being tried", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRateLimited}, v1alpha1.ReasonPending, time.Time{}},
 		{
 			"for a refused key that is being tried, as before",
-			told(v1alpha1.ReasonAPIKeyRefused), waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
+			told(v1alpha1.ReasonAPIKeyRefused), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
 		},
 		{
 			"for a limited key that is being tried, as before",
-			told(v1alpha1.ReasonRateLimited), waitForKey, gateView{state: gateRateLimited}, v1alpha1.ReasonRateLimited, time.Time{},
+			told(v1alpha1.ReasonRateLimited), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRateLimited}, v1alpha1.ReasonRateLimited, time.Time{},
 		},
 		{
 			"for the first answer to a key since the start, and it was refused before",
-			told(v1alpha1.ReasonAPIKeyRefused), waitForKey, gateView{}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
+			told(v1alpha1.ReasonAPIKeyRefused), mintqueue.WaitForKey, mintqueue.KeyStatus{}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
 		},
-		{"for a key that is being tried, and another was refused", toldOf("another"), waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonPending, time.Time{}},
+		{"for a key that is being tried, and another was refused", toldOf("another"), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonPending, time.Time{}},
 		{
 			"for a key that is being tried, after a failure that was not the key's",
-			told(v1alpha1.ReasonReactorUnavailable), waitForKey, gateView{state: gateRefused}, v1alpha1.ReasonPending, time.Time{},
+			told(v1alpha1.ReasonReactorUnavailable), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonPending, time.Time{},
 		},
-		{"for a turn", nil, waitForTurn, gateView{state: gateOpen}, v1alpha1.ReasonQueued, time.Time{}},
-		{"for a turn to try a refused key", nil, waitForTurn, gateView{state: gateRefused}, v1alpha1.ReasonQueued, time.Time{}},
+		{"for a slot", nil, mintqueue.WaitForSlot, mintqueue.KeyStatus{State: mintqueue.KeyAccepted}, v1alpha1.ReasonQueued, time.Time{}},
+		{"for a slot to try a refused key", nil, mintqueue.WaitForSlot, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonQueued, time.Time{}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -209,7 +212,7 @@ func TestWhatIsToldToThoseWhoWait(t *testing.T) {
 			if test.before != nil {
 				test.before(seen)
 			}
-			got := waitObstacle(aToken(), seen, test.said, test.gate)
+			got := waitObstacle(aToken(), seen, test.decision, test.key)
 			if got.reason != test.reason || !got.until.Equal(test.until) {
 				t.Errorf("%s until %s, want %s until %s", got.reason, got.until, test.reason, test.until)
 			}
@@ -232,7 +235,7 @@ func TestInstantsAreRoundedUpToWholeSeconds(t *testing.T) {
 
 func TestARedactedErrorKeepsItsCause(t *testing.T) {
 	cause := apierrors.NewForbidden(schema.GroupResource{}, "web", errors.New("no "+aJWT.Reveal()))
-	got := redact(fmt.Errorf("writing: %w", cause), aJWT)
+	got := reactor.RedactError(fmt.Errorf("writing: %w", cause), aJWT)
 	if strings.Contains(got.Error(), aJWT.Reveal()) || !apierrors.IsForbidden(got) {
 		t.Errorf("%v", got)
 	}

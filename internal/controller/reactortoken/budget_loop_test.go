@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // fight undoes in the Secret what the operator did, soon after it did so, as a second writer does.
@@ -25,8 +26,8 @@ func TestAFightOverTheTokenCostsFewMints(t *testing.T) {
 		w.start()
 		w.fight(
 			time.Hour,
-			func(secret *corev1.Secret) bool { return string(secret.Data[jwtKey]) == "theirs" },
-			func(secret *corev1.Secret) { secret.Data[jwtKey] = []byte("theirs") },
+			func(secret *corev1.Secret) bool { return string(secret.Data[targetsecret.JWTKey]) == "theirs" },
+			func(secret *corev1.Secret) { secret.Data[targetsecret.JWTKey] = []byte("theirs") },
 		)
 		if got, most := w.mints(), budgetBurst+int(time.Hour/budgetRefill)+1; got > most || got < most-3 {
 			t.Errorf("%d mints in an hour of fighting, want about %d", got, most)
@@ -85,7 +86,7 @@ func TestASpentBudgetDoesNotHoldBackARenewal(t *testing.T) {
 		w.create(newToken("web", lifetime("1m")))
 		w.start()
 		for range budgetBurst {
-			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[jwtKey] = []byte("theirs") })
+			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.JWTKey] = []byte("theirs") })
 			w.settle()
 		}
 		w.want("web", "Ready=False/MintBudgetSpent")

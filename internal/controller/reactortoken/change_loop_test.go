@@ -10,6 +10,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // dressed is a ReactorToken that puts something of its own into the Secret.
@@ -48,10 +49,10 @@ func TestOneChangeCostsOneMint(t *testing.T) {
 		"a request to renew": func(w *world) { w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "1")) },
 		"the Secret deleted": func(w *world) { w.remove(w.secret("web")) },
 		"the token edited": func(w *world) {
-			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[jwtKey] = []byte("eyJ") })
+			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.JWTKey] = []byte("eyJ") })
 		},
 		"the token removed": func(w *world) {
-			w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Data, jwtKey) })
+			w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Data, targetsecret.JWTKey) })
 		},
 		"all data removed": func(w *world) { w.editSecret("web", func(secret *corev1.Secret) { secret.Data = nil }) },
 		"the record removed": func(w *world) {
@@ -71,14 +72,14 @@ func TestOneChangeCostsOneMint(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.create(newToken("web", dressed))
 				w.start()
-				old := string(w.secret("web").Data[jwtKey])
+				old := string(w.secret("web").Data[targetsecret.JWTKey])
 				writes := w.api.asked(call{kind: "Secret", name: "web"})
 				change(w)
 				w.settle()
 				w.wantMints(2)
 				w.wantValid("web")
 				w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
-				if string(w.secret("web").Data[jwtKey]) == old {
+				if string(w.secret("web").Data[targetsecret.JWTKey]) == old {
 					t.Error("the Secret still holds the old token")
 				}
 				if got := w.api.asked(call{kind: "Secret", name: "web"}) - writes; got > 6 {
@@ -101,7 +102,7 @@ func TestARequestToRenewIsEchoed(t *testing.T) {
 			w.settle()
 			w.wantMints(i + 2)
 			got := w.token("web").Status.LastHandledRenewRequest
-			if got != value && !strings.HasPrefix(got, "sha256:") || len(got) > longestRenewRequest {
+			if got != value && !strings.HasPrefix(got, "sha256:") || len(got) > maxRenewRequest {
 				t.Errorf("%q was echoed as %q", value, got)
 			}
 		}
@@ -116,12 +117,12 @@ func TestWhatStandsAroundTheTokenIsPutRightWithoutAMint(t *testing.T) {
 		return func(w *world) { w.editSecret("web", edit) }
 	}
 	for name, spoil := range map[string]func(w *world){
-		"expires_at edited":         edited(func(s *corev1.Secret) { s.Data[expiresAtKey] = []byte("0") }),
-		"expires_at removed":        edited(func(s *corev1.Secret) { delete(s.Data, expiresAtKey) }),
+		"expires_at edited":         edited(func(s *corev1.Secret) { s.Data[targetsecret.ExpiresAtKey] = []byte("0") }),
+		"expires_at removed":        edited(func(s *corev1.Secret) { delete(s.Data, targetsecret.ExpiresAtKey) }),
 		"an additional key edited":  edited(func(s *corev1.Secret) { s.Data["token.json"] = []byte("{}") }),
 		"an additional key removed": edited(func(s *corev1.Secret) { delete(s.Data, "token.env") }),
 		"a label edited":            edited(func(s *corev1.Secret) { s.Labels["team"] = "other" }),
-		"our own label removed":     edited(func(s *corev1.Secret) { delete(s.Labels, managedByLabel) }),
+		"our own label removed":     edited(func(s *corev1.Secret) { delete(s.Labels, targetsecret.ManagedByLabel) }),
 		"an annotation removed":     edited(func(s *corev1.Secret) { delete(s.Annotations, "example.com/team") }),
 		"the owner removed":         edited(func(s *corev1.Secret) { s.OwnerReferences = nil }),
 		"the owner's name removed":  edited(func(s *corev1.Secret) { delete(s.Annotations, v1alpha1.TokenNameAnnotation) }),
@@ -144,7 +145,7 @@ func TestWhatStandsAroundTheTokenIsPutRightWithoutAMint(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.create(newToken("web", dressed))
 				w.start()
-				jwt := string(w.secret("web").Data[jwtKey])
+				jwt := string(w.secret("web").Data[targetsecret.JWTKey])
 				spoil(w)
 				w.settle()
 				w.wantAsAsked("web")
@@ -158,7 +159,7 @@ func TestWhatStandsAroundTheTokenIsPutRightWithoutAMint(t *testing.T) {
 				w.start()
 				w.wantAsAsked("web")
 				w.wantMints(1)
-				if string(w.secret("web").Data[jwtKey]) != jwt {
+				if string(w.secret("web").Data[targetsecret.JWTKey]) != jwt {
 					t.Error("the token in the Secret is another one")
 				}
 			})
@@ -171,22 +172,22 @@ func (w *world) wantAsAsked(name string) {
 	w.Helper()
 	secret := w.secret(name)
 	token := w.token(secret.Annotations[v1alpha1.TokenNameAnnotation])
-	written := recordOf(secret.Annotations)
+	written := targetsecret.ReadRecord(secret.Annotations)
 	if written == nil {
 		w.Errorf("Secret %q has no record", name)
 		return
 	}
-	desired := buildSecret(token, jwtIn(secret), written, false)
-	if !desired.satisfiedBy(secret) {
+	desired := targetsecret.Build(token, targetsecret.JWT(secret), written, false)
+	if !desired.SatisfiedBy(secret) {
 		w.Errorf("Secret %q is not as it is to be: labels %v, annotations %v, %d keys", name, secret.Labels, secret.Annotations, len(secret.Data))
 	}
 	for key := range secret.Data {
-		if _, ok := desired.data[key]; !ok && key != "theirs" {
+		if _, ok := desired.Data[key]; !ok && key != "theirs" {
 			w.Errorf("Secret %q still has the key %q", name, key)
 		}
 	}
 	for label := range secret.Labels {
-		if _, ok := desired.labels[label]; !ok && label != "theirs" {
+		if _, ok := desired.Labels[label]; !ok && label != "theirs" {
 			w.Errorf("Secret %q still has the label %q", name, label)
 		}
 	}
@@ -293,7 +294,7 @@ func TestAnObjectThatGoesDuringACallLeavesNothingBehind(t *testing.T) {
 		}
 		w.pass(20 * time.Second)
 		secret := w.secret("web")
-		if secret == nil || !ownedBy(secret.OwnerReferences, token.UID) {
+		if secret == nil || !targetsecret.OwnedBy(secret.OwnerReferences, token.UID) {
 			t.Fatal("garbage collection would not find the Secret")
 		}
 		w.remove(secret)

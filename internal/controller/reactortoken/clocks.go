@@ -4,13 +4,17 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// clocks is what the operator knows of the time when a reconcile starts.
+// clocks is what the operator knows about the time when a reconcile starts.
 type clocks struct {
 	// now is the operator's clock, with Go's monotonic reading.
 	now time.Time
-	// elapsed since the token was received, on the monotonic clock, which knows nothing of jumps of the wall clock but
+	// elapsed since the token was received, on the monotonic clock, which does not jump with the wall clock but
 	// stands still while a machine is suspended. 0 when this process did not receive the token.
 	elapsed time.Duration
 	// started is when this process started, and measured its newest measurement of Reactor's clock; zero without one.
@@ -24,15 +28,15 @@ type measurement struct {
 	skew time.Duration // Reactor's clock minus the operator's
 }
 
-// until says how long it is until a time of Reactor's clock. Of the readings of that clock, the latest counts: a token that is
+// until returns how long it is until a time of Reactor's clock. Of the readings of that clock, the latest counts: a token that is
 // renewed early costs less than one that is thought to be valid and is not. The result is negative when the time has passed.
-func (c clocks) until(at time.Time, written *record) time.Duration {
+func (c clocks) until(at time.Time, written *targetsecret.Record) time.Duration {
 	return at.Sub(slices.MaxFunc(c.readings(written), time.Time.Compare))
 }
 
 // passedByOneReading reports whether a time of Reactor's clock has passed by the reading that counts, and not by another one:
 // the clocks that disagree may be corrected.
-func (c clocks) passedByOneReading(at time.Time, written *record) bool {
+func (c clocks) passedByOneReading(at time.Time, written *targetsecret.Record) bool {
 	return c.until(at, written) <= 0 && at.After(slices.MinFunc(c.readings(written), time.Time.Compare))
 }
 
@@ -43,7 +47,7 @@ func (c clocks) passedByOneReading(at time.Time, written *record) bool {
 //     it has not.
 //  2. Reactor answers 401 by mistake, twice. No answer has shown yet what Reactor's clock is.
 //  3. The key is tried again after 30 seconds, and then after a minute. The token expires in this minute.
-func (c clocks) leftForProbe(written *record) time.Duration {
+func (c clocks) leftForProbe(written *targetsecret.Record) time.Duration {
 	if c.passedByOneReading(written.ExpiresAt, written) {
 		return written.ExpiresAt.Sub(slices.MinFunc(c.readings(written), time.Time.Compare))
 	}
@@ -56,12 +60,12 @@ func (c clocks) leftForProbe(written *record) time.Duration {
 // The skew in a Secret belongs to the host that received the token. It misleads another host:
 //
 //  1. The clock of leader A is 30 minutes fast. A writes a skew of minus 30 minutes into the Secret.
-//  2. Leader B, whose clock is right, takes over. Corrected by that skew, its clock is 30 minutes slow.
+//  2. Leader B, whose clock is correct, takes over. Corrected by that skew, its clock is 30 minutes slow.
 //  3. The token expires, and for 30 minutes B reports it as valid and requests no other.
 //
 // So a token that this process did not receive is judged by the newest skew that this process measured. Before the first
 // measurement it is not known whether the host is the same, and both the wall clock and the stored skew count.
-func (c clocks) readings(written *record) []time.Time {
+func (c clocks) readings(written *targetsecret.Record) []time.Time {
 	wall := c.now.Round(0)
 	switch {
 	case c.elapsed > 0:
@@ -92,8 +96,8 @@ type timekeeper struct {
 	newest measurement
 }
 
-// clocksAt are the clocks for a token that this process received at the given time; the zero time stands for a token that
-// another process received.
+// clocksAt are the clocks for a token that this process received at the given time; the zero time means that another
+// process received the token.
 func (k *timekeeper) clocksAt(now, received time.Time) clocks {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -119,5 +123,17 @@ func (k *timekeeper) record(m measurement) (corrected bool) {
 	}
 	before := clocks{now: m.at, started: k.started, measured: k.newest}
 	k.newest = m
-	return before.until(m.at.Round(0).Add(m.skew), &record{}).Abs() > measureTolerance
+	return before.until(m.at.Round(0).Add(m.skew), &targetsecret.Record{}).Abs() > measureTolerance
+}
+
+// wholeSecond rounds up: status stores whole seconds, and a reconcile at a time that was rounded down would be too early.
+func wholeSecond(at time.Time) time.Time {
+	return at.Add(time.Second - 1).Truncate(time.Second)
+}
+
+func timestamp(at time.Time) *metav1.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: at.UTC().Truncate(time.Second)}
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func TestUntil(t *testing.T) {
@@ -44,7 +46,7 @@ func TestUntil(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got := test.clocks.until(noon.Add(time.Hour), &record{IssuedAt: noon, Skew: test.skew})
+			got := test.clocks.until(noon.Add(time.Hour), &targetsecret.Record{IssuedAt: noon, Skew: test.skew})
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("until (-want +got):\n%s", diff)
 			}
@@ -67,7 +69,7 @@ func TestWhatHasPassedByOneReadingAlone(t *testing.T) {
 		"one that seems to go backwards": {clocks{now: noon.Add(time.Hour), elapsed: -time.Minute}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := test.clocks.passedByOneReading(noon.Add(time.Hour), &record{IssuedAt: noon, Skew: test.skew}); got != test.want {
+			if got := test.clocks.passedByOneReading(noon.Add(time.Hour), &targetsecret.Record{IssuedAt: noon, Skew: test.skew}); got != test.want {
 				t.Errorf("%v, want %v", got, test.want)
 			}
 		})

@@ -1,28 +1,25 @@
 // Package reactortoken keeps a Reactor token in the target Secret of each ReactorToken.
 //
-// A pass reads like Reconcile: observe, decide, act, report. What it decides from are values; the target Secret is the
-// truth, and status is derived from it. docs/architecture.md shows the flow.
+// Reconcile shows the flow: observe, decide, act, report, schedule. Stages take and return values. The target Secret is the source of truth, and status
+// is derived from it. docs/architecture.md has a picture.
 package reactortoken
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
-	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactortokens,verbs=get;list;watch
@@ -30,70 +27,12 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
-// PassTimeout bounds one pass, with room for a call to Reactor (15 s), the writes after it and a part of a delivery. What is in
-// flight when the operator is stopped is given as much.
-const PassTimeout = 30 * time.Second
-
-// Minter exchanges an API key for a token. Its errors are *reactor.Error.
-type Minter interface {
-	Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error)
-}
-
-// Options are the dependencies and settings of a Reconciler.
-type Options struct {
-	Client    client.Client        // writes
-	Cache     client.Reader        // reads ReactorTokens and the metadata of Secrets; needs the indexes of SetupWithManager
-	APIReader client.Reader        // reads payloads, live
-	Minter    Minter               // Reactor
-	APIURL    string               // where the Minter calls it
-	Recorder  events.EventRecorder // events.k8s.io
-	Clock     clock.PassiveClock
-
-	MintQPS   float64 // calls to Reactor a second, for the whole installation
-	MintBurst int     // calls to Reactor at once, after a quiet time
-
-	AllowRestart        bool // spec.restart is acted on
-	AllowPromptDelivery bool // spec.promptDelivery is acted on
-}
-
-// Reconciler keeps one token in the target Secret of each ReactorToken.
-type Reconciler struct {
-	client   client.Client
-	cache    client.Reader
-	live     client.Reader
-	minter   Minter
-	apiURL   string
-	recorder events.EventRecorder
-	clock    clock.PassiveClock
-
-	memory     *memory
-	keys       *apikey.Cache
-	timekeeper *timekeeper
-	admission  *admission
-	delivery   *delivery
-	queue      atomic.Pointer[priorityqueue.PriorityQueue[reconcile.Request]]
-}
-
-// New returns a Reconciler that SetupWithManager makes run.
-func New(o Options) *Reconciler {
-	r := &Reconciler{
-		client: o.Client, cache: o.Cache, live: o.APIReader,
-		minter: o.Minter, apiURL: o.APIURL, recorder: o.Recorder, clock: o.Clock,
-		memory:     newMemory(),
-		keys:       apikey.NewCache(o.Cache, o.APIReader),
-		timekeeper: &timekeeper{started: o.Clock.Now()},
-		delivery:   newDelivery(o),
-	}
-	r.admission = newAdmission(o.MintQPS, o.MintBurst, o.Clock, r.wake)
-	return r
-}
-
-// Reconcile makes one pass for one ReactorToken. A pass that was begun is finished, also while the operator is being
-// stopped: a token that was minted belongs into its Secret.
+// Reconcile reconciles one ReactorToken. A reconcile that was started is finished, even while the operator is being stopped: a minted token belongs in
+// its Secret.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), PassTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ReconcileTimeout)
 	defer cancel()
-	defer r.admission.passed(request.NamespacedName)
+	defer r.mintQueue.Release(request.NamespacedName)
 
 	token := &v1alpha1.ReactorToken{}
 	if err := r.cache.Get(ctx, request.NamespacedName, token); apierrors.IsNotFound(err) {
@@ -102,76 +41,61 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("reading ReactorToken %s: %w", request, err)
 	}
 	if !token.DeletionTimestamp.IsZero() {
-		r.admission.leave(request.NamespacedName)
-		return ctrl.Result{}, nil // the Secret goes by its owner reference, and must not come back
+		r.mintQueue.Cancel(request.NamespacedName)
+		return ctrl.Result{}, nil // garbage collection deletes the Secret, and it must not be created again
 	}
 
-	mem := r.memory.of(token)
-	seen, err := r.observe(ctx, token, mem)
+	state := r.states.of(token)
+	observed, err := r.observe(ctx, token, state)
 	if err != nil {
-		r.admission.leave(request.NamespacedName) // other objects can continue meanwhile
-		return retryLater, errors.Join(err, r.reportReadRefused(ctx, token, mem, err))
+		r.mintQueue.Cancel(request.NamespacedName) // other objects can continue meanwhile
+		return r.readFailed(ctx, token, state, err)
 	}
-	planned := decide(token, seen)
-	done := r.act(ctx, token, mem, seen, planned)
-	if done.unread != nil {
-		return retryLater, errors.Join(done.unread, r.reportReadRefused(ctx, token, mem, done.unread))
+	planned := decide(token, observed)
+	result := r.act(ctx, token, observed, planned)
+	state.afterAct(result, observed.clocks.now)
+	if result.unread != nil {
+		return r.readFailed(ctx, token, state, result.unread)
 	}
-	told := report(token, seen, planned, done)
-	again, err := r.writeStatus(ctx, token, mem, told)
-	if err != nil {
+	report := buildReport(token, observed, planned, result)
+	var conflict []requeue.Entry
+	state.status, conflict, err = r.writeStatus(ctx, token, state.status, report)
+	if err = errors.Join(err, result.err); err != nil {
 		return retryLater, err
 	}
-	return schedule(told, done, again)
+	return schedule(ctx, planned.requeue, result.requeue, report.requeue, conflict), nil
 }
 
-// cleanUp forgets a ReactorToken that is gone, and takes our keys out of the Secrets that it had adopted. Those that it
-// created go by their owner reference.
+// cleanUp forgets a deleted ReactorToken, and removes the keys of the operator from the Secrets that the ReactorToken had adopted. Garbage collection
+// deletes those that it created.
 func (r *Reconciler) cleanUp(ctx context.Context, name types.NamespacedName) error {
-	r.memory.forget(name)
+	r.states.forget(name)
 	r.keys.Forget(name)
-	r.admission.forget(name)
+	r.mintQueue.Forget(name)
 	written, err := r.secretsWrittenFor(ctx, name)
 	if err != nil {
 		return err
 	}
 	for i := range written {
 		secret := &written[i]
-		if leftoverOf(secret, name.Name, "") != leftoverStrip {
+		if targetsecret.LeftoverOf(secret, name.Name, "") != targetsecret.LeftoverStrip {
 			continue
 		}
-		stripped := leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, leftoverStrip}
+		stripped := leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, targetsecret.LeftoverStrip}
 		if err := r.removeLeftover(ctx, name.Namespace, stripped); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
-			return err // after a conflict, the Secret's own event wakes the next pass
+			return err // after a conflict, the event of the Secret triggers the next reconcile
 		}
 	}
 	return nil
 }
 
-// retryLater is the result of a reconcile that failed. The retry has no priority over others: what made the object urgent may
-// fail for hours, and would go before everything else each time.
-var retryLater = ctrl.Result{Priority: new(priorityRegular)}
-
-// longestWait is the longest time between two passes: a timer may sleep through a suspended host, and a clock may jump.
-const longestWait = 15 * time.Minute
-
-// schedule says when the next pass is due, when nothing wakes it earlier. The status may have to be written again sooner than
-// anything else is due.
-func schedule(told reported, done outcome, writeAgain time.Duration) (ctrl.Result, error) {
-	if done.retry != nil {
-		return retryLater, done.retry
+// schedule returns when the object is reconciled next if no watch triggers that earlier.
+func schedule(ctx context.Context, stages ...[]requeue.Entry) ctrl.Result {
+	next, ok := requeue.Earliest(slices.Concat(stages...)...)
+	if !ok {
+		return ctrl.Result{}
 	}
-	soonest := longestWait
-	for _, wait := range []time.Duration{told.wake, writeAgain} {
-		if wait > 0 {
-			soonest = min(soonest, wait)
-		}
-	}
-	switch {
-	case done.again:
-		soonest = min(soonest, retryBase)
-	case told.wake <= 0 && writeAgain <= 0:
-		return ctrl.Result{}, nil
-	}
-	return ctrl.Result{RequeueAfter: soonest, Priority: new(priorityRegular)}, nil // of a turn nothing is left
+	ctrl.LoggerFrom(ctx).V(1).Info("the next reconcile is scheduled", "after", next.After.String(), "reason", next.Reason)
+	wait := min(max(next.After, time.Millisecond), maxWait)
+	return ctrl.Result{RequeueAfter: wait, Priority: new(mintqueue.RequeueRegular)} // not with the priority of the slot that the object had
 }

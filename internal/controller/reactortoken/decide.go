@@ -5,144 +5,73 @@ import (
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
-
-// observation is all that a decision is made from.
-type observation struct {
-	clocks      clocks
-	status      v1alpha1.ReactorTokenStatus // the newest: what was written last
-	gone        bool                        // the ReactorToken itself was deleted, and the cache does not show that yet
-	target      target
-	key         apikey.Key
-	claimedBy   string     // the name of the ReactorToken that has the better right to the target Secret
-	held        *heldToken // minted and not written yet
-	apiURL      string     // where Reactor is called
-	budgetUntil time.Time  // when the mint budget allows another mint that is not a renewal; zero: now
-	paid        demand     // what the mint budget has paid for, and failed since
-	repairUntil time.Time  // when the repair budget allows another repair; zero: now
-	calmAt      time.Time  // when a fight over the Secret counts as over; zero: it is, or there was none
-	leftovers   []leftoverSecret
-}
-
-// cause says why a new token is wanted.
-type cause string
-
-// The causes, in the order in which they are looked for: the first one found is the one that is told.
-const (
-	causeNone           cause = ""
-	causeNew            cause = "first token"
-	causeDeleted        cause = "Secret deleted"
-	causeEdited         cause = "Secret edited"
-	causeExpired        cause = "token expired"
-	causeKeyChanged     cause = "API key changed"
-	causeRequestChanged cause = "spec changed"
-	causeRequested      cause = "renewal requested"
-	causeDue            cause = "renewal due"
-)
-
-// write is what a plan does to the target Secret.
-type write int
-
-const (
-	writeNothing write = iota
-	writeHeld          // the token that was minted earlier and could not be written
-	writeMint          // a new token
-)
-
-// plan is what a pass is going to do.
-type plan struct {
-	cause    cause
-	write    write
-	repair   bool      // put right what is around the token that is there, unless a new one takes its place in this pass
-	repairAt time.Time // when a repair that has to wait may be made; zero: none has to
-	obstacle *obstacle // why what is wanted cannot be done
-}
-
-// kind is how a failure goes on. There are three, and every failure is one of them.
-type kind int
-
-const (
-	kindUserMustAct kind = iota // retried slowly, and as soon as a watch reports a change
-	kindLater                   // until a known instant
-	kindAgain                   // backoff
-)
-
-// problem is something that went wrong, as a condition will show it.
-type problem struct {
-	reason, message string
-}
-
-// obstacle is why what is wanted is not done, as a condition shows it.
-type obstacle struct {
-	problem
-	kind  kind
-	until time.Time // by the operator's clock; zero: no instant is known, a watch wakes the pass
-}
 
 // check looks for one obstacle.
 type check func(*v1alpha1.ReactorToken, *observation) *obstacle
 
-// targetChecks stand before anything is written. The first obstacle found is the one that is told.
+// targetChecks come before any write. The first obstacle that is found is reported.
 var targetChecks = []check{
-	gone,             // its Secret went with it, and must not come back
+	gone,             // its Secret is deleted with it, and must not be created again
 	claimedByAnother, // an older ReactorToken writes this Secret
-	beingDeleted,     // it will be gone in a moment, and is written anew then
-	notOurs,          // somebody else's Secret is refused, unless it consents
+	beingDeleted,     // it is created again when it is deleted
+	notOurs,          // the Secret of another owner is written only if it allows that
 	notUsable,        // an immutable or typed Secret cannot be written
 }
 
-// mintChecks stand before a new token is asked for.
+// mintChecks come before a new token is requested.
 var mintChecks = []check{
 	suspended,  // the user wants no request to Reactor
 	keyProblem, // there is nothing to exchange
 	backingOff, // an attempt failed, and the time of the next one has not come
 }
 
-// repairChecks stand before the Secret is put right around the token that it has.
+// repairChecks come before the Secret is repaired around the token that it has.
 var repairChecks = []check{
 	repairRefused,   // the API server refused this a moment ago
-	secretContested, // somebody puts it wrong again each time
+	secretContested, // another client reverts each repair
 }
 
-// decide says what to do. It is pure: the order of its checks is the order of the lists above, and a test pins it.
-func decide(token *v1alpha1.ReactorToken, seen *observation) plan {
-	if found := first(targetChecks, token, seen); found != nil {
-		if seen.target.unwatched && found.until.IsZero() { // nothing tells when it goes
-			found.until = seen.clocks.now.Add(longestWait)
+// decide decides what to do. It is pure: the order of its checks is the order of the lists above, and a test pins it.
+func decide(token *v1alpha1.ReactorToken, observed *observation) plan {
+	if found := first(targetChecks, token, observed); found != nil {
+		if observed.target.Unwatched && found.until.IsZero() { // no watch reports when it is deleted
+			found.until = observed.clocks.now.Add(maxWait)
 		}
 		return plan{obstacle: found}
 	}
-	result := plan{cause: causeOf(token, seen)}
+	planned := plan{cause: causeOf(token, observed)}
 	var contested *obstacle
-	if seen.target.token() != nil && seen.target.drifted {
-		if contested = first(repairChecks, token, seen); contested != nil {
-			result.repairAt = contested.until
+	if observed.target.Current() != nil && observed.target.Drifted {
+		if contested = first(repairChecks, token, observed); contested != nil {
+			planned.requeue = append(planned.requeue, requeue.Entry{After: contested.until.Sub(observed.clocks.now), Reason: "the Secret may be repaired again"})
 		}
-		result.repair = contested == nil
+		planned.repair = contested == nil
 	}
-	if result.cause == causeNone {
-		result.obstacle = first([]check{suspended, keyProblem}, token, seen) // told before it hurts
-		if result.obstacle == nil {
-			result.obstacle = contested
+	if planned.cause == causeNone {
+		planned.obstacle = first([]check{suspended, keyProblem}, token, observed) // reported before it matters
+		if planned.obstacle == nil {
+			planned.obstacle = contested
 		}
-		return result
+		return planned
 	}
-	result.write, result.obstacle = obtain(token, seen, result.cause)
-	return result
+	planned.write, planned.obstacle = obtain(token, observed, planned.cause)
+	return planned
 }
 
-// obtain says how a new token is to be had: the one that is held goes first, and costs no mint.
-func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, *obstacle) {
-	if seen.heldFits(token) {
-		if found := first([]check{suspended, repairRefused}, token, seen); found != nil {
+// obtain decides how a new token is obtained. A pending one goes first, and costs no mint.
+func obtain(token *v1alpha1.ReactorToken, observed *observation, why cause) (write, *obstacle) {
+	if fits(observed.pending, token, observed) {
+		if found := first([]check{suspended, repairRefused}, token, observed); found != nil {
 			return writeNothing, found
 		}
-		return writeHeld, nil
+		return writePending, nil
 	}
-	found := first(mintChecks, token, seen)
-	if found == nil && costsBudget(token, seen, why) {
-		found = budgetSpent(token, seen)
+	found := first(mintChecks, token, observed)
+	if found == nil && costsBudget(token, observed, why) {
+		found = budgetSpent(token, observed)
 	}
 	if found != nil {
 		return writeNothing, found
@@ -150,53 +79,53 @@ func obtain(token *v1alpha1.ReactorToken, seen *observation, why cause) (write, 
 	return writeMint, nil
 }
 
-// spendsBudget reports whether a mint of this cause counts against the object's budget. A token that came to its end in its
-// own time does not.
+// spendsBudget reports whether a mint of this cause counts against the object's budget. A token that reached the end of its
+// lifetime does not.
 func (c cause) spendsBudget() bool { return c != causeDue && c != causeExpired }
 
-// costsBudget reports whether an attempt is one that the budget pays for: once more what has failed has been paid for.
-func costsBudget(token *v1alpha1.ReactorToken, seen *observation, why cause) bool {
-	return why.spendsBudget() && seen.paid != demandOf(token, seen)
+// costsBudget reports whether the budget pays for an attempt. A repeated attempt was paid for by the first one.
+func costsBudget(token *v1alpha1.ReactorToken, observed *observation, why cause) bool {
+	return why.spendsBudget() && observed.paidFor != identityOf(token, observed)
 }
 
-func first(checks []check, token *v1alpha1.ReactorToken, seen *observation) *obstacle {
+func first(checks []check, token *v1alpha1.ReactorToken, observed *observation) *obstacle {
 	for _, look := range checks {
-		if found := look(token, seen); found != nil {
+		if found := look(token, observed); found != nil {
 			return found
 		}
 	}
 	return nil
 }
 
-// causeOf says why a new token is wanted, if one is.
-func causeOf(token *v1alpha1.ReactorToken, seen *observation) cause {
-	held := seen.target.record
+// causeOf returns why a new token is needed; causeNone if none is.
+func causeOf(token *v1alpha1.ReactorToken, observed *observation) cause {
+	current := observed.target.Record
 	switch {
-	case !seen.target.exists || held == nil:
-		return causeOfLack(seen)
-	case seen.target.edited:
+	case !observed.target.Exists || current == nil:
+		return causeOfLack(observed)
+	case observed.target.Edited:
 		return causeEdited
-	case seen.clocks.until(held.ExpiresAt, held) <= 0:
+	case observed.clocks.until(current.ExpiresAt, current) <= 0:
 		return causeExpired
-	case seen.key.Fingerprint != "" && seen.key.Fingerprint != held.KeyFingerprint:
+	case observed.key.Fingerprint != "" && observed.key.Fingerprint != current.KeyFingerprint:
 		return causeKeyChanged
-	case requestHash(&token.Spec) != held.RequestHash:
+	case requestHash(&token.Spec) != current.RequestHash:
 		return causeRequestChanged
-	case renewRequestOf(token) != "" && renewRequestOf(token) != held.RenewRequest:
+	case renewRequestOf(token) != "" && renewRequestOf(token) != current.RenewRequest:
 		return causeRequested
-	case seen.clocks.until(renewalTime(&token.Spec, token.UID, held), held) <= 0:
+	case observed.clocks.until(renewalTime(&token.Spec, token.UID, current), current) <= 0:
 		return causeDue
 	default:
 		return causeNone
 	}
 }
 
-// causeOfLack says why there is no token: there has never been one, or it was taken away.
-func causeOfLack(seen *observation) cause {
+// causeOfLack returns why there is no token: there has never been one, or it was removed.
+func causeOfLack(observed *observation) cause {
 	switch {
-	case !hadToken(&seen.status):
+	case !hadToken(&observed.status):
 		return causeNew
-	case !seen.target.exists:
+	case !observed.target.Exists:
 		return causeDeleted
 	default:
 		return causeEdited
@@ -208,121 +137,98 @@ func hadToken(status *v1alpha1.ReactorTokenStatus) bool {
 	return status.IssuedTime != nil || status.DeliveredTokenID != ""
 }
 
-// leastUsefulLife is what a held token must still have to be worth a write.
-const leastUsefulLife = 10 * time.Second
+// minUsefulLifetime is the lifetime that a pending token must have left to be worth a write.
+const minUsefulLifetime = 10 * time.Second
 
-// heldFits reports whether the token that was minted and not written yet is still the one that is wanted.
-func (o *observation) heldFits(token *v1alpha1.ReactorToken) bool {
-	if o.held == nil || o.held.requestHash != requestHash(&token.Spec) || o.held.renewRequest != renewRequestOf(token) {
+// fits reports whether a pending token is still the one that is needed.
+func fits(pending *pendingToken, token *v1alpha1.ReactorToken, observed *observation) bool {
+	if pending == nil || pending.identity.RequestHash != requestHash(&token.Spec) || pending.identity.RenewRequest != renewRequestOf(token) {
 		return false
 	}
-	if o.key.Fingerprint != "" && o.held.keyFingerprint != o.key.Fingerprint {
+	if observed.key.Fingerprint != "" && pending.identity.KeyFingerprint != observed.key.Fingerprint {
 		return false
 	}
-	return o.held.token.Left(o.clocks.now) > leastUsefulLife
+	return pending.token.Left(observed.clocks.now) > minUsefulLifetime
 }
 
-func gone(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if !seen.gone {
+func gone(_ *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if !observed.isDeleted {
 		return nil
 	}
-	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending, "this ReactorToken is being deleted"}}
+	return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonPending, "this ReactorToken is being deleted"}}
 }
 
-func claimedByAnother(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.claimedBy == "" {
+func claimedByAnother(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.claimedBy == "" {
 		return nil
 	}
 	return mustAct(v1alpha1.ReasonSecretClaimed,
-		"Secret %q belongs to ReactorToken %q, which came first: choose another spec.secret.name", token.TargetSecretName(), seen.claimedBy)
+		"Secret %q is written by the older ReactorToken %q. Set a different spec.secret.name", token.TargetSecretName(), observed.claimedBy)
 }
 
-func beingDeleted(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	stale := seen.target.exists && seen.target.ownership == ownershipStale
-	if !seen.target.terminating && !stale {
+func beingDeleted(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	stale := observed.target.Exists && observed.target.Ownership == targetsecret.Stale
+	if !observed.target.Terminating && !stale {
 		return nil
 	}
-	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSecretTerminating,
-		fmt.Sprintf("Secret %q is being deleted; it is written anew as soon as it is gone", token.TargetSecretName())}}
+	return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonSecretTerminating,
+		fmt.Sprintf("Secret %q is being deleted. The operator creates it again as soon as it is deleted", token.TargetSecretName())}}
 }
 
-func notOurs(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.target.writable() {
+func notOurs(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.target.Writable() {
 		return nil
 	}
 	return mustAct(v1alpha1.ReasonSecretNotOwned,
-		"Secret %q exists and is not this operator's: choose another spec.secret.name, delete the Secret, or allow it to be written with kubectl annotate secret %s %s=%s",
+		"Secret %q exists and was not created by this operator. Set a different spec.secret.name, delete the Secret, or allow the operator to write to it with kubectl annotate secret %s %s=%s",
 		token.TargetSecretName(), token.TargetSecretName(), v1alpha1.AllowAdoptionByAnnotation, token.Name)
 }
 
-func notUsable(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.target.unusable == "" {
+func notUsable(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.target.Unusable == "" {
 		return nil
 	}
-	return mustAct(v1alpha1.ReasonSecretUnusable, "Secret %q cannot be written: %s. Delete it, or choose another spec.secret.name",
-		token.TargetSecretName(), seen.target.unusable)
+	return mustAct(v1alpha1.ReasonSecretUnusable, "Secret %q cannot be written: %s. Delete it, or set a different spec.secret.name",
+		token.TargetSecretName(), observed.target.Unusable)
 }
 
 func suspended(token *v1alpha1.ReactorToken, _ *observation) *obstacle {
 	if !token.Spec.Suspended() {
 		return nil
 	}
-	return &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSuspended,
-		"spec.suspend is true: no token is requested until it is false"}}
+	return &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonSuspended,
+		"spec.suspend is true. The operator requests no token until it is false"}}
 }
 
-func keyProblem(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.key.Problem == nil {
+func keyProblem(_ *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.key.Problem == nil {
 		return nil
 	}
-	return &obstacle{kind: kindUserMustAct, problem: problem{seen.key.Problem.Reason, seen.key.Problem.Message}}
+	return &obstacle{kind: userMustAct, problem: problem{observed.key.Problem.Reason, observed.key.Problem.Message}}
 }
 
-// lastFailureCounts reports whether the attempt that failed last was just what would be attempted now. A changed key, a
-// changed request, another API URL or a new request to renew ends every wait: people who mended something must not wait out
-// an old backoff.
-func lastFailureCounts(token *v1alpha1.ReactorToken, seen *observation) bool {
-	failed := seen.status.LastFailure
-	return failed != nil && failed.APIURL == seen.apiURL &&
-		demand{failed.RequestHash, failed.KeyFingerprint, failed.RenewRequest} == demandOf(token, seen)
-}
-
-// failuresWith is how many attempts in a row have failed, together with the one that has just failed. What failed with another
-// key or for another request is not counted.
-func failuresWith(token *v1alpha1.ReactorToken, seen *observation) int32 {
-	if !lastFailureCounts(token, seen) {
-		return 1
-	}
-	return seen.status.ConsecutiveFailures + 1
-}
-
-// refusedBefore reports whether Reactor refused just this request, with this key, the last time.
-func refusedBefore(token *v1alpha1.ReactorToken, seen *observation) bool {
-	return lastFailureCounts(token, seen) && seen.status.LastFailure.Reason == v1alpha1.ReasonRequestRefused
-}
-
-// backingOff waits for the time in status. The waits that belong to the key (401, 429) are not its business: the key's gate
-// keeps them, for all objects that use the key.
-func backingOff(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	next := seen.status.NextAttemptTime
-	if !lastFailureCounts(token, seen) || next == nil || isOfKey(seen.status.LastFailure.Reason) {
+// backingOff waits for the time in status. The waits that belong to the key (401, 429) are not checked here: mintqueue has them, for all objects that
+// use the key.
+func backingOff(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	next := observed.status.NextAttemptTime
+	if !lastFailureCounts(token, observed) || next == nil || isOfKey(observed.status.LastFailure.Reason) {
 		return nil
 	}
-	reason := seen.status.LastFailure.Reason
-	if wait := next.Sub(seen.clocks.now); wait <= 0 || wait > longestStillToWait(reason, seen) {
+	reason := observed.status.LastFailure.Reason
+	if wait := next.Sub(observed.clocks.now); wait <= 0 || wait > maxRemainingWait(reason, observed) {
 		return nil
 	}
-	found := &obstacle{kind: kindAgain, until: next.Time, problem: problem{reason, seen.status.LastFailure.Message}}
+	found := &obstacle{kind: retryWithBackoff, until: next.Time, problem: problem{reason, observed.status.LastFailure.Message}}
 	if reason == v1alpha1.ReasonRequestRefused {
-		found.kind = kindUserMustAct
+		found.kind = userMustAct
 	}
 	return found
 }
 
-// longestStillToWait is how long the rest of a wait after a failure can be. A time that is further away was set by a clock
+// maxRemainingWait is how long the rest of a wait after a failure can be. A time that is further away was set by a clock
 // that was fast: of this host, before it was corrected, or of the host of an earlier leader. It must not put the next attempt
 // off past the expiry. Times are rounded up to whole seconds.
-func longestStillToWait(reason string, seen *observation) time.Duration {
+func maxRemainingWait(reason string, observed *observation) time.Duration {
 	if reason == v1alpha1.ReasonSecretWriteRefused {
 		return writeBackoffCap + time.Second
 	}
@@ -330,13 +236,13 @@ func longestStillToWait(reason string, seen *observation) time.Duration {
 	if reason == v1alpha1.ReasonRequestRefused {
 		longest = slowRefusalRetryInterval
 	}
-	held := seen.target.token()
-	if held == nil {
+	current := observed.target.Current()
+	if current == nil {
 		return longest + time.Second
 	}
-	soonest := seen.clocks.until(held.ExpiresAt, held) / 2
+	soonest := observed.clocks.until(current.ExpiresAt, current) / 2
 	if reason == v1alpha1.ReasonRequestRefused {
-		soonest = untilExpiring(seen.clocks, held)
+		soonest = untilExpiring(observed.clocks, current)
 	}
 	if soonest > 0 {
 		longest = min(longest, soonest)
@@ -344,33 +250,33 @@ func longestStillToWait(reason string, seen *observation) time.Duration {
 	return longest + time.Second
 }
 
-// repairRefused waits after a write that the API server refused. That Reactor gives no token is no reason not to put right what
-// is around the one that is there.
-func repairRefused(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if failed := seen.status.LastFailure; failed == nil || failed.Reason != v1alpha1.ReasonSecretWriteRefused {
+// repairRefused waits after a write that the API server refused. If Reactor gives no token, what is around
+// the existing one is still repaired.
+func repairRefused(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if failed := observed.status.LastFailure; failed == nil || failed.Reason != v1alpha1.ReasonSecretWriteRefused {
 		return nil
 	}
-	return backingOff(token, seen)
+	return backingOff(token, observed)
 }
 
-func budgetSpent(_ *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.budgetUntil.IsZero() {
+func budgetSpent(_ *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.budgetUntil.IsZero() {
 		return nil
 	}
-	return &obstacle{kind: kindLater, until: seen.budgetUntil, problem: problem{v1alpha1.ReasonMintBudgetSpent, fmt.Sprintf(
-		"%d tokens were requested in a short time because the Secret, the key or the spec keeps changing: find out who changes it. One more is requested every %s",
+	return &obstacle{kind: retryAtTime, until: observed.budgetUntil, problem: problem{v1alpha1.ReasonMintBudgetSpent, fmt.Sprintf(
+		"%d tokens were requested in a short time because the Secret, the API key or the spec keeps changing. Find the client that changes it. The operator requests one more token every %s",
 		budgetBurst, v1alpha1.DurationOf(budgetRefill))}}
 }
 
-func secretContested(token *v1alpha1.ReactorToken, seen *observation) *obstacle {
-	if seen.repairUntil.IsZero() {
+func secretContested(token *v1alpha1.ReactorToken, observed *observation) *obstacle {
+	if observed.repairUntil.IsZero() {
 		return nil
 	}
-	return &obstacle{kind: kindLater, until: seen.repairUntil, problem: problem{v1alpha1.ReasonSecretContested, fmt.Sprintf(
-		"something else keeps changing what the operator owns in Secret %q: find out who does. It is put right every %s",
+	return &obstacle{kind: retryAtTime, until: observed.repairUntil, problem: problem{v1alpha1.ReasonSecretContested, fmt.Sprintf(
+		"another client keeps changing what the operator owns in Secret %q. Find that client. The operator repairs the Secret every %s",
 		token.TargetSecretName(), v1alpha1.DurationOf(repairRefill))}}
 }
 
 func mustAct(reason, format string, args ...any) *obstacle {
-	return &obstacle{kind: kindUserMustAct, problem: problem{reason, fmt.Sprintf(format, args...)}}
+	return &obstacle{kind: userMustAct, problem: problem{reason, fmt.Sprintf(format, args...)}}
 }

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // Whoever may write the Secret may write anything into its annotations, and an object that was stored before a rule of the API may break
@@ -42,31 +43,29 @@ func FuzzDecision(f *testing.F) {
 			v1alpha1.TokenChecksumAnnotation: "sum",
 		}
 		seen := seeing(func(seen *observation) {
-			seen.target.record = recordOf(annotations)
+			seen.target.Record = targetsecret.ReadRecord(annotations)
 			seen.clocks.elapsed = time.Duration(elapsed)
 		})
 		planned := decide(token, seen)
 		if planned.write != writeNothing && (planned.cause == causeNone || planned.obstacle != nil) {
 			t.Fatalf("a write without a cause, or past an obstacle: %+v", planned)
 		}
-		told := report(token, seen, planned, outcome{clocks: seen.clocks})
-		held := seen.target.record
+		told := buildReport(token, seen, planned, actResult{clocks: seen.clocks})
+		held := seen.target.Record
 		valid := held != nil && seen.clocks.until(held.ExpiresAt, held) > 0
 		if ready := meta.IsStatusConditionTrue(told.status.Conditions, v1alpha1.ConditionReady); ready != valid {
 			t.Fatalf("Ready is %t with %+v", ready, held)
 		}
-		if valid && (told.wake <= 0 || told.wake > max(seen.clocks.until(held.ExpiresAt, held), time.Millisecond)) {
-			t.Fatalf("the next pass is in %s, and the token lives for %s", told.wake, seen.clocks.until(held.ExpiresAt, held))
-		}
-		if next, err := schedule(told, outcome{clocks: seen.clocks}, 0); err != nil || next.RequeueAfter < 0 || next.RequeueAfter > longestWait {
-			t.Fatalf("the next pass is in %s, %v", next.RequeueAfter, err)
+		next := schedule(t.Context(), planned.requeue, told.requeue).RequeueAfter
+		if next < 0 || next > maxWait || valid && (next == 0 || next > max(seen.clocks.until(held.ExpiresAt, held), time.Millisecond)) {
+			t.Fatalf("the next reconcile is in %s, and the token lives for %s", next, seen.clocks.until(held.ExpiresAt, held))
 		}
 		if held == nil {
 			return
 		}
 		due := renewalTime(&token.Spec, token.UID, held)
-		if due.Before(held.IssuedAt.Truncate(time.Second)) || due.After(held.ExpiresAt.Add(leastWork)) {
-			t.Fatalf("due at %s, issued at %s for %s", due, held.IssuedAt, held.granted())
+		if due.Before(held.IssuedAt.Truncate(time.Second)) || due.After(held.ExpiresAt.Add(minTimeToRenewal)) {
+			t.Fatalf("due at %s, issued at %s for %s", due, held.IssuedAt, held.Granted())
 		}
 		for _, instant := range []*metav1.Time{told.status.IssuedTime, told.status.ExpirationTime, told.status.RenewalTime} {
 			if instant == nil { // the year 1

@@ -10,8 +10,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // noon is the time of the tests of what is pure.
@@ -27,15 +29,15 @@ func aToken(changes ...func(*v1alpha1.ReactorToken)) *v1alpha1.ReactorToken {
 }
 
 // aRecord is of a token that was issued an hour before noon, for the six hours that aToken asks for.
-func aRecord(changes ...func(*record)) *record {
-	written := &record{
+func aRecord(changes ...func(*targetsecret.Record)) *targetsecret.Record {
+	written := &targetsecret.Record{
 		TokenID: "token-1", IssuedAt: noon.Add(-time.Hour), ExpiresAt: noon.Add(5 * time.Hour),
 		KeyFingerprint: goodKey, RequestHash: requestHash(&aToken().Spec),
 	}
 	for _, change := range changes {
 		change(written)
 	}
-	written.Checksum = checksumOf(aJWT, written)
+	written.Checksum = targetsecret.Checksum(aJWT, written)
 	return written
 }
 
@@ -46,7 +48,7 @@ func seeing(changes ...func(*observation)) *observation {
 	seen := &observation{
 		clocks: clocks{now: noon},
 		status: v1alpha1.ReactorTokenStatus{IssuedTime: new(metav1.NewTime(noon.Add(-time.Hour))), ObservedGeneration: 1},
-		target: target{exists: true, uid: "secret-uid", resourceVersion: "7", ownership: ownershipOurs, writer: "web", record: aRecord()},
+		target: targetsecret.State{Exists: true, UID: "secret-uid", ResourceVersion: "7", Ownership: targetsecret.Ours, Writer: "web", Record: aRecord()},
 		key:    apikey.Key{Fingerprint: goodKey},
 	}
 	for _, change := range changes {
@@ -86,17 +88,17 @@ func failing(reason string, until time.Time) func(*observation) {
 // paid is an attempt with a key that the mint budget has paid for, and that failed.
 func paid(fingerprint string) func(*observation) {
 	return func(seen *observation) {
-		seen.paid = demand{requestHash: requestHash(&aToken().Spec), keyFingerprint: fingerprint}
+		seen.paidFor = targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: fingerprint}
 	}
 }
 
 // theObstacles are all that can stand before a mint, in the order in which they are told.
 var theObstacles = []situation{
-	{name: "Pending/later", seen: func(o *observation) { o.gone = true }},
+	{name: "Pending/later", seen: func(o *observation) { o.isDeleted = true }},
 	{name: "SecretClaimed/user", seen: func(o *observation) { o.claimedBy = "older" }},
-	{name: "SecretTerminating/later", seen: func(o *observation) { o.target.terminating = true }},
-	{name: "SecretNotOwned/user", seen: func(o *observation) { o.target.ownership = ownershipForeign }},
-	{name: "SecretUnusable/user", seen: func(o *observation) { o.target.unusable = "it is immutable" }},
+	{name: "SecretTerminating/later", seen: func(o *observation) { o.target.Terminating = true }},
+	{name: "SecretNotOwned/user", seen: func(o *observation) { o.target.Ownership = targetsecret.Foreign }},
+	{name: "SecretUnusable/user", seen: func(o *observation) { o.target.Unusable = "it is immutable" }},
 	{name: "Suspended/later", token: func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }},
 	{name: "APIKeyNotFound/user", seen: func(o *observation) {
 		o.key = apikey.Key{Problem: &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound, Message: "there is none"}}
@@ -116,14 +118,14 @@ func obstacleName(found *obstacle) string {
 	if found == nil {
 		return ""
 	}
-	return found.reason + map[kind]string{kindUserMustAct: "/user", kindLater: "/later", kindAgain: "/again"}[found.kind]
+	return found.reason + map[failureKind]string{userMustAct: "/user", retryAtTime: "/later", retryWithBackoff: "/again"}[found.kind]
 }
 
 func TestOfTwoObstaclesTheEarlierIsTold(t *testing.T) {
 	for i, earlier := range theObstacles {
 		for _, later := range append([]situation{{name: "nothing else"}}, theObstacles[i+1:]...) {
 			t.Run(earlier.name+" before "+later.name, func(t *testing.T) {
-				token, seen := aToken(), seeing(func(o *observation) { o.target.edited = true })
+				token, seen := aToken(), seeing(func(o *observation) { o.target.Edited = true })
 				earlier.happen(token, seen)
 				later.happen(token, seen)
 				got := decide(token, seen)
@@ -140,8 +142,8 @@ func TestOfTwoObstaclesTheEarlierIsTold(t *testing.T) {
 
 // theCauses are why a new token is wanted while there is one, in the order in which they are told.
 var theCauses = []situation{
-	{name: string(causeEdited), seen: func(o *observation) { o.target.edited = true }},
-	{name: string(causeExpired), seen: func(o *observation) { o.target.record.ExpiresAt = noon }},
+	{name: string(causeEdited), seen: func(o *observation) { o.target.Edited = true }},
+	{name: string(causeExpired), seen: func(o *observation) { o.target.Record.ExpiresAt = noon }},
 	{name: string(causeKeyChanged), seen: func(o *observation) { o.key.Fingerprint = "another" }},
 	{name: string(causeRequestChanged), token: lifetime("5h")},
 	{name: string(causeRequested), token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now")},
@@ -173,14 +175,16 @@ func describe(p plan) string {
 }
 
 func TestDecide(t *testing.T) {
-	drifted := func(o *observation) { o.target.drifted = true }
-	absent := func(o *observation) { o.target = target{} }
-	heldToken := func(o *observation) { o.held = aHeldToken() }
+	drifted := func(o *observation) { o.target.Drifted = true }
+	absent := func(o *observation) { o.target = targetsecret.State{} }
+	heldToken := func(o *observation) { o.pending = aHeldToken() }
 	suspend := func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }
 	noKey := theObstacles[6].seen
 	due := func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h" }
 	leaving := func(left time.Duration) func(*observation) {
-		return func(o *observation) { o.target.record = aRecord(func(r *record) { r.ExpiresAt = noon.Add(left) }) }
+		return func(o *observation) {
+			o.target.Record = aRecord(func(r *targetsecret.Record) { r.ExpiresAt = noon.Add(left) })
+		}
 	}
 	tests := []struct {
 		name  string
@@ -216,23 +220,27 @@ func TestDecide(t *testing.T) {
 		{name: "a new object gets a token", seen: []func(*observation){absent, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
 			write: writeMint, want: "first token"},
 		{name: "a Secret that was adopted a moment ago gets its first token", seen: []func(*observation){func(o *observation) {
-			o.status, o.target.ownership, o.target.record = v1alpha1.ReactorTokenStatus{}, ownershipConsenting, nil
+			o.status, o.target.Ownership, o.target.Record = v1alpha1.ReactorTokenStatus{}, targetsecret.Consenting, nil
 		}}, write: writeMint, want: "first token"},
 		{name: "a deleted Secret gets a token", seen: []func(*observation){absent}, write: writeMint, want: "Secret deleted"},
 		{name: "a deleted Secret of an object that lost its token before is still a deleted one",
 			seen:  []func(*observation){absent, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{DeliveredTokenID: "token-1"} }},
 			write: writeMint, want: "Secret deleted"},
-		{name: "a garbled record counts as an edit", seen: []func(*observation){func(o *observation) { o.target.record = nil }}, write: writeMint, want: "Secret edited"},
+		{name: "a garbled record counts as an edit", seen: []func(*observation){func(o *observation) { o.target.Record = nil }}, write: writeMint, want: "Secret edited"},
 		{name: "a request to renew that was answered is done with", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
-			seen: []func(*observation){func(o *observation) { o.target.record = aRecord(func(r *record) { r.RenewRequest = "now" }) }}},
+			seen: []func(*observation){func(o *observation) {
+				o.target.Record = aRecord(func(r *targetsecret.Record) { r.RenewRequest = "now" })
+			}}},
 		{name: "an annotation that was taken away asks for nothing",
-			seen: []func(*observation){func(o *observation) { o.target.record = aRecord(func(r *record) { r.RenewRequest = "then" }) }}},
-		{name: "a Secret of a deleted namesake is on its way out", seen: []func(*observation){func(o *observation) { o.target.ownership = ownershipStale }},
+			seen: []func(*observation){func(o *observation) {
+				o.target.Record = aRecord(func(r *targetsecret.Record) { r.RenewRequest = "then" })
+			}}},
+		{name: "a Secret of a deleted namesake is on its way out", seen: []func(*observation){func(o *observation) { o.target.Ownership = targetsecret.Stale }},
 			want: "SecretTerminating/later"},
 
 		{name: "a held token is written, whatever stands before a mint", seen: []func(*observation){absent, heldToken, theObstacles[7].seen, theObstacles[9].seen},
-			write: writeHeld, want: "Secret deleted"},
-		{name: "a held token is written without the key", seen: []func(*observation){absent, heldToken, noKey}, write: writeHeld, want: "Secret deleted"},
+			write: writePending, want: "Secret deleted"},
+		{name: "a held token is written without the key", seen: []func(*observation){absent, heldToken, noKey}, write: writePending, want: "Secret deleted"},
 		{name: "a held token is not written while suspended", token: suspend, seen: []func(*observation){absent, heldToken}, want: "Secret deleted Suspended/later"},
 		{name: "a held token waits for its next attempt", seen: []func(*observation){absent, heldToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(time.Second))},
 			want: "Secret deleted SecretWriteRefused/again"},
@@ -242,13 +250,13 @@ func TestDecide(t *testing.T) {
 			write: writeMint, want: "Secret deleted"},
 		{name: "a held token from before a request to renew is not written", token: annotate(v1alpha1.RenewRequestedAtAnnotation, "now"),
 			seen: []func(*observation){absent, heldToken}, write: writeMint, want: "Secret deleted"},
-		{name: "a held token with ten seconds left is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - leastUsefulLife) }},
+		{name: "a held token with ten seconds left is not written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - minUsefulLifetime) }},
 			write: writeMint, want: "Secret deleted"},
-		{name: "a held token with eleven seconds left is written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - leastUsefulLife - time.Second) }},
-			write: writeHeld, want: "Secret deleted"},
+		{name: "a held token with eleven seconds left is written", seen: []func(*observation){absent, heldToken, func(o *observation) { o.clocks.now = noon.Add(6*time.Hour - minUsefulLifetime - time.Second) }},
+			write: writePending, want: "Secret deleted"},
 
 		{name: "a spent budget does not hold a renewal", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }}, write: writeMint, want: "renewal due"},
-		{name: "a spent budget does not hold the successor of an expired token", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.target.record.ExpiresAt = noon }},
+		{name: "a spent budget does not hold the successor of an expired token", seen: []func(*observation){theObstacles[9].seen, func(o *observation) { o.target.Record.ExpiresAt = noon }},
 			write: writeMint, want: "token expired"},
 		{name: "a spent budget holds a first token", seen: []func(*observation){absent, theObstacles[9].seen, func(o *observation) { o.status = v1alpha1.ReactorTokenStatus{} }},
 			want: "first token MintBudgetSpent/later"},
@@ -270,7 +278,7 @@ func TestDecide(t *testing.T) {
 			seen: []func(*observation){leaving(time.Minute), failing(v1alpha1.ReasonReactorUnavailable, noon.Add(31*time.Second))},
 			want: "renewal due ReactorUnavailable/again"},
 		{name: "a refused write waits a minute at most", seen: []func(*observation){absent, heldToken, failing(v1alpha1.ReasonSecretWriteRefused, noon.Add(writeBackoffCap+2*time.Second))},
-			write: writeHeld, want: "Secret deleted"},
+			write: writePending, want: "Secret deleted"},
 		{name: "a backoff ends at its instant", seen: []func(*observation){absent, failing(v1alpha1.ReasonReactorUnavailable, noon)}, write: writeMint, want: "Secret deleted"},
 		{name: "a changed key ends a backoff", seen: []func(*observation){failing(v1alpha1.ReasonReactorUnavailable, noon.Add(time.Hour)), func(o *observation) { o.key.Fingerprint = "another" }},
 			write: writeMint, want: "API key changed"},
@@ -301,11 +309,11 @@ func TestDecide(t *testing.T) {
 }
 
 // aHeldToken was minted at noon for aToken, and lives for six hours.
-func aHeldToken() *heldToken {
-	return &heldToken{
-		token:   reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
-		tokenID: "token-2",
-		demand:  demand{requestHash: requestHash(&aToken().Spec), keyFingerprint: goodKey},
+func aHeldToken() *pendingToken {
+	return &pendingToken{
+		token:    reactor.Token{JWT: aJWT, IssuedAt: noon, ExpiresAt: noon.Add(6 * time.Hour), ReceivedAt: noon},
+		tokenID:  "token-2",
+		identity: targetsecret.RequestIdentity{RequestHash: requestHash(&aToken().Spec), KeyFingerprint: goodKey},
 	}
 }
 
@@ -313,19 +321,19 @@ func aHeldToken() *heldToken {
 func TestObstaclesSayWhatToDo(t *testing.T) {
 	for i, want := range []string{
 		`this ReactorToken is being deleted`,
-		`Secret "web" belongs to ReactorToken "older", which came first: choose another spec.secret.name`,
-		`Secret "web" is being deleted; it is written anew as soon as it is gone`,
-		`Secret "web" exists and is not this operator's: choose another spec.secret.name, delete the Secret, or allow it to be written with ` +
+		`Secret "web" is written by the older ReactorToken "older". Set a different spec.secret.name`,
+		`Secret "web" is being deleted. The operator creates it again as soon as it is deleted`,
+		`Secret "web" exists and was not created by this operator. Set a different spec.secret.name, delete the Secret, or allow the operator to write to it with ` +
 			`kubectl annotate secret web reactor.inc/allow-adoption-by=web`,
-		`Secret "web" cannot be written: it is immutable. Delete it, or choose another spec.secret.name`,
-		`spec.suspend is true: no token is requested until it is false`,
+		`Secret "web" cannot be written: it is immutable. Delete it, or set a different spec.secret.name`,
+		`spec.suspend is true. The operator requests no token until it is false`,
 		`there is none`,
 		`it failed`,
 		`it failed`,
-		`10 tokens were requested in a short time because the Secret, the key or the spec keeps changing: find out who changes it. One more is requested every 3m`,
+		`10 tokens were requested in a short time because the Secret, the API key or the spec keeps changing. Find the client that changes it. The operator requests one more token every 3m`,
 	} {
 		t.Run(theObstacles[i].name, func(t *testing.T) {
-			token, seen := aToken(), seeing(func(o *observation) { o.target.edited = true })
+			token, seen := aToken(), seeing(func(o *observation) { o.target.Edited = true })
 			theObstacles[i].happen(token, seen)
 			if diff := cmp.Diff(want, decide(token, seen).obstacle.message); diff != "" {
 				t.Errorf("message (-want +got):\n%s", diff)
@@ -336,31 +344,35 @@ func TestObstaclesSayWhatToDo(t *testing.T) {
 
 func TestUrgencyOfACause(t *testing.T) {
 	leaving := func(left time.Duration) func(*observation) {
-		return func(o *observation) { o.target.record.ExpiresAt = noon.Add(left) }
+		return func(o *observation) { o.target.Record.ExpiresAt = noon.Add(left) }
 	}
 	tests := []struct {
 		name string
 		why  cause
 		seen *observation
-		want urgency
+		want mintqueue.Priority
 	}{
-		{"a first token", causeNew, seeing(), urgencyNew},
-		{"a changed key", causeKeyChanged, seeing(), urgencyChanged},
-		{"a changed request", causeRequestChanged, seeing(), urgencyChanged},
-		{"a request to renew", causeRequested, seeing(), urgencyChanged},
-		{"a deleted Secret", causeDeleted, seeing(), urgencyExpiring},
-		{"an edited token", causeEdited, seeing(), urgencyExpiring},
-		{"an expired token", causeExpired, seeing(), urgencyExpiring},
-		{"a renewal with a third of its life in hand", causeDue, seeing(leaving(30 * time.Minute)), urgencyRenewal},
-		{"a renewal with more than a tenth in hand", causeDue, seeing(leaving(7 * time.Minute)), urgencyRenewal},
-		{"a renewal with less than a tenth in hand", causeDue, seeing(leaving(6 * time.Minute)), urgencyExpiring},
-		{"an expired token whose request Reactor refused", causeExpired, seeing(failing(v1alpha1.ReasonRequestRefused, noon)), urgencyRefused},
+		{"a first token", causeNew, seeing(), mintqueue.PriorityNew},
+		{"a changed key", causeKeyChanged, seeing(), mintqueue.PriorityChanged},
+		{"a changed request", causeRequestChanged, seeing(), mintqueue.PriorityChanged},
+		{"a request to renew", causeRequested, seeing(), mintqueue.PriorityChanged},
+		{"a deleted Secret", causeDeleted, seeing(), mintqueue.PriorityExpiring},
+		{"an edited token", causeEdited, seeing(), mintqueue.PriorityExpiring},
+		{"an expired token", causeExpired, seeing(), mintqueue.PriorityExpiring},
+		{"a renewal with a third of its life in hand", causeDue, seeing(leaving(30 * time.Minute)), mintqueue.PriorityRenewal},
+		{"a renewal with more than a tenth in hand", causeDue, seeing(leaving(7 * time.Minute)), mintqueue.PriorityRenewal},
+		{"a renewal with less than a tenth in hand", causeDue, seeing(leaving(6 * time.Minute)), mintqueue.PriorityExpiring},
+		{"an expired token whose request Reactor refused", causeExpired, seeing(failing(v1alpha1.ReasonRequestRefused, noon)), mintqueue.PriorityRefused},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := urgencyOf(aToken(), test.why, test.seen); got != test.want {
-				t.Errorf("urgency %d, want %d", got, test.want)
+			if got := priorityOf(aToken(), test.why, test.seen); got != test.want {
+				t.Errorf("priority %d, want %d", got, test.want)
 			}
 		})
 	}
+}
+
+func recordOfHeld(held *pendingToken) *targetsecret.Record {
+	return targetsecret.NewRecord(held.token, held.tokenID, held.identity)
 }

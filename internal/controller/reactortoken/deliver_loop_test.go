@@ -16,6 +16,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func named(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: name} }
@@ -82,7 +83,7 @@ func TestWorkloadsAreRolledForAChangedTokenAndNotForTheFirst(t *testing.T) {
 			t.Errorf("%d restarts were told, want 3", got)
 		}
 		patches := w.api.asked(call{verb: "patch", kind: "Deployment"})
-		w.editSecret("web", func(secret *corev1.Secret) { secret.Data[expiresAtKey] = nil })
+		w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.ExpiresAtKey] = nil })
 		w.settle()
 		w.stop()
 		w.start()
@@ -130,7 +131,7 @@ func TestADeliveryIsNotLost(t *testing.T) {
 				if w.run.crashed.Load() {
 					w.start()
 				}
-				w.pass(deliveryRefusedWait)
+				w.pass(15 * time.Minute)
 				w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
 				if diff := cmp.Diff(all(w.tokenID()), w.rolled()); diff != "" {
 					t.Errorf("rolled (-want +got):\n%s", diff)
@@ -203,7 +204,7 @@ func TestAWorkloadThatCannotBePatchedInTimeIsTriedAgainWithABackoff(t *testing.T
 		w.api.meddleWith(func(made call, do func() error) error {
 			switch {
 			case made.kind == "StatefulSet":
-				time.Sleep(deliveryTimeout)
+				time.Sleep((5 * time.Second))
 				return context.DeadlineExceeded
 			case made.kind == "DaemonSet" && !refused:
 				refused = true
@@ -223,7 +224,7 @@ func TestAWorkloadThatCannotBePatchedInTimeIsTriedAgainWithABackoff(t *testing.T
 		if rolled := w.rolled(); rolled["db"] != w.tokenID() || rolled["agent"] != "" {
 			t.Errorf("rolled %v: what was not refused waits for what was", rolled)
 		}
-		w.pass(deliveryRefusedWait)
+		w.pass(15 * time.Minute)
 		if diff := cmp.Diff(all(w.tokenID()), w.rolled()); diff != "" {
 			t.Errorf("rolled (-want +got):\n%s", diff)
 		}
@@ -257,14 +258,14 @@ func (w *world) createPods(many int) {
 }
 
 func TestADeliveryToManyPodsHoldsNobodyUp(t *testing.T) {
-	const pods = 20 * podPatchRate
+	const pods = 20 * 50
 	inWorld(t, func(w *world) {
 		w.createPods(pods)
 		w.passes = 1
 		w.create(newToken("web", prompt))
 		w.start()
 		w.create(newToken("other"))
-		w.pass(2 * deliveryTimeout) // the pass that runs, and one that was queued before
+		w.pass(2 * (5 * time.Second)) // the pass that runs, and one that was queued before
 		w.want("other", "Ready=True/TokenValid")
 		w.pass(30 * time.Second)
 		if got := len(w.promptedPods()); got != pods {
@@ -382,7 +383,7 @@ func TestPromptDeliveryAnnotatesOnlyRunningPodsThatMountTheSecret(t *testing.T) 
 }
 
 func TestManyPodsAreAnnotatedAtALimitedRate(t *testing.T) {
-	const pods = 3 * podPatchRate
+	const pods = 3 * 50
 	inWorld(t, func(w *world) {
 		w.createPods(pods)
 		w.create(newToken("web", prompt))

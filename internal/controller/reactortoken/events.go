@@ -1,7 +1,6 @@
 package reactortoken
 
 import (
-	"context"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,89 +8,85 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/rollout"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-// worthTellingSkew is the difference between the operator's clock and Reactor's that is told in an event.
-const worthTellingSkew = 30 * time.Second
+// minReportedSkew is the difference between the operator's clock and Reactor's that an event reports.
+const minReportedSkew = 30 * time.Second
 
-// eventsOf tells the transitions between the status that was and the one that is about to be written.
-func eventsOf(token *v1alpha1.ReactorToken, seen *observation, v *view, status *v1alpha1.ReactorTokenStatus) []notice.Notice {
-	var told []notice.Notice
-	if v.issued {
-		told = append(told, notice.Normal("TokenIssued", "RequestToken", "wrote a new token to Secret %q (%s); it is valid until %s",
-			token.TargetSecretName(), v.cause, v.outcome.record.ExpiresAt.Format(time.RFC3339)))
+// eventsOf returns the events for the transitions from the previous status to the one that is written now.
+func eventsOf(token *v1alpha1.ReactorToken, observed *observation, v *statusInput, status *v1alpha1.ReactorTokenStatus) []notice.Notice {
+	var report []notice.Notice
+	if v.result.issued {
+		report = append(report, notice.Normal("TokenIssued", "RequestToken", "wrote a new token to Secret %q (%s); it is valid until %s",
+			token.TargetSecretName(), v.planned.cause, v.result.record.ExpiresAt.Format(time.RFC3339)))
 	}
-	if v.adopted {
-		told = append(told, notice.Normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, which allows it", token.TargetSecretName()))
+	if v.result.adopted {
+		report = append(report, notice.Normal("SecretAdopted", "AdoptSecret", "writes to Secret %q, whose annotation allows it", token.TargetSecretName()))
 	}
-	if v.repaired && v.calmAt.IsZero() { // a fight is told once
-		told = append(told, notice.Normal("SecretRepaired", "RepairSecret", "put Secret %q right, with the token that it has", token.TargetSecretName()))
+	if v.result.repaired && v.contestEndsAt.IsZero() { // a contest is reported once
+		report = append(report, notice.Normal("SecretRepaired", "RepairSecret", "repaired Secret %q, with the token that it has", token.TargetSecretName()))
 	}
-	told = append(told, failureEvents(&seen.status, status)...)
-	told = append(told, clockEvents(seen, v)...)
-	if status.ObservedGeneration != seen.status.ObservedGeneration {
-		told = append(told, settingEvents(token)...)
+	report = append(report, failureEvents(&observed.status, status)...)
+	report = append(report, clockEvents(observed, v)...)
+	if status.ObservedGeneration != observed.status.ObservedGeneration {
+		report = append(report, settingEvents(token)...)
 	}
-	return append(told, v.notices...)
+	return append(report, v.result.notices...)
 }
 
-// failureEvents tells that a renewal has begun to fail, or fails for another reason, and that a token was lost.
+// failureEvents returns the events for a renewal that starts to fail, or fails for another reason, and for a token that expired.
 func failureEvents(before, after *v1alpha1.ReactorTokenStatus) []notice.Notice {
-	var told []notice.Notice
+	var report []notice.Notice
 	was, is := reasonIf(before, v1alpha1.ConditionRenewed, metav1.ConditionFalse), reasonIf(after, v1alpha1.ConditionRenewed, metav1.ConditionFalse)
 	if is != "" && is != was {
-		kind := corev1.EventTypeWarning
+		eventType := corev1.EventTypeWarning
 		if is == v1alpha1.ReasonSuspended {
-			kind = corev1.EventTypeNormal
+			eventType = corev1.EventTypeNormal
 		}
-		told = append(told, notice.Notice{Kind: kind, Reason: is, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionRenewed)})
+		report = append(report, notice.Notice{Kind: eventType, Reason: is, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionRenewed)})
 	}
 	wasReady, isReady := reasonIf(before, v1alpha1.ConditionReady, metav1.ConditionTrue), reasonIf(after, v1alpha1.ConditionReady, metav1.ConditionTrue)
 	if wasReady != "" && isReady == "" && reasonIf(after, v1alpha1.ConditionReady, metav1.ConditionFalse) == v1alpha1.ReasonTokenExpired {
-		told = append(told, notice.Notice{Kind: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTokenExpired, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionReady)})
+		report = append(report, notice.Notice{Kind: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTokenExpired, Action: "RequestToken", Note: messageOf(after, v1alpha1.ConditionReady)})
 	}
-	return told
+	return report
 }
 
-func reasonIf(status *v1alpha1.ReactorTokenStatus, kind string, state metav1.ConditionStatus) string {
-	if condition := meta.FindStatusCondition(status.Conditions, kind); condition != nil && condition.Status == state {
+// clockEvents returns the event for a clock of the operator that starts to differ from Reactor's.
+func clockEvents(observed *observation, v *statusInput) []notice.Notice {
+	if !v.result.issued || v.result.record.Skew.Abs() <= minReportedSkew {
+		return nil
+	}
+	if before := observed.target.Record; before != nil && before.Skew.Abs() > minReportedSkew {
+		return nil
+	}
+	return []notice.Notice{notice.Warning("ClockSkew", "RequestToken",
+		"the operator's clock differs from Reactor's by %s: tokens are renewed by Reactor's clock, but the clock of the operator's node should be corrected",
+		v.result.record.Skew.Abs().Round(time.Second))}
+}
+
+// settingEvents returns the events for settings of a new spec that are valid and not recommended.
+func settingEvents(token *v1alpha1.ReactorToken) []notice.Notice {
+	lifetime := token.Spec.EffectiveLifetime()
+	renewBefore := grantOf(&token.Spec, &targetsecret.Record{ExpiresAt: time.Time{}.Add(lifetime)}).renewBefore
+	if renewBefore >= rollout.KubeletRefresh || token.Spec.PromptDelivery != nil {
+		return nil
+	}
+	return []notice.Notice{notice.Warning("RenewBeforeShort", "RequestToken",
+		"a token is renewed %s before it expires, and a mounted Secret may take %s to reach its pods: they may read an expired token. Set a longer spec.lifetime or spec.renewBefore",
+		v1alpha1.DurationOf(renewBefore), v1alpha1.DurationOf(rollout.KubeletRefresh))}
+}
+
+func reasonIf(status *v1alpha1.ReactorTokenStatus, conditionType string, state metav1.ConditionStatus) string {
+	if condition := meta.FindStatusCondition(status.Conditions, conditionType); condition != nil && condition.Status == state {
 		return condition.Reason
 	}
 	return ""
 }
 
-func messageOf(status *v1alpha1.ReactorTokenStatus, kind string) string {
-	return meta.FindStatusCondition(status.Conditions, kind).Message
-}
-
-// clockEvents tells when the operator's clock has come to differ from Reactor's.
-func clockEvents(seen *observation, v *view) []notice.Notice {
-	if !v.issued || v.outcome.record.Skew.Abs() <= worthTellingSkew {
-		return nil
-	}
-	if before := seen.target.record; before != nil && before.Skew.Abs() > worthTellingSkew {
-		return nil
-	}
-	return []notice.Notice{notice.Warning("ClockSkew", "RequestToken",
-		"the operator's clock differs from Reactor's by %s: tokens are renewed by Reactor's clock, but the node's clock needs care",
-		v.outcome.record.Skew.Abs().Round(time.Second))}
-}
-
-// settingEvents tells of what a new spec says that is accepted and unwise.
-func settingEvents(token *v1alpha1.ReactorToken) []notice.Notice {
-	lifetime := token.Spec.EffectiveLifetime()
-	renewBefore := grantOf(&token.Spec, &record{ExpiresAt: time.Time{}.Add(lifetime)}).renewBefore
-	if renewBefore >= promptEnough || token.Spec.PromptDelivery != nil {
-		return nil
-	}
-	return []notice.Notice{notice.Warning("RenewBeforeShort", "RequestToken",
-		"a token is renewed %s before it expires, and a mounted Secret may take %s to reach its pods: they may read an expired token. Ask for a longer spec.lifetime or spec.renewBefore",
-		v1alpha1.DurationOf(renewBefore), v1alpha1.DurationOf(promptEnough))}
-}
-
-// announce tells the events that wait, after the status that they speak of was written.
-func (r *Reconciler) announce(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) {
-	notice.Announce(ctx, r.recorder, token, mem.untold)
-	mem.untold = nil
+func messageOf(status *v1alpha1.ReactorTokenStatus, conditionType string) string {
+	return meta.FindStatusCondition(status.Conditions, conditionType).Message
 }

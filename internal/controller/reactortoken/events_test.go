@@ -8,17 +8,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func TestEventsTellTransitions(t *testing.T) {
 	ready, renewed := "Ready=True/TokenValid", "Renewed=True/Issued"
 	due := plan{cause: causeDue, write: writeMint}
-	skewed := func(by time.Duration) func(*outcome) {
-		return func(done *outcome) {
+	skewed := func(by time.Duration) func(*actResult) {
+		return func(done *actResult) {
 			held := aHeldToken()
 			held.token.Skew = by
-			done.record, done.version, done.issued = newRecord(held), "8", true
+			done.record, done.version, done.issued = recordOfHeld(held), "8", true
 		}
 	}
 	tests := []struct {
@@ -26,14 +27,14 @@ func TestEventsTellTransitions(t *testing.T) {
 		token   func(*v1alpha1.ReactorToken)
 		seen    []func(*observation)
 		planned plan
-		done    outcome
+		done    actResult
 		want    string
 	}{
 		{name: "nothing happened", seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "a token was issued", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(issuing), want: "Normal/TokenIssued"},
-		{name: "a Secret was adopted", seen: []func(*observation){noToken}, planned: due, done: ended(issuing, func(d *outcome) { d.adopted = true }),
+		{name: "a Secret was adopted", seen: []func(*observation){noToken}, planned: due, done: ended(issuing, func(d *actResult) { d.adopted = true }),
 			want: "Normal/TokenIssued Normal/SecretAdopted"},
-		{name: "a Secret was repaired", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *outcome) { d.repaired = true }), want: "Normal/SecretRepaired"},
+		{name: "a Secret was repaired", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *actResult) { d.repaired = true }), want: "Normal/SecretRepaired"},
 		{name: "a renewal began to fail", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(failed(backedUp)), want: "Warning/ReactorUnavailable"},
 		{name: "a renewal goes on failing", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(backedUp))},
 		{name: "a renewal fails for another reason", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(refusal)),
@@ -46,7 +47,7 @@ func TestEventsTellTransitions(t *testing.T) {
 		{name: "a turn is waited for", seen: []func(*observation){noToken}, planned: due, done: ended(waiting(inLine))},
 		{name: "a skew came", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(skewed(-31 * time.Second)), want: "Normal/TokenIssued Warning/ClockSkew"},
 		{name: "a skew of half a minute is none", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(skewed(30 * time.Second)), want: "Normal/TokenIssued"},
-		{name: "a skew stays", seen: []func(*observation){before(ready, renewed), func(o *observation) { o.target.record = aRecord(func(r *record) { r.Skew = time.Hour }) }},
+		{name: "a skew stays", seen: []func(*observation){before(ready, renewed), func(o *observation) { o.target.Record = aRecord(func(r *targetsecret.Record) { r.Skew = time.Hour }) }},
 			planned: due, done: ended(skewed(2 * time.Hour)), want: "Normal/TokenIssued"},
 		{name: "a new spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Generation, token.Spec.RenewBefore = 2, "89s" },
 			seen: []func(*observation){before(ready, renewed)}, done: ended(), want: "Warning/RenewBeforeShort"},
@@ -64,7 +65,7 @@ func TestEventsTellTransitions(t *testing.T) {
 		}, seen: []func(*observation){before(ready, renewed)}, done: ended()},
 		{name: "an old spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "89s" },
 			seen: []func(*observation){before(ready, renewed)}, done: ended()},
-		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *outcome) {
+		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *actResult) {
 			d.notices = []notice.Notice{notice.Warning("Odd", "Do", "%d", 1)}
 		}), want: "Warning/Odd"},
 	}
@@ -75,7 +76,7 @@ func TestEventsTellTransitions(t *testing.T) {
 				test.token(token)
 			}
 			var got []string
-			for _, n := range report(token, seeing(test.seen...), test.planned, test.done).events {
+			for _, n := range buildReport(token, seeing(test.seen...), test.planned, test.done).events {
 				got = append(got, n.Kind+"/"+n.Reason)
 				if n.Action == "" || n.Note == "" {
 					t.Errorf("notice %+v", n)
@@ -109,7 +110,7 @@ func TestEventsFollowTheWriteOfTheStatus(t *testing.T) {
 func TestALongNoteFitsIntoAnEvent(t *testing.T) {
 	recorder := &told{}
 	r := &Reconciler{recorder: recorder}
-	r.announce(t.Context(), aToken(), &remembered{untold: []notice.Notice{notice.Normal("Long", "Do", "%s", strings.Repeat("ü", 2000))}})
+	r.emit(t.Context(), aToken(), lastStatus{notices: []notice.Notice{notice.Normal("Long", "Do", "%s", strings.Repeat("ü", 2000))}})
 	if note := strings.TrimSuffix(recorder.events[0].note, " Do"); len(note) > notice.LongestNote || len(note) < notice.LongestNote-4 {
 		t.Errorf("a note of %d bytes", len(note))
 	}

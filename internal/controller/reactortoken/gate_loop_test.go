@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 )
 
 const otherKeySecret = "other-api-key"
@@ -109,7 +111,7 @@ func TestAKeyThatReactorTakesAgainFreesAllItsTokens(t *testing.T) {
 		names := w.createFive()
 		w.start()
 		w.reactor.AddKey(firstKey)
-		w.pass(minProbeWait)
+		w.pass(mintqueue.MinProbeWait)
 		for _, name := range names {
 			w.want(name, "Ready=True/TokenValid", "Stalled=")
 		}
@@ -155,7 +157,7 @@ func TestAnotherTokenTriesTheKeyWhenTheOneThatDidIsDeleted(t *testing.T) {
 			w.settle()
 		}
 		w.reactor.AddKey(firstKey)
-		w.pass(minProbeWait)
+		w.pass(mintqueue.MinProbeWait)
 		w.want(names[0], "Ready=True/TokenValid", "Stalled=")
 	})
 }
@@ -184,7 +186,7 @@ func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
 		w.start()
 		w.reactor.AddKey(firstKey)
 		w.reactor.SetFaults(emulator.Fault{Hang: true})
-		w.pass(minProbeWait)
+		w.pass(mintqueue.MinProbeWait)
 		told := w.transitions("early")
 		w.create(newToken("late"))
 		w.settle()
@@ -245,7 +247,7 @@ func TestARateLimitHoldsAllTokensOfTheKeyAndNoOther(t *testing.T) {
 	}{
 		"for the seconds that Reactor names":     {emulator.Fault{Status: 429, RetryAfter: 5 * time.Minute}, 5 * time.Minute},
 		"until the date that Reactor names":      {emulator.Fault{Status: 429, RetryAfter: 5 * time.Minute, RetryAfterAsDate: true}, 5 * time.Minute},
-		"for a while when Reactor names nothing": {emulator.Fault{Status: 429}, minLimitWait},
+		"for a while when Reactor names nothing": {emulator.Fault{Status: 429}, mintqueue.MinLimitWait},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -333,7 +335,7 @@ func TestARefusedRequestIsRetriedEvery15MinutesAndLaterEveryHour(t *testing.T) {
 		w.create(newToken("web"))
 		w.start()
 		told := w.transitions("web")
-		w.pass(refusalPatience)
+		w.pass(slowRefusalRetryAfter)
 		if got := w.attempts() - 1; got < 24 || got > 30 { // up to a fifth sooner
 			t.Errorf("%d retries in the first six hours", got)
 		}
@@ -567,6 +569,7 @@ func TestATokenDoesNotExpireBecauseTheOneThatTriesItsKeyIsQueued(t *testing.T) {
 		w.want("new", "Renewed=False/APIKeyRefused")
 		for i := range 250 { // four minutes
 			w.create(newToken(fmt.Sprintf("flood-%d", i), withOtherKey))
+			synctest.Wait() // a watch of the fake API server holds 100 events
 		}
 		w.pass(4 * time.Minute)
 		for _, name := range short {

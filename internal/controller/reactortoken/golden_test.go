@@ -10,6 +10,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // The values in this file are stored in the Secrets of running installations. None of them is computed by the code under test. When one of
@@ -51,32 +52,32 @@ func goldenScoped(token *v1alpha1.ReactorToken) {
 }
 
 // goldenMint is the token that Reactor issued for a ReactorToken, with what the operator records of the request.
-func goldenMint(token *v1alpha1.ReactorToken, skew time.Duration) *heldToken {
+func goldenMint(token *v1alpha1.ReactorToken, skew time.Duration) *pendingToken {
 	issued := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	return &heldToken{
-		token:   reactor.Token{JWT: goldenJWT, IssuedAt: issued, ExpiresAt: issued.Add(token.Spec.EffectiveLifetime()), ReceivedAt: issued, Skew: skew},
-		tokenID: "11111111-0000-4000-8000-000000000002",
-		demand:  demand{requestHash: requestHash(&token.Spec), keyFingerprint: "0123456789abcdef", renewRequest: renewRequestOf(token)},
+	return &pendingToken{
+		token:    reactor.Token{JWT: goldenJWT, IssuedAt: issued, ExpiresAt: issued.Add(token.Spec.EffectiveLifetime()), ReceivedAt: issued, Skew: skew},
+		tokenID:  "11111111-0000-4000-8000-000000000002",
+		identity: targetsecret.RequestIdentity{RequestHash: requestHash(&token.Spec), KeyFingerprint: "0123456789abcdef", RenewRequest: renewRequestOf(token)},
 	}
 }
 
 func TestChecksumsDoNotChange(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for name, test := range map[string]struct {
-		of   *record
+		of   *targetsecret.Record
 		want string
 	}{
-		"of all fields": {&record{
+		"of all fields": {&targetsecret.Record{
 			TokenID: "token-1", IssuedAt: at, ExpiresAt: at.Add(6 * time.Hour), Skew: -1500 * time.Millisecond,
 			KeyFingerprint: "0123456789abcdef", RequestHash: "6678057d347f3ffde5ef2e46ce582ce2", RenewRequest: "now", Checksum: "is not part of it",
 		}, "d1ee9ebfff888ece33216404c4510da9"},
-		"without a renew request and a skew": {&record{
+		"without a renew request and a skew": {&targetsecret.Record{
 			TokenID: "token-1", IssuedAt: at, ExpiresAt: at.Add(6 * time.Hour),
 			KeyFingerprint: "0123456789abcdef", RequestHash: "6678057d347f3ffde5ef2e46ce582ce2",
 		}, "caa88947f241f10cfc29188fa27cb26b"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := checksumOf(goldenJWT, test.of); got != test.want {
+			if got := targetsecret.Checksum(goldenJWT, test.of); got != test.want {
 				t.Errorf("checksum %s, want %s", got, test.want)
 			}
 		})
@@ -167,7 +168,7 @@ func TestSecretsDoNotChange(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			minted := goldenMint(test.token, test.skew)
-			got := buildSecret(test.token, minted.token.JWT, newRecord(minted), test.adopted).object()
+			got := targetsecret.Build(test.token, minted.token.JWT, recordOfHeld(minted), test.adopted).Object()
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("Secret (-want +got):\n%s", diff)
 			}

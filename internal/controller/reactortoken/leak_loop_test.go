@@ -14,6 +14,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // Every world is searched for secrets when its test ends. These tests provoke leaks, and show that the search finds them.
@@ -57,7 +58,7 @@ func TestTheSearchFindsALeakWhereverItIs(t *testing.T) {
 
 func TestASecretInAPayloadIsNoLeak(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.note(call{"create", "Secret", "web"}, secretIn(namespace, "web", jwtKey, firstKey))
+		w.api.note(call{"create", "Secret", "web"}, secretIn(namespace, "web", targetsecret.JWTKey, firstKey))
 		if leaks := w.leaks(); len(leaks) != 0 {
 			t.Errorf("found %q", leaks)
 		}

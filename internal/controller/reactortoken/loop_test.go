@@ -23,6 +23,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // run is one run of the operator, from its start to its end: the real manager with the real controller, queue, cache,
@@ -152,7 +153,7 @@ func (w *laggingWatch) Stop() {
 // take takes events at once, since the fake client panics when a hundred of them are waiting.
 func (w *laggingWatch) take() {
 	for happened := range w.from.ResultChan() {
-		if secret, ok := happened.Object.(*corev1.Secret); ok && slices.Contains(unwatchedTypes, secret.Type) {
+		if secret, ok := happened.Object.(*corev1.Secret); ok && slices.Contains(targetsecret.UnwatchedTypes, secret.Type) {
 			continue
 		}
 		w.mu.Lock()

@@ -11,50 +11,46 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
-
-// leftoverSecret is a Secret that this ReactorToken wrote and no longer writes, since spec.secret.name changed.
-type leftoverSecret struct {
-	name            string
-	uid             types.UID
-	resourceVersion string
-	what            leftover
-}
 
 // observe makes every Kubernetes read of the reconcile, except a read of the API key that is not in memory when it is used, or that
 // Reactor refuses. Metadata comes from the cache; a payload is read live, and only when the metadata does not answer the question.
-func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered) (*observation, error) {
-	status, _ := mem.latestStatus(token)
-	seen := &observation{status: *status.DeepCopy(), held: mem.held, apiURL: r.apiURL}
+func (r *Reconciler) observe(ctx context.Context, token *v1alpha1.ReactorToken, state *objectState) (*observation, error) {
+	status, _, _ := state.status.latest(token)
+	observed := &observation{
+		status: *status.DeepCopy(), apiURL: r.apiURL,
+		pending: state.pending, received: state.received, progress: state.progress, paidFor: state.paidFor,
+	}
 	var err error
-	if seen.target, err = r.observeTarget(ctx, token, mem, &seen.status); err != nil {
+	if observed.target, observed.checked, err = r.observeTarget(ctx, token, state.secret, &observed.status); err != nil {
 		return nil, err
 	}
-	if !seen.target.exists && hadToken(&seen.status) {
-		if seen.gone, err = r.isGone(ctx, token); err != nil {
+	if !observed.target.Exists && hadToken(&observed.status) {
+		if observed.isDeleted, err = r.isGone(ctx, token); err != nil {
 			return nil, err
 		}
 	}
-	if seen.key, err = r.keys.Lookup(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef); err != nil {
+	if observed.key, err = r.keys.Lookup(ctx, client.ObjectKeyFromObject(token), token.Spec.APIKeySecretRef); err != nil {
 		return nil, err
 	}
-	if seen.claimedBy, err = r.observeRivals(ctx, token, &seen.target); err != nil {
+	if observed.claimedBy, err = r.observeRivals(ctx, token, &observed.target); err != nil {
 		return nil, err
 	}
-	if seen.leftovers, err = r.observeLeftovers(ctx, token); err != nil {
+	if observed.leftovers, err = r.observeLeftovers(ctx, token); err != nil {
 		return nil, err
 	}
-	seen.clocks = r.timekeeper.clocksAt(r.clock.Now(), mem.receivedAt(seen.target.record))
-	seen.budgetUntil, seen.paid = spentUntil(mem.budget, seen.clocks.now), mem.paid
-	seen.repairUntil = spentUntil(mem.repairs, seen.clocks.now)
-	if reasonIf(&seen.status, v1alpha1.ConditionRenewed, metav1.ConditionFalse) == v1alpha1.ReasonSecretContested {
-		seen.calmAt = refilledTo(mem.repairs, repairCalm, seen.clocks.now)
+	observed.clocks = r.timekeeper.clocksAt(r.clock.Now(), state.received.at(observed.target.Record))
+	observed.budgetUntil = spentUntil(state.budget, observed.clocks.now)
+	observed.repairUntil = spentUntil(state.repairs, observed.clocks.now)
+	if reasonIf(&observed.status, v1alpha1.ConditionRenewed, metav1.ConditionFalse) == v1alpha1.ReasonSecretContested {
+		observed.contestEndsAt = refilledTo(state.repairs, repairCalm, observed.clocks.now)
 	}
-	return seen, nil
+	return observed, nil
 }
 
-// isGone asks whether the ReactorToken was deleted. Garbage collection takes its Secret then, and that may be seen before the
-// ReactorToken's own end: two watches keep no order between them.
+// isGone reads live whether the ReactorToken was deleted. Garbage collection then deletes its Secret, and the cache may show that first, because two
+// watches have no common order.
 func (r *Reconciler) isGone(ctx context.Context, token *v1alpha1.ReactorToken) (bool, error) {
 	live := &v1alpha1.ReactorToken{}
 	err := r.live.Get(ctx, client.ObjectKeyFromObject(token), live)
@@ -67,65 +63,63 @@ func (r *Reconciler) isGone(ctx context.Context, token *v1alpha1.ReactorToken) (
 	return live.UID != token.UID || !live.DeletionTimestamp.IsZero(), nil
 }
 
-// observeTarget looks at the target Secret. The cached metadata is enough while it shows the version that we wrote or
-// checked last, for the spec that we last acted on; anything else is decided by one live read.
+// observeTarget observes the target Secret. The cached metadata is enough while it shows the version that was written or checked last, for the spec
+// of the last reconcile. Anything else needs one live read. It returns the version that does not have to be checked again, too.
 func (r *Reconciler) observeTarget(
-	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, status *v1alpha1.ReactorTokenStatus,
-) (target, error) {
+	ctx context.Context, token *v1alpha1.ReactorToken, checked checkedSecret, status *v1alpha1.ReactorTokenStatus,
+) (targetsecret.State, checkedSecret, error) {
 	name := types.NamespacedName{Namespace: token.Namespace, Name: token.TargetSecretName()}
-	known := mem.secret.name == name.Name && mem.secret.resourceVersion != ""
+	known := checked.name == name.Name && checked.resourceVersion != ""
 	meta := secretMetadata()
 	err := r.cache.Get(ctx, name, meta)
 	switch {
 	case apierrors.IsNotFound(err) && !known:
-		return target{}, nil // the first write is a Create, which does not overwrite what the cache has not seen yet
+		return targetsecret.State{}, checked, nil // the first write is a Create, which does not overwrite what the cache does not show yet
 	case err != nil && !apierrors.IsNotFound(err):
-		return target{}, fmt.Errorf("looking up the target Secret %s: %w", name, err)
-	case err == nil && known && mem.secret.resourceVersion == meta.ResourceVersion && status.ObservedGeneration == token.Generation:
-		return targetOf(meta, token), nil
+		return targetsecret.State{}, checked, fmt.Errorf("looking up the target Secret %s: %w", name, err)
+	case err == nil && known && checked.resourceVersion == meta.ResourceVersion && status.ObservedGeneration == token.Generation:
+		return targetsecret.FromMetadata(meta, token), checked, nil
 	}
-	return r.lookAtTarget(ctx, token, mem, name)
+	return r.readTarget(ctx, token, name)
 }
 
-// notChecked is the version of a Secret that exists, whatever the cache says, and has to be looked at again.
+// notChecked is the version of a Secret that exists, whatever the cache shows, and has to be read live again.
 const notChecked = "not checked"
 
-// lookAtTarget reads the target Secret live, and remembers the version when all is well with it.
-func (r *Reconciler) lookAtTarget(
-	ctx context.Context, token *v1alpha1.ReactorToken, mem *remembered, name types.NamespacedName,
-) (target, error) {
+// readTarget reads the target Secret live.
+func (r *Reconciler) readTarget(
+	ctx context.Context, token *v1alpha1.ReactorToken, name types.NamespacedName,
+) (targetsecret.State, checkedSecret, error) {
 	live := &corev1.Secret{}
 	err := r.live.Get(ctx, name, live)
-	mem.secret = checkedSecret{}
 	if apierrors.IsNotFound(err) {
-		return target{}, nil
+		return targetsecret.State{}, checkedSecret{}, nil
 	}
 	if err != nil {
-		return target{}, fmt.Errorf("reading the target Secret %s: %w", name, err)
+		return targetsecret.State{}, checkedSecret{}, fmt.Errorf("reading the target Secret %s: %w", name, err)
 	}
-	seen := inspect(live, token)
-	mem.secret = checkedSecret{name.Name, notChecked}
-	if seen.asWanted() {
-		mem.secret.resourceVersion = seen.resourceVersion
+	state := targetsecret.Inspect(live, token)
+	if state.IsUpToDate() {
+		return state, checkedSecret{name.Name, state.ResourceVersion}, nil
 	}
-	return seen, nil
+	return state, checkedSecret{name.Name, notChecked}, nil
 }
 
-// observeRivals finds the ReactorToken that has a better right to the target Secret: the one that writes it already, else
-// the older one. It returns "" when there is none, as when the Secret itself names the one that may write it.
-func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorToken, seen *target) (string, error) {
-	if seen.exists && (seen.ownership == ownershipOurs || seen.ownership == ownershipConsenting) {
+// observeRivals finds the other ReactorToken that may write the target Secret: the one that writes it already, otherwise the oldest one. It returns ""
+// if there is none, or if the Secret names this one.
+func (r *Reconciler) observeRivals(ctx context.Context, token *v1alpha1.ReactorToken, observed *targetsecret.State) (string, error) {
+	if observed.Exists && (observed.Ownership == targetsecret.Ours || observed.Ownership == targetsecret.Consenting) {
 		return "", nil
 	}
 	rivals, err := r.tokensWritingTo(ctx, types.NamespacedName{Namespace: token.Namespace, Name: token.TargetSecretName()})
 	if err != nil {
 		return "", err
 	}
-	return claimant(token, rivals, seen.writer), nil
+	return claimant(token, rivals, observed.Writer), nil
 }
 
-// claimant names the one of several ReactorTokens with one target Secret that has the right to it: the writer that the Secret
-// names, else the oldest. It returns "" when that is the token itself.
+// claimant names the one of several ReactorTokens with one target Secret that may write it: the writer that the Secret names, otherwise the oldest.
+// It returns "" if that is the token itself.
 func claimant(token *v1alpha1.ReactorToken, rivals []v1alpha1.ReactorToken, writer string) string {
 	oldest := token
 	for i := range rivals {
@@ -146,7 +140,7 @@ func claimant(token *v1alpha1.ReactorToken, rivals []v1alpha1.ReactorToken, writ
 	return oldest.Name
 }
 
-// older compares by creation, which has whole seconds, and then by UID, so that two always agree on which is older.
+// older compares by creation time, which has whole seconds, and then by UID, so that the result is the same for both objects.
 func older(one, other *v1alpha1.ReactorToken) bool {
 	if !one.CreationTimestamp.Equal(&other.CreationTimestamp) {
 		return one.CreationTimestamp.Before(&other.CreationTimestamp)
@@ -154,8 +148,8 @@ func older(one, other *v1alpha1.ReactorToken) bool {
 	return one.UID < other.UID
 }
 
-// observeLeftovers finds the Secrets that this ReactorToken wrote under another name than the one in its spec. The Secrets
-// themselves say so, so that a crash in the middle of a change of name leaves nothing behind.
+// observeLeftovers finds the Secrets that this ReactorToken wrote under another name than the one in its spec. Their annotations show that, so that a
+// crash during a change of the name leaves nothing behind.
 func (r *Reconciler) observeLeftovers(ctx context.Context, token *v1alpha1.ReactorToken) ([]leftoverSecret, error) {
 	written, err := r.secretsWrittenFor(ctx, types.NamespacedName{Namespace: token.Namespace, Name: token.Name})
 	if err != nil {
@@ -164,16 +158,12 @@ func (r *Reconciler) observeLeftovers(ctx context.Context, token *v1alpha1.React
 	var found []leftoverSecret
 	for i := range written {
 		secret := &written[i]
-		what := leftoverOf(secret, token.Name, token.UID)
-		if secret.Name != token.TargetSecretName() && what != leftoverKeep {
+		what := targetsecret.LeftoverOf(secret, token.Name, token.UID)
+		if secret.Name != token.TargetSecretName() && what != targetsecret.LeftoverKeep {
 			found = append(found, leftoverSecret{secret.Name, secret.UID, secret.ResourceVersion, what})
 		}
 	}
 	return found, nil
 }
 
-func secretMetadata() *metav1.PartialObjectMetadata {
-	meta := &metav1.PartialObjectMetadata{}
-	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return meta
-}
+// What is looked up here is the cache's own: nothing of it may be changed.

@@ -16,9 +16,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/rollout"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // away fails the calls of a verb and kind, and of a name if there is one.
@@ -40,10 +42,10 @@ func TestAReadThatFailsDecidesNothing(t *testing.T) {
 	}{
 		"of the key": {call{"get", "Secret", keySecret}, func(w *world) { w.rotate(secondKey) }, 2},
 		"of the target": {call{"get", "Secret", "web"}, func(w *world) {
-			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[jwtKey] = nil })
+			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.JWTKey] = nil })
 		}, 2},
 		"of the target that only drifted": {call{"get", "Secret", "web"}, func(w *world) {
-			w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Data, expiresAtKey) })
+			w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Data, targetsecret.ExpiresAtKey) })
 		}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -183,7 +185,7 @@ func TestARepairThatIsRefusedKeepsTheTokenReadyAndIsMadeUpFor(t *testing.T) {
 		w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Labels, "team") })
 		w.pass(10 * time.Minute)
 		w.want("web", "Ready=True/TokenValid", "Renewed=False/SecretWriteRefused", "Stalled=")
-		if got := w.token("web").Status.LastFailure.Message; !strings.HasPrefix(got, "the Secret is put right as soon as the API server accepts it: ") {
+		if got := w.token("web").Status.LastFailure.Message; !strings.HasPrefix(got, "the operator repairs the Secret as soon as the API server accepts it: ") {
 			t.Errorf("message %q", got)
 		}
 		if got := w.api.asked(call{verb: "apply", kind: "Secret"}) + w.api.asked(call{verb: "patch", kind: "Secret"}); got > 20 {
@@ -242,7 +244,7 @@ func TestPodsThatCannotBePromptedForTooLongAreNotPromptedAnyMore(t *testing.T) {
 		w.create(podWith("mounts", mounting("web")), newToken("web", prompt))
 		w.api.meddleWith(away(call{"list", "Pod", ""}))
 		w.start()
-		w.pass(2*promptEnough + retryCap)
+		w.pass(2*rollout.KubeletRefresh + retryCap)
 		if got := w.token("web").Status.DeliveredTokenID; got != w.tokenID() {
 			t.Errorf("status calls token %q delivered", got)
 		}

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func TestAnHourOfRefusedWritesCostsOneMint(t *testing.T) {
@@ -86,7 +87,7 @@ func TestATokenThatIsNotWantedAnyMoreIsNotWritten(t *testing.T) {
 				w.settle()
 				w.wantMints(2)
 				w.wantValid("web")
-				if secret := w.secret("web"); secret != nil && string(secret.Data[jwtKey]) != w.reactor.IssuedJWTs()[1] {
+				if secret := w.secret("web"); secret != nil && string(secret.Data[targetsecret.JWTKey]) != w.reactor.IssuedJWTs()[1] {
 					t.Error("the Secret holds the token that was asked for before the change")
 				}
 			})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func TestAFirstTokenIsWrittenOnceAndThenNothingIsAsked(t *testing.T) {
@@ -80,7 +81,7 @@ func TestAFailedRenewalKeepsTheOldTokenReadyUntilItExpires(t *testing.T) {
 		w.create(newToken("web", lifetime("1h")))
 		w.start()
 		before := w.token("web").Status
-		old := w.secret("web").Data[jwtKey]
+		old := w.secret("web").Data[targetsecret.JWTKey]
 		w.reactor.SetFaults(emulator.Fault{Status: 503})
 
 		w.passUntil(before.RenewalTime.Add(2 * time.Second))
@@ -89,7 +90,7 @@ func TestAFailedRenewalKeepsTheOldTokenReadyUntilItExpires(t *testing.T) {
 
 		w.passUntil(before.ExpirationTime.Add(-time.Second))
 		w.want("web", "Ready=True/TokenValid", "Renewed=False/ReactorUnavailable", "Stalled=")
-		if diff := cmp.Diff(old, w.secret("web").Data[jwtKey]); diff != "" {
+		if diff := cmp.Diff(old, w.secret("web").Data[targetsecret.JWTKey]); diff != "" {
 			t.Error("the old token was touched before it expired")
 		}
 

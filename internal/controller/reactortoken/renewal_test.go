@@ -12,10 +12,13 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // granted is the record of a token that was issued at noon for a lifetime.
-func granted(d time.Duration) *record { return &record{IssuedAt: noon, ExpiresAt: noon.Add(d)} }
+func granted(d time.Duration) *targetsecret.Record {
+	return &targetsecret.Record{IssuedAt: noon, ExpiresAt: noon.Add(d)}
+}
 
 func TestGrantOf(t *testing.T) {
 	tests := []struct {
@@ -92,7 +95,7 @@ func TestARenewalIsNeverALoopAndNeverTooLate(t *testing.T) {
 		life := time.Duration(10+random.IntN(24*3600)) * time.Second
 		spec := &v1alpha1.ReactorTokenSpec{RenewBefore: v1alpha1.DurationOf(time.Duration(random.IntN(25*3600)) * time.Second)}
 		due := renewalTime(spec, types.UID(fmt.Sprint(random.Uint64())), granted(life)).Sub(noon)
-		if least := min(leastWork, life/2); due < least || due >= life {
+		if least := min(minTimeToRenewal, life/2); due < least || due >= life {
 			t.Fatalf("a token of %s with renewBefore %s is renewed after %s", life, spec.RenewBefore, due)
 		}
 		if due%time.Second != 0 {
@@ -131,7 +134,7 @@ func TestACrowdDriftsApartCycleByCycle(t *testing.T) {
 			written := granted(6 * time.Hour)
 			for range cycles {
 				due := renewalTime(spec, types.UID(fmt.Sprint("uid-", i)), written)
-				written = &record{IssuedAt: due, ExpiresAt: due.Add(6 * time.Hour)}
+				written = &targetsecret.Record{IssuedAt: due, ExpiresAt: due.Add(6 * time.Hour)}
 			}
 			if written.IssuedAt.Before(first) {
 				first = written.IssuedAt
@@ -205,7 +208,7 @@ func TestTheLongestBackoffFitsTheLifeOfTheToken(t *testing.T) {
 		time.Hour:        mintBackoffCap,
 		6 * time.Hour:    mintBackoffCap,
 	} {
-		if got := longestMintBackoff(lifetime); got != want {
+		if got := maxMintBackoff(lifetime); got != want {
 			t.Errorf("%s: %s, want %s", lifetime, got, want)
 		}
 	}
@@ -215,15 +218,15 @@ func TestTheLongestBackoffFitsTheLifeOfTheToken(t *testing.T) {
 func TestTheWaitAfterFailuresIsBoundedByTheLifetimeThatIsGranted(t *testing.T) {
 	token := newToken("web")
 	away := &reactor.Error{Class: reactor.ClassUnavailable}
-	if got := patience(token, &failedMint{err: away, failures: 9}); got < 4*time.Minute {
+	if got := mintRetryDelay(token, &failedMint{err: away, failures: 9}); got < 4*time.Minute {
 		t.Errorf("of a token of hours: %s", got)
 	}
 	token.Status.GrantedLifetime = "20s"
-	if got := patience(token, &failedMint{err: away, failures: 9}); got > mintBackoffBase {
+	if got := mintRetryDelay(token, &failedMint{err: away, failures: 9}); got > mintBackoffBase {
 		t.Errorf("of one that is granted for 20 s: %s", got)
 	}
 	token.Status.GrantedLifetime = "12h"
-	if got := patience(token, &failedMint{err: away, failures: 9}); got > mintBackoffCap {
+	if got := mintRetryDelay(token, &failedMint{err: away, failures: 9}); got > mintBackoffCap {
 		t.Errorf("of one that is granted for longer: %s", got)
 	}
 }

@@ -10,12 +10,13 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // spoil edits what is around the token in the target Secret.
 func (w *world) spoil() {
 	w.Helper()
-	w.editSecret("web", func(secret *corev1.Secret) { secret.Data[expiresAtKey] = []byte("0") })
+	w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.ExpiresAtKey] = []byte("0") })
 }
 
 func TestASecretIsPutRightAlsoWhileNoNewTokenCanBeHad(t *testing.T) {
@@ -67,7 +68,7 @@ func TestASecretIsPutRightInThePassWhoseMintFails(t *testing.T) {
 				w.api.meddleWith(test.meddle)
 				w.start()
 				w.want("web", "Ready=True/TokenValid", "Renewed=False/RequestRefused")
-				if right := string(w.secret("web").Data[expiresAtKey]) != "0"; right != test.right {
+				if right := string(w.secret("web").Data[targetsecret.ExpiresAtKey]) != "0"; right != test.right {
 					t.Errorf("the Secret was put right: %t", right)
 				}
 				w.wantMints(1)

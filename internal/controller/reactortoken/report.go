@@ -4,126 +4,94 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
-// reported is what a pass tells: the status, the events that announce a change of it, and how long until the next pass.
-type reported struct {
-	now    time.Time
-	status v1alpha1.ReactorTokenStatus
-	events []notice.Notice
-	wake   time.Duration // 0: a watch wakes the next pass
-}
-
-// report derives status and events from what was seen, planned and done. It is pure.
-func report(token *v1alpha1.ReactorToken, seen *observation, planned plan, done outcome) reported {
-	v := viewOf(seen, planned, done)
-	status := seen.status.DeepCopy()
+// buildReport derives status and events from what was observed, planned and done. It is pure.
+func buildReport(token *v1alpha1.ReactorToken, observed *observation, planned plan, result actResult) statusReport {
+	v := newStatusInput(observed, planned, result)
+	status := observed.status.DeepCopy()
 	status.ObservedGeneration = token.Generation
-	reportToken(status, token, seen, &v)
-	reportFailure(status, token, seen, &v)
+	setToken(status, token, observed, &v)
+	setFailure(status, token, observed, &v)
 	setConditions(status, token, &v)
-	if done.delivered && v.record != nil {
-		status.DeliveredTokenID = v.record.TokenID
+	if result.delivered && v.current != nil {
+		status.DeliveredTokenID = v.current.TokenID
 	}
-	return reported{now: v.clocks.now, status: *status, events: eventsOf(token, seen, &v, status), wake: wakeAfter(status, &v)}
+	return statusReport{now: v.clocks.now, status: *status, events: eventsOf(token, observed, &v, status), requeue: v.requeue(status)}
 }
 
-// view is what the status is derived from.
-type view struct {
-	plan
-	outcome
-	record   *record // of the token that the Secret holds now; nil when it holds none of ours
-	valid    bool    // and it has not expired
-	obstacle *obstacle
-	calmAt   time.Time // when a fight over the Secret counts as over; zero: there is none
-}
-
-func viewOf(seen *observation, planned plan, done outcome) view {
-	v := view{plan: planned, outcome: done, record: seen.target.token(), obstacle: planned.obstacle, calmAt: seen.calmAt}
-	if v.outcome.record != nil {
-		v.record = v.outcome.record
-	}
-	v.valid = v.record != nil && v.clocks.until(v.record.ExpiresAt, v.record) > 0
-	switch {
-	case done.failed != nil:
-		v.obstacle = done.failed
-	case done.waiting != nil:
-		v.obstacle = done.waiting
-	}
-	return v
-}
-
-// reportToken tells of the token in the Secret.
-func reportToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *view) {
-	if v.record == nil {
+// setToken sets the fields that describe the token in the Secret.
+func setToken(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput) {
+	if v.current == nil {
 		status.SecretName, status.SecretResourceVersion = "", ""
 		status.IssuedTime, status.ExpirationTime, status.RenewalTime = nil, nil, nil
 		status.RequestedLifetime, status.GrantedLifetime = "", ""
 		return
 	}
-	terms := grantOf(&token.Spec, v.record)
+	terms := grantOf(&token.Spec, v.current)
 	status.SecretName = token.TargetSecretName()
 	switch {
-	case v.version != "":
-		status.SecretResourceVersion = v.version
-	case seen.target.asWanted():
-		status.SecretResourceVersion = seen.target.resourceVersion
-	default: // after a restart, a version that is right for an earlier spec must not count as right for this one
+	case v.result.version != "":
+		status.SecretResourceVersion = v.result.version
+	case observed.target.IsUpToDate():
+		status.SecretResourceVersion = observed.target.ResourceVersion
+	default: // after a restart, a version that was checked for an earlier spec does not count for this one
 		status.SecretResourceVersion = ""
 	}
-	status.IssuedTime = timestamp(v.record.IssuedAt)
-	status.ExpirationTime = timestamp(v.record.ExpiresAt)
-	status.RenewalTime = timestamp(renewalTime(&token.Spec, token.UID, v.record))
+	status.IssuedTime = timestamp(v.current.IssuedAt)
+	status.ExpirationTime = timestamp(v.current.ExpiresAt)
+	status.RenewalTime = timestamp(renewalTime(&token.Spec, token.UID, v.current))
 	status.RequestedLifetime = v1alpha1.DurationOf(terms.requested)
 	status.GrantedLifetime = v1alpha1.DurationOf(terms.granted)
-	if v.record.RenewRequest != "" {
-		status.LastHandledRenewRequest = v.record.RenewRequest
+	if v.current.RenewRequest != "" {
+		status.LastHandledRenewRequest = v.current.RenewRequest
 	}
 }
 
-// reportFailure keeps what a wait after a failure needs: how often, until when, and what was attempted.
-func reportFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, seen *observation, v *view) {
+// setFailure sets what a wait after a failure needs: how often, until when, and what was attempted.
+func setFailure(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, observed *observation, v *statusInput) {
 	switch {
-	case v.obstacle == nil && v.cause != causeNone && !v.issued:
-		// neither a success nor a failed attempt: the pass is repeated
+	case v.obstacle == nil && v.planned.cause != causeNone && !v.result.issued:
+		// neither a success nor a failed attempt: the reconcile is repeated
 	case v.obstacle == nil:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
-	case v.failed != nil:
-		status.ConsecutiveFailures = failuresWith(token, seen)
+	case v.result.failed != nil:
+		status.ConsecutiveFailures = failuresWith(token, observed)
 		status.NextAttemptTime = timestamp(v.obstacle.until)
-		status.LastFailure = attemptOf(token, seen, v.obstacle)
-	case v.waiting != nil && isOfKey(v.obstacle.reason): // only the object that tries the key again has a time for that
+		status.LastFailure = attemptOf(token, observed, v.obstacle)
+	case v.result.waiting != nil && isOfKey(v.obstacle.reason): // only the object that tries the key again has a time for that
 		status.NextAttemptTime = timestamp(v.obstacle.until)
-		status.LastFailure = attemptOf(token, seen, v.obstacle)
-	case v.obstacle.kind == kindLater && !v.obstacle.until.IsZero(): // a budget is spent
+		status.LastFailure = attemptOf(token, observed, v.obstacle)
+	case v.obstacle.kind == retryAtTime && !v.obstacle.until.IsZero(): // a budget is spent
 		status.NextAttemptTime = timestamp(v.obstacle.until)
-	case v.waiting != nil, v.obstacle.reason == v1alpha1.ReasonPending:
+	case v.result.waiting != nil, v.obstacle.reason == v1alpha1.ReasonPending:
 		// queued: what is known of the last failure stays
 	case status.LastFailure == nil || status.LastFailure.Reason != v.obstacle.reason:
 		status.ConsecutiveFailures, status.NextAttemptTime, status.LastFailure = 0, nil, nil
 	}
 }
 
-func attemptOf(token *v1alpha1.ReactorToken, seen *observation, found *obstacle) *v1alpha1.FailedAttempt {
-	first := timestamp(seen.clocks.now)
-	if before := seen.status.LastFailure; lastFailureCounts(token, seen) && before.Reason == found.reason && before.FirstTime != nil {
+func attemptOf(token *v1alpha1.ReactorToken, observed *observation, found *obstacle) *v1alpha1.FailedAttempt {
+	first := timestamp(observed.clocks.now)
+	if before := observed.status.LastFailure; lastFailureCounts(token, observed) && before.Reason == found.reason && before.FirstTime != nil {
 		first = before.FirstTime
 	}
 	return &v1alpha1.FailedAttempt{
-		FirstTime: first, Reason: found.reason, Message: notice.Bounded(found.message, longestFailureMessage),
-		RequestHash: requestHash(&token.Spec), KeyFingerprint: seen.key.Fingerprint,
-		APIURL: seen.apiURL, RenewRequest: renewRequestOf(token),
+		FirstTime: first, Reason: found.reason, Message: notice.Bounded(found.message, maxFailureMessage),
+		RequestHash: requestHash(&token.Spec), KeyFingerprint: observed.key.Fingerprint,
+		APIURL: observed.apiURL, RenewRequest: renewRequestOf(token),
 	}
 }
 
 // setConditions writes Ready, Renewed, LifetimeClamped and Stalled.
-func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, v *view) {
+func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorToken, v *statusInput) {
 	set := conditionSetter(status, token.Generation, v.clocks.now)
 	ready, reason, message := readiness(token, v)
 	set(v1alpha1.ConditionReady, ready, reason, message)
@@ -132,167 +100,120 @@ func setConditions(status *v1alpha1.ReactorTokenStatus, token *v1alpha1.ReactorT
 	} else if as := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed); as != nil {
 		as.ObservedGeneration = token.Generation
 	}
-	if v.record != nil {
-		clamped, reason, message := clamping(grantOf(&token.Spec, v.record))
+	if v.current != nil {
+		clamped, reason, message := clamping(grantOf(&token.Spec, v.current))
 		set(v1alpha1.ConditionLifetimeClamped, clamped, reason, message)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionLifetimeClamped)
 	}
-	if !v.valid && v.obstacle != nil && v.obstacle.kind == kindUserMustAct {
+	if !v.valid && v.obstacle != nil && v.obstacle.kind == userMustAct {
 		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v.obstacle.reason, v.obstacle.message)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
 	}
 }
 
-// conditionSetter returns a function that sets a condition in status, of the given generation of the spec.
-func conditionSetter(
-	status *v1alpha1.ReactorTokenStatus, generation int64, now time.Time,
-) func(kind string, state metav1.ConditionStatus, reason, message string) {
-	return func(kind string, state metav1.ConditionStatus, reason, message string) {
-		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestConditionMessage),
-			ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
-		})
-	}
-}
-
-// readiness is True while there is a valid token in the Secret, whatever became of its renewal.
-func readiness(token *v1alpha1.ReactorToken, v *view) (metav1.ConditionStatus, string, string) {
+// readiness is True while there is a valid token in the Secret, whether its renewal succeeds or not.
+func readiness(token *v1alpha1.ReactorToken, v *statusInput) (metav1.ConditionStatus, string, string) {
 	switch {
 	case v.valid:
 		return metav1.ConditionTrue, v1alpha1.ReasonTokenValid, fmt.Sprintf("Secret %q holds a token that is valid until %s",
-			token.TargetSecretName(), v.record.ExpiresAt.Format(time.RFC3339))
-	case v.record != nil && v.obstacle != nil:
-		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, fmt.Sprintf("the token expired at %s, and no new one could be had: %s: %s",
-			v.record.ExpiresAt.Format(time.RFC3339), v.obstacle.reason, v.obstacle.message)
-	case v.record != nil:
-		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, "the token expired at " + v.record.ExpiresAt.Format(time.RFC3339)
+			token.TargetSecretName(), v.current.ExpiresAt.Format(time.RFC3339))
+	case v.current != nil && v.obstacle != nil:
+		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, fmt.Sprintf("the token expired at %s, and the operator could not obtain a new one: %s: %s",
+			v.current.ExpiresAt.Format(time.RFC3339), v.obstacle.reason, v.obstacle.message)
+	case v.current != nil:
+		return metav1.ConditionFalse, v1alpha1.ReasonTokenExpired, "the token expired at " + v.current.ExpiresAt.Format(time.RFC3339)
 	case v.obstacle != nil:
 		return metav1.ConditionFalse, v.obstacle.reason, v.obstacle.message
 	default:
-		return metav1.ConditionFalse, v1alpha1.ReasonPending, "a token is being requested"
+		return metav1.ConditionFalse, v1alpha1.ReasonPending, "the operator is requesting a token"
 	}
 }
 
-// renewal says how the last attempt to obtain a token ended. While a valid token waits its turn to be renewed, nothing has
-// been attempted, and the condition stays as it is: no reason is returned. It stays also while somebody fights over the Secret:
-// each repair would end it, and the next one begin it.
-func renewal(status *v1alpha1.ReactorTokenStatus, v *view) (metav1.ConditionStatus, string, string) {
+// renewal returns how the last attempt to obtain a token ended. While the renewal of a valid token is queued, nothing was attempted, and the condition
+// stays as it is: no reason is returned. It also stays while another client contests the Secret: each repair would end it, and the next change would
+// start it again.
+func renewal(status *v1alpha1.ReactorTokenStatus, v *statusInput) (metav1.ConditionStatus, string, string) {
 	switch {
-	case v.obstacle == nil && v.valid && !v.issued && !v.calmAt.IsZero():
+	case v.obstacle == nil && v.valid && !v.result.issued && !v.contestEndsAt.IsZero():
 		return "", "", ""
-	case v.obstacle == nil && v.valid && (v.cause == causeNone || v.issued):
-		return metav1.ConditionTrue, v1alpha1.ReasonIssued, "the token was issued at " + v.record.IssuedAt.Format(time.RFC3339)
+	case v.obstacle == nil && v.valid && (v.planned.cause == causeNone || v.result.issued):
+		return metav1.ConditionTrue, v1alpha1.ReasonIssued, "the token was issued at " + v.current.IssuedAt.Format(time.RFC3339)
 	case v.obstacle == nil || v.obstacle.reason == v1alpha1.ReasonQueued || v.obstacle.reason == v1alpha1.ReasonPending:
 		if meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRenewed) != nil {
 			return "", "", ""
 		}
-		return metav1.ConditionUnknown, v1alpha1.ReasonPending, "the first token is on its way"
+		return metav1.ConditionUnknown, v1alpha1.ReasonPending, "the operator is requesting the first token"
 	default:
 		return metav1.ConditionFalse, v.obstacle.reason, v.obstacle.message
 	}
 }
 
-// clamping compares what was granted with what was asked for.
+// clamping compares the granted lifetime with the requested one.
 func clamping(terms grant) (metav1.ConditionStatus, string, string) {
 	asked, got := v1alpha1.DurationOf(terms.requested), v1alpha1.DurationOf(terms.granted)
 	switch {
 	case terms.renewBeforeIgnored:
 		return metav1.ConditionTrue, v1alpha1.ReasonRenewBeforeIgnored, fmt.Sprintf(
-			"%s was asked for and %s granted; spec.renewBefore does not fit into that, and the default of %s is used",
+			"Reactor granted a lifetime of %[2]s instead of the requested %[1]s. spec.renewBefore does not fit into it, so the operator uses the default of %[3]s",
 			asked, got, v1alpha1.DurationOf(terms.renewBefore))
 	case terms.clamped:
-		return metav1.ConditionTrue, v1alpha1.ReasonShortened, fmt.Sprintf("%s was asked for and %s granted", asked, got)
+		return metav1.ConditionTrue, v1alpha1.ReasonShortened, fmt.Sprintf("Reactor granted a lifetime of %[2]s instead of the requested %[1]s", asked, got)
 	default:
-		return metav1.ConditionFalse, v1alpha1.ReasonAsRequested, fmt.Sprintf("%s was asked for, and granted", asked)
+		return metav1.ConditionFalse, v1alpha1.ReasonAsRequested, fmt.Sprintf("Reactor granted the requested lifetime of %s", asked)
 	}
 }
 
-// waitForWake is how long a pass waits at most for what another pass will wake it for.
-const waitForWake = probeTimeout
+// maxWaitForRequeue is the maximum time until an object that another reconcile should requeue is reconciled by itself.
+const maxWaitForRequeue = mintqueue.ProbeTimeout
 
-// wakeAfter is how long until something changes by itself: the token is due for renewal, or expires, or the next attempt is
-// due; or somebody who waits becomes more urgent. Everything else has a watch.
-func wakeAfter(status *v1alpha1.ReactorTokenStatus, v *view) time.Duration {
-	var instants []time.Duration
+// requeue returns what changes by itself: the token is due for renewal, or expires, or the next attempt is due; or an object that waits becomes more
+// urgent. Everything else has a watch.
+func (v *statusInput) requeue(status *v1alpha1.ReactorTokenStatus) []requeue.Entry {
+	var entries []requeue.Entry
 	if wait := v.expiryWait(); wait > 0 {
-		instants = append(instants, wait)
+		entries = append(entries, requeue.Entry{After: wait, Reason: "the token expires"})
 	}
 	switch {
 	case v.obstacle == nil && v.valid:
-		instants = append(instants, v.clocks.until(status.RenewalTime.Time, v.record))
-		if !v.calmAt.IsZero() {
-			instants = append(instants, v.calmAt.Sub(v.clocks.now))
+		entries = append(entries, requeue.Entry{After: v.clocks.until(status.RenewalTime.Time, v.current), Reason: "the renewal is due"})
+		if !v.contestEndsAt.IsZero() {
+			entries = append(entries, requeue.Entry{After: v.contestEndsAt.Sub(v.clocks.now), Reason: "the Secret is no longer contested"})
 		}
 	case v.obstacle != nil && !v.obstacle.until.IsZero():
-		instants = append(instants, v.obstacle.until.Sub(v.clocks.now))
-	case v.waiting != nil:
-		instants = append(instants, v.waitingWakes()...)
+		entries = append(entries, requeue.Entry{After: v.obstacle.until.Sub(v.clocks.now), Reason: v.obstacle.reason})
+	case v.result.waiting != nil:
+		entries = append(entries, v.requeueWaiting()...)
 	}
-	for _, at := range []time.Time{v.deliverAt, v.repairAt, v.againAt} {
-		if !at.IsZero() {
-			instants = append(instants, at.Sub(v.clocks.now))
-		}
-	}
-	if len(instants) == 0 {
-		return 0
-	}
-	soonest := instants[0]
-	for _, instant := range instants[1:] {
-		soonest = min(soonest, instant)
-	}
-	return max(soonest, time.Millisecond)
+	return entries
 }
 
-// waitingWakes are how long until an object that waits for another one to wake it is reconciled all the same. An object that waits
-// for its key, or to retry what Reactor refused, may wait for hours.
-func (v *view) waitingWakes() []time.Duration {
-	wakes := []time.Duration{waitForWake}
-	if v.waiting.kind == kindUserMustAct || isOfKey(v.waiting.reason) {
-		wakes[0] = longestWait
+// requeueWaiting returns when an object that waits for another one is reconciled even if it is not requeued. An object that waits for its key, or to
+// retry what Reactor refused, may wait for hours.
+func (v *statusInput) requeueWaiting() []requeue.Entry {
+	wait := maxWaitForRequeue
+	if v.result.waiting.kind == userMustAct || isOfKey(v.result.waiting.reason) {
+		wait = maxWait
 	}
-	// An object whose token is about to expire is more urgent: it moves up in the line, and tries its key itself when the object that
-	// has the duty to do so is queued.
-	if v.valid && untilExpiring(v.clocks, v.record) > 0 {
-		wakes = append(wakes, untilExpiring(v.clocks, v.record))
+	entries := []requeue.Entry{{After: wait, Reason: v.result.waiting.reason}}
+	// An object whose token is about to expire is more urgent: it moves up in the queue, and tries its key itself when the object that has the duty
+	// to do so is queued.
+	if v.valid && untilExpiring(v.clocks, v.current) > 0 {
+		entries = append(entries, requeue.Entry{After: untilExpiring(v.clocks, v.current), Reason: "the token is about to expire"})
 	}
-	return wakes
+	return entries
 }
 
 // expiryWait is how long until the token expires. One that has expired by one of the clocks alone is checked again, because the
 // clock may be corrected. 0: there is nothing to wait for.
-func (v *view) expiryWait() time.Duration {
+func (v *statusInput) expiryWait() time.Duration {
 	switch {
 	case v.valid:
-		return v.clocks.until(v.record.ExpiresAt, v.record)
-	case v.record != nil && v.clocks.passedByOneReading(v.record.ExpiresAt, v.record):
-		return longestWait
+		return v.clocks.until(v.current.ExpiresAt, v.current)
+	case v.current != nil && v.clocks.passedByOneReading(v.current.ExpiresAt, v.current):
+		return maxWait
 	default:
 		return 0
 	}
 }
-
-// statusChanged reports whether a status is worth a write. That the Secret was observed at another version, and found right, is
-// not: the version in status only saves a read after a restart. Nor is a next attempt that moved, until the stored time has
-// passed: it requeues no object.
-func statusChanged(before, after *v1alpha1.ReactorTokenStatus, now time.Time) bool {
-	ignoring := before.DeepCopy()
-	ignoring.SecretResourceVersion = after.SecretResourceVersion
-	if next := before.NextAttemptTime; next != nil && now.Before(next.Time) {
-		ignoring.NextAttemptTime = after.NextAttemptTime
-	}
-	return !equality.Semantic.DeepEqual(ignoring, after)
-}
-
-func timestamp(instant time.Time) *metav1.Time {
-	if instant.IsZero() {
-		return nil
-	}
-	return &metav1.Time{Time: instant.UTC().Truncate(time.Second)}
-}
-
-const (
-	longestConditionMessage = 4096 // bytes; the API allows 32768, and nobody reads that
-	longestFailureMessage   = 1024 // bytes, as status.lastFailure.message allows
-)

@@ -9,7 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // What a wait after a failure needs stands in status: how often, until when, and what was attempted.
@@ -28,7 +30,7 @@ func TestWhatStatusKeepsOfAFailure(t *testing.T) {
 	tests := []struct {
 		name    string
 		planned plan
-		done    outcome
+		done    actResult
 		want    kept
 	}{
 		{"a success forgets it", due, ended(issuing), kept{}},
@@ -42,11 +44,11 @@ func TestWhatStatusKeepsOfAFailure(t *testing.T) {
 		{"a wait for another's answer changes nothing", due, ended(waiting(pending)), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
 		{"a spent budget names its instant", plan{cause: causeEdited, obstacle: spent}, ended(), kept{3, time.Minute, v1alpha1.ReasonReactorUnavailable}},
 		{"a suspension takes the place of the failure", plan{cause: causeDue, obstacle: paused}, ended(), kept{0, 0, ""}},
-		{"a pass that is repeated changes nothing", due, ended(func(d *outcome) { d.again = true }), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
+		{"a pass that is repeated changes nothing", due, ended(func(d *actResult) { d.changed = true }), kept{3, 30 * time.Minute, v1alpha1.ReasonReactorUnavailable}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			status := report(aToken(), seeing(failedBefore), test.planned, test.done).status
+			status := buildReport(aToken(), seeing(failedBefore), test.planned, test.done).status
 			got := kept{Failures: status.ConsecutiveFailures}
 			if status.NextAttemptTime != nil {
 				got.Next = status.NextAttemptTime.Sub(noon)
@@ -66,8 +68,8 @@ func TestAFailureThatLastsKeepsTheTimeAtWhichItStarted(t *testing.T) {
 	for reason, want := range map[string]*metav1.Time{v1alpha1.ReasonRequestRefused: started, v1alpha1.ReasonReactorUnavailable: new(metav1.NewTime(noon))} {
 		seen := seeing(failing(v1alpha1.ReasonRequestRefused, noon))
 		seen.status.LastFailure.FirstTime = started
-		now := &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{reason, "no"}}
-		got := report(aToken(), seen, plan{cause: causeDue, write: writeMint}, ended(failed(now))).status.LastFailure.FirstTime
+		now := &obstacle{kind: retryWithBackoff, until: noon.Add(time.Minute), problem: problem{reason, "no"}}
+		got := buildReport(aToken(), seen, plan{cause: causeDue, write: writeMint}, ended(failed(now))).status.LastFailure.FirstTime
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", reason, diff)
 		}
@@ -75,10 +77,10 @@ func TestAFailureThatLastsKeepsTheTimeAtWhichItStarted(t *testing.T) {
 }
 
 func TestTheAttemptThatFailedIsDescribedWithoutASecret(t *testing.T) {
-	long := &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, strings.Repeat("ü", 5000)}}
+	long := &obstacle{kind: retryWithBackoff, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, strings.Repeat("ü", 5000)}}
 	token := aToken(annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
-	got := report(token, seeing(), plan{cause: causeRequested, write: writeMint}, ended(failed(long))).status.LastFailure
-	want := &v1alpha1.FailedAttempt{Reason: v1alpha1.ReasonReactorUnavailable, Message: notice.Bounded(long.message, longestFailureMessage),
+	got := buildReport(token, seeing(), plan{cause: causeRequested, write: writeMint}, ended(failed(long))).status.LastFailure
+	want := &v1alpha1.FailedAttempt{Reason: v1alpha1.ReasonReactorUnavailable, Message: notice.Bounded(long.message, maxFailureMessage),
 		RequestHash: requestHash(&token.Spec), KeyFingerprint: goodKey, RenewRequest: "now", FirstTime: new(metav1.NewTime(noon))}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("attempt (-want +got):\n%s", diff)
@@ -93,10 +95,10 @@ func TestWhatStatusTellsOfTheToken(t *testing.T) {
 	want := v1alpha1.ReactorTokenStatus{
 		ObservedGeneration: 1, SecretName: "web", SecretResourceVersion: "8",
 		IssuedTime: instant(noon), ExpirationTime: instant(noon.Add(6 * time.Hour)),
-		RenewalTime:       instant(renewalTime(&aToken().Spec, aToken().UID, newRecord(aHeldToken()))),
+		RenewalTime:       instant(renewalTime(&aToken().Spec, aToken().UID, recordOfHeld(aHeldToken()))),
 		RequestedLifetime: "6h", GrantedLifetime: "6h", DeliveredTokenID: "token-2",
 	}
-	got := report(aToken(), seeing(noToken), plan{cause: causeNew, write: writeMint}, ended(issuing)).status
+	got := buildReport(aToken(), seeing(noToken), plan{cause: causeNew, write: writeMint}, ended(issuing)).status
 	got.Conditions = nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
@@ -106,18 +108,18 @@ func TestWhatStatusTellsOfTheToken(t *testing.T) {
 func TestTheVersionInStatusIsOfASecretThatIsRight(t *testing.T) {
 	for name, test := range map[string]struct {
 		seen func(*observation)
-		done outcome
+		done actResult
 		want string
 	}{
 		"one that was written":        {func(*observation) {}, ended(issuing), "8"},
 		"one that was found right":    {func(*observation) {}, ended(), "7"},
-		"not one that drifted":        {func(o *observation) { o.target.drifted = true }, ended(), ""},
-		"not one that is immutable":   {func(o *observation) { o.target.unusable = "it is immutable" }, ended(), ""},
-		"none when there is no token": {func(o *observation) { o.target.edited = true }, ended(), ""},
+		"not one that drifted":        {func(o *observation) { o.target.Drifted = true }, ended(), ""},
+		"not one that is immutable":   {func(o *observation) { o.target.Unusable = "it is immutable" }, ended(), ""},
+		"none when there is no token": {func(o *observation) { o.target.Edited = true }, ended(), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := seeing(test.seen, func(o *observation) { o.status.SecretResourceVersion = "earlier" })
-			if got := report(aToken(), seen, plan{}, test.done).status.SecretResourceVersion; got != test.want {
+			if got := buildReport(aToken(), seen, plan{}, test.done).status.SecretResourceVersion; got != test.want {
 				t.Errorf("version %q, want %q", got, test.want)
 			}
 		})
@@ -126,56 +128,68 @@ func TestTheVersionInStatusIsOfASecretThatIsRight(t *testing.T) {
 
 func TestARequestToRenewThatWasAnsweredIsNotForgotten(t *testing.T) {
 	seen := seeing(func(o *observation) { o.status.LastHandledRenewRequest = "then" })
-	if got := report(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "then" {
+	if got := buildReport(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "then" {
 		t.Errorf("after a token that answered none, %q", got)
 	}
-	seen.target.record = aRecord(func(r *record) { r.RenewRequest = "now" })
-	if got := report(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "now" {
+	seen.target.Record = aRecord(func(r *targetsecret.Record) { r.RenewRequest = "now" })
+	if got := buildReport(aToken(), seen, plan{}, ended()).status.LastHandledRenewRequest; got != "now" {
 		t.Errorf("after a token that answered one, %q", got)
 	}
+}
+
+// never is no time for the next reconcile.
+const never = time.Duration(-1)
+
+// nextOf returns when a report wants the next reconcile.
+func nextOf(told statusReport) time.Duration {
+	if next, ok := requeue.Earliest(told.requeue...); ok {
+		return next.After
+	}
+	return never
 }
 
 func TestWhenTheNextPassIsDue(t *testing.T) {
 	renewal := renewalTime(&aToken().Spec, aToken().UID, aRecord()).Sub(noon)
 	soon := func(left time.Duration) func(*observation) {
 		return func(seen *observation) {
-			seen.target.record = aRecord(func(r *record) { r.ExpiresAt = noon.Add(left) })
+			seen.target.Record = aRecord(func(r *targetsecret.Record) { r.ExpiresAt = noon.Add(left) })
 		}
 	}
-	after := func(elapsed time.Duration) outcome {
-		return ended(func(done *outcome) { done.clocks.elapsed = elapsed })
+	after := func(elapsed time.Duration) actResult {
+		return ended(func(done *actResult) { done.clocks.elapsed = elapsed })
 	}
 	due, parked := plan{cause: causeDue, write: writeMint}, plan{cause: causeExpired, obstacle: refusal}
 	tests := []struct {
 		name    string
 		seen    func(*observation)
 		planned plan
-		done    outcome
+		done    actResult
 		want    time.Duration
 	}{
 		{"at the renewal", func(*observation) {}, plan{}, ended(), renewal},
-		{"at the renewal by Reactor's clock", func(o *observation) { o.target.record = aRecord(func(r *record) { r.Skew = time.Minute }) }, plan{}, ended(), renewal - time.Minute},
+		{"at the renewal by Reactor's clock", func(o *observation) { o.target.Record = aRecord(func(r *targetsecret.Record) { r.Skew = time.Minute }) }, plan{}, ended(), renewal - time.Minute},
 		{"at the next attempt", func(*observation) {}, due, ended(failed(backedUp)), time.Minute},
 		{"at the expiry, when that comes before the next attempt", soon(30 * time.Second), due, ended(failed(backedUp)), 30 * time.Second},
 		{"at the expiry, while the user must act", func(*observation) {}, plan{cause: causeDue, obstacle: refusal}, ended(), 5 * time.Hour},
 		{"at the expiry, while suspended", func(*observation) {}, plan{obstacle: paused}, ended(), 5 * time.Hour},
-		{"never, when there is no token and the user must act", noToken, plan{cause: causeNew, obstacle: refusal}, ended(), 0},
-		{"never, when there is no token and the object is suspended", noToken, plan{cause: causeNew, obstacle: paused}, ended(), 0},
-		{"after the longest wait, when the wall clock alone says that the token has expired", soon(-time.Second), parked, after(30 * time.Minute), longestWait},
-		{"never, when both clocks say so", soon(-time.Second), parked, after(time.Hour), 0},
+		{"never, when there is no token and the user must act", noToken, plan{cause: causeNew, obstacle: refusal}, ended(), never},
+		{"never, when there is no token and the object is suspended", noToken, plan{cause: causeNew, obstacle: paused}, ended(), never},
+		{"after the longest wait, when the wall clock alone says that the token has expired", soon(-time.Second), parked, after(30 * time.Minute), maxWait},
+		{"never, when both clocks say so", soon(-time.Second), parked, after(time.Hour), never},
 		{"at the probe of a refused key", noToken, due, ended(waiting(keyBad)), time.Minute},
 		{"at the end of a limit", noToken, due, ended(waiting(limited)), time.Minute},
-		{"in a minute at the latest, in a line", noToken, due, ended(waiting(inLine)), waitForWake},
-		{"in a minute at the latest, for another's answer", noToken, due, ended(waiting(pending)), waitForWake},
+		{"in a minute at the latest, in a line", noToken, due, ended(waiting(inLine)), maxWaitForRequeue},
+		{"in a minute at the latest, for another's answer", noToken, due, ended(waiting(pending)), maxWaitForRequeue},
 		{"when the token becomes more urgent than others, in a line", soon(450 * time.Second), due, ended(waiting(inLine)), 45 * time.Second},
-		{"in a minute at the latest, in a line of the urgent", soon(5 * time.Minute), due, ended(waiting(inLine)), waitForWake},
+		{"in a minute at the latest, in a line of the urgent", soon(5 * time.Minute), due, ended(waiting(inLine)), maxWaitForRequeue},
 		{"at the end of the budget's pause", noToken, plan{cause: causeEdited, obstacle: spent}, ended(), time.Minute},
-		{"at once, when an instant has just passed", soon(5 * time.Hour), due, ended(failed(&obstacle{until: noon})), time.Millisecond},
+		{"at once, when an instant has just passed", soon(5 * time.Hour), due, ended(failed(&obstacle{until: noon})), 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, report(aToken(), seeing(test.seen), test.planned, test.done).wake); diff != "" {
-				t.Errorf("wake (-want +got):\n%s", diff)
+			told := buildReport(aToken(), seeing(test.seen), test.planned, test.done)
+			if diff := cmp.Diff(test.want, nextOf(told)); diff != "" {
+				t.Errorf("the next reconcile (-want +got):\n%s", diff)
 			}
 		})
 	}

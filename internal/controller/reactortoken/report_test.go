@@ -1,7 +1,6 @@
 package reactortoken
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,43 +13,45 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/notice"
+	"github.com/reactor-operator/reactor-operator/internal/notice"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 var (
-	refusal  = &obstacle{kind: kindUserMustAct, problem: problem{v1alpha1.ReasonRequestRefused, "no"}}
-	backedUp = &obstacle{kind: kindAgain, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, "away"}}
-	inLine   = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonQueued, "wait"}}
-	pending  = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonPending, "wait"}}
-	limited  = &obstacle{kind: kindLater, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonRateLimited, "wait"}}
-	keyBad   = &obstacle{kind: kindUserMustAct, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonAPIKeyRefused, "no"}}
-	spent    = &obstacle{kind: kindLater, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonMintBudgetSpent, "wait"}}
-	paused   = &obstacle{kind: kindLater, problem: problem{v1alpha1.ReasonSuspended, "off"}}
+	refusal  = &obstacle{kind: userMustAct, problem: problem{v1alpha1.ReasonRequestRefused, "no"}}
+	backedUp = &obstacle{kind: retryWithBackoff, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, "away"}}
+	inLine   = &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonQueued, "wait"}}
+	pending  = &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonPending, "wait"}}
+	limited  = &obstacle{kind: retryAtTime, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonRateLimited, "wait"}}
+	keyBad   = &obstacle{kind: userMustAct, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonAPIKeyRefused, "no"}}
+	spent    = &obstacle{kind: retryAtTime, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonMintBudgetSpent, "wait"}}
+	paused   = &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonSuspended, "off"}}
 )
 
-// ended is the outcome of a pass that ended at noon.
-func ended(changes ...func(*outcome)) outcome {
-	done := outcome{clocks: clocks{now: noon}}
+// ended is the result of a pass that ended at noon.
+func ended(changes ...func(*actResult)) actResult {
+	done := actResult{clocks: clocks{now: noon}}
 	for _, change := range changes {
 		change(&done)
 	}
 	return done
 }
 
-func failed(o *obstacle) func(*outcome)  { return func(done *outcome) { done.failed = o } }
-func waiting(o *obstacle) func(*outcome) { return func(done *outcome) { done.waiting = o } }
+func failed(o *obstacle) func(*actResult)  { return func(done *actResult) { done.failed = o } }
+func waiting(o *obstacle) func(*actResult) { return func(done *actResult) { done.waiting = o } }
 
-// issuing is an outcome in which a new token was written.
-func issuing(done *outcome) {
-	done.record, done.version, done.issued, done.delivered = newRecord(aHeldToken()), "8", true, true
+// issuing is an result in which a new token was written.
+func issuing(done *actResult) {
+	done.record, done.version, done.issued, done.delivered = recordOfHeld(aHeldToken()), "8", true, true
 }
 
 func noToken(seen *observation) {
-	seen.target, seen.status = target{}, v1alpha1.ReactorTokenStatus{}
+	seen.target, seen.status = targetsecret.State{}, v1alpha1.ReactorTokenStatus{}
 }
 
 func expired(seen *observation) {
-	seen.target.record = aRecord(func(r *record) { r.IssuedAt, r.ExpiresAt = noon.Add(-6*time.Hour), noon })
+	seen.target.Record = aRecord(func(r *targetsecret.Record) { r.IssuedAt, r.ExpiresAt = noon.Add(-6*time.Hour), noon })
 }
 
 // before is a status with conditions, given as type=status/reason.
@@ -72,14 +73,14 @@ func TestConditions(t *testing.T) {
 		token   func(*v1alpha1.ReactorToken)
 		seen    []func(*observation)
 		planned plan
-		done    outcome
+		done    actResult
 		want    string // Ready|Renewed|LifetimeClamped|Stalled
 	}{
 		{name: "a token was issued", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing),
 			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "all is well", planned: none, done: ended(), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "the world changed under the first pass", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint},
-			done: ended(func(done *outcome) { done.again = true }), want: "False/Pending|Unknown/Pending|-|-"},
+			done: ended(func(done *actResult) { done.changed = true }), want: "False/Pending|Unknown/Pending|-|-"},
 		{name: "a renewal failed", planned: due, done: ended(failed(backedUp)), want: "True/TokenValid|False/ReactorUnavailable|False/AsRequested|-"},
 		{name: "a renewal is parked", planned: plan{cause: causeDue, obstacle: refusal}, done: ended(), want: "True/TokenValid|False/RequestRefused|False/AsRequested|-"},
 		{name: "a renewal is parked, and the token has expired", seen: []func(*observation){expired}, planned: plan{cause: causeExpired, obstacle: refusal}, done: ended(),
@@ -104,16 +105,16 @@ func TestConditions(t *testing.T) {
 			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
 		{name: "a suspended object has a token", planned: plan{obstacle: paused}, done: ended(), want: "True/TokenValid|False/Suspended|False/AsRequested|-"},
 		{name: "a suspended object has none", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: paused}, done: ended(), want: "False/Suspended|False/Suspended|-|-"},
-		{name: "a budget is spent", seen: []func(*observation){func(o *observation) { o.target.edited = true }}, planned: plan{cause: causeEdited, obstacle: spent}, done: ended(),
+		{name: "a budget is spent", seen: []func(*observation){func(o *observation) { o.target.Edited = true }}, planned: plan{cause: causeEdited, obstacle: spent}, done: ended(),
 			want: "False/MintBudgetSpent|False/MintBudgetSpent|-|-"},
 		{name: "what stalled goes on", seen: []func(*observation){noToken, before("Ready=False/RequestRefused", "Stalled=True/RequestRefused")},
 			planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
-		{name: "the grant is shorter than the wish", seen: []func(*observation){func(o *observation) { o.target.record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
+		{name: "the grant is shorter than the wish", seen: []func(*observation){func(o *observation) { o.target.Record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
 			want: "True/TokenValid|True/Issued|True/Shortened|-"},
 		{name: "renewBefore does not fit into the grant", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h59m" },
-			seen: []func(*observation){func(o *observation) { o.target.record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
+			seen: []func(*observation){func(o *observation) { o.target.Record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
 			want: "True/TokenValid|True/Issued|True/RenewBeforeIgnored|-"},
-		{name: "the token that was there is gone", seen: []func(*observation){func(o *observation) { o.target = target{} }, before("LifetimeClamped=True/Shortened", "Renewed=True/Issued", "Ready=True/TokenValid")},
+		{name: "the token that was there is gone", seen: []func(*observation){func(o *observation) { o.target = targetsecret.State{} }, before("LifetimeClamped=True/Shortened", "Renewed=True/Issued", "Ready=True/TokenValid")},
 			planned: plan{cause: causeDeleted}, done: ended(failed(backedUp)), want: "False/ReactorUnavailable|False/ReactorUnavailable|-|-"},
 	}
 	for _, test := range tests {
@@ -122,7 +123,7 @@ func TestConditions(t *testing.T) {
 			if test.token != nil {
 				test.token(token)
 			}
-			told := report(token, seeing(test.seen...), test.planned, test.done)
+			told := buildReport(token, seeing(test.seen...), test.planned, test.done)
 			if diff := cmp.Diff(test.want, fourConditions(&told.status)); diff != "" {
 				t.Errorf("conditions (-want +got):\n%s", diff)
 			}
@@ -150,7 +151,7 @@ func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
 		"ready before":        before("Ready=True/TokenValid", "Renewed=True/Issued", "LifetimeClamped=False/AsRequested"),
 		"stalled before":      before("Ready=False/RequestRefused", "Renewed=False/RequestRefused", "Stalled=True/RequestRefused"),
 	}
-	outcomes := map[string]outcome{"nothing done": ended(), "issued": ended(issuing), "again": ended(func(d *outcome) { d.again = true })}
+	outcomes := map[string]actResult{"nothing done": ended(), "issued": ended(issuing), "again": ended(func(d *actResult) { d.changed = true })}
 	obstacles := map[string]*obstacle{"nothing in the way": nil}
 	for i, found := range []*obstacle{refusal, backedUp, inLine, pending, limited, keyBad, spent, paused} {
 		obstacles[fmt.Sprint("planned ", i)] = found
@@ -163,17 +164,17 @@ func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
 				for outcomeName, done := range outcomes {
 					name := strings.Join([]string{tokenName, earlierName, obstacleName, outcomeName}, ", ")
 					seen := seeing(hold, tell)
-					holdsTheRules(t, name, seen, report(aToken(), seen, plan{cause: causeDue, obstacle: found}, done), done)
+					holdsTheRules(t, name, seen, buildReport(aToken(), seen, plan{cause: causeDue, obstacle: found}, done), done)
 				}
 			}
 		}
 	}
 }
 
-func holdsTheRules(t *testing.T, name string, seen *observation, told reported, done outcome) {
+func holdsTheRules(t *testing.T, name string, seen *observation, told statusReport, done actResult) {
 	t.Helper()
 	status := &told.status
-	held := seen.target.token()
+	held := seen.target.Current()
 	if done.record != nil {
 		held = done.record
 	}
@@ -192,7 +193,7 @@ func holdsTheRules(t *testing.T, name string, seen *observation, told reported, 
 		t.Errorf("%s: observed generation %d", name, status.ObservedGeneration)
 	case (held == nil) != (status.SecretName == "" && status.ExpirationTime == nil && status.RenewalTime == nil):
 		t.Errorf("%s: status tells of a token that is not there, or not of one that is", name)
-	case valid && told.wake <= 0:
+	case valid && nextOf(told) == never:
 		t.Errorf("%s: nothing wakes the next pass before the token expires", name)
 	}
 	for _, condition := range status.Conditions {
@@ -201,20 +202,20 @@ func holdsTheRules(t *testing.T, name string, seen *observation, told reported, 
 		if since := condition.LastTransitionTime.Time; changed != since.Equal(noon) {
 			t.Errorf("%s: %s changed: %v, and its last transition is at %s", name, condition.Type, changed, since)
 		}
-		if condition.ObservedGeneration != 1 || condition.Reason == "" || len(condition.Message) > longestConditionMessage {
+		if condition.ObservedGeneration != 1 || condition.Reason == "" || len(condition.Message) > maxConditionMessage {
 			t.Errorf("%s: condition %+v", name, condition)
 		}
 	}
 }
 
 func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
-	for name, done := range map[string]outcome{"well": ended(), "waiting for a key": ended(waiting(keyBad)), "in line": ended(waiting(inLine))} {
+	for name, done := range map[string]actResult{"well": ended(), "waiting for a key": ended(waiting(keyBad)), "in line": ended(waiting(inLine))} {
 		t.Run(name, func(t *testing.T) {
 			seen := seeing()
-			first := report(aToken(), seen, plan{}, done)
-			again := seeing(func(o *observation) { o.status, o.target.resourceVersion = first.status, "9" })
+			first := buildReport(aToken(), seen, plan{}, done)
+			again := seeing(func(o *observation) { o.status, o.target.ResourceVersion = first.status, "9" })
 			done.clocks.now = noon.Add(time.Second)
-			second := report(aToken(), again, plan{}, done)
+			second := buildReport(aToken(), again, plan{}, done)
 			if statusChanged(&first.status, &second.status, noon) {
 				t.Errorf("status (-first +second):\n%s", cmp.Diff(first.status, second.status))
 			}
@@ -226,7 +227,7 @@ func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
 }
 
 func TestStatusChanged(t *testing.T) {
-	base := report(aToken(), seeing(), plan{}, ended()).status
+	base := buildReport(aToken(), seeing(), plan{}, ended()).status
 	base.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
 	tests := []struct {
 		name   string
@@ -263,32 +264,23 @@ func TestStatusChanged(t *testing.T) {
 }
 
 func TestSchedule(t *testing.T) {
-	away := errors.New("away")
 	for name, test := range map[string]struct {
-		wake  time.Duration
-		done  outcome
-		again time.Duration
-		want  time.Duration
-		err   error
+		stages [][]requeue.Entry
+		want   time.Duration
 	}{
-		"at the instant":                                         {wake: time.Minute, want: time.Minute},
-		"a long wait in pieces":                                  {wake: 4 * time.Hour, want: longestWait},
-		"nothing to wait for":                                    {},
-		"the world changed under the pass":                       {wake: time.Hour, done: outcome{again: true}, want: retryBase},
-		"a status that is to be written again soon":              {wake: time.Hour, again: time.Second, want: time.Second},
-		"a status that is to be written again, and nothing else": {again: 2 * time.Second, want: 2 * time.Second},
-		"an instant before the status is to be written again":    {wake: time.Second, again: time.Minute, want: time.Second},
-		"an error is the queue's":                                {wake: time.Hour, done: outcome{retry: away}, err: away},
-		"an error comes before another look":                     {done: outcome{retry: away, again: true}, err: away},
+		"nothing to wait for":                    {},
+		"a time that one stage has":              {[][]requeue.Entry{nil, {{After: time.Minute}}, nil}, time.Minute},
+		"a long wait is cut into pieces":         {[][]requeue.Entry{{{After: 4 * time.Hour}}}, maxWait},
+		"the earliest time of several stages":    {[][]requeue.Entry{{{After: time.Hour}}, {{After: time.Minute}, {After: time.Second}}}, time.Second},
+		"a time that has passed, without a loop": {[][]requeue.Entry{{{After: -time.Hour}}}, time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := schedule(reported{wake: test.wake}, test.done, test.again)
 			want := ctrl.Result{RequeueAfter: test.want}
-			if test.want > 0 || test.err != nil {
-				want.Priority = new(0) // even after a reconcile that had a turn, and with that its priority
+			if test.want > 0 {
+				want.Priority = new(0) // even after a reconcile that had a slot, and with that its priority
 			}
-			if diff := cmp.Diff(want, got); diff != "" || !errors.Is(err, test.err) {
-				t.Errorf("error %v; result (-want +got):\n%s", err, diff)
+			if diff := cmp.Diff(want, schedule(t.Context(), test.stages...)); diff != "" {
+				t.Errorf("result (-want +got):\n%s", diff)
 			}
 		})
 	}

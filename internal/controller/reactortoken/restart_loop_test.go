@@ -11,6 +11,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 func TestARestartWithValidTokensDoesNothing(t *testing.T) {
@@ -53,7 +54,7 @@ func TestARestartMendsExactlyWhatWasSpoiltMeanwhile(t *testing.T) {
 			name := fmt.Sprintf("web-%d", i)
 			versions[name] = w.secret(name).ResourceVersion
 		}
-		w.editSecret("web-3", func(secret *corev1.Secret) { secret.Data[jwtKey] = []byte("spoilt") })
+		w.editSecret("web-3", func(secret *corev1.Secret) { secret.Data[targetsecret.JWTKey] = []byte("spoilt") })
 		w.remove(w.secret("web-7"))
 		w.start()
 		w.wantMints(12)
@@ -240,7 +241,7 @@ func TestAnObjectThatWasCreatedAnewUnderItsNameBeginsAnew(t *testing.T) {
 		w.settle()
 		w.wantMints(2)
 		w.wantValid("web")
-		if !ownedBy(w.secret("web").OwnerReferences, w.token("web").UID) {
+		if !targetsecret.OwnedBy(w.secret("web").OwnerReferences, w.token("web").UID) {
 			t.Error("the Secret is not owned by the new object")
 		}
 	})

@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 )
 
 // The operator starts with 50,000 ReactorTokens, and renewals come due as fast as the workers that they may have take them. This is
@@ -42,8 +44,8 @@ func TestNeitherANewTokenNorTheLowestPriorityStarves(t *testing.T) {
 			mu.Unlock()
 			queue.AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, request)
 		}
-		for i := range turnsFor(workers) { // a turn that ends is given to the next renewal immediately
-			give(named("renewal", i), priorityTurn)
+		for i := range mintqueue.SlotsFor(workers) { // a slot that is released is given to the next renewal immediately
+			give(named("renewal", i), mintqueue.RequeueSlot)
 		}
 		var running sync.WaitGroup
 		for range workers {
@@ -66,7 +68,7 @@ func TestNeitherANewTokenNorTheLowestPriorityStarves(t *testing.T) {
 					if request.Namespace == "renewal" {
 						time.Sleep(renewal)
 						queue.Done(request)
-						give(request, priorityTurn)
+						give(request, mintqueue.RequeueSlot)
 						continue
 					}
 					time.Sleep(read)
@@ -77,7 +79,7 @@ func TestNeitherANewTokenNorTheLowestPriorityStarves(t *testing.T) {
 		const fresh = 100
 		for i := range fresh {
 			time.Sleep(time.Second)
-			give(named("new", i), priorityRegular)
+			give(named("new", i), mintqueue.RequeueRegular)
 		}
 		time.Sleep(10 * time.Minute)
 		queue.ShutDown()

@@ -29,7 +29,7 @@ func TestAStatusThatSomebodyElseWroteIsPutRightInTheNextPass(t *testing.T) {
 		w.overwriteStatus("web", func(status *v1alpha1.ReactorTokenStatus) {
 			*status = v1alpha1.ReactorTokenStatus{SecretName: "other", ConsecutiveFailures: 7}
 		})
-		w.pass(longestWait)
+		w.pass(maxWait)
 		got := w.token("web").Status
 		for i := range got.Conditions { // the instants are of the correction
 			got.Conditions[i].LastTransitionTime = want.Conditions[i].LastTransitionTime

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 // model makes a ReactorToken recognisable in Reactor's ledger.
@@ -46,7 +47,7 @@ func TestAtASmallRateTheMostUrgentGoFirst(t *testing.T) {
 		w.stop()
 		w.passUntil(w.token("expiring").Status.ExpirationTime.Add(-5 * time.Minute))
 		w.remove(w.secret("deleted"))
-		w.editSecret("edited", func(secret *corev1.Secret) { secret.Data[jwtKey] = nil })
+		w.editSecret("edited", func(secret *corev1.Secret) { secret.Data[targetsecret.JWTKey] = nil })
 		w.edit("changed", lifetime("2h"))
 		w.create(newToken("new", model("new")))
 		w.pass(5*time.Minute - 2*time.Second)

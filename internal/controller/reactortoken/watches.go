@@ -3,6 +3,7 @@ package reactortoken
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unique"
@@ -25,6 +26,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 const (
@@ -33,17 +36,8 @@ const (
 	indexWriter = "tokenName"                 // Secrets by the ReactorToken that their annotations name, unless it has their own name
 )
 
-// keyDebounce is how long the pass waits after the Secret of an API key was edited, so that three quick edits cost one mint.
+// keyDebounce is how long a reconcile is delayed after the Secret of an API key was edited, so that three quick edits cost one mint.
 const keyDebounce = time.Second
-
-// A failed pass is retried after retryBase, doubling up to retryCap. The default of controller-runtime begins at 5 ms, which
-// is rude to a paid API. What failed at Reactor itself does not come here: its backoff stands in status.
-const (
-	retryBase = time.Second
-	retryCap  = time.Minute
-)
-
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // SetupWithManager registers the controller, its indexes and its watches. It returns an error when the manager has a
 // controller of this name already, or its cache cannot be indexed.
@@ -51,9 +45,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := r.index(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	r.admission.mostTurns = turnsFor(mgr.GetControllerOptions().MaxConcurrentReconciles)
-	if err := mgr.Add(r.admission); err != nil {
-		return fmt.Errorf("adding the admission of mints to the manager: %w", err)
+	r.mintQueue.SetWorkers(mgr.GetControllerOptions().MaxConcurrentReconciles)
+	if err := mgr.Add(r.mintQueue); err != nil {
+		return fmt.Errorf("adding the queue of token requests to the manager: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("reactortoken").
@@ -109,21 +103,18 @@ func writerOf(object client.Object) []string {
 	return nil
 }
 
-// unwatchedTypes are the types of Secrets that are left out of the watch.
-var unwatchedTypes = []corev1.SecretType{"helm.sh/release.v1", corev1.SecretTypeServiceAccountToken}
-
-// SecretCache is how Secrets are to be cached: their metadata, without most of that. An annotation such as
+// SecretCache is how Secrets are cached: their metadata, without most of it. An annotation such as
 // kubectl.kubernetes.io/last-applied-configuration is metadata too, and holds the whole payload. The field selector
-// leaves out the Secrets of Helm releases and service accounts, which are many, large, and never ours.
+// excludes the Secrets of Helm releases and service accounts, which are many, large, and never written by the operator.
 func SecretCache() cache.ByObject {
 	var watched []fields.Selector
-	for _, left := range unwatchedTypes {
+	for _, left := range targetsecret.UnwatchedTypes {
 		watched = append(watched, fields.OneTermNotEqualSelector("type", string(left)))
 	}
 	return cache.ByObject{Field: fields.AndSelectors(watched...), Transform: keepNeeded}
 }
 
-// keepNeeded drops all of a Secret's metadata that no decision looks at.
+// keepNeeded drops all of a Secret's metadata that no decision reads.
 func keepNeeded(object any) (any, error) {
 	meta, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -133,13 +124,13 @@ func keepNeeded(object any) (any, error) {
 		Namespace: meta.Namespace, Name: meta.Name, UID: meta.UID, ResourceVersion: meta.ResourceVersion,
 		DeletionTimestamp: meta.DeletionTimestamp,
 		OwnerReferences:   meta.OwnerReferences,
-		Annotations:       ours(meta.Annotations),
+		Annotations:       operatorAnnotations(meta.Annotations),
 	}
 	return meta, nil
 }
 
-// ours are the annotations of the operator. Their names, and the values that most Secrets share, are kept once for all Secrets.
-func ours(annotations map[string]string) map[string]string {
+// operatorAnnotations are the annotations of the operator. Their names, and the values that most Secrets share, are kept once for all Secrets.
+func operatorAnnotations(annotations map[string]string) map[string]string {
 	var kept map[string]string
 	for name, value := range annotations {
 		if !strings.HasPrefix(name, "reactor.inc/") {
@@ -157,8 +148,8 @@ func ours(annotations map[string]string) map[string]string {
 	return kept
 }
 
-// tokenPredicate lets through what can change the answer: the spec, the request to renew, the deletion. Neither our own
-// status writes nor any other edit of metadata wakes the loop.
+// tokenPredicate allows the events that can change a decision: of the spec, the request to renew, the deletion. Neither a status write nor any other edit
+// of metadata triggers a reconcile.
 func tokenPredicate() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		const renew = v1alpha1.RenewRequestedAtAnnotation
@@ -169,8 +160,8 @@ func tokenPredicate() predicate.Predicate {
 	}}
 }
 
-// rivalHandler wakes the other ReactorTokens with the same target Secret when one stops claiming it, and those for which
-// something is due when the operator starts.
+// rivalHandler requeues the other ReactorTokens with the same target Secret when one stops claiming it, and those for which a token is due when the
+// operator starts.
 func (r *Reconciler) rivalHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: r.enqueueDue,
@@ -192,7 +183,7 @@ func (r *Reconciler) rivalHandler() handler.EventHandler {
 func (r *Reconciler) secretHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-			if e.IsInInitialList { // the ReactorTokens of the initial list are on their way anyway
+			if e.IsInInitialList { // the ReactorTokens of the initial list are reconciled anyway
 				r.enqueueWriter(q, e.Object)
 				return
 			}
@@ -210,29 +201,29 @@ func (r *Reconciler) secretHandler() handler.EventHandler {
 	}
 }
 
-// How a pass follows.
+// How a reconcile is queued.
 var (
 	regular   = priorityqueue.AddOpts{}
 	debounced = priorityqueue.AddOpts{After: keyDebounce}
-	urgently  = priorityqueue.AddOpts{Priority: new(priorityUrgent)} // pods may be without a token
+	urgently  = priorityqueue.AddOpts{Priority: new(mintqueue.RequeueUrgent)} // pods may be without a token
 )
 
-// secretChanged wakes the ReactorTokens that write a Secret, and those that read their API key from it.
+// secretChanged requeues the ReactorTokens that write a Secret, and those that read their API key from it.
 func (r *Reconciler) secretChanged(ctx context.Context, q queue, secret client.Object, writers, readers priorityqueue.AddOpts) {
 	r.enqueueWriter(q, secret)
 	r.enqueue(ctx, q, writers, r.tokensWritingTo, client.ObjectKeyFromObject(secret))
 	r.enqueue(ctx, q, readers, r.tokensWithKeyIn, client.ObjectKeyFromObject(secret))
 }
 
-// enqueueWriter wakes the ReactorToken that the Secret's annotations name, which may be gone: then our keys leave an adopted
-// Secret.
+// enqueueWriter requeues the ReactorToken that the annotations of the Secret name. It may be deleted: then the keys of the operator are removed from an
+// adopted Secret.
 func (r *Reconciler) enqueueWriter(q queue, secret client.Object) {
 	for _, name := range writerOf(secret) {
 		q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: name}})
 	}
 }
 
-// enqueue wakes the ReactorTokens that find finds for a Secret.
+// enqueue requeues the ReactorTokens that find returns for a Secret.
 func (r *Reconciler) enqueue(
 	ctx context.Context, q queue, how priorityqueue.AddOpts,
 	find func(context.Context, types.NamespacedName) ([]v1alpha1.ReactorToken, error), secret types.NamespacedName,
@@ -247,7 +238,7 @@ func (r *Reconciler) enqueue(
 	}
 }
 
-// add has a queue take a request, as far as it knows priorities with its.
+// add adds a request to a queue, with its priority if the queue has priorities.
 func add(q queue, how priorityqueue.AddOpts, request reconcile.Request) {
 	if prioritized, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
 		prioritized.AddWithOpts(how, request)
@@ -256,35 +247,84 @@ func add(q queue, how priorityqueue.AddOpts, request reconcile.Request) {
 	q.AddAfter(request, how.After)
 }
 
-// captureQueue keeps the controller's queue, so that the admission of mints can wake the objects whose turn has come.
-func (r *Reconciler) captureQueue(_ context.Context, given queue) error {
-	q, ok := given.(priorityqueue.PriorityQueue[reconcile.Request])
-	if !ok { // controller-runtime uses nothing else, unless it is told to
-		return fmt.Errorf("the controller's queue is a %T, which knows no priorities", given)
-	}
-	r.queue.Store(&q)
-	return nil
-}
+// The priority queue of controller-runtime gives the objects that exist when the operator starts a low priority
+// (handler.LowPriority), so that changes are noticed first:
+//
+//  1. The operator starts with 50,000 ReactorTokens whose Secrets it has to read, and with one that was created while it was down.
+//  2. Each read takes 20 ms. Renewals come due as fast as --mint-qps allows; their priority is the regular one. They leave a
+//     quarter of the workers to others (see mintqueue.SlotsFor).
+//  3. The new ReactorToken is reconciled last, after eight minutes (TestNeitherANewTokenNorTheLowestPriorityStarves).
+//
+// So those for which a token is due have the regular priority from the start.
 
-// wake makes a pass follow for each of the objects, before those of a lower priority.
-func (r *Reconciler) wake(priority int, objects ...types.NamespacedName) {
-	q := r.queue.Load()
-	if q == nil {
+// enqueueDue gives a ReactorToken that exists when the operator starts the regular priority, when it has no token or a renewal
+// of it is due.
+func (r *Reconciler) enqueueDue(_ context.Context, e event.CreateEvent, q queue) {
+	token, ok := e.Object.(*v1alpha1.ReactorToken)
+	if !ok || !e.IsInInitialList || !dueAtStart(&token.Status, r.timekeeper.clocksAt(r.clock.Now(), time.Time{})) {
 		return
 	}
-	for _, object := range objects {
-		(*q).AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, reconcile.Request{NamespacedName: object})
+	add(q, priorityqueue.AddOpts{Priority: new(mintqueue.RequeueRegular)}, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(token)})
+}
+
+// dueAtStart reports whether status says that a new token is due.
+func dueAtStart(status *v1alpha1.ReactorTokenStatus, at clocks) bool {
+	return status.RenewalTime == nil || at.until(status.RenewalTime.Time, &targetsecret.Record{}) <= 0
+}
+
+// unlessOwnName excludes an object from an index that would have it under its own name: it is found by that. An entry takes 600 bytes and is made again at
+// each change of the object, and nearly all ReactorTokens write the Secret of their name.
+func unlessOwnName(extract client.IndexerFunc) client.IndexerFunc {
+	return func(object client.Object) []string {
+		return slices.DeleteFunc(extract(object), func(value string) bool { return value == object.GetName() })
 	}
 }
 
-// wakeAll has all ReactorTokens reconciled.
-func (r *Reconciler) wakeAll(ctx context.Context) {
+// tokensWritingTo lists the ReactorTokens with a target Secret.
+func (r *Reconciler) tokensWritingTo(ctx context.Context, target types.NamespacedName) ([]v1alpha1.ReactorToken, error) {
 	tokens := &v1alpha1.ReactorTokenList{}
-	if err := r.cache.List(ctx, tokens, client.UnsafeDisableDeepCopy); err != nil { // the cache fails only while it is being stopped
-		ctrl.LoggerFrom(ctx).Error(err, "listing the ReactorTokens")
-		return
+	err := r.cache.List(ctx, tokens, client.InNamespace(target.Namespace), client.MatchingFields{indexTarget: target.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing the ReactorTokens with the target Secret %s: %w", target, err)
 	}
-	for i := range tokens.Items {
-		r.wake(priorityRegular, client.ObjectKeyFromObject(&tokens.Items[i]))
+	ofThatName := v1alpha1.ReactorToken{}
+	if err := r.cache.Get(ctx, target, &ofThatName, client.UnsafeDisableDeepCopy); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("reading ReactorToken %s: %w", target, err)
+	} else if err == nil && ofThatName.TargetSecretName() == target.Name {
+		return append(tokens.Items, ofThatName), nil
 	}
+	return tokens.Items, nil
+}
+
+// tokensWithKeyIn lists the ReactorTokens whose API key is in a Secret.
+func (r *Reconciler) tokensWithKeyIn(ctx context.Context, secret types.NamespacedName) ([]v1alpha1.ReactorToken, error) {
+	tokens := &v1alpha1.ReactorTokenList{}
+	err := r.cache.List(ctx, tokens, client.InNamespace(secret.Namespace), client.MatchingFields{indexAPIKey: secret.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing the ReactorTokens with the API key in Secret %s: %w", secret, err)
+	}
+	return tokens.Items, nil
+}
+
+// secretsWrittenFor lists the Secrets whose annotations name the ReactorToken.
+func (r *Reconciler) secretsWrittenFor(ctx context.Context, token types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
+	secrets := &metav1.PartialObjectMetadataList{}
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	err := r.cache.List(ctx, secrets, client.InNamespace(token.Namespace), client.MatchingFields{indexWriter: token.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("listing the Secrets that ReactorToken %s wrote: %w", token, err)
+	}
+	ofThatName := secretMetadata()
+	if err := r.cache.Get(ctx, token, ofThatName, client.UnsafeDisableDeepCopy); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("looking up Secret %s: %w", token, err)
+	} else if err == nil && slices.Contains(writerOf(ofThatName), token.Name) {
+		return append(secrets.Items, *ofThatName), nil
+	}
+	return secrets.Items, nil
+}
+
+func secretMetadata() *metav1.PartialObjectMetadata {
+	meta := &metav1.PartialObjectMetadata{}
+	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return meta
 }

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 )
 
 func TestWhatWakesAnObject(t *testing.T) {
@@ -58,7 +59,7 @@ func TestOnlyWhatIsNeededOfASecretIsCached(t *testing.T) {
 	meta.ObjectMeta = metav1.ObjectMeta{
 		Namespace: namespace, Name: "web", UID: "u", ResourceVersion: "7", Generation: 3, GenerateName: "g-",
 		CreationTimestamp: metav1.NewTime(noon), DeletionTimestamp: new(metav1.NewTime(noon)), DeletionGracePeriodSeconds: new(int64(3)),
-		Labels: map[string]string{"a": "b"}, Finalizers: []string{"f"}, ManagedFields: managing(`{}`),
+		Labels: map[string]string{"a": "b"}, Finalizers: []string{"f"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 		OwnerReferences: []metav1.OwnerReference{{UID: "o"}},
 		Annotations: map[string]string{
 			"kubectl.kubernetes.io/last-applied-configuration": `{"data":{"jwt":"…"}}`, "reactor.inc/token-id": "t", "reactor.inc.evil.test/x": "x",
@@ -105,7 +106,7 @@ func TestWhoIsWokenByASecret(t *testing.T) {
 		Build()
 	r := &Reconciler{cache: cached}
 	written := func(name, by string) client.Object {
-		secret := metadataOf(nil)
+		secret := secretNamed("web")
 		secret.Namespace, secret.Name, secret.ResourceVersion = namespace, name, "2"
 		if by != "" {
 			secret.Annotations[v1alpha1.TokenNameAnnotation] = by
@@ -192,9 +193,9 @@ func TestADeletedTargetIsUrgent(t *testing.T) {
 	r := &Reconciler{cache: cached}
 	q := priorityqueue.New[reconcile.Request]("urgent")
 	defer q.ShutDown()
-	gone := metadataOf(nil)
+	gone := secretNamed("web")
 	gone.Namespace, gone.Name = namespace, "web"
-	key := metadataOf(nil)
+	key := secretNamed("web")
 	key.Namespace, key.Name = namespace, otherKeySecret
 	r.secretHandler().Delete(t.Context(), event.DeleteEvent{Object: key}, q)
 	r.secretHandler().Delete(t.Context(), event.DeleteEvent{Object: gone}, q)
@@ -203,7 +204,7 @@ func TestADeletedTargetIsUrgent(t *testing.T) {
 		request, priority, _ := q.GetWithPriority()
 		got[request.Name] = priority
 	}
-	if diff := cmp.Diff(map[string]int{"web": priorityUrgent, "other": priorityRegular}, got); diff != "" {
+	if diff := cmp.Diff(map[string]int{"web": mintqueue.RequeueUrgent, "other": mintqueue.RequeueRegular}, got); diff != "" {
 		t.Errorf("priorities (-want +got):\n%s", diff)
 	}
 }
@@ -222,20 +223,20 @@ func queued(q queue) []string {
 
 func TestNobodyIsWokenBeforeTheControllerRuns(t *testing.T) {
 	r := &Reconciler{}
-	r.wake(priorityTurn, objectNamed("web")) // must not panic
+	r.requeue(mintqueue.RequeueSlot, objectNamed("web")) // must not panic
 	q := priorityqueue.New[reconcile.Request]("woken")
 	defer q.ShutDown()
 	if err := r.captureQueue(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	r.wake(priorityRegular, objectNamed("web"))
-	r.wake(priorityTurn, objectNamed("other"), objectNamed("web"))
+	r.requeue(mintqueue.RequeueRegular, objectNamed("web"))
+	r.requeue(mintqueue.RequeueSlot, objectNamed("other"), objectNamed("web"))
 	got := map[string]int{}
 	for range 2 {
 		request, priority, _ := q.GetWithPriority()
 		got[request.Name] = priority
 	}
-	if diff := cmp.Diff(map[string]int{"other": priorityTurn, "web": priorityTurn}, got); diff != "" {
+	if diff := cmp.Diff(map[string]int{"other": mintqueue.RequeueSlot, "web": mintqueue.RequeueSlot}, got); diff != "" {
 		t.Errorf("woken, with their priorities (-want +got):\n%s", diff)
 	}
 }
@@ -283,18 +284,18 @@ func TestWhatHasTheNameOfItsObjectIsFoundWithoutAnIndex(t *testing.T) {
 }
 
 func TestACopyOfTheStatusIsKeptOnlyUntilTheCacheShowsIt(t *testing.T) {
-	known := &remembered{status: &v1alpha1.ReactorTokenStatus{SecretName: "written"}, statusVersion: "8"}
+	known := lastStatus{status: &v1alpha1.ReactorTokenStatus{SecretName: "written"}, version: "8"}
 	token := aToken()
 	token.ResourceVersion, token.Status.SecretName = "7", "cached"
-	if status, version := known.latestStatus(token); status.SecretName != "written" || version != "8" {
+	if status, version, isAhead := known.latest(token); status.SecretName != "written" || version != "8" || !isAhead {
 		t.Errorf("a cache that lags: goes on from %s at version %s", status.SecretName, version)
 	}
 	token.ResourceVersion = "8"
-	if status, version := known.latestStatus(token); status.SecretName != "cached" || version != "8" || known.status != nil {
-		t.Errorf("a cache that shows it: goes on from %s at version %s, and keeps %v", status.SecretName, version, known.status)
+	if status, version, isAhead := known.latest(token); status.SecretName != "cached" || version != "8" || isAhead {
+		t.Errorf("a cache that shows it: goes on from %s at version %s, and keeps the copy: %v", status.SecretName, version, isAhead)
 	}
-	known.status = &v1alpha1.ReactorTokenStatus{SecretName: "unwritten"} // for the API server did not take it
-	if status, _ := known.latestStatus(token); status.SecretName != "unwritten" || known.status == nil {
+	known.status, known.version = &v1alpha1.ReactorTokenStatus{SecretName: "unwritten"}, "" // the API server did not accept it
+	if status, _, isAhead := known.latest(token); status.SecretName != "unwritten" || !isAhead {
 		t.Errorf("a status that is not written yet: goes on from %s", status.SecretName)
 	}
 }
@@ -307,13 +308,19 @@ func TestAStatusThatMetAConflictKeepsTheConditionsOfOthers(t *testing.T) {
 		}
 		return conditions
 	}
-	known := &remembered{status: &v1alpha1.ReactorTokenStatus{Conditions: conditions(v1alpha1.ConditionReady, "Old")}}
+	known := lastStatus{status: &v1alpha1.ReactorTokenStatus{Conditions: conditions(v1alpha1.ConditionReady, "Old")}}
 	token := aToken()
 	token.Status.Conditions = conditions(v1alpha1.ConditionStalled, "Audited", v1alpha1.ConditionReady)
 	for range 2 { // a pass asks more than once
-		status, _ := known.latestStatus(token)
+		status, _, _ := known.latest(token)
 		if diff := cmp.Diff(conditions(v1alpha1.ConditionReady, "Audited"), status.Conditions); diff != "" {
 			t.Errorf("conditions (-want +got):\n%s", diff)
 		}
 	}
+}
+
+func secretNamed(name string) *metav1.PartialObjectMetadata {
+	meta := secretMetadata()
+	meta.Name, meta.Annotations = name, map[string]string{}
+	return meta
 }

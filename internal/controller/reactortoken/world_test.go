@@ -19,12 +19,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
 const (
@@ -34,13 +36,17 @@ const (
 	secondKey = "rk_second-0123456789abcdef"
 )
 
+func objectNamed(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}
+
 // world is a cluster with the operator in it, and Reactor beside it, inside a synctest bubble: its clock jumps from one
 // event to the next, so that days cost milliseconds.
 type world struct {
 	*testing.T
 	api     *apiServer
 	reactor *emulator.Emulator
-	clock   clock.PassiveClock // of the operator's host
+	clock   clock.Clock // of the operator's host
 	tune    func(*Options)
 	passes  int // at once
 	run     *run
@@ -203,7 +209,7 @@ func (w *world) remove(object client.Object) {
 		w.Fatal(err)
 	}
 	for i := range secrets.Items {
-		if !ownedBy(secrets.Items[i].OwnerReferences, object.GetUID()) {
+		if !targetsecret.OwnedBy(secrets.Items[i].OwnerReferences, object.GetUID()) {
 			continue
 		}
 		if err := w.api.Delete(ctx, &secrets.Items[i]); err != nil {
@@ -234,12 +240,12 @@ func (w *world) wantValid(name string) {
 		w.Errorf("there is no Secret %q", name)
 		return
 	}
-	claims, err := w.reactor.Verify(string(secret.Data[jwtKey]))
+	claims, err := w.reactor.Verify(string(secret.Data[targetsecret.JWTKey]))
 	if err != nil {
 		w.Errorf("Secret %q: %v", name, err)
 		return
 	}
-	if got, want := string(secret.Data[expiresAtKey]), fmt.Sprint(claims.ExpiresAt.Unix()); got != want {
+	if got, want := string(secret.Data[targetsecret.ExpiresAtKey]), fmt.Sprint(claims.ExpiresAt.Unix()); got != want {
 		w.Errorf("Secret %q says that the token expires at %s, and the token says %s", name, got, want)
 	}
 }

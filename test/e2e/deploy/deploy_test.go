@@ -271,5 +271,5 @@ func TestWhatMakeDeployAndMakeTryInstallWorksAndIsRemovedWithoutRemains(t *testi
 	w.kubectl("--namespace=reactor-try", "wait", "--for=condition=Ready", "--timeout=1m", "reactorsession/night")
 	wantOutput(t, w.mustMake("try-down"), "ReactorToken reactor-try/web and its Secret", "ReactorSession reactor-try/night")
 	w.wantInventory(before)
-	wantOutput(t, w.mustMake("try-down"), "Nothing of `make try` is in the cluster")
+	wantOutput(t, w.mustMake("try-down"), "The cluster has no installation of `make try`")
 }

@@ -11,12 +11,12 @@ import (
 //
 // AdditionalKey is one more key of the target Secret.
 type AdditionalKeyApplyConfiguration struct {
-	// name is the key in the Secret's data, which is also the file's name when the
-	// Secret is mounted.
+	// name is the key in the Secret's data. It is also the name of the file when
+	// the Secret is mounted.
 	Name *string `json:"name,omitempty"`
-	// format is the form of the value. JSON is Reactor's own answer,
-	// {"jwt":…,"expires_at":…}; Env is a file of the lines REACTOR_JWT=… and
-	// REACTOR_JWT_EXPIRES_AT=…; AuthorizationHeader is Bearer and the token; JWT
+	// format is the format of the value. JSON is the response of Reactor,
+	// {"jwt":…,"expires_at":…}. Env is a file with the lines REACTOR_JWT=… and
+	// REACTOR_JWT_EXPIRES_AT=…. AuthorizationHeader is Bearer and the token. JWT
 	// and ExpiresAt are the plain values under another name.
 	Format *apiv1alpha1.KeyFormat `json:"format,omitempty"`
 }

@@ -9,8 +9,8 @@ package v1alpha1
 type APIKeySecretReferenceApplyConfiguration struct {
 	// name is the name of the Secret.
 	Name *string `json:"name,omitempty"`
-	// key is the key in the Secret's data that holds the API key (rk_…); api-key
-	// when left out.
+	// key is the key in the Secret's data that holds the API key (rk_…). Defaults
+	// to api-key.
 	Key *string `json:"key,omitempty"`
 }
 

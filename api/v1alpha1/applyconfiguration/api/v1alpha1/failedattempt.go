@@ -9,8 +9,8 @@ import (
 // FailedAttemptApplyConfiguration represents a declarative configuration of the FailedAttempt type for use
 // with apply.
 //
-// FailedAttempt says what was attempted, so that a wait after a failure ends
-// as soon as something changed that could help.
+// FailedAttempt describes what was attempted. The wait after a failure ends as
+// soon as one of these inputs changes.
 type FailedAttemptApplyConfiguration struct {
 	// reason is the reason that the condition Renewed shows.
 	Reason *string `json:"reason,omitempty"`
@@ -19,11 +19,12 @@ type FailedAttemptApplyConfiguration struct {
 	FirstTime *v1.Time `json:"firstTime,omitempty"`
 	// message says what happened, without any secret.
 	Message *string `json:"message,omitempty"`
-	// requestHash identifies what was asked for: lifetime and scope.
+	// requestHash identifies what was requested: lifetime and scope.
 	RequestHash *string `json:"requestHash,omitempty"`
 	// keyFingerprint identifies the API key that was used, without revealing it.
 	KeyFingerprint *string `json:"keyFingerprint,omitempty"`
-	// apiURL is where it was sent: an installation that is pointed elsewhere tries again.
+	// apiURL is the URL to which the request was sent. When the installation uses
+	// another URL, the operator tries again.
 	APIURL *string `json:"apiURL,omitempty"`
 	// renewRequest is the value of the annotation reactor.inc/renew-requested-at
 	// at that time.

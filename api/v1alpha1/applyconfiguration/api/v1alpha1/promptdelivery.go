@@ -9,11 +9,11 @@ import (
 // PromptDeliveryApplyConfiguration represents a declarative configuration of the PromptDelivery type for use
 // with apply.
 //
-// PromptDelivery selects the pods that a new token is handed to at once.
+// PromptDelivery selects the pods that get a new token immediately.
 type PromptDeliveryApplyConfiguration struct {
-	// podSelector selects running pods of the same namespace; those among them
-	// that mount the Secret get the annotation reactor.inc/token-id, which makes
-	// their kubelet refresh the mounted files at once. No pod is restarted.
+	// podSelector selects running pods of the same namespace. Selected pods that
+	// mount the Secret get the annotation reactor.inc/token-id, so that the
+	// kubelet updates their mounted files immediately. No pod is restarted.
 	PodSelector *v1.LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
 }
 

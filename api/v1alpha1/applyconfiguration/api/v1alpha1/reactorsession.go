@@ -14,14 +14,14 @@ import (
 // ReactorSessionApplyConfiguration represents a declarative configuration of the ReactorSession type for use
 // with apply.
 //
-// ReactorSession runs a container as a live Reactor session: one pod at a time,
-// started once its credential is there, bounded in time, ended cleanly and never
-// doubled.
+// ReactorSession runs a container as a live Reactor session. The operator
+// creates one pod when the credential is available, limits its run time, stops
+// it gracefully, and never runs two pods at the same time.
 type ReactorSessionApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec says what to run, with which model and key, and within which bounds.
+	// spec defines what to run, with which model and key, and with which limits.
 	Spec *ReactorSessionSpecApplyConfiguration `json:"spec,omitempty"`
 	// status is what the operator observed.
 	Status *ReactorSessionStatusApplyConfiguration `json:"status,omitempty"`

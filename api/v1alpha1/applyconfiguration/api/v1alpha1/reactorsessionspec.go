@@ -10,45 +10,48 @@ import (
 // ReactorSessionSpecApplyConfiguration represents a declarative configuration of the ReactorSessionSpec type for use
 // with apply.
 //
-// ReactorSessionSpec says what to run, with which model and key, and within
-// which bounds.
+// ReactorSessionSpec defines what to run, with which model and key, and
+// with which limits.
 type ReactorSessionSpecApplyConfiguration struct {
 	// model is the full name of the model, such as reactor/helios. It cannot be
-	// changed: create another ReactorSession.
+	// changed. For another model, create another ReactorSession.
 	Model *apiv1alpha1.ModelName `json:"model,omitempty"`
 	// apiKeySecretRef names the Secret, in the same namespace, that holds the
-	// Reactor API key. A change of the key touches no running pod; the next
-	// attempt uses the new one.
+	// Reactor API key. A change of the key does not affect a running pod. The next
+	// attempt uses the new key.
 	APIKeySecretRef *APIKeySecretReferenceApplyConfiguration `json:"apiKeySecretRef,omitempty"`
-	// credentials says what the program gets to call Reactor with.
+	// credentials defines the credential with which the program calls Reactor.
 	Credentials *SessionCredentialsApplyConfiguration `json:"credentials,omitempty"`
-	// restartPolicy says when another attempt follows one that has ended: Never
-	// (when left out), OnFailure or Always. Each attempt is a new pod; pods
-	// themselves never restart in place.
+	// restartPolicy defines when another attempt follows an attempt that ended:
+	// Never, OnFailure or Always. Defaults to Never. Each attempt is a new pod.
+	// Pods never restart in place.
 	RestartPolicy *apiv1alpha1.SessionRestartPolicy `json:"restartPolicy,omitempty"`
-	// backoffLimit is how many failures of the program are followed by another
-	// attempt before the session has Failed; 3 when left out. What is not the
-	// program's fault does not count. It means nothing under restartPolicy Never.
+	// backoffLimit is the number of failures of the program after which another
+	// attempt follows. After one more failure the session has Failed. Defaults to
+	// 3. A failure that the program did not cause does not count. The field has no
+	// effect with restartPolicy Never.
 	BackoffLimit *int32 `json:"backoffLimit,omitempty"`
 	// startDeadline is how long an attempt may take from the creation of its pod
-	// until its container runs; 10m when left out. A pod that cannot be scheduled
-	// or whose image cannot be pulled is given up then, and another attempt
+	// until its container runs. Defaults to 10m. If the pod cannot be scheduled in
+	// this time, or its image cannot be pulled, the attempt ends and another one
 	// follows. Waiting for the token or for capacity does not count.
 	StartDeadline *apiv1alpha1.Duration `json:"startDeadline,omitempty"`
-	// maxDuration bounds the time for which the session runs, over all its
-	// attempts; there is no limit when it is left out. What was asked for is done
-	// then: the session is stopped cleanly, and has completed. A shorter one holds
-	// at once, a longer one from the next attempt on, which follows by itself.
+	// maxDuration limits how long the session runs, in all its attempts together.
+	// If omitted, there is no limit. When the time is over, the operator stops the
+	// session gracefully, and the session has completed. A shorter value takes
+	// effect immediately. A longer value takes effect with the next attempt, which
+	// follows by itself.
 	MaxDuration *apiv1alpha1.Duration `json:"maxDuration,omitempty"`
-	// suspend stops the session cleanly and keeps the object; false again begins
-	// the next attempt.
+	// suspend stops the session gracefully and keeps the object. When it is false
+	// again, the operator starts the next attempt.
 	Suspend *bool `json:"suspend,omitempty"`
-	// ttlAfterFinished is how long a session that has completed or failed is
-	// kept, with its last pods and their logs; for ever when left out.
+	// ttlAfterFinished is how long a session that has completed or failed is kept,
+	// with its last pods and their logs. If omitted, it is kept until a user
+	// deletes it.
 	TTLAfterFinished *apiv1alpha1.Duration `json:"ttlAfterFinished,omitempty"`
-	// container is the container of the template that is the session's program:
-	// it gets the credential, and its end ends the attempt. The first one when
-	// left out.
+	// container is the container of the template that runs the session's program.
+	// It gets the credential, and the attempt ends when it ends. Defaults to the
+	// first container.
 	Container *string `json:"container,omitempty"`
 	// template is the pod of each attempt: an ordinary pod template without a
 	// restartPolicy. A change of it affects the next attempt only.

@@ -14,17 +14,18 @@ import (
 // ReactorTokenApplyConfiguration represents a declarative configuration of the ReactorToken type for use
 // with apply.
 //
-// ReactorToken keeps a Reactor token in a Secret: it exchanges an API
-// key for a token, writes it, and renews it before it expires. Pods mount the
-// Secret and never see the API key.
+// ReactorToken keeps a Reactor token in a Secret. The operator exchanges an
+// API key for a token, writes the token to the Secret, and renews it before it
+// expires. Pods mount the Secret and never get the API key.
 type ReactorTokenApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec says which API key to exchange, for what kind of token, and where to
+	// spec defines which API key to use, which token to request, and where to
 	// write it.
 	Spec *ReactorTokenSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what the operator observed, derived from the Secret that it wrote.
+	// status is what the operator observed. It is derived from the Secret that the
+	// operator wrote.
 	Status *ReactorTokenStatusApplyConfiguration `json:"status,omitempty"`
 }
 

@@ -9,39 +9,41 @@ import (
 // ReactorTokenSpecApplyConfiguration represents a declarative configuration of the ReactorTokenSpec type for use
 // with apply.
 //
-// ReactorTokenSpec says which key to exchange, for what kind of token, and
-// where to put it.
+// ReactorTokenSpec defines which API key to use, which token to request, and
+// where to write it.
 type ReactorTokenSpecApplyConfiguration struct {
 	// apiKeySecretRef names the Secret, in the same namespace, that holds the
-	// Reactor API key. When the key in it changes, the operator requests a new
-	// token, at the rate of --mint-qps; the old one stays in place until the new
-	// one is written.
+	// Reactor API key. When the API key changes, the operator requests a new
+	// token, at the rate of --mint-qps. The old token stays in the Secret until
+	// the new one is written.
 	APIKeySecretRef *APIKeySecretReferenceApplyConfiguration `json:"apiKeySecretRef,omitempty"`
-	// lifetime is how long each token is to live, at least 1m. Reactor's ceiling
-	// is 6h, which is also what is asked for when this is left out; a longer wish
-	// is shortened by Reactor without an error, and the condition LifetimeClamped
-	// then says so.
+	// lifetime is the requested lifetime of each token, at least 1m. Defaults to
+	// 6h, which is Reactor's maximum. Reactor shortens a longer requested lifetime
+	// without an error. The condition LifetimeClamped is then True.
 	Lifetime *apiv1alpha1.Duration `json:"lifetime,omitempty"`
-	// renewBefore is how long before its expiry a token is renewed; the default is
-	// a third of the granted lifetime. A mounted Secret reaches its pods 60 to 90
-	// seconds after it changed, so keep it above 2m unless promptDelivery is on.
-	// At least a quarter of the granted lifetime passes before a token is renewed.
+	// renewBefore is how long before its expiry a token is renewed. Defaults to a
+	// third of the granted lifetime. A changed Secret reaches the pods that mount
+	// it after 60 to 90 seconds. Set renewBefore to more than 2m, unless you use
+	// promptDelivery. At least a quarter of the granted lifetime passes before a
+	// token is renewed.
 	RenewBefore *apiv1alpha1.Duration `json:"renewBefore,omitempty"`
 	// scope limits what the token may do. A token without scope may do everything
-	// that the key's account may do with sessions: never give one to a browser.
+	// that the key's account may do with sessions. Never give such a token to a
+	// browser.
 	Scope *TokenScopeApplyConfiguration `json:"scope,omitempty"`
-	// secret says where the token is written, and how.
+	// secret defines where and how the token is written.
 	Secret *TargetSecretApplyConfiguration `json:"secret,omitempty"`
-	// restart lists workloads of the same namespace that are rolled when the token
-	// changes, for programs that read it only once, for example from the
-	// environment. The installation must allow it (--allow-restart).
+	// restart lists workloads of the same namespace that the operator restarts
+	// when the token changes. Use it for programs that read the token only once,
+	// for example from the environment. The installation must allow it
+	// (--allow-restart).
 	Restart []WorkloadReferenceApplyConfiguration `json:"restart,omitempty"`
-	// promptDelivery makes a new token reach the mounted files of running pods
-	// within about a second, without a restart, where it otherwise takes 60 to 90
-	// seconds. The installation must allow it (--allow-prompt-delivery).
+	// promptDelivery updates the mounted files of running pods within about a
+	// second of a new token, without a restart. Without it, the update takes 60 to
+	// 90 seconds. The installation must allow it (--allow-prompt-delivery).
 	PromptDelivery *PromptDeliveryApplyConfiguration `json:"promptDelivery,omitempty"`
-	// suspend stops all requests to Reactor while it is true. The token in the
-	// Secret stays there, and is not taken out when it expires.
+	// suspend stops all requests to Reactor while it is true. The token stays in
+	// the Secret, even after it expires.
 	Suspend *bool `json:"suspend,omitempty"`
 }
 

@@ -13,15 +13,16 @@ import (
 //
 // ReactorTokenStatus is what the operator observed.
 type ReactorTokenStatusApplyConfiguration struct {
-	// conditions are Ready, Renewed, LifetimeClamped, and Stalled while a person
-	// must act.
+	// conditions are Ready, Renewed and LifetimeClamped, and also Stalled while a
+	// user must act.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status describes.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// secretName is the Secret that holds the token.
 	SecretName *string `json:"secretName,omitempty"`
-	// secretResourceVersion is the version of that Secret which the operator wrote
-	// or checked last; another version makes it look again.
+	// secretResourceVersion is the resourceVersion of that Secret which the
+	// operator last wrote or checked. The operator checks the Secret again when it
+	// changes.
 	SecretResourceVersion *string `json:"secretResourceVersion,omitempty"`
 	// issuedTime is when the token was issued, by Reactor's clock.
 	IssuedTime *metav1.Time `json:"issuedTime,omitempty"`
@@ -29,7 +30,7 @@ type ReactorTokenStatusApplyConfiguration struct {
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 	// renewalTime is when the next token is due, by Reactor's clock.
 	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
-	// requestedLifetime is the lifetime that was asked for.
+	// requestedLifetime is the lifetime that the operator requested.
 	RequestedLifetime *apiv1alpha1.Duration `json:"requestedLifetime,omitempty"`
 	// grantedLifetime is the lifetime that Reactor granted.
 	GrantedLifetime *apiv1alpha1.Duration `json:"grantedLifetime,omitempty"`
@@ -42,13 +43,14 @@ type ReactorTokenStatusApplyConfiguration struct {
 	// only the ReactorToken that tries the key again has it; the others with the
 	// same key continue when Reactor has answered.
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
-	// lastFailure describes the attempt that failed last; absent after a success.
+	// lastFailure describes the last attempt if it failed. It is absent after a
+	// success.
 	LastFailure *FailedAttemptApplyConfiguration `json:"lastFailure,omitempty"`
-	// deliveredTokenID is the token for which restart and promptDelivery have been
-	// done.
+	// deliveredTokenID identifies the token for which restart and promptDelivery
+	// are complete.
 	DeliveredTokenID *string `json:"deliveredTokenID,omitempty"`
 	// lastHandledRenewRequest is the last value of the annotation
-	// reactor.inc/renew-requested-at that was answered with a new token.
+	// reactor.inc/renew-requested-at for which the operator obtained a new token.
 	LastHandledRenewRequest *string `json:"lastHandledRenewRequest,omitempty"`
 }
 

@@ -9,15 +9,17 @@ import (
 // SessionCredentialsApplyConfiguration represents a declarative configuration of the SessionCredentials type for use
 // with apply.
 //
-// SessionCredentials says what a session's program gets to call Reactor with.
+// SessionCredentials defines the credential with which a session's program
+// calls Reactor.
 type SessionCredentialsApplyConfiguration struct {
-	// delivery is TokenFile (when left out), a token of its own for each attempt,
-	// limited to the model, in a file that REACTOR_JWT_FILE names; or APIKeyEnv,
-	// the API key itself in REACTOR_API_KEY, for programs that know nothing else.
-	// Such a program mints its own tokens, and no limit reaches those.
+	// delivery is TokenFile or APIKeyEnv. Defaults to TokenFile. With TokenFile,
+	// each attempt gets its own token, limited to the model, in a file whose path
+	// is in REACTOR_JWT_FILE. With APIKeyEnv, the program gets the API key itself
+	// in REACTOR_API_KEY. Use it only for programs that cannot use a token. Such a
+	// program requests its own tokens, and the limits here do not apply to them.
 	Delivery *apiv1alpha1.CredentialDelivery `json:"delivery,omitempty"`
-	// maxSessions is how many Reactor sessions the token of one attempt may ever
-	// start; 1 when left out. A program that reconnects with a new session needs
+	// maxSessions is how many Reactor sessions the token of one attempt may start
+	// in total. Defaults to 1. A program that reconnects with a new session needs
 	// more.
 	MaxSessions *int32 `json:"maxSessions,omitempty"`
 }

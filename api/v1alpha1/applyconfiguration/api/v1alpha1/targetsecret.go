@@ -9,21 +9,23 @@ import (
 // TargetSecretApplyConfiguration represents a declarative configuration of the TargetSecret type for use
 // with apply.
 //
-// TargetSecret describes the Secret that holds the token. Its keys jwt and
-// expires_at (Unix seconds) are always there.
+// TargetSecret describes the Secret that holds the token. It always has the
+// keys jwt and expires_at (Unix seconds).
 type TargetSecretApplyConfiguration struct {
-	// name is the name of the Secret; the ReactorToken's own name when left out.
+	// name is the name of the Secret. Defaults to the name of the ReactorToken.
 	Name *string `json:"name,omitempty"`
-	// labels are put onto the Secret. Each is owned by this object: one that you
-	// remove here is removed from the Secret; others are left alone.
+	// labels are set on the Secret. This object owns each of them. When you remove
+	// a label here, the operator removes it from the Secret. Other labels of the
+	// Secret stay unchanged.
 	Labels map[string]apiv1alpha1.LabelValue `json:"labels,omitempty"`
-	// annotations are put onto the Secret, and owned key by key as the labels are.
+	// annotations are set on the Secret. This object owns each of them, in the
+	// same way as the labels.
 	Annotations map[string]apiv1alpha1.AnnotationValue `json:"annotations,omitempty"`
-	// additionalKeys are further keys of the Secret that hold the token in another
-	// form.
+	// additionalKeys are more keys of the Secret that hold the token in other
+	// formats.
 	AdditionalKeys []AdditionalKeyApplyConfiguration `json:"additionalKeys,omitempty"`
-	// deletionPolicy says what becomes of the Secret when this object is deleted:
-	// Delete (when left out) or Retain.
+	// deletionPolicy defines what happens to the Secret when this object is
+	// deleted: Delete or Retain. Defaults to Delete.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 

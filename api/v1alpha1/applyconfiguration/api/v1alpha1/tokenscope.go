@@ -9,17 +9,18 @@ import (
 // TokenScopeApplyConfiguration represents a declarative configuration of the TokenScope type for use
 // with apply.
 //
-// TokenScope limits a token to models, and how many sessions it may start.
+// TokenScope limits which models a token may use and how many sessions it may
+// start.
 type TokenScopeApplyConfiguration struct {
-	// models are the models that the token may start sessions of, by their full
-	// names, such as reactor/helios. Reactor knows no wildcards.
+	// models are the full names of the models for which the token may start
+	// sessions, such as reactor/helios. Reactor does not support wildcards.
 	Models []apiv1alpha1.ModelName `json:"models,omitempty"`
-	// maxSessions is how many sessions the token may ever start; closed ones count
-	// too. Each renewed token begins again at 0. Reactor's own default applies
-	// when it is left out.
+	// maxSessions is how many sessions the token may start in total, including
+	// closed sessions. Each renewed token starts again at 0. If omitted, Reactor's
+	// default applies.
 	MaxSessions *int32 `json:"maxSessions,omitempty"`
 	// maxSessionDuration is how long each session that the token started may run
-	// before Reactor ends it, at most 24h; no limit when left out.
+	// before Reactor ends it, at most 24h. If omitted, there is no limit.
 	MaxSessionDuration *apiv1alpha1.Duration `json:"maxSessionDuration,omitempty"`
 }
 
