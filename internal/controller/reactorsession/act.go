@@ -30,7 +30,7 @@ type result struct {
 	pod        *corev1.Pod
 	ended      *v1alpha1.EndedAttempt
 	retryAfter time.Duration   // when Reactor allows another attempt after this one; 0 if it did not say
-	failed     *view           // it could not be done, and is tried again
+	failed     *readyCondition // it could not be done, and is tried again
 	waiting    *capacity.Wait  // for capacity; nil: it does not wait
 	next       []requeue.Entry // why the session is reconciled again; empty: a watch triggers the next reconcile
 	retry      error           // for the queue's backoff
@@ -45,9 +45,9 @@ type result struct {
 }
 
 // act does what was planned. These are the only writes, the status apart.
-func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) result {
+func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation, planned plan) result {
 	r.keepCapacity(session, mem, seen, planned)
-	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
+	markAgain, marked := r.patchPodMetadata(ctx, session, mem, seen, planned)
 	if marked != nil && planned.do == doEnd && !isWriteRefused(marked) { // a pod with its labels is found more easily afterwards: see observeUnreleased
 		return result{retry: marked}
 	}
@@ -68,7 +68,7 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 	return done
 }
 
-func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) (done result) {
+func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation, planned plan) (done result) {
 	switch planned.do {
 	case doBegin, doStop, doFinish:
 		done = result{done: true, next: after(atOnce, "the next step is recorded in status")} // nothing else is written
@@ -92,21 +92,21 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 		done = r.end(ctx, session, mem, seen, planned.end)
 	case doDeleteObject:
 		done = from(r.delete(ctx, session.DeepCopy(), client.Preconditions{UID: &session.UID, ResourceVersion: &session.ResourceVersion}))
-	case doLetGo:
-		done = r.letGo(ctx, session, mem, seen)
+	case doRemoveFinalizer:
+		done = r.removeFinalizers(ctx, session, mem, seen)
 	case doNothing:
 	}
 	return done
 }
 
-// markPod gives the pod of the current attempt what it should carry, where that was planned. The watch shows it then, and wakes the next
-// pass. Where another client removes it each time, that would be a hot loop: so markPod waits longer each time, and returns how long.
-func (r *Reconciler) markPod(
-	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan,
+// patchPodMetadata gives the pod of the current attempt what it should carry, where that was planned. The watch shows it then, and wakes the next
+// pass. Where another client removes it each time, that would be a hot loop: so patchPodMetadata waits longer each time, and returns how long.
+func (r *Reconciler) patchPodMetadata(
+	ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation, planned plan,
 ) (again []requeue.Entry, refused error) {
 	marks := &mem.marks
 	switch {
-	case !planned.mark:
+	case !planned.patchMetadata:
 		return nil, nil
 	case marks.times > 0 && seen.now.Before(marks.next) && marks.next.Sub(seen.now) <= retryCap:
 		return after(marks.next.Sub(seen.now), "the pod may be given its labels and annotations back again"), nil
@@ -115,7 +115,7 @@ func (r *Reconciler) markPod(
 	}
 	marks.times++
 	marks.next = seen.now.Add(refusalBackoff(marks.times))
-	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMarks(session, seen.status.CurrentAttempt, seen.pod)})
+	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMetadata(session, seen.status.CurrentAttempt, seen.pod)})
 	return nil, client.IgnoreNotFound(err)
 }
 
@@ -127,11 +127,11 @@ func isWriteRefused(err error) bool {
 }
 
 // writeRefused is what a session shows while a write for it is refused; nil if none is.
-func writeRefused(err error) *view {
+func writeRefused(err error) *readyCondition {
 	if !isWriteRefused(err) {
 		return nil
 	}
-	return &view{reason: v1alpha1.ReasonWriteRefused, stalled: true,
+	return &readyCondition{reason: v1alpha1.ReasonWriteRefused, stalled: true,
 		message: fmt.Sprintf("the API server refuses a write that the session needs: %s. Allow it; the operator retries every minute", reactor.Redact(err.Error()))}
 }
 
@@ -148,7 +148,7 @@ func conflicts(err error) bool { return apierrors.IsConflict(err) || apierrors.I
 // release deletes the tokens of attempts that have ended, and lets their pods go: what they came to stands in status. When nothing of the
 // session is left then, it is let go of too, until the next attempt: its namespace may be going, and with it a Role that the operator has its
 // rights from. A namespace deletes its pods before all else.
-func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
+func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) result {
 	var failed error
 	for _, name := range seen.stale {
 		token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: session.Namespace, Name: name}}
@@ -224,7 +224,7 @@ func (r *Reconciler) delete(ctx context.Context, object client.Object, options .
 
 // end sees to the Reactor session of an attempt that has ended. Only then is its outcome written down, and only after that its pod let
 // go: until both are done, this is done again.
-func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *outcome.Outcome) result {
+func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation, how *outcome.Outcome) result {
 	cleanup, again, unverified := r.cleanUp(ctx, session, mem, seen, how)
 	if again > 0 {
 		return result{next: after(again, "the cleanup is tried again"), closing: mem.cleanup.times == 1}
@@ -253,8 +253,8 @@ func outerBound(session *v1alpha1.ReactorSession) string {
 	return "; Reactor ends it when the time of the attempt's token is over"
 }
 
-// letGo takes our finalizers off, the session's last. When there is none, others keep what is left, and a watch tells when it goes.
-func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
+// removeFinalizers takes our finalizers off, the session's last. When there is none, others keep what is left, and a watch tells when it goes.
+func (r *Reconciler) removeFinalizers(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) result {
 	left := result{}
 	for _, pod := range seen.ownPods() {
 		if !hasFinalizer(pod, TrackingFinalizer) {
@@ -288,7 +288,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 }
 
 // setFinalizers replaces those of the session, and remembers them until the cache shows them.
-func (r *Reconciler) setFinalizers(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, finalizers []string) error {
+func (r *Reconciler) setFinalizers(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, finalizers []string) error {
 	patched, err := r.patchFinalizers(ctx, session, finalizers)
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ type Reconciler struct {
 
 	settings settings
 	indexed  bool // the cache has the indexes of SetupWithManager; a drain has none
-	memory   *memory
+	memory   *stateStore
 	keys     *apikey.Cache
 	capacity *capacity.Limiter
 	queue    atomic.Pointer[queue]
@@ -97,7 +97,7 @@ func New(o Options) *Reconciler {
 	r := &Reconciler{
 		client: o.Client, cache: o.Cache, live: o.APIReader, reactor: o.Reactor, recorder: o.Recorder, clock: o.Clock, tally: o.Tally,
 		settings: settings{apiURL: o.APIURL, promptDelivery: o.AllowPromptDelivery},
-		memory:   newMemory(),
+		memory:   newStateStore(),
 		keys:     apikey.NewCache(o.Cache, o.APIReader),
 	}
 	r.capacity = capacity.New(o.SessionsPerKey, o.SessionStartsPerMinute, r.wake)
@@ -140,9 +140,9 @@ const (
 	// retryBase and retryCap bound the wait after a pass that failed.
 	retryBase = time.Second
 	retryCap  = time.Minute
-	// longestWait is the longest time between two passes of a session that has something to wait for: a timer may sleep through a
+	// maxWait is the longest time between two passes of a session that has something to wait for: a timer may sleep through a
 	// suspended host.
-	longestWait = 15 * time.Minute
+	maxWait = 15 * time.Minute
 	// atOnce is how soon a pass follows that wrote down what is to be done next.
 	atOnce = time.Millisecond
 )
@@ -162,5 +162,5 @@ func schedule(ctx context.Context, done result, planned, conflict []requeue.Entr
 		return ctrl.Result{}, nil
 	}
 	ctrl.LoggerFrom(ctx).V(1).Info("the next reconcile is scheduled", "after", next.After.String(), "reason", next.Reason)
-	return ctrl.Result{RequeueAfter: min(max(next.After, atOnce), longestWait)}, nil
+	return ctrl.Result{RequeueAfter: min(max(next.After, atOnce), maxWait)}, nil
 }

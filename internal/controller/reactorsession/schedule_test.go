@@ -16,7 +16,7 @@ func TestScheduleOfAPassWhoseStatusWasNotWritten(t *testing.T) {
 		"an instant that is near does not come before that either":          {at: time.Second, again: 4 * time.Second, want: 4 * time.Second},
 		"a status that was written lets the next step follow at once":       {wake: atOnce, at: time.Minute, want: atOnce},
 		"without either the next pass comes at the instant that was stated": {at: time.Minute, want: time.Minute},
-		"a far instant is cut into pieces":                                  {at: 5 * time.Hour, want: longestWait},
+		"a far instant is cut into pieces":                                  {at: 5 * time.Hour, want: maxWait},
 	} {
 		t.Run(name, func(t *testing.T) {
 			entry := func(wait time.Duration) []requeue.Entry {

@@ -18,7 +18,7 @@ import (
 // writeStatus writes the status, once, if it changed, over the version that was seen, and then makes it known. A version that was
 // not seen is a conflict: what was decided from an older one is not written, and the pass is repeated, as it is when the object is gone and
 // the cache does not show that yet. It then returns when.
-func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, told reported) (again []requeue.Entry, err error) {
+func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, told reported) (again []requeue.Entry, err error) {
 	if equality.Semantic.DeepEqual(session.Status, told.status) {
 		r.tell(ctx, session, told)
 		return nil, nil
