@@ -97,15 +97,15 @@ var mutants = []mutant{
 		"		reason, at = outcome.StopDuration, seen.now.Add(left-sighted.ranFor(status.State.Running.StartedAt.Time, seen.now))\n", "		return \"\", time.Time{}\n", []string{ruleBounded}},
 	{"a rotated key stops the pods that had the old one", "reactorsession/decide.go",
 		"	reason, at := stopWanted(session, seen)\n", "	reason, at := stopWanted(session, seen)\n	if seen.key.Fingerprint != attempt.KeyFingerprint {\n		reason = outcome.StopSpecChanged\n	}\n", []string{rulePods}},
-	{"a rotated key is told to the pods that had the old one", "reactorsession/act.go", "	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)\n",
+	{"a rotated key is told to the pods that had the old one", "reactorsession/act.go", "	markAgain, marked := r.patchPodMetadata(ctx, session, mem, seen, planned)\n",
 		`	if seen.pod != nil && seen.key.Fingerprint != "" && seen.pod.Annotations["key"] != seen.key.Fingerprint {
 		if _, err := r.patch(ctx, seen.pod, map[string]any{"metadata": map[string]any{"annotations": map[string]string{"key": seen.key.Fingerprint}}}); err != nil {
 			return result{retry: err}
 		}
 	}
-	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
+	markAgain, marked := r.patchPodMetadata(ctx, session, mem, seen, planned)
 `, []string{rulePods}},
-	{"a conflict is retried at once", "reactorsession/controller.go", "	if writeAgain > 0 {", "	if writeAgain > time.Hour {", []string{ruleRest}},
+	{"a conflict is retried at once", "reactorsession/controller.go", "	if len(conflict) > 0 {", "	if len(conflict) > 9 {", []string{ruleRest}},
 	{"each pass is followed by another at once", "reactortoken/controller.go", "	return schedule(ctx, planned.requeue",
 		"	r.requeue(mintqueue.RequeueRegular, request.NamespacedName)\n	return schedule(ctx, planned.requeue", []string{ruleRest}},
 	{"an attempt whose token was changed is followed by the next one at once", "reactorsession/report.go", "	if finish == \"\" && wait > 0 {\n",
@@ -136,7 +136,7 @@ var mutants = []mutant{
 	{"a pod that is queued holds a slot", "reactorsession/slots.go",
 		"	case seen.pod != nil && !outcome.HasEnded(seen.pod) && !isGated(seen.pod):\n", "	case seen.pod != nil && !outcome.HasEnded(seen.pod):\n", []string{ruleIdle, ruleCapacity}},
 	{"a slot is kept while the token waits for its key", "reactorsession/start.go",
-		"		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", "		return &plan{slot: true, show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", []string{ruleIdle}},
+		"		return &plan{show: &readyCondition{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", "		return &plan{slot: true, show: &readyCondition{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,", []string{ruleIdle}},
 	{"a token is held while its pod is queued", "reactorsession/start.go",
 		"		return &plan{show: waitFor(v1alpha1.ReasonSchedulingGated, \"the pod waits", "		return &plan{do: doHoldToken, show: waitFor(v1alpha1.ReasonSchedulingGated, \"the pod waits", []string{ruleFresh}},
 	{"what was seen of a lost pod is forgotten", "reactorsession/decide.go", "	case seen.ending != nil: //", "	case seen.ending != nil && seen.pod != nil: //", []string{ruleDone, ruleEnded}},

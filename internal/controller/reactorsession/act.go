@@ -21,6 +21,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 // result describes what happened when a plan was executed.
@@ -28,11 +29,11 @@ type result struct {
 	done       bool // what was planned has been done
 	pod        *corev1.Pod
 	ended      *v1alpha1.EndedAttempt
-	retryAfter time.Duration  // when Reactor allows another attempt after this one; 0 if it did not say
-	failed     *view          // it could not be done, and is tried again
-	waiting    *capacity.Wait // for capacity; nil: it does not wait
-	wake       time.Duration  // how soon the next pass is to follow
-	retry      error          // for the queue's backoff
+	retryAfter time.Duration   // when Reactor allows another attempt after this one; 0 if it did not say
+	failed     *readyCondition // it could not be done, and is tried again
+	waiting    *capacity.Wait  // for capacity; nil: it does not wait
+	next       []requeue.Entry // why the session is reconciled again; empty: a watch triggers the next reconcile
+	retry      error           // for the queue's backoff
 	notices    []notice.Notice
 
 	abandoned int // pods that were let go of before they ended
@@ -44,9 +45,9 @@ type result struct {
 }
 
 // act does what was planned. These are the only writes, the status apart.
-func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) result {
+func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation, planned plan) result {
 	r.keepCapacity(session, mem, seen, planned)
-	markAgain, marked := r.markPod(ctx, session, mem, seen, planned)
+	markAgain, marked := r.patchPodMetadata(ctx, session, mem, seen, planned)
 	if marked != nil && planned.do == doEnd && !isWriteRefused(marked) { // a pod with its labels is found more easily afterwards: see observeUnreleased
 		return result{retry: marked}
 	}
@@ -54,23 +55,23 @@ func (r *Reconciler) act(ctx context.Context, session *v1alpha1.ReactorSession, 
 	if done.failed == nil && planned.do != doHoldToken { // without that the attempt goes on
 		done.failed = writeRefused(done.retry)
 	}
-	if marked != nil && done.wake == 0 { // nothing else must wait for this, and no watch shows a pod without its labels
+	if marked != nil && len(done.next) == 0 { // nothing else must wait for this, and no watch shows a pod without its labels
 		ctrl.LoggerFrom(ctx).Info("the pod cannot be given its labels and annotations back", "pod", seen.pod.Name, "error", marked.Error())
-		done.wake = retryCap
+		done.next = after(retryCap, "the pod could not be given its labels and annotations back")
 	}
-	if done.wake == 0 {
-		done.wake = markAgain
+	if len(done.next) == 0 {
+		done.next = markAgain
 	}
 	if conflicts(done.retry) {
-		done.retry, done.wake = nil, retryBase // the world changed under the pass: look again
+		done.retry, done.next = nil, after(retryBase, "a write met a newer version of an object")
 	}
 	return done
 }
 
-func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) (done result) {
+func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation, planned plan) (done result) {
 	switch planned.do {
 	case doBegin, doStop, doFinish:
-		done = result{done: true, wake: atOnce} // they are but written into status
+		done = result{done: true, next: after(atOnce, "the next step is recorded in status")} // nothing else is written
 	case doRelease:
 		done = r.release(ctx, session, mem, seen)
 	case doCreateToken:
@@ -91,31 +92,31 @@ func (r *Reconciler) do(ctx context.Context, session *v1alpha1.ReactorSession, m
 		done = r.end(ctx, session, mem, seen, planned.end)
 	case doDeleteObject:
 		done = from(r.delete(ctx, session.DeepCopy(), client.Preconditions{UID: &session.UID, ResourceVersion: &session.ResourceVersion}))
-	case doLetGo:
-		done = r.letGo(ctx, session, mem, seen)
+	case doRemoveFinalizer:
+		done = r.removeFinalizers(ctx, session, mem, seen)
 	case doNothing:
 	}
 	return done
 }
 
-// markPod gives the pod of the current attempt what it should carry, where that was planned. The watch shows it then, and wakes the next
-// pass. Where another client removes it each time, that would be a hot loop: so markPod waits longer each time, and returns how long.
-func (r *Reconciler) markPod(
-	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan,
-) (again time.Duration, refused error) {
+// patchPodMetadata gives the pod of the current attempt what it should carry, where that was planned. The watch shows it then, and wakes the next
+// pass. Where another client removes it each time, that would be a hot loop: so patchPodMetadata waits longer each time, and returns how long.
+func (r *Reconciler) patchPodMetadata(
+	ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation, planned plan,
+) (again []requeue.Entry, refused error) {
 	marks := &mem.marks
 	switch {
-	case !planned.mark:
-		return 0, nil
+	case !planned.patchMetadata:
+		return nil, nil
 	case marks.times > 0 && seen.now.Before(marks.next) && marks.next.Sub(seen.now) <= retryCap:
-		return marks.next.Sub(seen.now), nil
+		return after(marks.next.Sub(seen.now), "the pod may be given its labels and annotations back again"), nil
 	case seen.now.After(marks.next.Add(retryCap)):
 		marks.times = 0
 	}
 	marks.times++
 	marks.next = seen.now.Add(refusalBackoff(marks.times))
-	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMarks(session, seen.status.CurrentAttempt, seen.pod)})
-	return 0, client.IgnoreNotFound(err)
+	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMetadata(session, seen.status.CurrentAttempt, seen.pod)})
+	return nil, client.IgnoreNotFound(err)
 }
 
 // isWriteRefused reports whether the API server, an admission policy or a webhook refused a write (or the webhook could not be called, which
@@ -126,12 +127,17 @@ func isWriteRefused(err error) bool {
 }
 
 // writeRefused is what a session shows while a write for it is refused; nil if none is.
-func writeRefused(err error) *view {
+func writeRefused(err error) *readyCondition {
 	if !isWriteRefused(err) {
 		return nil
 	}
-	return &view{reason: v1alpha1.ReasonWriteRefused, stalled: true,
+	return &readyCondition{reason: v1alpha1.ReasonWriteRefused, stalled: true,
 		message: fmt.Sprintf("the API server refuses a write that the session needs: %s. Allow it; the operator retries every minute", reactor.Redact(err.Error()))}
+}
+
+// after is the entry of a stage that requests the next reconcile after a wait.
+func after(wait time.Duration, reason string) []requeue.Entry {
+	return []requeue.Entry{{After: wait, Reason: reason}}
 }
 
 // from is the result of a write that either worked or did not.
@@ -142,7 +148,7 @@ func conflicts(err error) bool { return apierrors.IsConflict(err) || apierrors.I
 // release deletes the tokens of attempts that have ended, and lets their pods go: what they came to stands in status. When nothing of the
 // session is left then, it is let go of too, until the next attempt: its namespace may be going, and with it a Role that the operator has its
 // rights from. A namespace deletes its pods before all else.
-func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
+func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) result {
 	var failed error
 	for _, name := range seen.stale {
 		token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: session.Namespace, Name: name}}
@@ -174,7 +180,7 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 	if failed == nil && hasFinalizer(session, CleanupFinalizer) && seen.isIdle() {
 		failed = r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer))
 	}
-	return result{done: failed == nil, retry: failed, wake: retryBase, notices: notices}
+	return result{done: failed == nil, retry: failed, next: after(retryBase, "pods or tokens of ended attempts were released"), notices: notices}
 }
 
 func without(finalizers []string, name string) []string {
@@ -218,17 +224,17 @@ func (r *Reconciler) delete(ctx context.Context, object client.Object, options .
 
 // end sees to the Reactor session of an attempt that has ended. Only then is its outcome written down, and only after that its pod let
 // go: until both are done, this is done again.
-func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *outcome.Outcome) result {
+func (r *Reconciler) end(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation, how *outcome.Outcome) result {
 	cleanup, again, unverified := r.cleanUp(ctx, session, mem, seen, how)
 	if again > 0 {
-		return result{wake: again, closing: mem.cleanup.times == 1}
+		return result{next: after(again, "the cleanup is tried again"), closing: mem.cleanup.times == 1}
 	}
 	r.leaveCapacity(session, mem, seen)
 	if how.Reason == outcome.ReasonQuotaExceeded || how.Reason == outcome.ReasonModelQuotaExceeded {
 		r.capacity.Lower(capacityOf(session), capacityKey(session, seen), how.Reason == outcome.ReasonModelQuotaExceeded, seen.now)
 	}
 	attempt := seen.status.CurrentAttempt
-	done := result{done: true, wake: atOnce, retryAfter: how.RetryAfter, ended: &v1alpha1.EndedAttempt{
+	done := result{done: true, next: after(atOnce, "the attempt ended"), retryAfter: how.RetryAfter, ended: &v1alpha1.EndedAttempt{
 		Number: attempt.Number, Class: how.Class, Reason: how.Reason, ExitCode: how.ExitCode, Message: how.Message,
 		RunningSeconds: int64(how.Running / time.Second), Cleanup: cleanup, KeyFingerprint: attempt.KeyFingerprint,
 	}}
@@ -247,8 +253,8 @@ func outerBound(session *v1alpha1.ReactorSession) string {
 	return "; Reactor ends it when the time of the attempt's token is over"
 }
 
-// letGo takes our finalizers off, the session's last. When there is none, others keep what is left, and a watch tells when it goes.
-func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
+// removeFinalizers takes our finalizers off, the session's last. When there is none, others keep what is left, and a watch tells when it goes.
+func (r *Reconciler) removeFinalizers(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) result {
 	left := result{}
 	for _, pod := range seen.ownPods() {
 		if !hasFinalizer(pod, TrackingFinalizer) {
@@ -265,7 +271,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 			left.retry = err
 			return left
 		}
-		left.wake = retryBase
+		left.next = after(retryBase, "finalizers were removed")
 		if !outcome.HasEnded(pod) {
 			left.abandoned++
 			left.notices = append(left.notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp",
@@ -274,7 +280,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 	}
 	left.done = true
 	if hasFinalizer(session, CleanupFinalizer) {
-		left.wake = retryBase
+		left.next = after(retryBase, "finalizers were removed")
 		freed := from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
 		left.done, left.retry = freed.done, freed.retry
 	}
@@ -282,7 +288,7 @@ func (r *Reconciler) letGo(ctx context.Context, session *v1alpha1.ReactorSession
 }
 
 // setFinalizers replaces those of the session, and remembers them until the cache shows them.
-func (r *Reconciler) setFinalizers(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, finalizers []string) error {
+func (r *Reconciler) setFinalizers(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, finalizers []string) error {
 	patched, err := r.patchFinalizers(ctx, session, finalizers)
 	if err != nil {
 		return err

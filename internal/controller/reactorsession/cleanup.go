@@ -97,7 +97,7 @@ var errNoneReported = errors.New("its program reported no session id")
 // cleanUp cleans up the Reactor sessions of an attempt that has ended. It returns the result, or after what time to try again. Its error says
 // why the result is CleanupUnverified.
 func (r *Reconciler) cleanUp(
-	ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation, how *outcome.Outcome,
+	ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation, how *outcome.Outcome,
 ) (result v1alpha1.CleanupResult, again time.Duration, unverified error) {
 	if !how.MayHaveSession {
 		return v1alpha1.CleanupNotNeeded, 0, nil

@@ -9,6 +9,7 @@ package reactorsession
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/apikey"
 	"github.com/reactor-operator/reactor-operator/internal/capacity"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 // +kubebuilder:rbac:groups=reactor.inc,resources=reactorsessions,verbs=get;list;watch;patch;delete
@@ -78,7 +80,7 @@ type Reconciler struct {
 
 	settings settings
 	indexed  bool // the cache has the indexes of SetupWithManager; a drain has none
-	memory   *memory
+	memory   *stateStore
 	keys     *apikey.Cache
 	capacity *capacity.Limiter
 	queue    atomic.Pointer[queue]
@@ -95,7 +97,7 @@ func New(o Options) *Reconciler {
 	r := &Reconciler{
 		client: o.Client, cache: o.Cache, live: o.APIReader, reactor: o.Reactor, recorder: o.Recorder, clock: o.Clock, tally: o.Tally,
 		settings: settings{apiURL: o.APIURL, promptDelivery: o.AllowPromptDelivery},
-		memory:   newMemory(),
+		memory:   newStateStore(),
 		keys:     apikey.NewCache(o.Cache, o.APIReader),
 	}
 	r.capacity = capacity.New(o.SessionsPerKey, o.SessionStartsPerMinute, r.wake)
@@ -131,33 +133,34 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return schedule(told, done, again)
+	return schedule(ctx, done, told.next, again)
 }
 
 const (
 	// retryBase and retryCap bound the wait after a pass that failed.
 	retryBase = time.Second
 	retryCap  = time.Minute
-	// longestWait is the longest time between two passes of a session that has something to wait for: a timer may sleep through a
+	// maxWait is the longest time between two passes of a session that has something to wait for: a timer may sleep through a
 	// suspended host.
-	longestWait = 15 * time.Minute
+	maxWait = 15 * time.Minute
 	// atOnce is how soon a pass follows that wrote down what is to be done next.
 	atOnce = time.Millisecond
 )
 
-// schedule says when the next pass is due, when nothing wakes it earlier.
-func schedule(told reported, done result, writeAgain time.Duration) (ctrl.Result, error) {
+// schedule returns when the session is reconciled next if no watch triggers that earlier. conflict is why the status was not written: then all
+// other entries come from an outdated version of the session, and do not apply.
+func schedule(ctx context.Context, done result, planned, conflict []requeue.Entry) (ctrl.Result, error) {
 	if done.retry != nil {
 		return ctrl.Result{}, done.retry
 	}
-	if writeAgain > 0 { // what was to follow was decided from an older version, and is decided anew
-		return ctrl.Result{RequeueAfter: writeAgain}, nil
+	entries := slices.Concat(planned, done.next)
+	if len(conflict) > 0 {
+		entries = conflict
 	}
-	soonest := time.Duration(0)
-	for _, wait := range []time.Duration{told.wake, done.wake} {
-		if wait > 0 && (soonest == 0 || wait < soonest) {
-			soonest = wait
-		}
+	next, ok := requeue.Earliest(entries...)
+	if !ok {
+		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: min(soonest, longestWait)}, nil
+	ctrl.LoggerFrom(ctx).V(1).Info("the next reconcile is scheduled", "after", next.After.String(), "reason", next.Reason)
+	return ctrl.Result{RequeueAfter: min(max(next.After, atOnce), maxWait)}, nil
 }

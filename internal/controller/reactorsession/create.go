@@ -26,7 +26,7 @@ import (
 //  1. A leader creates the token. Its cache of ReactorSessions lags.
 //  2. The next leader, which has started already, ends the attempt, such as for spec.suspend, and deletes the token.
 //  3. The first leader still sees the attempt, and no token. Without the read, it would create the token as fast as the other one deletes it.
-func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
+func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) result {
 	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
 		return *waiting
 	}
@@ -34,7 +34,7 @@ func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorS
 	if mem.tokenOf == attempt.Number {
 		if live, err := r.isLiveAttempt(ctx, session, attempt); !live {
 			r.giveSlotBack(session, mem)
-			return result{wake: retryBase, retry: err}
+			return result{next: after(retryBase, "the attempt is not current anymore"), retry: err}
 		}
 	}
 	token := buildToken(session, &seen.status, attempt, r.settings)
@@ -44,7 +44,7 @@ func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorS
 		return result{done: true} // its becoming ready wakes the next pass
 	}
 	mem.tokenRefusals++
-	refused := result{wake: refusalBackoff(mem.tokenRefusals)}
+	refused := result{next: after(refusalBackoff(mem.tokenRefusals), "the ReactorToken could not be created")}
 	mayRun := seen.pod != nil && !isGated(seen.pod) // see neverHadToken
 	if !mayRun && (!apierrors.IsAlreadyExists(err) || mem.tokenRefusals > cacheRefusals) {
 		r.giveSlotBack(session, mem)
@@ -69,7 +69,7 @@ func refusalBackoff(refusals int) time.Duration {
 
 // createPod creates the pod of the current attempt: once there is capacity, or behind our own gate. Whatever the cache shows, the attempt must
 // stand in status as it was seen, without a pod: this read, and the write of the attempt before it, are what keeps a second pod from being made.
-func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
+func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) result {
 	attempt, behindGate := seen.status.CurrentAttempt, expectsGates(&session.Spec.Template)
 	if !behindGate {
 		if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
@@ -82,7 +82,7 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 		return from(err)
 	}
 	if !stillWanted(live, session.UID, attempt) || expectsGates(&live.Spec.Template) != behindGate {
-		return result{wake: retryBase}
+		return result{next: after(retryBase, "the attempt is not current anymore")}
 	}
 	if !hasFinalizer(session, CleanupFinalizer) { // it must not go while a pod of it runs
 		if err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), CleanupFinalizer)); err != nil {
@@ -94,14 +94,14 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 	err := r.client.Create(ctx, pod, client.FieldOwner(FieldOwner))
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return result{wake: retryBase} // it is found by a live read
+		return result{next: after(retryBase, "the pod already exists")} // a live read finds it
 	case err != nil:
 		r.giveSlotBackAfter(session, mem, seen, err)
 		mem.refusals++
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
 			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
 		}
-		return result{failed: podRefused(err), wake: refusalBackoff(mem.refusals)}
+		return result{failed: podRefused(err), next: after(refusalBackoff(mem.refusals), "the API server refused the pod")}
 	}
 	mem.refusals = 0
 	return result{done: true, pod: pod}
@@ -109,7 +109,7 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 
 // liftGate removes our own gate from the pod of the current attempt, once there is capacity. It is the last one, so the scheduler may bind
 // the pod then. The patch holds for the version that was seen: another client may have changed the gates, or deleted the pod.
-func (r *Reconciler) liftGate(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) result {
+func (r *Reconciler) liftGate(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) result {
 	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
 		return *waiting
 	}
@@ -131,7 +131,7 @@ func (r *Reconciler) liftGate(ctx context.Context, session *v1alpha1.ReactorSess
 
 // giveSlotBackAfter gives the slot back after a write failed that would have let the program start. If nothing answered, the write may have been
 // done all the same, and the next reconcile finds out. Until then the slot is kept, for at most slotBound.
-func (r *Reconciler) giveSlotBackAfter(session *v1alpha1.ReactorSession, mem *remembered, seen *observation, failed error) {
+func (r *Reconciler) giveSlotBackAfter(session *v1alpha1.ReactorSession, mem *objectState, seen *observation, failed error) {
 	answer, answered := errors.AsType[*apierrors.StatusError](failed)
 	done := !answered || answer.ErrStatus.Code == http.StatusGatewayTimeout
 	if !done || !seen.now.Before(mem.slotSince.Add(slotBound)) {
@@ -161,9 +161,9 @@ func stillWanted(live *v1alpha1.ReactorSession, uid types.UID, attempt *v1alpha1
 }
 
 // podRefused says why there is no pod. What the API server calls invalid, a person must put right.
-func podRefused(err error) *view {
-	return &view{reason: v1alpha1.ReasonPodRefused, stalled: apierrors.IsInvalid(err),
-		message: notice.Bounded(fmt.Sprintf("the API server refuses the pod: %v", reactor.Redact(err.Error())), longestViewMessage)}
+func podRefused(err error) *readyCondition {
+	return &readyCondition{reason: v1alpha1.ReasonPodRefused, stalled: apierrors.IsInvalid(err),
+		message: notice.Bounded(fmt.Sprintf("the API server refuses the pod: %v", reactor.Redact(err.Error())), maxConditionMessage)}
 }
 
 // specPatch changes the spec of an object.

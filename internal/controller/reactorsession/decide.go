@@ -16,33 +16,33 @@ import (
 type action string
 
 const (
-	doNothing       action = ""
-	doRelease       action = "Release"       // pods whose outcome stands in status; delete tokens and pods that are of no use any more
-	doBegin         action = "Begin"         // write the next attempt into status, before anything of it exists
-	doCreateToken   action = "CreateToken"   // of the attempt, once there is capacity
-	doDeleteToken   action = "DeleteToken"   // it became too old while the session waited
-	doHoldToken     action = "HoldToken"     // no renewals while the attempt runs
-	doCreatePod     action = "CreatePod"     // once there is capacity, or behind our own scheduling gate
-	doLiftGate      action = "LiftGate"      // remove our own scheduling gate from the pod, once there is capacity
-	doStop          action = "Stop"          // write into status why the attempt is stopped, before its pod is
-	doLowerDeadline action = "LowerDeadline" // of a pod, so that the kubelet ends it and its logs stay
-	doDeletePod     action = "DeletePod"     // gracefully
-	doEnd           action = "End"           // see to the Reactor session, and write the outcome into status
-	doFinish        action = "Finish"        // the time of the session is used up between two attempts
-	doDeleteObject  action = "DeleteObject"  // its time after the end is over
-	doLetGo         action = "LetGo"         // take our finalizer off the session
+	doNothing         action = ""
+	doRelease         action = "Release"       // pods whose outcome stands in status; delete tokens and pods that are of no use any more
+	doBegin           action = "Begin"         // write the next attempt into status, before anything of it exists
+	doCreateToken     action = "CreateToken"   // of the attempt, once there is capacity
+	doDeleteToken     action = "DeleteToken"   // it became too old while the session waited
+	doHoldToken       action = "HoldToken"     // no renewals while the attempt runs
+	doCreatePod       action = "CreatePod"     // once there is capacity, or behind our own scheduling gate
+	doLiftGate        action = "LiftGate"      // remove our own scheduling gate from the pod, once there is capacity
+	doStop            action = "Stop"          // write into status why the attempt is stopped, before its pod is
+	doLowerDeadline   action = "LowerDeadline" // of a pod, so that the kubelet ends it and its logs stay
+	doDeletePod       action = "DeletePod"     // gracefully
+	doEnd             action = "End"           // see to the Reactor session, and write the outcome into status
+	doFinish          action = "Finish"        // the time of the session is used up between two attempts
+	doDeleteObject    action = "DeleteObject"  // its time after the end is over
+	doRemoveFinalizer action = "LetGo"         // take our finalizer off the session
 )
 
 // plan is what a pass is going to do.
 type plan struct {
-	do     action
-	show   *view            // nil: the conditions stay as they are
-	stop   string           // why the attempt is stopped
-	end    *outcome.Outcome // how the attempt ended
-	delete string           // the pod to be deleted
-	mark   bool             // beside it, give the pod of the attempt what it should carry: see missingMarks
-	slot   bool             // it needs a slot, or the session keeps the one that it has
-	until  time.Time        // when something changes by itself; zero: a watch wakes the next pass
+	do            action
+	show          *readyCondition  // nil: the conditions stay as they are
+	stop          string           // why the attempt is stopped
+	end           *outcome.Outcome // how the attempt ended
+	delete        string           // the pod to be deleted
+	patchMetadata bool             // beside it, give the pod of the attempt what it should carry: see missingMetadata
+	slot          bool             // it needs a slot, or the session keeps the one that it has
+	until         time.Time        // when something changes by itself; zero: a watch wakes the next pass
 }
 
 // check looks for one thing to do or to wait for.
@@ -70,7 +70,7 @@ var checks = []check{
 func decide(session *v1alpha1.ReactorSession, seen *observation) plan {
 	for _, look := range checks {
 		if found := look(session, seen); found != nil {
-			found.mark = found.do != doLetGo && missingMarks(session, seen.status.CurrentAttempt, seen.pod) != nil
+			found.patchMetadata = found.do != doRemoveFinalizer && missingMetadata(session, seen.status.CurrentAttempt, seen.pod) != nil
 			return *found
 		}
 	}
@@ -116,12 +116,12 @@ func strayPodEnds(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	}
 	bound := seen.sightings[strays[0].UID].endsBy(session, strays[0])
 	if !bound.IsZero() && !seen.now.Before(bound) {
-		return &plan{do: doLetGo}
+		return &plan{do: doRemoveFinalizer}
 	}
 	return &plan{show: strayStops(strays[0]), until: bound}
 }
 
-func strayStops(pod *corev1.Pod) *view {
+func strayStops(pod *corev1.Pod) *readyCondition {
 	return waitFor(v1alpha1.ReasonStopping, "pod %q is not of the current attempt, and is being deleted", pod.Name)
 }
 
@@ -135,7 +135,7 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		if changes := tokenChanges(session, seen); attempt.StopReason == outcome.ReasonTokenChanged && len(changes) > 0 {
 			end.Message = outcome.SafeMessage(describeChanges(seen.token, changes, seen.managers))
 		}
-		return &plan{do: doEnd, end: &end, show: waitFor(v1alpha1.ReasonStopping, "the attempt has ended, and its Reactor session is seen to")}
+		return &plan{do: doEnd, end: &end, show: waitFor(v1alpha1.ReasonStopping, "The attempt ended. The operator is cleaning up its Reactor session.")}
 	}
 	if pod.DeletionTimestamp != nil {
 		return terminating(session, seen)
@@ -155,7 +155,7 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if token.exists && !token.suspended && outlives(token.granted, attemptNeeds(&session.Spec, &seen.status)) && lastsForAttempt(session, seen, token.left, at) {
 		do = doHoldToken
 	}
-	return &plan{do: do, show: viewOfPod(pod), until: at}
+	return &plan{do: do, show: podReadyCondition(pod), until: at}
 }
 
 // endOf is how the attempt ended. It is read from the pod once: what happens to the pod during the cleanup does not change it.
@@ -177,7 +177,7 @@ func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	overdue, bound := sighted.overdueAt(session, seen.pod), sighted.endsBy(session, seen.pod)
 	switch {
 	case !bound.IsZero() && !seen.now.Before(bound):
-		return &plan{do: doLetGo}
+		return &plan{do: doRemoveFinalizer}
 	case seen.now.Before(overdue):
 		return &plan{show: waitFor(v1alpha1.ReasonStopping, "the pod has its grace period to end"), until: overdue}
 	}
@@ -235,7 +235,7 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 	}
 	end := outcome.Outcome{Class: v1alpha1.ClassStopped}
 	switch {
-	case isLetGo(session) && attempt.PodUID != "": // its pod was let go of, and this has been told
+	case isFinalizerRemoved(session) && attempt.PodUID != "": // its pod was let go of, and this has been told
 		return &plan{}
 	case seen.ending != nil: // a client removed the pod, past its finalizer, while the operator cleans up after it
 		end = *seen.ending
@@ -260,11 +260,11 @@ func beingDeleted(session *v1alpha1.ReactorSession, _ *observation) *plan {
 	if session.DeletionTimestamp == nil {
 		return nil
 	}
-	return &plan{do: letGoOfIdle(session)}
+	return &plan{do: removeFinalizerIfIdle(session)}
 }
 
-// isLetGo reports whether only others still keep a session that is being deleted.
-func isLetGo(session *v1alpha1.ReactorSession) bool {
+// isFinalizerRemoved reports whether only others still keep a session that is being deleted.
+func isFinalizerRemoved(session *v1alpha1.ReactorSession) bool {
 	return session.DeletionTimestamp != nil && !hasFinalizer(session, CleanupFinalizer)
 }
 
@@ -273,7 +273,7 @@ func finished(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return nil
 	}
 	if hasFinalizer(session, CleanupFinalizer) { // nothing is left that it would be needed for
-		return &plan{do: doLetGo}
+		return &plan{do: doRemoveFinalizer}
 	}
 	at := expiry(&session.Spec, &seen.status)
 	if at.IsZero() || seen.now.Before(at) {
@@ -291,13 +291,13 @@ func suspended(session *v1alpha1.ReactorSession, _ *observation) *plan {
 	if !session.Spec.Suspended() {
 		return nil
 	}
-	return &plan{do: letGoOfIdle(session), show: waitFor(v1alpha1.ReasonSuspended, "spec.suspend is true: nothing runs until it is false")}
+	return &plan{do: removeFinalizerIfIdle(session), show: waitFor(v1alpha1.ReasonSuspended, "spec.suspend is true: nothing runs until it is false")}
 }
 
-// letGoOfIdle is for a session that has neither attempt nor pod: it can be deleted also without the operator.
-func letGoOfIdle(session *v1alpha1.ReactorSession) action {
+// removeFinalizerIfIdle is for a session that has neither attempt nor pod: it can be deleted also without the operator.
+func removeFinalizerIfIdle(session *v1alpha1.ReactorSession) action {
 	if hasFinalizer(session, CleanupFinalizer) {
-		return doLetGo
+		return doRemoveFinalizer
 	}
 	return doNothing
 }
@@ -340,13 +340,13 @@ func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return nil
 	}
 	until := next.Time
-	if until.Sub(seen.now) > longestBackoff(&seen.status) {
+	if until.Sub(seen.now) > maxBackoff(&seen.status) {
 		until = seen.nextSince.Add(backoff(max(seen.status.Failures, seen.status.IgnoredFailures), false))
 	}
-	if wait := until.Sub(seen.now); wait <= 0 || wait > longestBackoff(&seen.status) {
+	if wait := until.Sub(seen.now); wait <= 0 || wait > maxBackoff(&seen.status) {
 		return nil
 	}
-	return &plan{do: letGoOfIdle(session), show: backsOff(&seen.status), until: until}
+	return &plan{do: removeFinalizerIfIdle(session), show: backsOff(&seen.status), until: until}
 }
 
 func templateProblem(session *v1alpha1.ReactorSession, _ *observation) *plan {

@@ -1,7 +1,9 @@
 package reactorsession
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 // Somebody may write anything into status, an object that was stored before a rule of the API may break it, and a pod's status is what
@@ -201,16 +204,17 @@ func checkReported(t *testing.T, seen *observation, planned *plan, told *reporte
 	if after.RunningSeconds < before.RunningSeconds && before.RunningSeconds >= 0 {
 		t.Fatalf("the session has run for %d s, and then for %d s", before.RunningSeconds, after.RunningSeconds)
 	}
-	if planned.do == doEnd && (after.CurrentAttempt != nil || len(after.RecentAttempts) > mostRecent) {
+	if planned.do == doEnd && (after.CurrentAttempt != nil || len(after.RecentAttempts) > maxRecent) {
 		t.Fatalf("after the end: %+v, %d recent attempts", after.CurrentAttempt, len(after.RecentAttempts))
 	}
-	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > longestBackoff(after) {
+	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > maxBackoff(after) {
 		t.Fatalf("the next attempt is in %s", wait.Sub(seen.now))
 	}
-	if next, err := schedule(*told, result{}, 0); err != nil || told.wake < 0 || next.RequeueAfter > longestWait {
-		t.Fatalf("the next pass is in %s, and at the latest in %s: %v", told.wake, next.RequeueAfter, err)
+	negative := slices.ContainsFunc(told.next, func(entry requeue.Entry) bool { return entry.After < 0 })
+	if next, err := schedule(context.Background(), result{}, told.next, nil); err != nil || negative || next.RequeueAfter > maxWait {
+		t.Fatalf("the next reconcile is requested as %v, and is after %s: %v", told.next, next.RequeueAfter, err)
 	}
-	if ready := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady); planned.show != nil && (ready == nil || ready.Reason == "" || len(ready.Message) > longestViewMessage) {
+	if ready := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady); planned.show != nil && (ready == nil || ready.Reason == "" || len(ready.Message) > maxConditionMessage) {
 		t.Fatalf("Ready is %+v", ready)
 	}
 	text, err := json.Marshal([]any{after, told.events})

@@ -149,7 +149,8 @@ func (r *Reconciler) abandonOnce(ctx context.Context, namespaces []string, after
 		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
 		if err == nil {
 			notice.Announce(ctx, r.recorder, pod, []notice.Notice{notice.Warning(v1alpha1.ReasonCleanupUnverified, "Drain",
-				"pod %s/%s of ReactorSession %q had not ended and been seen to after %s, and is let go of: whether it leaves a Reactor session open is not known",
+				"Pod %s/%s of ReactorSession %q was not stopped and cleaned up within %s, so the operator removed the pod's finalizer. "+
+					"A Reactor session may still be open. End it in Reactor's dashboard.",
 				pod.Namespace, pod.Name, pod.Annotations[SessionAnnotation], after)})
 		}
 		failed = errors.Join(failed, client.IgnoreNotFound(err))

@@ -320,7 +320,7 @@ func TestThatAStrayPodMayHaveLeftASessionOpenIsTold(t *testing.T) {
 
 func TestASlotIsGivenBackWhenASessionIsCreatedAgain(t *testing.T) {
 	slots := capacity.New(1, 0, func(...types.NamespacedName) {})
-	known := newMemory()
+	known := newStateStore()
 	old, again := newSession("night"), newSession("night")
 	old.UID, again.UID = "old", "new"
 	known.of(old)

@@ -15,14 +15,14 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
-// memory is what the operator knows of each ReactorSession beside what stands in it. Losing it costs reads.
-type memory struct {
+// stateStore is what the operator knows of each ReactorSession beside what stands in it. Losing it costs reads.
+type stateStore struct {
 	mu      sync.Mutex
-	objects map[types.NamespacedName]*remembered
+	objects map[types.NamespacedName]*objectState
 }
 
-// remembered belongs to one object. Only the one worker that passes over that object touches it.
-type remembered struct {
+// objectState belongs to one object. Only the one worker that passes over that object touches it.
+type objectState struct {
 	uid types.UID
 	// status and finalizers are what the object had when it was written last, and version its resourceVersion with them: a cache that
 	// lags does not show them yet.
@@ -42,8 +42,8 @@ type remembered struct {
 		is    bool
 		until time.Time
 	}
-	// sightings are what was seen of the session's pods; nil before the first look.
-	sightings sightings
+	// observedTimesByUID are what was seen of the session's pods; nil before the first look.
+	sightings observedTimesByUID
 	// released are the pods that our finalizer was taken off last: the cache may not show that yet.
 	released []types.UID
 	// lifted is the pod that our own scheduling gate was removed from last: the cache may not show that yet.
@@ -108,7 +108,7 @@ type unscoped struct {
 }
 
 // cleanupOf returns how the clean-up of an attempt goes that ended in this way. It begins now if it has not begun.
-func (r *remembered) cleanupOf(attempt int32, how *outcome.Outcome, now time.Time) *cleanup {
+func (r *objectState) cleanupOf(attempt int32, how *outcome.Outcome, now time.Time) *cleanup {
 	if r.cleanup.attempt != attempt {
 		r.cleanup = cleanup{attempt: attempt, how: how, since: now}
 	}
@@ -116,18 +116,20 @@ func (r *remembered) cleanupOf(attempt int32, how *outcome.Outcome, now time.Tim
 }
 
 // endingOf returns how the attempt ended whose clean-up has begun; nil when it has not.
-func (r *remembered) endingOf(attempt *v1alpha1.SessionAttempt) *outcome.Outcome {
+func (r *objectState) endingOf(attempt *v1alpha1.SessionAttempt) *outcome.Outcome {
 	if attempt == nil || attempt.Number != r.cleanup.attempt {
 		return nil
 	}
 	return r.cleanup.how
 }
 
-func newMemory() *memory { return &memory{objects: map[types.NamespacedName]*remembered{}} }
+func newStateStore() *stateStore {
+	return &stateStore{objects: map[types.NamespacedName]*objectState{}}
+}
 
 // of returns the memory of an object. One that was deleted and created anew under its name begins with none; the UID that it had before
 // is returned.
-func (m *memory) of(session *v1alpha1.ReactorSession) (known *remembered, replaced types.UID) {
+func (m *stateStore) of(session *v1alpha1.ReactorSession) (known *objectState, replaced types.UID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name := types.NamespacedName{Namespace: session.Namespace, Name: session.Name}
@@ -138,14 +140,14 @@ func (m *memory) of(session *v1alpha1.ReactorSession) (known *remembered, replac
 	if ok {
 		replaced = known.uid
 	}
-	known = &remembered{uid: session.UID}
+	known = &objectState{uid: session.UID}
 	m.objects[name] = known
 	return known, replaced
 }
 
 // observeGates returns until when the pod was held back by scheduling gates, which is now while it is: the time that it may take to start
 // counts from there. Of a pod that had some and has none now, an operator that was just started knows no more than that. Zero: it never was.
-func (r *remembered) observeGates(pod *corev1.Pod, now time.Time) time.Time {
+func (r *objectState) observeGates(pod *corev1.Pod, now time.Time) time.Time {
 	if pod == nil || !isGated(pod) && pod.Annotations[GatedAnnotation] == "" && r.gated.pod != pod.Name {
 		return time.Time{}
 	}
@@ -156,14 +158,14 @@ func (r *remembered) observeGates(pod *corev1.Pod, now time.Time) time.Time {
 }
 
 // showLifted removes our own scheduling gate from a pod as the cache shows it, if it is removed from the pod.
-func (r *remembered) showLifted(pod *corev1.Pod) {
+func (r *objectState) showLifted(pod *corev1.Pod) {
 	if pod != nil && pod.UID == r.lifted {
 		pod.Spec.SchedulingGates = slices.DeleteFunc(pod.Spec.SchedulingGates, isTokenGate)
 	}
 }
 
 // observeNext returns since when the time of the next attempt is known.
-func (r *remembered) observeNext(next *metav1.Time, now time.Time) time.Time {
+func (r *objectState) observeNext(next *metav1.Time, now time.Time) time.Time {
 	if !next.Equal(r.next) {
 		r.next, r.nextSince = next.DeepCopy(), now
 	}
@@ -171,7 +173,7 @@ func (r *remembered) observeNext(next *metav1.Time, now time.Time) time.Time {
 }
 
 // forget drops the memory of an object that is gone, and returns the UID that it had.
-func (m *memory) forget(name types.NamespacedName) types.UID {
+func (m *stateStore) forget(name types.NamespacedName) types.UID {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known, ok := m.objects[name]
@@ -183,7 +185,7 @@ func (m *memory) forget(name types.NamespacedName) types.UID {
 }
 
 // isAhead reports whether what was written last is newer than what the cache shows.
-func (r *remembered) isAhead(session *v1alpha1.ReactorSession) bool {
+func (r *objectState) isAhead(session *v1alpha1.ReactorSession) bool {
 	if r.status == nil {
 		return false
 	}
@@ -193,19 +195,19 @@ func (r *remembered) isAhead(session *v1alpha1.ReactorSession) bool {
 
 // bringUpToDate gives a session from the cache what was written last, while the cache does not show it yet. Its spec is the same: every
 // write was one over the version that was seen.
-func (r *remembered) bringUpToDate(session *v1alpha1.ReactorSession) {
+func (r *objectState) bringUpToDate(session *v1alpha1.ReactorSession) {
 	if r.isAhead(session) {
 		session.Status, session.Finalizers, session.ResourceVersion = *r.status.DeepCopy(), slices.Clone(r.finalizers), r.version
 	}
 }
 
 // awaitCache returns how long a pass waits, longer each time, for the cache to show what the API server had instead.
-func (r *remembered) awaitCache() time.Duration {
+func (r *objectState) awaitCache() time.Duration {
 	r.conflicts++
 	return min(retryBase<<min(r.conflicts-1, 8), retryCap)
 }
 
 // wrote remembers the session as it stands at the API server after a write.
-func (r *remembered) wrote(session *v1alpha1.ReactorSession) {
+func (r *objectState) wrote(session *v1alpha1.ReactorSession) {
 	r.status, r.finalizers, r.version = session.Status.DeepCopy(), slices.Clone(session.Finalizers), session.ResourceVersion
 }

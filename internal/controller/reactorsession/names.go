@@ -33,13 +33,13 @@ const (
 // FieldOwner is the field manager of everything that the operator writes.
 const FieldOwner = "reactor-operator"
 
-// longestBase leaves room in a name for what follows it, and keeps the pod's host name whole.
-const longestBase = 40
+// maxBase leaves room in a name for what follows it, and keeps the pod's host name whole.
+const maxBase = 40
 
 // attemptName is the name of an attempt's pod and of its ReactorToken. It is the same whenever it is worked out, so that a second
 // creation finds the first; and the UID in it tells a session from an earlier one of its name.
 func attemptName(session *v1alpha1.ReactorSession, number int32) string {
-	base := session.Name[:min(len(session.Name), longestBase)]
+	base := session.Name[:min(len(session.Name), maxBase)]
 	sum := sha256.Sum256([]byte(session.UID))
 	return fmt.Sprintf("%s-%s-%d", strings.TrimRight(base, ".-"), hex.EncodeToString(sum[:])[:5], number)
 }

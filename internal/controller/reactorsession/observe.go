@@ -39,12 +39,12 @@ type observation struct {
 	nextSince time.Time // since when this process knows the time of the next attempt
 	slotSince time.Time // since when the session holds a slot without a pod that may run; zero: it holds none
 
-	sightings  sightings // what this process has seen of the pods
-	gatedUntil time.Time // when the pod was last seen held back from the scheduler; zero: it never was
+	sightings  observedTimesByUID // what this process has seen of the pods
+	gatedUntil time.Time          // when the pod was last seen held back from the scheduler; zero: it never was
 }
 
 // observe makes every read of the pass.
-func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered) (*observation, error) {
+func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState) (*observation, error) {
 	seen := &observation{now: r.clock.Now(), status: *session.Status.DeepCopy()}
 	pods, err := r.observePods(ctx, session, &seen.status)
 	if err != nil {
@@ -185,7 +185,7 @@ func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.Reacto
 
 // observeManagers reads who manages the fields of a token that is not as requested. The cache holds no managed fields, so this is a live
 // read, one for each version of the token.
-func (r *Reconciler) observeManagers(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) error {
+func (r *Reconciler) observeManagers(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) error {
 	if len(tokenChanges(session, seen)) == 0 {
 		return nil
 	}

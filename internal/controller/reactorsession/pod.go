@@ -130,9 +130,9 @@ func buildPod(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionS
 	return pod
 }
 
-// missingMarks are what the pod of an attempt should carry and does not: the labels by which it is found, if somebody took them off, and
+// missingMetadata are what the pod of an attempt should carry and does not: the labels by which it is found, if somebody took them off, and
 // the annotation of a pod that a webhook, such as Kueue's, gave a gate. Nil when it has them all, and when there is no pod.
-func missingMarks(session *v1alpha1.ReactorSession, attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) map[string]any {
+func missingMetadata(session *v1alpha1.ReactorSession, attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) map[string]any {
 	if attempt == nil || pod == nil {
 		return nil
 	}

@@ -215,7 +215,7 @@ func TestHowOldATokenMayBeWhenThePodIsCreated(t *testing.T) {
 		"expired, of a grant of a minute":       {-time.Second, time.Minute, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := test.left >= leastLeft(test.granted, test.needs); got != test.want {
+			if got := test.left >= minLeft(test.granted, test.needs); got != test.want {
 				t.Errorf("%t", got)
 			}
 		})

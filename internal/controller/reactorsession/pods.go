@@ -58,13 +58,13 @@ func classifyPod(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessi
 // first. A session that runs forever must not leave pods forever, so the pods of older attempts are deleted.
 func classifyEnded(recent []v1alpha1.EndedAttempt, pod *corev1.Pod, released []types.UID) podClass {
 	number := attemptOf(pod)
-	isOlder := len(recent) >= mostRecent && number < recent[len(recent)-1].Number
+	isOlder := len(recent) >= maxRecent && number < recent[len(recent)-1].Number
 	isListed := slices.ContainsFunc(recent, func(ended v1alpha1.EndedAttempt) bool { return ended.Number == number })
 	isTracked := hasFinalizer(pod, TrackingFinalizer)
 	switch {
 	case isTracked && slices.Contains(released, pod.UID):
 		return podReleased
-	case isTracked && (isListed || len(recent) >= mostRecent && number <= recent[len(recent)-1].Number):
+	case isTracked && (isListed || len(recent) >= maxRecent && number <= recent[len(recent)-1].Number):
 		return podRecorded
 	case isTracked:
 		return podUnrecorded

@@ -158,7 +158,7 @@ func TestHowLongARefusalIsWaitedFor(t *testing.T) {
 		for _, reason := range test.reasons {
 			status.RecentAttempts = append(status.RecentAttempts, v1alpha1.EndedAttempt{Class: v1alpha1.ClassIgnored, Reason: reason, Cleanup: test.cleanup})
 		}
-		if _, finish, wait := verdict(newSession("night"), status, &status.RecentAttempts[0], false); wait != test.want || finish != "" {
+		if _, finish, wait := decideNextAttempt(newSession("night"), status, &status.RecentAttempts[0], false); wait != test.want || finish != "" {
 			t.Errorf("%s: wait %s, finish %q, want %s", name, wait, finish, test.want)
 		}
 	}

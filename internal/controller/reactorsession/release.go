@@ -21,7 +21,7 @@ func endedPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return nil
 	}
 	if isReleaseRefused(session, seen) {
-		return &plan{do: doLetGo}
+		return &plan{do: doRemoveFinalizer}
 	}
 	return &plan{do: doRelease}
 }

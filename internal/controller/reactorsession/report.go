@@ -12,23 +12,24 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 // reported is what a pass tells.
 type reported struct {
 	status v1alpha1.ReactorSessionStatus
 	events []notice.Notice
-	wake   time.Duration // 0: a watch wakes the next pass
+	next   []requeue.Entry // why the session is reconciled again; empty: a watch triggers the next reconcile
 
 	ended     *v1alpha1.EndedAttempt // with this status
 	abandoned int                    // pods that were let go of before they ended
 }
 
 const (
-	// longestViewMessage bounds the message of a condition, in bytes.
-	longestViewMessage = 1024
-	// mostRecent is how many attempts that ended are kept.
-	mostRecent = 5
+	// maxConditionMessage bounds the message of a condition, in bytes.
+	maxConditionMessage = 1024
+	// maxRecent is how many attempts that ended are kept.
+	maxRecent = 5
 )
 
 // report derives status and events from what was seen, planned and done. It is pure.
@@ -39,7 +40,7 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 	}
 	status.ObservedGeneration = session.Generation
 	told := reported{events: done.notices, ended: done.ended, abandoned: done.abandoned}
-	show, finish := viewAfter(session, status, planned, done), ""
+	show, finish := readyAfter(session, status, planned, done), ""
 	switch planned.do { //nolint:exhaustive // the others change nothing but conditions
 	case doBegin:
 		if done.done {
@@ -59,13 +60,13 @@ func report(session *v1alpha1.ReactorSession, seen *observation, planned plan, d
 	told.events = addNotices(told.events, transition(&seen.status, status), done.ended, finish != "")
 	told.status = *status
 	if !planned.until.IsZero() {
-		told.wake = max(planned.until.Sub(seen.now), atOnce)
+		told.next = after(max(planned.until.Sub(seen.now), atOnce), "the plan has a time limit")
 	}
 	return told
 }
 
-// viewAfter is what the conditions show after the plan was carried out, unless an attempt ended.
-func viewAfter(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, planned plan, done result) *view {
+// readyAfter is what the conditions show after the plan was carried out, unless an attempt ended.
+func readyAfter(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, planned plan, done result) *readyCondition {
 	switch {
 	case done.failed != nil && isFinished(status) && session.DeletionTimestamp == nil:
 		show := finishedAs(status)
@@ -165,12 +166,12 @@ func followPod(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) {
 // end writes the outcome of the current attempt down, and says what follows: not before retryAfter, if Reactor asked for that.
 func end(
 	status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, ended *v1alpha1.EndedAttempt, retryAfter time.Duration,
-) (show *view, finish string) {
+) (show *readyCondition, finish string) {
 	usedUp := stoppedInTime(session, status, seen.now)
 	status.CurrentAttempt = nil
 	status.RunningSeconds += ended.RunningSeconds
 	status.RecentAttempts = slices.Insert(status.RecentAttempts, 0, *ended)
-	status.RecentAttempts = status.RecentAttempts[:min(len(status.RecentAttempts), mostRecent)]
+	status.RecentAttempts = status.RecentAttempts[:min(len(status.RecentAttempts), maxRecent)]
 	if ended.RunningSeconds >= int64(steadyRun/time.Second) { // what failed before it has passed
 		status.IgnoredFailures = 0
 		if session.Spec.RestartPolicy == v1alpha1.RestartAlways { // which has no limit of failures
@@ -192,7 +193,7 @@ func end(
 	if session.DeletionTimestamp != nil {
 		return waitFor(v1alpha1.ReasonStopping, "the session is being deleted"), ""
 	}
-	show, finish, wait := verdict(session, status, ended, usedUp)
+	show, finish, wait := decideNextAttempt(session, status, ended, usedUp)
 	if finish == "" && wait > 0 {
 		next := seen.now.Add(max(wait, retryAfter)).Truncate(time.Second).Add(time.Second)
 		status.NextAttemptTime = &metav1.Time{Time: next.UTC()}
@@ -204,14 +205,14 @@ func end(
 }
 
 // setConditions writes the conditions. Without a view they stay as they are.
-func setConditions(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, show *view, finish string) {
+func setConditions(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, show *readyCondition, finish string) {
 	set := func(kind string, on bool, reason, message string) {
 		state := metav1.ConditionFalse
 		if on {
 			state = metav1.ConditionTrue
 		}
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, longestViewMessage),
+			Type: kind, Status: state, Reason: reason, Message: notice.Bounded(message, maxConditionMessage),
 			ObservedGeneration: session.Generation, LastTransitionTime: metav1.NewTime(seen.now.Truncate(time.Second)),
 		})
 	}
@@ -238,14 +239,14 @@ func setConditions(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.Reac
 	}
 }
 
-func suspendedReason(show *view) string {
+func suspendedReason(show *readyCondition) string {
 	if show.reason == v1alpha1.ReasonSuspended {
 		return v1alpha1.ReasonSuspended
 	}
 	return v1alpha1.ReasonNotSuspended
 }
 
-func suspendedMessage(status *v1alpha1.ReactorSessionStatus, show *view) string {
+func suspendedMessage(status *v1alpha1.ReactorSessionStatus, show *readyCondition) string {
 	if show.reason != v1alpha1.ReasonSuspended {
 		return "spec.suspend is false, or the session has not stopped yet"
 	}

@@ -482,10 +482,10 @@ func TestASessionThatRunsForEverBeginsAnewAfterEachEnd(t *testing.T) {
 			t.Errorf("%d attempts in three hours", got)
 		}
 		w.want("night", "Failed=", "Complete=")
-		if got := len(w.session("night").Status.RecentAttempts); got != mostRecent {
+		if got := len(w.session("night").Status.RecentAttempts); got != maxRecent {
 			t.Errorf("%d attempts are kept", got)
 		}
-		if got := len(w.pods()); got > mostRecent+1 {
+		if got := len(w.pods()); got > maxRecent+1 {
 			t.Errorf("%d pods are kept", got)
 		}
 		if most := w.reactor.Ledger().MostOpen(""); most != 1 {

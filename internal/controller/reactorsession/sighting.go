@@ -14,8 +14,8 @@ import (
 // its node's. An operator whose own clock differs from them, or jumps, would stop sessions that have just begun. So it also takes note of
 // what it saw itself, on a clock that carries Go's monotonic reading, and goes by that where it was there.
 
-// sighting is what this process has seen of a pod, and when. A time is zero when it was not there to see it.
-type sighting struct {
+// observedTimes is what this process has seen of a pod, and when. A time is zero when it was not there to see it.
+type observedTimes struct {
 	came    time.Time // the pod came to be
 	idle    bool      // its program did not run yet
 	started time.Time // its program began to run
@@ -28,7 +28,7 @@ type sighting struct {
 const startTolerance = 30 * time.Second
 
 // see takes note of a pod. comes tells that it was not there when the process looked before.
-func (s sighting) see(pod *corev1.Pod, comes bool, now time.Time) sighting {
+func (s observedTimes) see(pod *corev1.Pod, comes bool, now time.Time) observedTimes {
 	program := outcome.Program(pod)
 	runs := program != nil && program.State.Running != nil
 	if comes {
@@ -50,7 +50,7 @@ func (s sighting) see(pod *corev1.Pod, comes bool, now time.Time) sighting {
 
 // waitsSince is from when on the start of the pod's program is waited for: since the pod was seen to come, else since the API server says
 // that it was created; or later, since it was let go to the scheduler.
-func (s sighting) waitsSince(pod *corev1.Pod, gatedUntil time.Time) time.Time {
+func (s observedTimes) waitsSince(pod *corev1.Pod, gatedUntil time.Time) time.Time {
 	since := s.came
 	if since.IsZero() {
 		since = pod.CreationTimestamp.Time
@@ -59,7 +59,7 @@ func (s sighting) waitsSince(pod *corev1.Pod, gatedUntil time.Time) time.Time {
 }
 
 // ranFor is how long the program has run. Where its start was seen, that counts, and what the sight of it was late.
-func (s sighting) ranFor(started, now time.Time) time.Duration {
+func (s observedTimes) ranFor(started, now time.Time) time.Duration {
 	if s.started.IsZero() {
 		return now.Sub(started)
 	}
@@ -70,13 +70,13 @@ func (s sighting) ranFor(started, now time.Time) time.Duration {
 	return now.Sub(s.started) + late
 }
 
-// sightings are of the pods of one session, by their UIDs.
-type sightings map[types.UID]sighting
+// observedTimesByUID are of the pods of one session, by their UIDs.
+type observedTimesByUID map[types.UID]observedTimes
 
 // see takes note of the pods that there are, and forgets the others. Nil stands for a session that the process has not looked at before.
-func (s sightings) see(pods []*corev1.Pod, now time.Time) sightings {
+func (s observedTimesByUID) see(pods []*corev1.Pod, now time.Time) observedTimesByUID {
 	looked := s != nil
-	seen := make(sightings, len(pods))
+	seen := make(observedTimesByUID, len(pods))
 	for _, pod := range pods {
 		before, known := s[pod.UID]
 		seen[pod.UID] = before.see(pod, looked && !known, now)
@@ -86,7 +86,7 @@ func (s sightings) see(pods []*corev1.Pod, now time.Time) sightings {
 
 // overdueAt is when a pod that is being deleted should have ended, and its node counts as lost. Where this process saw the deletion come, the
 // grace period counts from then; else the deletion timestamp tells, which includes it.
-func (s sighting) overdueAt(session *v1alpha1.ReactorSession, pod *corev1.Pod) time.Time {
+func (s observedTimes) overdueAt(session *v1alpha1.ReactorSession, pod *corev1.Pod) time.Time {
 	if !s.whole {
 		return pod.DeletionTimestamp.Add(unreachableAfter)
 	}
@@ -99,7 +99,7 @@ func (s sighting) overdueAt(session *v1alpha1.ReactorSession, pod *corev1.Pod) t
 
 // endsBy is when a session that is being deleted is let go of at the latest, whatever has become of the pod; zero when it is not being
 // deleted. However late the API server's clock makes it, the pod has had its grace period under the eyes of this process.
-func (s sighting) endsBy(session *v1alpha1.ReactorSession, pod *corev1.Pod) time.Time {
+func (s observedTimes) endsBy(session *v1alpha1.ReactorSession, pod *corev1.Pod) time.Time {
 	bound := releaseBound(session, pod)
 	if bound.IsZero() || s.ending.IsZero() {
 		return bound

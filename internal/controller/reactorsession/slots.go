@@ -13,7 +13,7 @@ import (
 )
 
 // keepCapacity tells the bookkeeping of slots what the pass has seen.
-func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, mem *remembered, seen *observation, planned plan) {
+func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, mem *objectState, seen *observation, planned plan) {
 	switch {
 	case seen.pod != nil && !outcome.HasEnded(seen.pod) && !isGated(seen.pod):
 		r.capacity.Acquire(capacityOf(session), capacityKey(session, seen))
@@ -25,7 +25,7 @@ func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, mem *remembe
 }
 
 // leaveCapacity gives back the slot of a session, or its place in the queue for one. A start that a pod has used stays used.
-func (r *Reconciler) leaveCapacity(session *v1alpha1.ReactorSession, mem *remembered, seen *observation) {
+func (r *Reconciler) leaveCapacity(session *v1alpha1.ReactorSession, mem *objectState, seen *observation) {
 	if seen.pod == nil || isGated(seen.pod) {
 		r.giveSlotBack(session, mem)
 		return
@@ -35,13 +35,13 @@ func (r *Reconciler) leaveCapacity(session *v1alpha1.ReactorSession, mem *rememb
 
 // giveSlotBack is for a session without a pod that may run: it gives back its slot, and the start that it took with it, or its place in the
 // queue for one.
-func (r *Reconciler) giveSlotBack(session *v1alpha1.ReactorSession, mem *remembered) {
+func (r *Reconciler) giveSlotBack(session *v1alpha1.ReactorSession, mem *objectState) {
 	r.capacity.Cancel(session.UID)
 	mem.slotSince = time.Time{}
 }
 
 // giveWay is for a session that cannot be observed: no other one must wait for it. It keeps the slot of a pod that may run.
-func (r *Reconciler) giveWay(session *v1alpha1.ReactorSession, mem *remembered) {
+func (r *Reconciler) giveWay(session *v1alpha1.ReactorSession, mem *objectState) {
 	if !mem.slotSince.IsZero() {
 		r.giveSlotBack(session, mem)
 		return
@@ -50,7 +50,7 @@ func (r *Reconciler) giveWay(session *v1alpha1.ReactorSession, mem *remembered) 
 }
 
 // admit takes one of the slots of the API key. It returns nil when the session has one, and how the pass ends when it has to wait.
-func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, seen *observation) *result {
+func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) *result {
 	key := capacityKey(session, seen)
 	var others []capacity.Holder
 	if r.capacity.NeedsHolders() {
@@ -68,8 +68,8 @@ func (r *Reconciler) admit(ctx context.Context, session *v1alpha1.ReactorSession
 	}
 	mem.slotSince = time.Time{}
 	waiting := &result{waiting: waits}
-	if !waits.Until.IsZero() {
-		waiting.wake = waits.Until.Sub(seen.now)
+	if waits.Until.After(seen.now) {
+		waiting.next = after(waits.Until.Sub(seen.now), "the session may start")
 	}
 	return waiting
 }

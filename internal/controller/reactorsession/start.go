@@ -84,7 +84,7 @@ func gated(session *v1alpha1.ReactorSession, seen *observation, at time.Time) *p
 	pod := seen.pod
 	switch {
 	case !isGated(pod) && neverHadToken(session, seen):
-		return &plan{do: doCreateToken, slot: true, show: viewOfPod(pod), until: at}
+		return &plan{do: doCreateToken, slot: true, show: podReadyCondition(pod), until: at}
 	case !isGated(pod):
 		return nil
 	case !awaitsToken(pod):
@@ -165,14 +165,14 @@ func withCredential(session *v1alpha1.ReactorSession, seen *observation, next *p
 	case state.isRequested():
 		return awaitToken(seen, pending)
 	case !state.ready:
-		return &plan{show: &view{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,
+		return &plan{show: &readyCondition{reason: v1alpha1.ReasonWaitingForToken, stalled: state.stalled,
 			message: fmt.Sprintf("ReactorToken %q: %s: %s", seen.token.Name, state.reason, state.message)}}
 	}
 	// Without the skew, a clock that is ahead would take a token that was just issued for one that is too old, and have it deleted again and again.
 	if !seen.skewKnown {
 		return next
 	}
-	fresh := state.left - leastLeft(state.granted, attemptNeeds(&session.Spec, &seen.status))
+	fresh := state.left - minLeft(state.granted, attemptNeeds(&session.Spec, &seen.status))
 	if fresh < 0 {
 		return &plan{do: doDeleteToken, show: waitFor(v1alpha1.ReasonWaitingForToken, "the token became too old while the session waited, and another one is requested")}
 	}
@@ -182,7 +182,7 @@ func withCredential(session *v1alpha1.ReactorSession, seen *observation, next *p
 
 // awaitToken waits for a token that is being requested. The session holds its slot meanwhile, and not for longer than slotBound: the other
 // sessions must not wait for a token that may never come.
-func awaitToken(seen *observation, pending *view) *plan {
+func awaitToken(seen *observation, pending *readyCondition) *plan {
 	bound := seen.slotSince.Add(slotBound)
 	if seen.slotSince.IsZero() || !seen.now.Before(bound) {
 		return &plan{show: pending}

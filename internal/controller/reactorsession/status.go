@@ -12,15 +12,16 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
 // writeStatus writes the status, once, if it changed, over the version that was seen, and then makes it known. A version that was
 // not seen is a conflict: what was decided from an older one is not written, and the pass is repeated, as it is when the object is gone and
-// the cache does not show that yet. It returns how soon.
-func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorSession, mem *remembered, told reported) (again time.Duration, err error) {
+// the cache does not show that yet. It then returns when.
+func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, told reported) (again []requeue.Entry, err error) {
 	if equality.Semantic.DeepEqual(session.Status, told.status) {
 		r.tell(ctx, session, told)
-		return 0, nil
+		return nil, nil
 	}
 	updated := session.DeepCopy()
 	updated.Status = told.status
@@ -31,20 +32,20 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 			r.tell(ctx, session, told)
 		}
 		mem.gone = true
-		return mem.awaitCache(), nil
+		return after(mem.awaitCache(), "the cache does not show the latest version yet"), nil
 	case apierrors.IsConflict(err):
-		return mem.awaitCache(), nil
+		return after(mem.awaitCache(), "the cache does not show the latest version yet"), nil
 	case err != nil:
 		if isWriteRefused(err) && !mem.statusRefused { // no condition can report this
 			mem.statusRefused = true
 			notice.Announce(ctx, r.recorder, session, []notice.Notice{statusRefused(err)})
 		}
-		return 0, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+		return nil, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	mem.wrote(updated)
 	mem.conflicts, mem.gone, mem.statusRefused = 0, false, false
 	r.tell(ctx, session, told)
-	return 0, nil
+	return nil, nil
 }
 
 // statusRefused reports that the API server refuses to write the status. The session is then neither started nor stopped, because each of

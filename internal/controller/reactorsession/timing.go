@@ -17,15 +17,15 @@ const (
 	// durationMargin is how much longer Reactor lets a session live than the operator does: the outer bound of what it may cost
 	// when everything else has failed.
 	durationMargin = 5 * time.Minute
-	// longestSession is the longest max_session_duration_seconds that Reactor takes.
-	longestSession = 24 * time.Hour
+	// maxSession is the longest max_session_duration_seconds that Reactor takes.
+	maxSession = 24 * time.Hour
 	// tokenAllowance is how old a token may be when the pod is created that uses it. A slot that is lost in between, a pod that the API server
 	// refuses for a while, and the reconciles of many sessions that start at the same time take as long.
 	tokenAllowance = 10 * time.Minute
 	// slotBound is how long a session holds a slot while its token is requested.
 	slotBound = 2 * time.Minute
-	// shortestLife is the shortest lifetime of a token.
-	shortestLife = time.Minute
+	// minLife is the shortest lifetime of a token.
+	minLife = time.Minute
 
 	backoffBase = 10 * time.Second
 	backoffCap  = 5 * time.Minute
@@ -80,9 +80,9 @@ func attemptNeeds(spec *v1alpha1.ReactorSessionSpec, status *v1alpha1.ReactorSes
 // the attempt runs: a renewed one is a new grant, without power over the session that its predecessor started.
 func outlives(granted, needs time.Duration) bool { return needs > 0 && needs <= granted }
 
-// leastLeft is what a token must have left when the pod is created that uses it. One that is renewed while the attempt runs needs half of its
+// minLeft is what a token must have left when the pod is created that uses it. One that is renewed while the attempt runs needs half of its
 // life. Any other needs to last for the attempt, but may be as old as tokenAllowance: Reactor may have granted less than was requested.
-func leastLeft(granted, needs time.Duration) time.Duration {
+func minLeft(granted, needs time.Duration) time.Duration {
 	if !outlives(granted, needs) {
 		return granted / 2
 	}
@@ -98,8 +98,8 @@ func backoff(failures int32, clean bool) time.Duration {
 	return wait
 }
 
-// longestBackoff is longer than any wait for the next attempt: a time beyond it was set by a clock that was wrong.
-func longestBackoff(status *v1alpha1.ReactorSessionStatus) time.Duration {
+// maxBackoff is longer than any wait for the next attempt: a time beyond it was set by a clock that was wrong.
+func maxBackoff(status *v1alpha1.ReactorSessionStatus) time.Duration {
 	if recent := status.RecentAttempts; len(recent) > 0 && outcome.IsUnpaid(recent[0].Reason) {
 		return unpaidCap + time.Second
 	}

@@ -32,7 +32,7 @@ func buildToken(
 	needs := attemptNeeds(&session.Spec, status)
 	switch {
 	case outlives(v1alpha1.DefaultLifetime, needs):
-		lifetime := min(max(needs+tokenAllowance, shortestLife), v1alpha1.DefaultLifetime)
+		lifetime := min(max(needs+tokenAllowance, minLife), v1alpha1.DefaultLifetime)
 		token.Spec.Lifetime = v1alpha1.DurationOf(lifetime.Truncate(time.Second))
 	case with.promptDelivery: // it is renewed while the attempt runs
 		token.Spec.PromptDelivery = &v1alpha1.PromptDelivery{PodSelector: &metav1.LabelSelector{MatchLabels: attemptLabels(session, attempt.Number)}}
@@ -44,9 +44,9 @@ func buildToken(
 func longestOf(spec *v1alpha1.ReactorSessionSpec, status *v1alpha1.ReactorSessionStatus) time.Duration {
 	left := remaining(spec, status)
 	if left == 0 {
-		return longestSession
+		return maxSession
 	}
-	return min(left+durationMargin, longestSession)
+	return min(left+durationMargin, maxSession)
 }
 
 // tokenState is what is known of the credential of an attempt.

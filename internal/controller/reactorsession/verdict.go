@@ -8,16 +8,16 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
-// verdict is what follows an attempt that has ended, from the status that already counts it. usedUp tells that it was stopped because the
+// decideNextAttempt is what follows an attempt that has ended, from the status that already counts it. usedUp tells that it was stopped because the
 // session's time was.
-func verdict(
+func decideNextAttempt(
 	session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt, usedUp bool,
-) (show *view, condition string, wait time.Duration) {
+) (show *readyCondition, condition string, wait time.Duration) {
 	clean := ended.Cleanup != v1alpha1.CleanupUnverified && ended.Class != v1alpha1.ClassFailed
 	policy := session.Spec.RestartPolicy
 	switch {
 	case ended.Class == v1alpha1.ClassSucceeded && policy != v1alpha1.RestartAlways:
-		return &view{ready: true, reason: v1alpha1.ReasonCompleted, message: "the program has ended with exit code 0"}, v1alpha1.ConditionComplete, 0
+		return &readyCondition{ready: true, reason: v1alpha1.ReasonCompleted, message: "the program has ended with exit code 0"}, v1alpha1.ConditionComplete, 0
 	case usedUp, durationReached(&session.Spec, status), stoppedForDuration(session, status, ended):
 		return durationDone(session), v1alpha1.ConditionComplete, 0
 	case ended.Class == v1alpha1.ClassSucceeded:
@@ -31,7 +31,7 @@ func verdict(
 	case ended.Class == v1alpha1.ClassIgnored:
 		return nil, "", backoff(status.IgnoredFailures, clean)
 	case policy != v1alpha1.RestartAlways && status.Failures > session.Spec.EffectiveBackoffLimit():
-		return &view{reason: v1alpha1.ReasonBackoffLimitExceeded, stalled: true, message: lastAttempt(status)}, v1alpha1.ConditionFailed, 0
+		return &readyCondition{reason: v1alpha1.ReasonBackoffLimitExceeded, stalled: true, message: lastAttempt(status)}, v1alpha1.ConditionFailed, 0
 	default:
 		return nil, "", backoff(status.Failures, clean)
 	}
@@ -49,7 +49,7 @@ func restartBackoff(recent []v1alpha1.EndedAttempt) time.Duration {
 	if stops < 2 {
 		return 0
 	}
-	return backoff(int32(min(stops, mostRecent)-1), true)
+	return backoff(int32(min(stops, maxRecent)-1), true)
 }
 
 // stoppedForDuration reports whether the attempt was stopped because the session's time was used up, to the second: what a container ran is
@@ -85,7 +85,7 @@ func refusedWait(recent []v1alpha1.EndedAttempt) time.Duration {
 		inARow = len(recent)
 	}
 	switch {
-	case outcome.IsUnpaid(reason) && inARow < mostRecent:
+	case outcome.IsUnpaid(reason) && inARow < maxRecent:
 		return unpaidWait
 	case outcome.IsUnpaid(reason):
 		return unpaidCap

@@ -15,8 +15,8 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
-// view is what the condition Ready shows.
-type view struct {
+// readyCondition is what the condition Ready shows.
+type readyCondition struct {
 	ready   bool
 	reason  string
 	message string
@@ -32,40 +32,40 @@ const (
 	tokenQueued = "the token of the attempt is requested when reactor.inc/token is the only scheduling gate of the pod"
 )
 
-func waitFor(reason, format string, args ...any) *view {
-	return &view{reason: reason, message: fmt.Sprintf(format, args...)}
+func waitFor(reason, format string, args ...any) *readyCondition {
+	return &readyCondition{reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
-func stalledFor(reason, format string, args ...any) *view {
-	return &view{reason: reason, message: fmt.Sprintf(format, args...), stalled: true}
+func stalledFor(reason, format string, args ...any) *readyCondition {
+	return &readyCondition{reason: reason, message: fmt.Sprintf(format, args...), stalled: true}
 }
 
-func tokenTaken(attempt *v1alpha1.SessionAttempt) *view {
+func tokenTaken(attempt *v1alpha1.SessionAttempt) *readyCondition {
 	return stalledFor(v1alpha1.ReasonTokenConflict,
 		"ReactorToken %q has the name of the token of this session's attempt %d, but the session does not control it. Delete it; the operator then creates its own within a minute",
 		attempt.TokenName, attempt.Number)
 }
 
-// viewOfPod is what a pod that lives shows; nil, which is what it showed before, while it is about to end.
-func viewOfPod(pod *corev1.Pod) *view {
+// podReadyCondition is what a pod that lives shows; nil, which is what it showed before, while it is about to end.
+func podReadyCondition(pod *corev1.Pod) *readyCondition {
 	status := outcome.Program(pod)
 	if status != nil && status.State.Terminated != nil {
 		return nil
 	}
 	if status != nil && status.State.Running != nil {
-		return &view{ready: true, reason: v1alpha1.ReasonRunning, message: fmt.Sprintf("pod %q runs since %s", pod.Name, status.State.Running.StartedAt.UTC().Format(time.RFC3339))}
+		return &readyCondition{ready: true, reason: v1alpha1.ReasonRunning, message: fmt.Sprintf("pod %q runs since %s", pod.Name, status.State.Running.StartedAt.UTC().Format(time.RFC3339))}
 	}
-	return waitFor(v1alpha1.ReasonStarting, "%s", notice.Bounded(describePending(pod), longestViewMessage))
+	return waitFor(v1alpha1.ReasonStarting, "%s", notice.Bounded(describePending(pod), maxConditionMessage))
 }
 
-func durationDone(session *v1alpha1.ReactorSession) *view {
-	return &view{ready: true, reason: v1alpha1.ReasonDurationReached, message: fmt.Sprintf("the session has run for %s, as spec.maxDuration says", session.Spec.MaxDuration)}
+func durationDone(session *v1alpha1.ReactorSession) *readyCondition {
+	return &readyCondition{ready: true, reason: v1alpha1.ReasonDurationReached, message: fmt.Sprintf("the session has run for %s, as spec.maxDuration says", session.Spec.MaxDuration)}
 }
 
 // backsOff is shown until the next attempt starts. What changes the token of each attempt goes on until a person acts.
-func backsOff(status *v1alpha1.ReactorSessionStatus) *view {
+func backsOff(status *v1alpha1.ReactorSessionStatus) *readyCondition {
 	if recent := status.RecentAttempts; len(recent) > 0 && outcome.IsUnpaid(recent[0].Reason) {
-		return unpaidView(status)
+		return unpaidCondition(status)
 	}
 	show := waitFor(v1alpha1.ReasonBackingOff, "%s; the next attempt begins at %s", lastAttempt(status), status.NextAttemptTime.UTC().Format(time.RFC3339))
 	if recent := status.RecentAttempts; len(recent) > 0 && recent[0].Reason == outcome.ReasonTokenChanged {
@@ -76,12 +76,12 @@ func backsOff(status *v1alpha1.ReactorSessionStatus) *view {
 }
 
 // finishedAs is what a session shows that has completed or failed.
-func finishedAs(status *v1alpha1.ReactorSessionStatus) *view {
+func finishedAs(status *v1alpha1.ReactorSessionStatus) *readyCondition {
 	if complete := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionComplete); complete != nil && complete.Status == metav1.ConditionTrue {
-		return &view{ready: true, reason: complete.Reason, message: complete.Message}
+		return &readyCondition{ready: true, reason: complete.Reason, message: complete.Message}
 	}
 	if failed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionFailed); failed != nil {
-		return &view{stalled: true, reason: failed.Reason, message: failed.Message}
+		return &readyCondition{stalled: true, reason: failed.Reason, message: failed.Message}
 	}
 	return nil
 }
@@ -105,8 +105,8 @@ func lastAttempt(status *v1alpha1.ReactorSessionStatus) string {
 // billingURL is where a person pays. It is fixed: what a termination message names may lead anywhere.
 const billingURL = "https://reactor.inc/billing"
 
-// unpaidView is what a session shows that waits until a person pays.
-func unpaidView(status *v1alpha1.ReactorSessionStatus) *view {
+// unpaidCondition is what a session shows that waits until a person pays.
+func unpaidCondition(status *v1alpha1.ReactorSessionStatus) *readyCondition {
 	last, problem := status.RecentAttempts[0], "the credits of the account are depleted. Add credits at "
 	if last.Reason == v1alpha1.ReasonBillingNotSetUp {
 		problem = "the account has no billing. Set it up at "
