@@ -36,7 +36,8 @@ type sessionPod struct {
 // classifyPod returns what a pod is to a session with this status. released are the pods from which this process removed our finalizer last:
 // the cache may not show that yet.
 func classifyPod(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, pod *corev1.Pod, released []types.UID) podClass {
-	isOwn := pod.Labels[SessionUIDLabel] == string(session.UID) || metav1.IsControlledBy(pod, session)
+	// Every client that may create pods can write our label, so it proves nothing about a pod that has another controller.
+	isOwn := metav1.IsControlledBy(pod, session) || pod.Labels[SessionUIDLabel] == string(session.UID) && metav1.GetControllerOf(pod) == nil
 	hasCurrentName := status.CurrentAttempt != nil && pod.Name == status.CurrentAttempt.PodName
 	switch {
 	case isOwn && hasCurrentName:
