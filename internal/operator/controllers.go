@@ -139,6 +139,7 @@ func addSessions(mgr manager.Manager, d dependencies) error {
 	sessions := reactorsession.New(reactorsession.Options{
 		Client:                 mgr.GetClient(),
 		Cache:                  mgr.GetCache(),
+		Lister:                 reactorsession.IndexedLister(mgr.GetCache()),
 		APIReader:              mgr.GetAPIReader(),
 		Reactor:                sessionAPI{d.api, d.minter},
 		APIURL:                 d.settings.APIURL,

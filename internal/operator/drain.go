@@ -42,6 +42,7 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 	drainer := reactorsession.New(reactorsession.Options{
 		Client:    live,
 		Cache:     live,
+		Lister:    reactorsession.LiveLister(live),
 		APIReader: live,
 		Reactor:   api,
 		APIURL:    settings.APIURL,

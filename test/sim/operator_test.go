@@ -111,7 +111,8 @@ func (w *world) addControllers(mgr ctrl.Manager, r *run, access client.Client) e
 		MintQPS: mintQPS, MintBurst: mintBurst, AllowRestart: true, AllowPromptDelivery: true,
 	})
 	sessions := reactorsession.New(reactorsession.Options{
-		Client: access, Cache: mgr.GetCache(), APIReader: access, Reactor: api, APIURL: reactorURL, Recorder: &w.told, Clock: clock,
+		Client: access, Cache: mgr.GetCache(), Lister: reactorsession.IndexedLister(mgr.GetCache()), APIReader: access,
+		Reactor: api, APIURL: reactorURL, Recorder: &w.told, Clock: clock,
 		SessionsPerKey: sessionsPerKey, SessionStartsPerMinute: sessionStartsPerMinute,
 	})
 	return errors.Join(tokens.SetupWithManager(mgr), sessions.SetupWithManager(mgr))

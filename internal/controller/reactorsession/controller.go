@@ -54,7 +54,8 @@ type Tally interface {
 // Options are the dependencies and settings of a Reconciler.
 type Options struct {
 	Client    client.Client        // writes
-	Cache     client.Reader        // reads; needs the indexes of SetupWithManager
+	Cache     client.Reader        // reads; in a manager with the indexes of SetupWithManager
+	Lister    Lister               // IndexedLister in a manager, LiveLister for a drain
 	APIReader client.Reader        // reads live
 	Reactor   Sessions             // Reactor
 	APIURL    string               // where programs are to call it
@@ -79,7 +80,7 @@ type Reconciler struct {
 	tally    Tally
 
 	settings settings
-	indexed  bool // the cache has the indexes of SetupWithManager; a drain has none
+	lister   Lister
 	memory   *stateStore
 	keys     *apikey.Cache
 	capacity *capacity.Limiter
@@ -97,6 +98,7 @@ func New(o Options) *Reconciler {
 	r := &Reconciler{
 		client: o.Client, cache: o.Cache, live: o.APIReader, reactor: o.Reactor, recorder: o.Recorder, clock: o.Clock, tally: o.Tally,
 		settings: settings{apiURL: o.APIURL, promptDelivery: o.AllowPromptDelivery},
+		lister:   o.Lister,
 		memory:   newStateStore(),
 		keys:     apikey.NewCache(o.Cache, o.APIReader),
 	}

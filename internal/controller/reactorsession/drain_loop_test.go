@@ -20,7 +20,7 @@ func (w *world) drain(ctx context.Context, timeout time.Duration) error {
 		w.Fatal(err)
 	}
 	access := w.api.clientFor(func() bool { return false })
-	drainer := New(Options{Client: access, Cache: access, APIReader: access, Reactor: api, APIURL: "https://reactor.test", Recorder: w, Clock: clock.RealClock{}})
+	drainer := New(Options{Client: access, Cache: access, Lister: LiveLister(access), APIReader: access, Reactor: api, APIURL: "https://reactor.test", Recorder: w, Clock: clock.RealClock{}})
 	return drainer.Drain(ctx, nil, timeout)
 }
 

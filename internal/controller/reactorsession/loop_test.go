@@ -68,7 +68,7 @@ func (r *run) start(api *apiServer, logger logr.Logger, concurrency int, options
 	if err != nil {
 		return err
 	}
-	options.Client, options.Cache, options.APIReader = access, mgr.GetCache(), access
+	options.Client, options.Cache, options.Lister, options.APIReader = access, mgr.GetCache(), IndexedLister(mgr.GetCache()), access
 	tokens.Client, tokens.Cache, tokens.APIReader = access, mgr.GetCache(), access
 	if err := errors.Join(reactortoken.New(tokens).SetupWithManager(mgr), New(options).SetupWithManager(mgr)); err != nil {
 		return err

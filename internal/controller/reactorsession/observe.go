@@ -79,22 +79,24 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 
 // observePods finds the pods of the session, and those that an earlier session of its name left.
 func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus) ([]corev1.Pod, error) {
-	pods := &corev1.PodList{}
-	if err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), r.ofSession(session.UID)); err != nil {
-		return nil, fmt.Errorf("listing the pods of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
-	}
-	left, err := r.orphansOf(ctx, client.ObjectKeyFromObject(session))
+	found, err := r.lister.Pods(ctx, session)
 	if err != nil {
 		return nil, err
 	}
-	found := pods.Items
-	for i := range left { // orphansOf returns the session's own pods, too
-		if pod := &left[i]; pod.Labels[SessionUIDLabel] != string(session.UID) && !metav1.IsControlledBy(pod, session) {
+	unlisted, err := r.unlistedPod(ctx, session, status, found)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := r.lister.KeptPods(ctx, client.ObjectKeyFromObject(session))
+	if err != nil {
+		return nil, err
+	}
+	for i := range kept { // KeptPods returns the session's own pods, too
+		if pod := &kept[i]; pod.Labels[SessionUIDLabel] != string(session.UID) && !metav1.IsControlledBy(pod, session) {
 			found = append(found, *pod)
 		}
 	}
-	unlisted, err := r.unlistedPod(ctx, session, status, pods.Items)
-	return append(found, unlisted...), err
+	return append(found, unlisted...), nil
 }
 
 // classifyPods gives each pod its class.
@@ -141,24 +143,16 @@ func (r *Reconciler) unlistedPod(
 	return []corev1.Pod{*live}, nil
 }
 
-// ofSession selects what belongs to a session. The cache has an index for it. The API server, which a drain reads from, knows the label.
-func (r *Reconciler) ofSession(uid types.UID) client.ListOption {
-	if r.indexed {
-		return client.MatchingFields{indexSession: string(uid)}
-	}
-	return client.MatchingLabels{SessionUIDLabel: string(uid)}
-}
-
 // observeTokens finds the ReactorTokens of the session's attempts. They are known by their names and their owner: another client may
 // have removed their labels.
 func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.ReactorSession, seen *observation) error {
-	tokens := &v1alpha1.ReactorTokenList{}
-	if err := r.cache.List(ctx, tokens, client.InNamespace(session.Namespace), r.ofSession(session.UID)); err != nil {
-		return fmt.Errorf("listing the ReactorTokens of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+	tokens, err := r.lister.Tokens(ctx, session)
+	if err != nil {
+		return err
 	}
 	current := seen.status.CurrentAttempt
-	for i := range tokens.Items {
-		token, number := &tokens.Items[i], attemptNamed(session, tokens.Items[i].Name)
+	for i := range tokens {
+		token, number := &tokens[i], attemptNamed(session, tokens[i].Name)
 		switch {
 		case current != nil && token.Name == current.TokenName:
 			seen.token = token
@@ -170,7 +164,7 @@ func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.Reacto
 		return nil
 	}
 	token := &v1alpha1.ReactorToken{}
-	err := r.cache.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: current.TokenName}, token)
+	err = r.cache.Get(ctx, types.NamespacedName{Namespace: session.Namespace, Name: current.TokenName}, token)
 	switch {
 	case apierrors.IsNotFound(err):
 	case err != nil:

@@ -76,11 +76,6 @@ func classifyEnded(recent []v1alpha1.EndedAttempt, pod *corev1.Pod, released []t
 	}
 }
 
-// isOrphan reports whether a pod that belongs to no existing session has ended, and is still kept by our finalizer. name is that of its session.
-func isOrphan(pod *corev1.Pod, name string) bool {
-	return pod.Annotations[SessionAnnotation] == name && outcome.HasEnded(pod) && hasFinalizer(pod, TrackingFinalizer)
-}
-
 // podsOf returns the pods of some classes.
 func (o *observation) podsOf(classes ...podClass) []*corev1.Pod {
 	var pods []*corev1.Pod

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,7 +39,7 @@ func isReleaseRefused(session *v1alpha1.ReactorSession, seen *observation) bool 
 // releaseOrphansOf lets the pods go that have ended after their session: somebody took its finalizer off by hand. Nobody else would ever
 // do it, and their namespace could not be deleted. Those that live yet are ended by the garbage collector.
 func (r *Reconciler) releaseOrphansOf(ctx context.Context, session types.NamespacedName) error {
-	left, err := r.orphansOf(ctx, session)
+	left, err := r.lister.KeptPods(ctx, session)
 	if err != nil {
 		return err
 	}
@@ -49,19 +48,6 @@ func (r *Reconciler) releaseOrphansOf(ctx context.Context, session types.Namespa
 		orphans[i] = &left[i]
 	}
 	return r.releaseOrphans(ctx, session, orphans)
-}
-
-// orphansOf lists the pods of a session of this name that have ended and are kept by our finalizer, whether it is there yet or not.
-func (r *Reconciler) orphansOf(ctx context.Context, session types.NamespacedName) ([]corev1.Pod, error) {
-	kept := client.ListOption(client.HasLabels{SessionUIDLabel})
-	if r.indexed {
-		kept = client.MatchingFields{indexKept: session.Name}
-	}
-	pods := &corev1.PodList{}
-	if err := r.cache.List(ctx, pods, client.InNamespace(session.Namespace), kept); err != nil {
-		return nil, fmt.Errorf("listing the pods that ReactorSession %s has left: %w", session, err)
-	}
-	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return !isOrphan(&pod, session.Name) }), nil
 }
 
 // releaseOrphans takes our finalizer off pods, unless a live read shows that they belong to a session that the cache does not show yet.

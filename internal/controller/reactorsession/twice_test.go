@@ -289,7 +289,7 @@ func TestAnOperatorThatOnlyKnowsThePastMakesNoPod(t *testing.T) {
 					t.Fatal(err)
 				}
 				access := w.api.clientFor(func() bool { return false })
-				late := New(Options{Client: access, Cache: past, APIReader: access, Recorder: w, Clock: clock.RealClock{}})
+				late := New(Options{Client: access, Cache: past, Lister: LiveLister(past), APIReader: access, Recorder: w, Clock: clock.RealClock{}})
 				if _, err := late.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: "night"}}); client.IgnoreNotFound(err) != nil {
 					t.Error(err)
 				}

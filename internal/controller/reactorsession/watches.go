@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
@@ -24,20 +23,12 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-const (
-	indexKeySecret     = "spec.apiKeySecretRef.name"            // ReactorSessions by the Secret of their API key
-	indexRunningKey    = "status.currentAttempt.keyFingerprint" // ReactorSessions that have a pod, by the fingerprint of its key
-	indexRunningSecret = "runningKeySecret"                     // ReactorSessions that have a pod, by where their API key is in their namespace
-	indexSession       = "sessionUID"                           // pods by the UID of their ReactorSession in a label, ReactorTokens by that of their controller
-	indexKept          = "keptOfSession"                        // pods that have ended and are kept by our finalizer, by the name of their ReactorSession
-)
-
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // SetupWithManager registers the controller, its indexes and its watches. It returns an error when the manager has a controller of
 // this name already, or its cache cannot be indexed.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	if err := r.index(context.Background(), mgr.GetFieldIndexer()); err != nil {
+	if err := addIndexes(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
@@ -55,78 +46,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("setting up the ReactorSession controller: %w", err)
 	}
 	return nil
-}
-
-// index makes the cache find what a pass needs: to go through all pods and tokens of a namespace in each pass would be work that grows
-// with the square of the sessions.
-func (r *Reconciler) index(ctx context.Context, indexer client.FieldIndexer) error {
-	for _, wanted := range []struct {
-		object  client.Object
-		field   string
-		extract client.IndexerFunc
-	}{
-		{&v1alpha1.ReactorSession{}, indexKeySecret, keySecretOf},
-		{&v1alpha1.ReactorSession{}, indexRunningKey, runningKeyOf},
-		{&v1alpha1.ReactorSession{}, indexRunningSecret, runningSecretOf},
-		{&v1alpha1.ReactorToken{}, indexSession, ownerOf},
-		{&corev1.Pod{}, indexSession, sessionOf},
-		{&corev1.Pod{}, indexKept, keptOfSession},
-	} {
-		if err := indexer.IndexField(ctx, wanted.object, wanted.field, wanted.extract); err != nil {
-			return fmt.Errorf("indexing %T by %s: %w", wanted.object, wanted.field, err)
-		}
-	}
-	r.indexed = true
-	return nil
-}
-
-func sessionOf(object client.Object) []string {
-	if uid := object.GetLabels()[SessionUIDLabel]; uid != "" {
-		return []string{uid}
-	}
-	return nil
-}
-
-// ownerOf finds a ReactorToken by its owner reference: it has a name that the operator chose, and another client may remove its labels.
-func ownerOf(object client.Object) []string {
-	if owner := metav1.GetControllerOf(object); owner != nil {
-		return []string{string(owner.UID)}
-	}
-	return nil
-}
-
-func keptOfSession(object client.Object) []string {
-	if pod, ok := object.(*corev1.Pod); ok && isOrphan(pod, pod.Annotations[SessionAnnotation]) {
-		return []string{pod.Annotations[SessionAnnotation]}
-	}
-	return nil
-}
-
-func keySecretOf(object client.Object) []string {
-	if session, ok := object.(*v1alpha1.ReactorSession); ok {
-		return []string{session.Spec.APIKeySecretRef.Name}
-	}
-	return nil
-}
-
-func runningKeyOf(object client.Object) []string {
-	session, ok := object.(*v1alpha1.ReactorSession)
-	if !ok || session.Status.CurrentAttempt == nil || session.Status.CurrentAttempt.PodUID == "" {
-		return nil
-	}
-	return []string{session.Status.CurrentAttempt.KeyFingerprint}
-}
-
-func runningSecretOf(object client.Object) []string {
-	if session, ok := object.(*v1alpha1.ReactorSession); ok && runningKeyOf(object) != nil {
-		return []string{keyLocation(session)}
-	}
-	return nil
-}
-
-// keyLocation is where the API key of a session is in its namespace: the Secret, and the key in it.
-func keyLocation(session *v1alpha1.ReactorSession) string {
-	return session.Spec.APIKeySecretRef.Name + "/" + session.Spec.APIKeySecretRef.EffectiveKey()
 }
 
 // PodCache is how pods are to be cached: ours, and no others.
