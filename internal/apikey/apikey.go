@@ -14,7 +14,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
-// prefix is how every Reactor API key begins. Nothing else of its form is published, so nothing else is checked.
+// prefix is the start of every Reactor API key. Nothing else of its form is published, so nothing else is checked.
 const prefix = "rk_"
 
 // Key is what is known of an API key. Either Problem is set, or Fingerprint.
@@ -25,7 +25,7 @@ type Key struct {
 	Problem *Problem
 }
 
-// Problem is something that a person must put right, as a condition will show it.
+// Problem is something that a user must fix, as a condition shows it.
 type Problem struct {
 	Reason, Message string
 }
@@ -36,18 +36,18 @@ func FingerprintOf(key reactor.Secret) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// parseKey takes the API key out of a Secret. It drops the white space around the key: an editor or echo adds a newline.
+// parseKey returns the API key in a Secret. It drops the white space around the key: an editor or echo adds a newline.
 func parseKey(secret *corev1.Secret, reference v1alpha1.APIKeySecretReference) (reactor.Secret, *Problem) {
 	raw, ok := secret.Data[reference.EffectiveKey()]
 	if !ok {
 		return "", &Problem{v1alpha1.ReasonAPIKeyNotFound, fmt.Sprintf(
-			"Secret %q has no key %q: add the Reactor API key under it, or name the right key in spec.apiKeySecretRef.key",
+			"Secret %q has no key %q. Add the Reactor API key under it, or set spec.apiKeySecretRef.key to the key that has it",
 			reference.Name, reference.EffectiveKey())}
 	}
 	key := strings.TrimSpace(string(raw))
 	if !strings.HasPrefix(key, prefix) || len(key) == len(prefix) || strings.ContainsFunc(key, notInKey) {
 		return "", &Problem{v1alpha1.ReasonAPIKeyInvalid, fmt.Sprintf(
-			"key %q of Secret %q does not hold a Reactor API key, which begins with %s: put the key there as Reactor shows it",
+			"key %q of Secret %q does not hold a Reactor API key, which starts with %s. Write the key there exactly as Reactor shows it",
 			reference.EffectiveKey(), reference.Name, prefix)}
 	}
 	return reactor.Secret(key), nil
@@ -58,6 +58,6 @@ func notInKey(r rune) bool { return r <= ' ' || r > '~' }
 
 func missing(reference v1alpha1.APIKeySecretReference) *Problem {
 	return &Problem{v1alpha1.ReasonAPIKeyNotFound, fmt.Sprintf(
-		"Secret %q does not exist in this namespace: create it with the Reactor API key under %q, and the operator requests a token",
+		"Secret %q does not exist in this namespace. Create it with the Reactor API key under %q. The operator then requests a token",
 		reference.Name, reference.EffectiveKey())}
 }

@@ -12,8 +12,8 @@ import (
 
 func TestParseKey(t *testing.T) {
 	const (
-		missing = `Secret "keys" has no key "api-key": add the Reactor API key under it, or name the right key in spec.apiKeySecretRef.key`
-		invalid = `key "api-key" of Secret "keys" does not hold a Reactor API key, which begins with rk_: put the key there as Reactor shows it`
+		missing = `Secret "keys" has no key "api-key". Add the Reactor API key under it, or set spec.apiKeySecretRef.key to the key that has it`
+		invalid = `key "api-key" of Secret "keys" does not hold a Reactor API key, which starts with rk_. Write the key there exactly as Reactor shows it`
 	)
 	tests := []struct {
 		name    string

@@ -237,7 +237,7 @@ func (e *entry) meets(needed need, observed version) bool {
 	}
 }
 
-// shows reports whether the entry is what the Secret holds, as far as the cached metadata tells. While the watch lags, the metadata
+// shows reports whether the entry is what the Secret holds, as far as the cached metadata shows. While the watch lags, the metadata
 // shows the version that it showed before the live read; to read again would return the same key.
 func (e *entry) shows(observed version) bool {
 	return e.read != version{} && (observed == e.read || observed == e.observed)

@@ -1,7 +1,7 @@
 // Package config is everything that can be set about the operator: one struct, read from flags and checked as a whole.
 //
-// Nothing is read from the environment. In particular REACTOR_API_URL, which Reactor's own tools read, is not: whoever
-// sets the API's address can collect API keys, so it stands where an installation is reviewed.
+// Nothing is read from the environment. In particular REACTOR_API_URL, which Reactor's own tools read, is not: a user who
+// sets the API's address can collect API keys, so it belongs where an installation is reviewed.
 package config
 
 import (
@@ -26,7 +26,7 @@ const Off = "0"
 // KnownControllers returns the values of --controllers.
 func KnownControllers() []string { return []string{ControllerTokens, ControllerSessions} }
 
-// Config is what the operator was told. The fields stand in the order of the help, which describes them.
+// Config has the settings of the operator. The fields are in the order of the help, which describes them.
 type Config struct {
 	// APIURL is where Reactor's API is.
 	APIURL string
@@ -46,11 +46,11 @@ type Config struct {
 	Controllers []string
 	// Concurrency is how many objects of a kind are worked on at the same time.
 	Concurrency int
-	// AllowRestart and AllowPromptDelivery say whether the spec fields of these names are obeyed.
+	// AllowRestart and AllowPromptDelivery allow the spec fields of these names.
 	AllowRestart        bool
 	AllowPromptDelivery bool
 
-	// LeaderElect lets one replica work and the others stand by.
+	// LeaderElect lets only one of several replicas work.
 	LeaderElect bool
 	// LeaderElectionNamespace holds the lease; empty for the operator's own namespace.
 	LeaderElectionNamespace string
@@ -61,7 +61,7 @@ type Config struct {
 
 	// MetricsBindAddress is host:port, or Off.
 	MetricsBindAddress string
-	// MetricsAuth lets only those scrape whom Kubernetes authorizes.
+	// MetricsAuth allows only clients that Kubernetes authorizes to scrape metrics.
 	MetricsAuth bool
 	// MetricsPerObject exports series of each ReactorToken and ReactorSession.
 	MetricsPerObject bool
@@ -74,11 +74,11 @@ type Config struct {
 	LogLevel  string
 	LogFormat string
 
-	// Version asks for the version instead of a run.
+	// Version prints the version, and nothing is run.
 	Version bool
 }
 
-// defaults returns what holds when no flag is given.
+// defaults returns the settings without any flag.
 func defaults() Config {
 	return Config{
 		APIURL:                 "https://api.reactor.inc",

@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// Drain is what `manager drain` was told. Of Config it uses where Reactor is, which namespaces, and how to log; the rest stands at its
-// defaults.
+// Drain has the settings of `manager drain`. It uses the fields of Config for Reactor, namespaces and logs; the others have their defaults.
 type Drain struct {
 	Config
 
-	// Timeout is how long sessions may take to end; then they are let go of.
+	// Timeout is how long the drain waits for sessions to end before it removes their finalizers.
 	Timeout time.Duration
 }
 
@@ -23,9 +22,9 @@ const drainHelp = `Ends what runs, before Reactor Operator is uninstalled.
 Usage:
   manager drain [flags]
 
-It sets spec.suspend of every ReactorSession, sees to their Reactor sessions as the operator would,
-whether that runs or not, and takes the operator's finalizers off: after that, pods, sessions and
-namespaces can be deleted without it. ReactorTokens and their Secrets stay as they are.
+It sets spec.suspend of every ReactorSession, cleans up their Reactor sessions as the operator does,
+whether the operator runs or not, and removes the operator's finalizers. After that, pods, sessions
+and namespaces can be deleted without the operator. ReactorTokens and their Secrets stay as they are.
 `
 
 // ParseDrain reads the arguments of `manager drain`, without these two words, and validates the result. For --help it writes the help to
@@ -46,7 +45,7 @@ func ParseDrain(args []string, out io.Writer) (Drain, error) {
 func (d *Drain) flagGroups() []flagGroup {
 	own := newFlagSet()
 	own.DurationVar(&d.Timeout, "timeout", d.Timeout,
-		"Sessions may take this `duration` to end. Then their finalizers are taken off all the same; Reactor ends what is still open when the time of its token is over.")
+		"How long the drain waits for sessions to end, as a `duration`. Then it removes their finalizers. Reactor ends the sessions that are still open when the time of their tokens is over.")
 	return []flagGroup{
 		{"What is drained", own},
 		{"Where", only(d.Config.flagGroups(), "namespaces", "api-url", "ca-bundle")},

@@ -17,7 +17,7 @@ Usage:
 A flag that is true by default is turned off by --name=false.
 `
 
-// clusterHelp tells where a cluster comes from.
+// clusterHelp describes how the cluster is found.
 const clusterHelp = `
 It works with the cluster that the environment variable KUBECONFIG names; without it, with the
 cluster that it runs in; outside of a cluster, with that of ~/.kube/config.
@@ -26,7 +26,7 @@ cluster that it runs in; outside of a cluster, with that of ~/.kube/config.
 const (
 	// helpWidth is where lines of the help end, in columns.
 	helpWidth = 96
-	// helpIndent stands before a flag's description.
+	// helpIndent precedes a flag's description.
 	helpIndent = "      "
 )
 
@@ -38,7 +38,7 @@ func writeHelp(out io.Writer, head string, groups []flagGroup) {
 		fmt.Fprintf(&text, "\n%s:\n", group.title)
 		group.flags.VisitAll(func(flag *pflag.Flag) { writeFlag(&text, flag) })
 	}
-	_, _ = io.WriteString(out, text.String()) // nobody is left to tell
+	_, _ = io.WriteString(out, text.String()) // there is no other output to report this to
 }
 
 func writeFlag(text *strings.Builder, flag *pflag.Flag) {

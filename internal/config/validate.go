@@ -107,7 +107,7 @@ func checkNamespace(flag, namespace string) error {
 	if namespace == "" || len(validation.IsDNS1123Label(namespace)) == 0 {
 		return nil
 	}
-	return problem(flag, namespace, "the name of a namespace: lower-case letters, digits and '-', at most 63 of them")
+	return problem(flag, namespace, "the name of a namespace: lowercase letters, digits and '-', at most 63 of them")
 }
 
 func checkControllers(controllers []string) error {

@@ -31,7 +31,7 @@ func Levels() []string { return []string{LevelDebug, LevelInfo, LevelWarn, Level
 func Formats() []string { return []string{FormatJSON, FormatText} }
 
 // NewHandler returns a handler that writes to out the lines from the given level upwards. What is neither a known level
-// nor a known format counts as info and as JSON: flags are validated elsewhere, and a log that is missing helps nobody.
+// nor a known format counts as info and as JSON: flags are validated elsewhere, and a missing log would be worse.
 func NewHandler(out io.Writer, level, format string) slog.Handler {
 	options := &slog.HandlerOptions{Level: threshold(level), ReplaceAttr: plainLevel}
 	if format == FormatText {

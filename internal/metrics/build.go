@@ -21,7 +21,7 @@ func NewBuildCollector(version string) prometheus.Collector {
 func NewLeaderCollector(elected <-chan struct{}) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "reactor_operator_leader",
-		Help: "1 in the replica that works, 0 in one that stands by.",
+		Help: "1 in the replica that leads, 0 in the others.",
 	}, func() float64 {
 		select {
 		case <-elected:

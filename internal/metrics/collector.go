@@ -31,7 +31,7 @@ type collector[List client.ObjectList] struct {
 	kind    string // in the plural
 	descs   []*prometheus.Desc
 	newList func() List
-	// begin returns what exports the objects of one list after the other, and what exports the totals in the end.
+	// start returns what exports the objects of one list after the other, and what exports the totals in the end.
 	begin func(metrics chan<- prometheus.Metric) (add func(list List), end func())
 }
 
@@ -65,7 +65,7 @@ func (c *collector[List]) Collect(metrics chan<- prometheus.Metric) {
 }
 
 // The objects are read in parts. A list has a copy of each object, however shallow, and the registry holds all series until the scrape is
-// answered: of 10,000 tokens, a whole list beside that makes the operator larger by a sixth.
+// answered: of 10,000 tokens, a whole list in addition makes the operator larger by a sixth.
 const (
 	parts     = 32
 	indexPart = "part"
@@ -114,7 +114,7 @@ type standing struct{ ready, reason string }
 // standings counts objects by their condition Ready.
 type standings map[standing]int
 
-// add takes an object without the condition for one that the operator has not seen yet.
+// add takes an object without the condition for one that the operator has not observed yet.
 func (s standings) add(conditions []metav1.Condition) {
 	if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
 		s[standing{strings.ToLower(string(ready.Status)), ready.Reason}]++
@@ -123,7 +123,7 @@ func (s standings) add(conditions []metav1.Condition) {
 	}
 }
 
-// export tells the counts, with the labels ready and reason.
+// export exports the counts, with the labels ready and reason.
 func (s standings) export(metrics chan<- prometheus.Metric, desc *prometheus.Desc) {
 	for key, count := range s {
 		metrics <- gauge(desc, float64(count), key.ready, key.reason)

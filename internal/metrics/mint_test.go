@@ -156,7 +156,7 @@ func TestTheReplicaThatIsElectedLeads(t *testing.T) {
 		registry := prometheus.NewPedanticRegistry()
 		registry.MustRegister(NewLeaderCollector(elected))
 		compare(t, registry, `
-# HELP reactor_operator_leader 1 in the replica that works, 0 in one that stands by.
+# HELP reactor_operator_leader 1 in the replica that leads, 0 in the others.
 # TYPE reactor_operator_leader gauge
 reactor_operator_leader `+want+"\n", "reactor_operator_leader")
 	}

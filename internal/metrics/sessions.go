@@ -14,7 +14,7 @@ var (
 	sessionsDesc = prometheus.NewDesc("reactor_sessions",
 		"How many ReactorSessions there are, by status and reason of their condition Ready.", []string{"ready", "reason"}, nil)
 	stalledDesc = prometheus.NewDesc("reactor_session_stalled",
-		"1 while a person must act before the session goes on; without a series otherwise.", append(objectLabels[:2:2], "reason"), nil)
+		"1 while a user must act before the session continues. There is no series otherwise.", append(objectLabels[:2:2], "reason"), nil)
 )
 
 // NewSessionCollector returns a collector that reads the ReactorSessions from reader, a cache, at each scrape once elected is
@@ -39,7 +39,7 @@ func NewSessionCollector(reader client.Reader, elected <-chan struct{}, perObjec
 	}
 }
 
-// exportStalled names a session that waits for a person. There are few of those, so that the others need no series.
+// exportStalled names a session that a user must act on. There are few of those, so that the others need no series.
 func exportStalled(metrics chan<- prometheus.Metric, session *v1alpha1.ReactorSession) {
 	if stalled := meta.FindStatusCondition(session.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil &&
 		meta.IsStatusConditionTrue(session.Status.Conditions, v1alpha1.ConditionStalled) {
@@ -55,7 +55,7 @@ type Attempts struct {
 	cleanups *prometheus.CounterVec
 }
 
-// NewAttempts returns counters that stand at 0, and registers them.
+// NewAttempts returns counters that start at 0, and registers them.
 func NewAttempts(registry prometheus.Registerer) (*Attempts, error) {
 	attempts := &Attempts{
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -68,7 +68,7 @@ func NewAttempts(registry prometheus.Registerer) (*Attempts, error) {
 		}, []string{"outcome"}),
 		cleanups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reactor_session_cleanups_total",
-			Help: "What became of the Reactor sessions of attempts that ended: NotNeeded; AlreadyOver; Ended, by the operator; " +
+			Help: "Results of the cleanup of the Reactor sessions of ended attempts: NotNeeded; AlreadyOver; Ended, by the operator; " +
 				"or Unverified, then one may be open and billed.",
 		}, []string{"result"}),
 	}
@@ -98,7 +98,7 @@ func (a *Attempts) AttemptEnded(class v1alpha1.AttemptClass, running time.Durati
 	a.running.WithLabelValues(string(class)).Add(running.Seconds())
 }
 
-// CleanedUp counts what became of the Reactor session of an attempt.
+// CleanedUp counts the result of the cleanup of the Reactor session of an attempt.
 func (a *Attempts) CleanedUp(result v1alpha1.CleanupResult) {
 	a.cleanups.WithLabelValues(string(result)).Inc()
 }

@@ -48,7 +48,7 @@ reactor_sessions{ready="unknown",reason="Pending"} 1
 `
 
 const wantStalled = `
-# HELP reactor_session_stalled 1 while a person must act before the session goes on; without a series otherwise.
+# HELP reactor_session_stalled 1 while a user must act before the session continues. There is no series otherwise.
 # TYPE reactor_session_stalled gauge
 reactor_session_stalled{name="night",namespace="media",reason="InvalidTemplate"} 1
 `
@@ -121,7 +121,7 @@ reactor_session_attempts_total{outcome="Ignored"} 1
 reactor_session_attempts_total{outcome="KeyRefused"} 0
 reactor_session_attempts_total{outcome="Stopped"} 0
 reactor_session_attempts_total{outcome="Succeeded"} 0
-# HELP reactor_session_cleanups_total What became of the Reactor sessions of attempts that ended: NotNeeded; AlreadyOver; Ended, by the operator; or Unverified, then one may be open and billed.
+# HELP reactor_session_cleanups_total Results of the cleanup of the Reactor sessions of ended attempts: NotNeeded; AlreadyOver; Ended, by the operator; or Unverified, then one may be open and billed.
 # TYPE reactor_session_cleanups_total counter
 reactor_session_cleanups_total{result="AlreadyOver"} 0
 reactor_session_cleanups_total{result="Ended"} 0

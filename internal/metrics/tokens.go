@@ -85,7 +85,7 @@ func exportToken(metrics chan<- prometheus.Metric, token *v1alpha1.ReactorToken)
 	}
 }
 
-// notRenewed is why the operator cannot renew a token that it is to renew; empty when it can.
+// notRenewed is why the operator cannot renew a token that it should renew; empty when it can.
 func notRenewed(token *v1alpha1.ReactorToken) string {
 	renewed := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionRenewed)
 	if renewed == nil || renewed.Status != metav1.ConditionFalse || token.Spec.Suspended() {
@@ -94,7 +94,7 @@ func notRenewed(token *v1alpha1.ReactorToken) string {
 	return renewed.Reason
 }
 
-// tokenTotals are what is told of all tokens together.
+// tokenTotals are what is exported about all tokens together.
 type tokenTotals struct {
 	counts   standings
 	failing  map[string]int

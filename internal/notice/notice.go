@@ -1,5 +1,5 @@
-// Package notice is what the controllers tell as events of events.k8s.io: it is made while a pass is reported, which is pure, and told
-// after the status that it speaks of was written.
+// Package notice has the events of events.k8s.io that the controllers emit. A notice is made while the report of a reconcile is built, which is pure,
+// and emitted after the status that it describes was written.
 package notice
 
 import (
@@ -12,29 +12,29 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// LongestNote is the longest note that events.k8s.io accepts, in bytes.
-const LongestNote = 1024
+// MaxNote is the longest note that events.k8s.io accepts, in bytes.
+const MaxNote = 1024
 
 // Notice is an event before it is emitted. Kind is one of the types of events: Normal or Warning.
 type Notice struct {
 	Kind, Reason, Action, Note string
 }
 
-// Normal tells of what went as it should.
+// Normal returns a notice of something that is expected.
 func Normal(reason, action, format string, args ...any) Notice {
 	return Notice{corev1.EventTypeNormal, reason, action, fmt.Sprintf(format, args...)}
 }
 
-// Warning tells of what somebody may want to look at.
+// Warning returns a notice of something that a user may have to check.
 func Warning(reason, action, format string, args ...any) Notice {
 	return Notice{corev1.EventTypeWarning, reason, action, fmt.Sprintf(format, args...)}
 }
 
-// Announce logs and emits the notices of a pass over an object.
-func Announce(ctx context.Context, recorder events.EventRecorder, regarding runtime.Object, told []Notice) {
-	for _, n := range told {
+// Emit logs and emits the notices of a reconcile of an object.
+func Emit(ctx context.Context, recorder events.EventRecorder, regarding runtime.Object, notices []Notice) {
+	for _, n := range notices {
 		ctrl.LoggerFrom(ctx).Info(n.Note, "reason", n.Reason)
-		recorder.Eventf(regarding, nil, n.Kind, n.Reason, n.Action, "%s", Bounded(n.Note, LongestNote))
+		recorder.Eventf(regarding, nil, n.Kind, n.Reason, n.Action, "%s", Bounded(n.Note, MaxNote))
 	}
 }
 

@@ -22,10 +22,10 @@ import (
 )
 
 const (
-	// writers is how many events are written at the same time. A pass writes twice or more before it tells one, so that eight keep up with
-	// a dozen workers and more, however slow the API server is.
+	// writers is how many events are written at the same time. A reconcile writes twice or more before it emits one, so that eight keep up
+	// with a dozen workers and more, however slow the API server is.
 	writers = 8
-	// maxQueued is how many events may wait for that. Those beyond are dropped: they stand in the log.
+	// maxQueued is how many events may wait for that. Further events are dropped: the log has them.
 	maxQueued = 1000
 	// FlushTimeout is how long a recorder that is stopped continues to write queued events. It is what remains of a lease (15 s) when its
 	// holder stops renewing it (after 10 s), so that a former leader ends before the next one starts.
@@ -57,15 +57,15 @@ var _ events.EventRecorder = (*Recorder)(nil)
 
 // NewRecorder returns a recorder of events that the reporter reports. It queues events, and writes them once it is started.
 func NewRecorder(to typedeventsv1.EventsGetter, scheme *runtime.Scheme, now clock.PassiveClock, reporter string, logger logr.Logger) *Recorder {
-	host, _ := os.Hostname() // whose absence is no obstacle
+	host, _ := os.Hostname() // the name is optional
 	return &Recorder{
-		events: to, scheme: scheme, clock: now, reporter: reporter, instance: Bounded(reporter+"-"+host, longestInstance), logger: logger,
+		events: to, scheme: scheme, clock: now, reporter: reporter, instance: Bounded(reporter+"-"+host, maxInstance), logger: logger,
 		queue: make(chan queuedEvent, maxQueued),
 	}
 }
 
-// longestInstance is the longest reportingInstance that events.k8s.io accepts.
-const longestInstance = 128
+// maxInstance is the longest reportingInstance that events.k8s.io accepts.
+const maxInstance = 128
 
 // Eventf queues an event. It implements events.EventRecorder.
 func (r *Recorder) Eventf(regarding, related runtime.Object, kind, reason, action, note string, args ...any) {
@@ -81,7 +81,7 @@ func (r *Recorder) Eventf(regarding, related runtime.Object, kind, reason, actio
 	}
 }
 
-func (r *Recorder) event(regarding, related runtime.Object, told Notice) (*eventsv1.Event, error) {
+func (r *Recorder) event(regarding, related runtime.Object, notice Notice) (*eventsv1.Event, error) {
 	object, err := reference.GetReference(r.scheme, regarding)
 	if err != nil {
 		return nil, fmt.Errorf("referring to the object of an event: %w", err)
@@ -90,7 +90,7 @@ func (r *Recorder) event(regarding, related runtime.Object, told Notice) (*event
 	event := &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: object.Namespace, Name: util.GenerateEventName(object.Name, now.UnixNano())},
 		EventTime:  metav1.NewMicroTime(now), ReportingController: r.reporter, ReportingInstance: r.instance,
-		Type: told.Kind, Reason: told.Reason, Action: told.Action, Note: told.Note, Regarding: *object,
+		Type: notice.Kind, Reason: notice.Reason, Action: notice.Action, Note: notice.Note, Regarding: *object,
 	}
 	if event.Namespace == "" {
 		event.Namespace = metav1.NamespaceDefault

@@ -10,12 +10,12 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// keepNeeded drops metadata that no decision looks at, and that may be larger than all the rest: who owns which field, and kubectl's copy
-// of the whole manifest. It is not lost: what the operator writes are patches, and statuses, with which the API server takes no metadata.
+// keepNeeded drops metadata that no decision reads, and that may be larger than all the rest: the managed fields, and kubectl's copy of the
+// whole manifest. It is not lost: what the operator writes are patches, and statuses, with which the API server takes no metadata.
 func keepNeeded(object any) (any, error) {
 	accessor, err := meta.Accessor(object)
 	if err != nil {
-		return object, nil //nolint:nilerr // a tombstone, which is on its way out
+		return object, nil //nolint:nilerr // a tombstone, which is about to be dropped
 	}
 	accessor.SetManagedFields(nil)
 	delete(accessor.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
@@ -25,7 +25,7 @@ func keepNeeded(object any) (any, error) {
 	return object, nil
 }
 
-// shareTexts keeps texts once that most ReactorTokens have in common. A decoder makes each of them anew, which is a tenth of a token.
+// shareTexts keeps texts once that most ReactorTokens have in common. A decoder makes each of them again, which is a tenth of a token.
 func shareTexts(token *v1alpha1.ReactorToken) {
 	share(&token.Kind)
 	share(&token.APIVersion)

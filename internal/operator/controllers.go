@@ -45,7 +45,7 @@ func AddControllers(mgr *Manager, settings config.Config, version string, regist
 		return err
 	}
 	if strings.HasPrefix(settings.APIURL, "http://") {
-		mgr.GetLogger().Info("API keys are sent unencrypted: --api-url begins with http://", "apiURL", settings.APIURL)
+		mgr.GetLogger().Info("API keys are sent unencrypted, because --api-url starts with http://", "apiURL", settings.APIURL)
 	}
 	if err := errors.Join(registry.Register(metrics.NewBuildCollector(version)), registry.Register(metrics.NewLeaderCollector(mgr.Elected()))); err != nil {
 		return fmt.Errorf("registering the metrics of the process: %w", err)

@@ -13,8 +13,8 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 )
 
-// Drain ends all sessions and takes the operator's finalizers off, before it is uninstalled. It works without the operator, and beside
-// one. Everything is read live: it is done once, and by one process. It returns an error when it could not let everything go.
+// Drain ends all sessions and removes the operator's finalizers before the operator is uninstalled. It works with and without a running operator.
+// Everything is read live: it is done once, and by one process. It returns an error if it could not remove all finalizers.
 func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, version string) error {
 	logger := ctrl.LoggerFrom(ctx)
 	logger.Info("the sessions are drained", "version", version, "apiURL", settings.APIURL,

@@ -43,7 +43,7 @@ const (
 	// and the events that are still queued are written. The pod's terminationGracePeriodSeconds must be longer.
 	maxShutdown = shutdownTimeout + releaseTimeout + notice.FlushTimeout
 
-	// namespaceFile tells a pod which namespace it is in.
+	// namespaceFile holds the namespace of the pod.
 	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
 
@@ -61,7 +61,7 @@ func NewManager(kube *rest.Config, settings config.Config, version string) (*Man
 		return nil, err
 	}
 	caches := &cachesFilled{filled: make(chan struct{})}
-	return &Manager{mgr, caches, recorder}, errors.Join(addProbes(mgr, caches), mgr.Add(manager.RunnableFunc(giveBackMemory)))
+	return &Manager{mgr, caches, recorder}, errors.Join(addProbes(mgr, caches), mgr.Add(manager.RunnableFunc(releaseMemory)))
 }
 
 // checkLeaseNamespace says what controller-runtime would say in the words of its own options.
@@ -98,7 +98,7 @@ func managerOptions(settings config.Config) manager.Options {
 		Metrics: metricsOptions(settings),
 		Controller: runtimeconfig.Controller{
 			MaxConcurrentReconciles: settings.Concurrency,
-			EnableWarmup:            new(true), // a replica that stands by has its caches filled
+			EnableWarmup:            new(true), // a replica that does not lead has its caches filled
 		},
 
 		LeaderElection:          settings.LeaderElect,
@@ -113,7 +113,7 @@ func managerOptions(settings config.Config) manager.Options {
 	}
 }
 
-// newScheme knows the kinds that are read and written, and no others: a kind that is registered takes memory.
+// newScheme has the types that are read and written, and no others: each registered type takes memory.
 func newScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
@@ -148,8 +148,8 @@ func watched(namespaces []string) map[string]cache.Config {
 	return configs
 }
 
-// clientOptions makes reads of Secrets and Pods live in every form, also that of metadata: who wants the cached metadata of
-// Secrets reads the cache itself.
+// clientOptions makes reads of Secrets and Pods live in every form, metadata included. Code that needs the cached metadata of Secrets reads the cache
+// itself.
 func clientOptions() client.Options {
 	return client.Options{
 		FieldOwner:      targetsecret.FieldOwner,
@@ -158,7 +158,7 @@ func clientOptions() client.Options {
 	}
 }
 
-// metricsOptions serves over HTTPS always. The certificate is self-signed: whoever scrapes proves who they are, not we.
+// metricsOptions always serves over HTTPS. The certificate is self-signed: the client of the metrics authenticates, and the server does not.
 func metricsOptions(settings config.Config) metricsserver.Options {
 	options := metricsserver.Options{BindAddress: settings.MetricsBindAddress, SecureServing: true}
 	if settings.MetricsAuth {

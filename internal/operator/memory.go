@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// firstPasses is how long after it leads an operator has made a pass for each of some ten thousands of objects.
-const firstPasses = time.Minute
+// firstReconciles is how long after it becomes the leader an operator has reconciled some ten thousands of objects.
+const firstReconciles = time.Minute
 
-// giveBackMemory returns to the system what the first passes took and nothing needs any more. Of 10,000 tokens that is a fifth of the
+// releaseMemory returns to the system what the first reconciles took and nothing needs any more. Of 10,000 tokens that is a fifth of the
 // process, which Go would keep until it next collects garbage: where nothing is due, for minutes. It implements manager.RunnableFunc.
-func giveBackMemory(ctx context.Context) error {
-	timer := time.NewTimer(firstPasses)
+func releaseMemory(ctx context.Context) error {
+	timer := time.NewTimer(firstReconciles)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

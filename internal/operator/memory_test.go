@@ -18,11 +18,11 @@ func TestMemoryIsGivenBackOnceAfterTheFirstPasses(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		before := forced()
 		stop()
-		if err := giveBackMemory(ctx); err != nil || forced() != before {
+		if err := releaseMemory(ctx); err != nil || forced() != before {
 			t.Errorf("at the end: %v, %d times", err, forced()-before)
 		}
 		began := time.Now()
-		if err := giveBackMemory(t.Context()); err != nil || forced() != before+1 || time.Since(began) != firstPasses {
+		if err := releaseMemory(t.Context()); err != nil || forced() != before+1 || time.Since(began) != firstReconciles {
 			t.Errorf("%v, %d times, after %s", err, forced()-before, time.Since(began))
 		}
 	})

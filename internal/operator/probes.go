@@ -13,8 +13,8 @@ import (
 // errCachesFilling is what a readiness probe hears until the first lists have arrived.
 var errCachesFilling = errors.New("caches are not filled yet")
 
-// addProbes makes the process healthy while it answers, and ready once its caches are filled. A replica that stands by is
-// ready too: it could take over.
+// addProbes makes the process healthy while it answers, and ready once its caches are filled. A replica that does not lead
+// is ready too: it could take over.
 func addProbes(mgr manager.Manager, caches *cachesFilled) error {
 	return errors.Join(
 		mgr.Add(caches),

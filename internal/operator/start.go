@@ -25,7 +25,7 @@ type Manager struct {
 // When the lease is lost, the manager's Start returns without waiting for the reconciles in flight, because another replica may lead soon.
 // The events that are queued by then are written. A reconcile that is still in flight is cut off, as by a crash.
 //
-// While the caches are being filled nothing is in flight, and it returns at once. The manager's own Start would not return
+// While the caches are being filled nothing is in flight, and it returns immediately. The manager's own Start would not return
 // then: it spins until it is killed (kubernetes-sigs/controller-runtime#3440), which a missing Role is enough for.
 func (m *Manager) Start(ctx context.Context) error {
 	stopRecorder := m.recorder.Start() //nolint:contextcheck // it writes what is queued when the context has ended

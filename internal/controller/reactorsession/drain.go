@@ -148,7 +148,7 @@ func (r *Reconciler) abandonOnce(ctx context.Context, namespaces []string, after
 		pod := &pods[i]
 		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
 		if err == nil {
-			notice.Announce(ctx, r.recorder, pod, []notice.Notice{notice.Warning(v1alpha1.ReasonCleanupUnverified, "Drain",
+			notice.Emit(ctx, r.recorder, pod, []notice.Notice{notice.Warning(v1alpha1.ReasonCleanupUnverified, "Drain",
 				"Pod %s/%s of ReactorSession %q was not stopped and cleaned up within %s, so the operator removed the pod's finalizer. "+
 					"A Reactor session may still be open. End it in Reactor's dashboard.",
 				pod.Namespace, pod.Name, pod.Annotations[SessionAnnotation], after)})

@@ -38,7 +38,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 	case err != nil:
 		if isWriteRefused(err) && !mem.statusRefused { // no condition can report this
 			mem.statusRefused = true
-			notice.Announce(ctx, r.recorder, session, []notice.Notice{statusRefused(err)})
+			notice.Emit(ctx, r.recorder, session, []notice.Notice{statusRefused(err)})
 		}
 		return nil, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
@@ -57,7 +57,7 @@ func statusRefused(err error) notice.Notice {
 
 // tell makes known what stands in status.
 func (r *Reconciler) tell(ctx context.Context, session *v1alpha1.ReactorSession, told reported) {
-	notice.Announce(ctx, r.recorder, session, told.events)
+	notice.Emit(ctx, r.recorder, session, told.events)
 	if r.tally == nil {
 		return
 	}

@@ -111,7 +111,7 @@ func TestALongNoteFitsIntoAnEvent(t *testing.T) {
 	recorder := &told{}
 	r := &Reconciler{recorder: recorder}
 	r.emit(t.Context(), aToken(), lastStatus{notices: []notice.Notice{notice.Normal("Long", "Do", "%s", strings.Repeat("ü", 2000))}})
-	if note := strings.TrimSuffix(recorder.events[0].note, " Do"); len(note) > notice.LongestNote || len(note) < notice.LongestNote-4 {
+	if note := strings.TrimSuffix(recorder.events[0].note, " Do"); len(note) > notice.MaxNote || len(note) < notice.MaxNote-4 {
 		t.Errorf("a note of %d bytes", len(note))
 	}
 }

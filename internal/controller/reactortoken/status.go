@@ -100,7 +100,7 @@ func (r *Reconciler) writeStatus(
 
 // emit emits the events that wait, after the status that they describe was written.
 func (r *Reconciler) emit(ctx context.Context, token *v1alpha1.ReactorToken, last lastStatus) lastStatus {
-	notice.Announce(ctx, r.recorder, token, last.notices)
+	notice.Emit(ctx, r.recorder, token, last.notices)
 	last.notices = nil
 	return last
 }
