@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -20,7 +22,7 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 	logger.Info("the sessions are drained", "version", version, "apiURL", settings.APIURL,
 		"namespaces", settings.Namespaces, "timeout", settings.Timeout.String())
 	kube = clusterConfig(kube, settings.Config, version)
-	options := client.Options{Scheme: newScheme(), FieldOwner: reactorsession.FieldOwner}
+	options := client.Options{Scheme: newScheme(), FieldOwner: attempts.FieldOwner}
 	live, err := client.New(kube, options)
 	if err != nil {
 		return fmt.Errorf("making the client of the cluster: %w", err)

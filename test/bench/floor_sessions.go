@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 	"github.com/reactor-operator/reactor-operator/test/stage"
 )
@@ -37,7 +38,7 @@ func sessionExampleOf(ctx context.Context, s *stage.Stage, name string) (*sessio
 	}
 	found.status = session.Status
 	pods := &corev1.PodList{}
-	err := s.Kube.List(ctx, pods, client.InNamespace(stage.Namespace), client.MatchingLabels{reactorsession.SessionUIDLabel: string(session.UID)})
+	err := s.Kube.List(ctx, pods, client.InNamespace(stage.Namespace), client.MatchingLabels{attempts.SessionUIDLabel: string(session.UID)})
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +195,7 @@ func (f *sessionFloor) begin(ctx context.Context, session *v1alpha1.ReactorSessi
 }
 
 func (f *sessionFloor) labels(session *v1alpha1.ReactorSession) map[string]string {
-	return map[string]string{reactorsession.SessionUIDLabel: string(session.UID), reactorsession.AttemptLabel: "1"}
+	return map[string]string{attempts.SessionUIDLabel: string(session.UID), attempts.AttemptLabel: "1"}
 }
 
 func owned(session *v1alpha1.ReactorSession) []metav1.OwnerReference {
@@ -208,17 +209,17 @@ func (f *sessionFloor) createPod(ctx context.Context, session *v1alpha1.ReactorS
 	if err := f.live.Get(ctx, client.ObjectKeyFromObject(session), &v1alpha1.ReactorSession{}); err != nil {
 		return err
 	}
-	if err := f.setFinalizers(ctx, session, reactorsession.CleanupFinalizer); err != nil {
+	if err := f.setFinalizers(ctx, session, attempts.CleanupFinalizer); err != nil {
 		return err
 	}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: session.Namespace, Name: attemptName(session.Name), Labels: f.labels(session), OwnerReferences: owned(session),
-			Annotations: maps.Clone(f.like.pod.Annotations), Finalizers: []string{reactorsession.TrackingFinalizer},
+			Annotations: maps.Clone(f.like.pod.Annotations), Finalizers: []string{attempts.TrackingFinalizer},
 		},
 		Spec: *f.like.pod.Spec.DeepCopy(),
 	}
-	pod.Annotations[reactorsession.SessionAnnotation] = session.Name
+	pod.Annotations[attempts.SessionAnnotation] = session.Name
 	pod.Spec.NodeName = ""
 	for i := range pod.Spec.Volumes {
 		if secret := pod.Spec.Volumes[i].Secret; secret != nil {

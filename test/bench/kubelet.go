@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/test/stage"
 )
 
@@ -25,7 +26,7 @@ import (
 const sessionLife = 2 * time.Second
 
 // sessionOf is the name of the ReactorSession that a pod belongs to.
-func sessionOf(pod *corev1.Pod) string { return pod.Annotations[reactorsession.SessionAnnotation] }
+func sessionOf(pod *corev1.Pod) string { return pod.Annotations[attempts.SessionAnnotation] }
 
 // kubelet plays scheduler, kubelet and program for the pods of sessions, all of them at once: it binds a pod, has its container run, starts
 // a Reactor session with the token that the pod mounts, ends it after a while, and has the container succeed with a termination message.

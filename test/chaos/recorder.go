@@ -11,11 +11,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"github.com/golang-jwt/jwt/v5"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 )
 
 // recorder keeps what Kubernetes tells: which tokens came into which Secret, and when the program of a session had ended. Readers read
@@ -110,7 +111,7 @@ func (r *recorder) pod(c change) {
 
 // takeSilentEnd notes when the program of a pod ended that told of no session.
 func (r *recorder) takeSilentEnd(pod *corev1.Pod) {
-	model := modelOf(pod.Annotations[reactorsession.SessionAnnotation])
+	model := modelOf(pod.Annotations[attempts.SessionAnnotation])
 	for _, status := range pod.Status.ContainerStatuses {
 		if ended := status.State.Terminated; ended != nil && !slices.Contains(r.died[model], ended.FinishedAt.Time) {
 			r.died[model] = append(r.died[model], ended.FinishedAt.Time)

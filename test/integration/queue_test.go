@@ -5,13 +5,14 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 )
 
 // queueGate is the gate of a queue. Kueue's is kueue.x-k8s.io/admission.
@@ -65,7 +66,7 @@ func TestAPodInAQueueGetsItsTokenWhenItIsAdmitted(t *testing.T) {
 		}
 		return nil
 	})
-	if pod.Annotations[reactorsession.GatedAnnotation] == "" || session.Status.Attempts != 1 {
+	if pod.Annotations[attempts.GatedAnnotation] == "" || session.Status.Attempts != 1 {
 		t.Errorf("annotations %v, %d attempts", pod.Annotations, session.Status.Attempts)
 	}
 }

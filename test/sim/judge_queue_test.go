@@ -5,12 +5,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 )
 
 // idleBound is how long a session may wait for a slot that is free: two others may each hold it for two minutes while their tokens are requested.
@@ -72,7 +73,7 @@ func (j *judge) checkQueued(session *v1alpha1.ReactorSession) {
 		return
 	}
 	pod := j.world.pod(attempt.PodName)
-	if pod == nil || !hasGate(pod, queueGate) || !hasGate(pod, reactorsession.TokenGate) {
+	if pod == nil || !hasGate(pod, queueGate) || !hasGate(pod, attempts.TokenGate) {
 		return
 	}
 	if token := j.world.token(attempt.TokenName); token != nil && !token.CreationTimestamp.Before(&pod.CreationTimestamp) {

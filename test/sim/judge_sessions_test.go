@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
@@ -394,7 +395,7 @@ func (j *judge) checkPodWrite(before, after *corev1.Pod) {
 	if before.DeletionTimestamp != nil || isOver(before) || after == nil { // when it is gone, people took it away at the same instant
 		return
 	}
-	if slices.Contains(before.Finalizers, reactorsession.TrackingFinalizer) && !slices.Contains(after.Finalizers, reactorsession.TrackingFinalizer) {
+	if slices.Contains(before.Finalizers, attempts.TrackingFinalizer) && !slices.Contains(after.Finalizers, attempts.TrackingFinalizer) {
 		j.broken(rulePods, "pod %s is let go of while it lives", before.Name)
 		return
 	}
@@ -415,10 +416,10 @@ func (j *judge) checkPodWrite(before, after *corev1.Pod) {
 // theTemplates is what of a pod is its template's, and nobody's to change.
 func theTemplates(pod *corev1.Pod) *corev1.Pod {
 	pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(pod.Labels), Annotations: maps.Clone(pod.Annotations)}, Spec: pod.Spec}
-	pod.Spec.SchedulingGates = slices.DeleteFunc(slices.Clone(pod.Spec.SchedulingGates), func(gate corev1.PodSchedulingGate) bool { return gate.Name == reactorsession.TokenGate })
-	delete(pod.Labels, reactorsession.SessionUIDLabel)
-	delete(pod.Labels, reactorsession.AttemptLabel)
-	delete(pod.Annotations, reactorsession.GatedAnnotation)
+	pod.Spec.SchedulingGates = slices.DeleteFunc(slices.Clone(pod.Spec.SchedulingGates), func(gate corev1.PodSchedulingGate) bool { return gate.Name == attempts.TokenGate })
+	delete(pod.Labels, attempts.SessionUIDLabel)
+	delete(pod.Labels, attempts.AttemptLabel)
+	delete(pod.Annotations, attempts.GatedAnnotation)
 	return pod
 }
 

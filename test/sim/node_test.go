@@ -6,12 +6,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 )
 
 // node runs pods the way a kubelet does, as far as a session sees: it starts their programs, tells them to stop, kills them after their
@@ -219,7 +219,7 @@ func (n *node) finish(ctx context.Context, pod *corev1.Pod, m *machine) {
 }
 
 // sessionNameOf is the ReactorSession that a pod belongs to.
-func sessionNameOf(pod *corev1.Pod) string { return pod.Annotations[reactorsession.SessionAnnotation] }
+func sessionNameOf(pod *corev1.Pod) string { return pod.Annotations[attempts.SessionAnnotation] }
 
 // modelOf is the model of which a session with this name is the only one.
 func modelOf(name string) string { return "only/" + name }

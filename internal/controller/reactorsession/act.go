@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -115,7 +117,7 @@ func (r *Reconciler) patchPodMetadata(
 	}
 	marks.times++
 	marks.next = seen.now.Add(refusalBackoff(marks.times))
-	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": missingMetadata(session, seen.status.CurrentAttempt, seen.pod)})
+	_, err := r.patch(ctx, seen.pod, map[string]any{"metadata": attempts.MissingMetadata(session, seen.status.CurrentAttempt, seen.pod)})
 	return nil, client.IgnoreNotFound(err)
 }
 
@@ -157,15 +159,15 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 	var notices []notice.Notice
 	var released []types.UID
 	for _, pod := range seen.pods {
-		if pod.class != podRecorded && pod.class != podUnrecorded {
+		if pod.Class != attempts.Recorded && pod.Class != attempts.Unrecorded {
 			continue
 		}
-		_, err := r.patchFinalizers(ctx, pod.Pod, without(pod.Finalizers, TrackingFinalizer))
+		_, err := r.patchFinalizers(ctx, pod.Pod, without(pod.Finalizers, attempts.TrackingFinalizer))
 		failed = errors.Join(failed, client.IgnoreNotFound(err))
 		if client.IgnoreNotFound(err) == nil {
 			released = append(released, pod.UID)
 		}
-		if err == nil && pod.class == podUnrecorded {
+		if err == nil && pod.Class == attempts.Unrecorded {
 			notices = append(notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp",
 				"pod %q was of no attempt that status knows: whether it left a Reactor session open is not known%s", pod.Name, outerBound(session)))
 		}
@@ -173,12 +175,12 @@ func (r *Reconciler) release(ctx context.Context, session *v1alpha1.ReactorSessi
 	if len(released) > 0 {
 		mem.released = released
 	}
-	for _, pod := range seen.podsOf(podOutdated) {
+	for _, pod := range seen.podsOf(attempts.Outdated) {
 		failed = errors.Join(failed, r.delete(ctx, pod.DeepCopy(), client.Preconditions{UID: &pod.UID}))
 	}
-	failed = errors.Join(failed, r.releaseOrphans(ctx, client.ObjectKeyFromObject(session), seen.podsOf(podOrphan)))
-	if failed == nil && hasFinalizer(session, CleanupFinalizer) && seen.isIdle() {
-		failed = r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer))
+	failed = errors.Join(failed, r.releaseOrphans(ctx, client.ObjectKeyFromObject(session), seen.podsOf(attempts.Orphan)))
+	if failed == nil && attempts.HasFinalizer(session, attempts.CleanupFinalizer) && seen.isIdle() {
+		failed = r.setFinalizers(ctx, session, mem, without(session.Finalizers, attempts.CleanupFinalizer))
 	}
 	return result{done: failed == nil, retry: failed, next: after(retryBase, "pods or tokens of ended attempts were released"), notices: notices}
 }
@@ -203,7 +205,7 @@ func (r *Reconciler) patch(ctx context.Context, object client.Object, change map
 		return nil, fmt.Errorf("encoding a patch: %w", err)
 	}
 	patched, _ := object.DeepCopyObject().(client.Object)
-	if err := r.client.Patch(ctx, patched, client.RawPatch(types.MergePatchType, text), client.FieldOwner(FieldOwner)); err != nil {
+	if err := r.client.Patch(ctx, patched, client.RawPatch(types.MergePatchType, text), client.FieldOwner(attempts.FieldOwner)); err != nil {
 		return nil, fmt.Errorf("patching %T %s/%s: %w", object, object.GetNamespace(), object.GetName(), err)
 	}
 	return patched, nil
@@ -257,16 +259,16 @@ func outerBound(session *v1alpha1.ReactorSession) string {
 func (r *Reconciler) removeFinalizers(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) result {
 	left := result{}
 	for _, pod := range seen.ownPods() {
-		if !hasFinalizer(pod, TrackingFinalizer) {
+		if !attempts.HasFinalizer(pod, attempts.TrackingFinalizer) {
 			continue
 		}
-		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
+		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, attempts.TrackingFinalizer))
 		switch {
 		case apierrors.IsNotFound(err): // it was released before, and the cache does not show that yet
 			continue
 		case isWriteRefused(err): // when the session is gone, it is tried again: see releaseOrphansOf
 			left.notices = append(left.notices, notice.Warning(v1alpha1.ReasonPodLeftBehind, "CleanUp",
-				"pod %q is left behind with the finalizer %s, which the operator keeps trying to remove: %s", pod.Name, TrackingFinalizer, reactor.Redact(err.Error())))
+				"pod %q is left behind with the finalizer %s, which the operator keeps trying to remove: %s", pod.Name, attempts.TrackingFinalizer, reactor.Redact(err.Error())))
 		case err != nil:
 			left.retry = err
 			return left
@@ -275,13 +277,13 @@ func (r *Reconciler) removeFinalizers(ctx context.Context, session *v1alpha1.Rea
 		if !outcome.HasEnded(pod) {
 			left.abandoned++
 			left.notices = append(left.notices, notice.Warning(v1alpha1.ReasonCleanupUnverified, "CleanUp",
-				"pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s", pod.Name, deletionBound, outerBound(session)))
+				"pod %q did not end in %s, and may still run: whether a Reactor session is open is not known%s", pod.Name, attempts.DeletionBound, outerBound(session)))
 		}
 	}
 	left.done = true
-	if hasFinalizer(session, CleanupFinalizer) {
+	if attempts.HasFinalizer(session, attempts.CleanupFinalizer) {
 		left.next = after(retryBase, "finalizers were removed")
-		freed := from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
+		freed := from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, attempts.CleanupFinalizer)))
 		left.done, left.retry = freed.done, freed.retry
 	}
 	return left

@@ -18,6 +18,11 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
+const (
+	// cleanupBound is how long the operator tries to see to the Reactor sessions of a pod that has ended, from its first try.
+	cleanupBound = 5 * time.Minute
+)
+
 // A stop is finished when the billing is finished. After a pod has ended, and before its finalizer is removed, the operator looks up the
 // Reactor sessions that its program reported, and ends those that are open. The token's Secret still exists then: a namespace deletes pods
 // before Secrets, and the session's finalizer stays until the pod's is removed.

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -79,7 +81,7 @@ type Reconciler struct {
 	clock    clock.PassiveClock
 	tally    Tally
 
-	settings settings
+	settings attempts.Settings
 	lister   Lister
 	memory   *stateStore
 	keys     *apikey.Cache
@@ -87,17 +89,11 @@ type Reconciler struct {
 	queue    atomic.Pointer[queue]
 }
 
-// settings are what builders need to know of the installation.
-type settings struct {
-	apiURL         string
-	promptDelivery bool
-}
-
 // New returns a Reconciler that SetupWithManager makes run.
 func New(o Options) *Reconciler {
 	r := &Reconciler{
 		client: o.Client, cache: o.Cache, live: o.APIReader, reactor: o.Reactor, recorder: o.Recorder, clock: o.Clock, tally: o.Tally,
-		settings: settings{apiURL: o.APIURL, promptDelivery: o.AllowPromptDelivery},
+		settings: attempts.Settings{APIURL: o.APIURL, PromptDelivery: o.AllowPromptDelivery},
 		lister:   o.Lister,
 		memory:   newStateStore(),
 		keys:     apikey.NewCache(o.Cache, o.APIReader),

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,15 +39,15 @@ func (r *Reconciler) createToken(ctx context.Context, session *v1alpha1.ReactorS
 			return result{next: after(retryBase, "the attempt is not current anymore"), retry: err}
 		}
 	}
-	token := buildToken(session, &seen.status, attempt, r.settings)
-	err := r.client.Create(ctx, token, client.FieldOwner(FieldOwner))
+	token := attempts.BuildToken(session, &seen.status, attempt, r.settings)
+	err := r.client.Create(ctx, token, client.FieldOwner(attempts.FieldOwner))
 	if err == nil {
 		mem.tokenRefusals, mem.tokenOf = 0, attempt.Number
 		return result{done: true} // its becoming ready wakes the next pass
 	}
 	mem.tokenRefusals++
 	refused := result{next: after(refusalBackoff(mem.tokenRefusals), "the ReactorToken could not be created")}
-	mayRun := seen.pod != nil && !isGated(seen.pod) // see neverHadToken
+	mayRun := seen.pod != nil && !attempts.IsGated(seen.pod) // see neverHadToken
 	if !mayRun && (!apierrors.IsAlreadyExists(err) || mem.tokenRefusals > cacheRefusals) {
 		r.giveSlotBack(session, mem)
 	}
@@ -70,7 +72,7 @@ func refusalBackoff(refusals int) time.Duration {
 // createPod creates the pod of the current attempt: once there is capacity, or behind our own gate. Whatever the cache shows, the attempt must
 // stand in status as it was seen, without a pod: this read, and the write of the attempt before it, are what keeps a second pod from being made.
 func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) result {
-	attempt, behindGate := seen.status.CurrentAttempt, expectsGates(&session.Spec.Template)
+	attempt, behindGate := seen.status.CurrentAttempt, attempts.ExpectsGates(&session.Spec.Template)
 	if !behindGate {
 		if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
 			return *waiting
@@ -81,17 +83,17 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 		r.giveSlotBack(session, mem)
 		return from(err)
 	}
-	if !stillWanted(live, session.UID, attempt) || expectsGates(&live.Spec.Template) != behindGate {
+	if !stillWanted(live, session.UID, attempt) || attempts.ExpectsGates(&live.Spec.Template) != behindGate {
 		return result{next: after(retryBase, "the attempt is not current anymore")}
 	}
-	if !hasFinalizer(session, CleanupFinalizer) { // it must not go while a pod of it runs
-		if err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), CleanupFinalizer)); err != nil {
+	if !attempts.HasFinalizer(session, attempts.CleanupFinalizer) { // it must not go while a pod of it runs
+		if err := r.setFinalizers(ctx, session, mem, append(slices.Clone(session.Finalizers), attempts.CleanupFinalizer)); err != nil {
 			r.giveSlotBack(session, mem)
 			return from(err)
 		}
 	}
-	pod := buildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)
-	err := r.client.Create(ctx, pod, client.FieldOwner(FieldOwner))
+	pod := attempts.BuildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings)
+	err := r.client.Create(ctx, pod, client.FieldOwner(attempts.FieldOwner))
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return result{next: after(retryBase, "the pod already exists")} // a live read finds it
@@ -99,7 +101,7 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 		r.giveSlotBackAfter(session, mem, seen, err)
 		mem.refusals++
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // its Role, and with it our rights, may go before the session
-			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, CleanupFinalizer)))
+			return from(r.setFinalizers(ctx, session, mem, without(session.Finalizers, attempts.CleanupFinalizer)))
 		}
 		return result{failed: podRefused(err), next: after(refusalBackoff(mem.refusals), "the API server refused the pod")}
 	}
@@ -113,7 +115,7 @@ func (r *Reconciler) liftGate(ctx context.Context, session *v1alpha1.ReactorSess
 	if waiting := r.admit(ctx, session, mem, seen); waiting != nil {
 		return *waiting
 	}
-	gates := slices.DeleteFunc(slices.Clone(seen.pod.Spec.SchedulingGates), isTokenGate)
+	gates := slices.DeleteFunc(slices.Clone(seen.pod.Spec.SchedulingGates), attempts.IsTokenGate)
 	patched, err := r.patch(ctx, seen.pod, podPatch(
 		map[string]any{"uid": seen.pod.UID, "resourceVersion": seen.pod.ResourceVersion},
 		map[string]any{"schedulingGates": gates},

@@ -1,12 +1,12 @@
 package reactorsession
 
 import (
-	"slices"
 	"time"
+
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
@@ -70,14 +70,14 @@ var checks = []check{
 func decide(session *v1alpha1.ReactorSession, seen *observation) plan {
 	for _, look := range checks {
 		if found := look(session, seen); found != nil {
-			found.patchMetadata = found.do != doRemoveFinalizer && missingMetadata(session, seen.status.CurrentAttempt, seen.pod) != nil
+			found.patchMetadata = found.do != doRemoveFinalizer && attempts.MissingMetadata(session, seen.status.CurrentAttempt, seen.pod) != nil
 			return *found
 		}
 	}
-	if expectsGates(&session.Spec.Template) {
+	if attempts.ExpectsGates(&session.Spec.Template) {
 		return plan{do: doBegin, show: waitFor(v1alpha1.ReasonSchedulingGated, behindGates)}
 	}
-	return plan{do: doBegin, show: waitFor(v1alpha1.ReasonWaitingForToken, tokenOnItsWay)}
+	return plan{do: doBegin, show: waitFor(v1alpha1.ReasonWaitingForToken, attempts.TokenPending)}
 }
 
 func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -99,7 +99,7 @@ func severalPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 // strayPod ends a pod that lives and that status does not list: another client removed its attempt from status, a backup restored it, or a
 // former leader was late by more than its lease.
 func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
-	for _, pod := range seen.podsOf(podStray) {
+	for _, pod := range seen.podsOf(attempts.Stray) {
 		if pod.DeletionTimestamp == nil {
 			return &plan{do: doDeletePod, delete: pod.Name, show: strayStops(pod)}
 		}
@@ -110,11 +110,11 @@ func strayPod(_ *v1alpha1.ReactorSession, seen *observation) *plan {
 // strayPodEnds waits for such a pod. It comes after what is done about the current attempt: a stray pod on a lost node must not keep the
 // attempt's own pod running.
 func strayPodEnds(session *v1alpha1.ReactorSession, seen *observation) *plan {
-	strays := seen.podsOf(podStray)
+	strays := seen.podsOf(attempts.Stray)
 	if len(strays) == 0 {
 		return nil
 	}
-	bound := seen.sightings[strays[0].UID].endsBy(session, strays[0])
+	bound := seen.sightings[strays[0].UID].EndsBy(session, strays[0])
 	if !bound.IsZero() && !seen.now.Before(bound) {
 		return &plan{do: doRemoveFinalizer}
 	}
@@ -132,8 +132,8 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	}
 	if outcome.HasEnded(pod) {
 		end := endOf(pod, attempt, seen)
-		if changes := tokenChanges(session, seen); attempt.StopReason == outcome.ReasonTokenChanged && len(changes) > 0 {
-			end.Message = outcome.SafeMessage(describeChanges(seen.token, changes, seen.managers))
+		if changes := seen.tokenChanges(session); attempt.StopReason == outcome.ReasonTokenChanged && len(changes) > 0 {
+			end.Message = outcome.SafeMessage(attempts.DescribeChanges(seen.token, changes, seen.managers))
 		}
 		return &plan{do: doEnd, end: &end, show: waitFor(v1alpha1.ReasonStopping, "The attempt ended. The operator is cleaning up its Reactor session.")}
 	}
@@ -151,8 +151,8 @@ func attemptWithPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return found
 	}
 	do := doNothing
-	token := stateOfToken(seen.token, seen.now.Add(seen.skew))
-	if token.exists && !token.suspended && outlives(token.granted, attemptNeeds(&session.Spec, &seen.status)) && lastsForAttempt(session, seen, token.left, at) {
+	token := attempts.StateOfToken(seen.token, seen.now.Add(seen.skew))
+	if token.Exists && !token.Suspended && attempts.Outlives(token.Granted, attempts.TokenNeeds(&session.Spec, &seen.status)) && lastsForAttempt(session, seen, token.Left, at) {
 		do = doHoldToken
 	}
 	return &plan{do: do, show: podReadyCondition(pod), until: at}
@@ -174,7 +174,7 @@ func stopFor(reason string) *plan {
 // terminating waits for a pod that is to end. One whose node is lost does not, and is never deleted by force: its program may live.
 func terminating(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	sighted := seen.sightings[seen.pod.UID]
-	overdue, bound := sighted.overdueAt(session, seen.pod), sighted.endsBy(session, seen.pod)
+	overdue, bound := sighted.OverdueAt(session, seen.pod), sighted.EndsBy(session, seen.pod)
 	switch {
 	case !bound.IsZero() && !seen.now.Before(bound):
 		return &plan{do: doRemoveFinalizer}
@@ -197,15 +197,15 @@ func stopWanted(session *v1alpha1.ReactorSession, seen *observation) (reason str
 	case session.Spec.Suspended():
 		return outcome.StopSuspended, time.Time{}
 	case status != nil && status.State.Running != nil:
-		left := remaining(&session.Spec, &seen.status)
+		left := attempts.Remaining(&session.Spec, &seen.status)
 		if left == 0 {
 			return "", time.Time{}
 		}
-		reason, at = outcome.StopDuration, seen.now.Add(left-sighted.ranFor(status.State.Running.StartedAt.Time, seen.now))
-	case isGated(seen.pod):
+		reason, at = outcome.StopDuration, seen.now.Add(left-sighted.RanFor(status.State.Running.StartedAt.Time, seen.now))
+	case attempts.IsGated(seen.pod):
 		return "", time.Time{}
 	default:
-		reason, at = outcome.StopStartDeadline, sighted.waitsSince(seen.pod, seen.gatedUntil).Add(session.Spec.EffectiveStartDeadline())
+		reason, at = outcome.StopStartDeadline, sighted.WaitsSince(seen.pod, seen.gatedUntil).Add(session.Spec.EffectiveStartDeadline())
 	}
 	if seen.now.Before(at) {
 		return "", at
@@ -219,13 +219,6 @@ func stopOfRest(session *v1alpha1.ReactorSession, pod *corev1.Pod) string {
 		return outcome.StopContainerEnded
 	}
 	return ""
-}
-
-func later(one, other time.Time) time.Time {
-	if other.After(one) {
-		return other
-	}
-	return one
 }
 
 func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -245,11 +238,11 @@ func attemptWithoutPod(session *v1alpha1.ReactorSession, seen *observation) *pla
 		end.Reason = outcome.StopDeleted
 	case session.Spec.Suspended():
 		end.Reason = outcome.StopSuspended
-	case isOutdated(session, seen):
+	case seen.isOutdated(session):
 		end.Reason = outcome.StopSpecChanged
-	case intolerable(tokenChanges(session, seen)):
+	case attempts.Intolerable(seen.tokenChanges(session)):
 		end = outcome.Outcome{Class: v1alpha1.ClassIgnored, Reason: outcome.ReasonTokenChanged}
-		end.Message = outcome.SafeMessage(describeChanges(seen.token, tokenChanges(session, seen), seen.managers))
+		end.Message = outcome.SafeMessage(attempts.DescribeChanges(seen.token, seen.tokenChanges(session), seen.managers))
 	default:
 		return firstStep(session, seen)
 	}
@@ -265,14 +258,14 @@ func beingDeleted(session *v1alpha1.ReactorSession, _ *observation) *plan {
 
 // isFinalizerRemoved reports whether only others still keep a session that is being deleted.
 func isFinalizerRemoved(session *v1alpha1.ReactorSession) bool {
-	return session.DeletionTimestamp != nil && !hasFinalizer(session, CleanupFinalizer)
+	return session.DeletionTimestamp != nil && !attempts.HasFinalizer(session, attempts.CleanupFinalizer)
 }
 
 func finished(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if !isFinished(&seen.status) {
 		return nil
 	}
-	if hasFinalizer(session, CleanupFinalizer) { // nothing is left that it would be needed for
+	if attempts.HasFinalizer(session, attempts.CleanupFinalizer) { // nothing is left that it would be needed for
 		return &plan{do: doRemoveFinalizer}
 	}
 	at := expiry(&session.Spec, &seen.status)
@@ -296,14 +289,14 @@ func suspended(session *v1alpha1.ReactorSession, _ *observation) *plan {
 
 // removeFinalizerIfIdle is for a session that has neither attempt nor pod: it can be deleted also without the operator.
 func removeFinalizerIfIdle(session *v1alpha1.ReactorSession) action {
-	if hasFinalizer(session, CleanupFinalizer) {
+	if attempts.HasFinalizer(session, attempts.CleanupFinalizer) {
 		return doRemoveFinalizer
 	}
 	return doNothing
 }
 
 func timeIsUp(session *v1alpha1.ReactorSession, seen *observation) *plan {
-	if !durationReached(&session.Spec, &seen.status) {
+	if !attempts.DurationReached(&session.Spec, &seen.status) {
 		return nil
 	}
 	return &plan{do: doFinish, show: durationDone(session)}
@@ -340,22 +333,26 @@ func backingOff(session *v1alpha1.ReactorSession, seen *observation) *plan {
 		return nil
 	}
 	until := next.Time
-	if until.Sub(seen.now) > maxBackoff(&seen.status) {
-		until = seen.nextSince.Add(backoff(max(seen.status.Failures, seen.status.IgnoredFailures), false))
+	if until.Sub(seen.now) > attempts.MaxBackoff(&seen.status) {
+		until = seen.nextSince.Add(attempts.Backoff(max(seen.status.Failures, seen.status.IgnoredFailures), false))
 	}
-	if wait := until.Sub(seen.now); wait <= 0 || wait > maxBackoff(&seen.status) {
+	if wait := until.Sub(seen.now); wait <= 0 || wait > attempts.MaxBackoff(&seen.status) {
 		return nil
 	}
 	return &plan{do: removeFinalizerIfIdle(session), show: backsOff(&seen.status), until: until}
 }
 
 func templateProblem(session *v1alpha1.ReactorSession, _ *observation) *plan {
-	if problem := checkTemplate(&session.Spec); problem != "" {
+	if problem := attempts.CheckTemplate(&session.Spec); problem != "" {
 		return &plan{show: stalledFor(v1alpha1.ReasonInvalidTemplate, "%s", problem)}
 	}
 	return nil
 }
 
-func hasFinalizer(object metav1.Object, name string) bool {
-	return slices.Contains(object.GetFinalizers(), name)
+// expiry is when a session that has finished is to be deleted; zero for never.
+func expiry(spec *v1alpha1.ReactorSessionSpec, status *v1alpha1.ReactorSessionStatus) time.Time {
+	if spec.TTLAfterFinished == "" || status.FinishedTime == nil {
+		return time.Time{}
+	}
+	return status.FinishedTime.Add(spec.TTLAfterFinished.Std())
 }

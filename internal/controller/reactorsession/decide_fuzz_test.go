@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -73,10 +75,10 @@ func anySession(dice *bits, now time.Time, startDeadline, maxDuration, ttl strin
 		s.Spec.RestartPolicy = policies[dice.below(3)]
 		s.Spec.Suspend = new(dice.flip())
 		if dice.flip() {
-			s.DeletionTimestamp = &metav1.Time{Time: now.Add(-time.Duration(dice.below(3)) * deletionBound)}
+			s.DeletionTimestamp = &metav1.Time{Time: now.Add(-time.Duration(dice.below(3)) * attempts.DeletionBound)}
 		}
 		if dice.flip() {
-			s.Finalizers = []string{CleanupFinalizer}
+			s.Finalizers = []string{attempts.CleanupFinalizer}
 		}
 	})
 }
@@ -110,11 +112,11 @@ func anyStatus(dice *bits, session *v1alpha1.ReactorSession, started time.Time, 
 }
 
 func anyPod(dice *bits, session *v1alpha1.ReactorSession, created time.Time, ran time.Duration, message, reason string) *corev1.Pod {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "night-1", UID: types.UID("1"), CreationTimestamp: metav1.NewTime(created), Labels: attemptLabels(session, 1)}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "night-1", UID: types.UID("1"), CreationTimestamp: metav1.NewTime(created), Labels: attempts.Labels(session, 1)}}
 	pod.Status.Phase = []corev1.PodPhase{"", corev1.PodPending, corev1.PodRunning, corev1.PodSucceeded, corev1.PodFailed, corev1.PodUnknown}[dice.below(6)]
 	pod.Status.Reason, pod.Status.Message = reason, message
 	if dice.flip() {
-		pod.Finalizers = []string{TrackingFinalizer}
+		pod.Finalizers = []string{attempts.TrackingFinalizer}
 	}
 	if dice.flip() {
 		pod.DeletionTimestamp = &metav1.Time{Time: created.Add(ran)}
@@ -123,7 +125,7 @@ func anyPod(dice *bits, session *v1alpha1.ReactorSession, created time.Time, ran
 		pod.Spec.NodeName = "node"
 	}
 	if dice.flip() {
-		pod.Spec.SchedulingGates = [][]corev1.PodSchedulingGate{{{Name: "queue"}}, {{Name: TokenGate}}, {{Name: "queue"}, {Name: TokenGate}}}[dice.below(3)]
+		pod.Spec.SchedulingGates = [][]corev1.PodSchedulingGate{{{Name: "queue"}}, {{Name: attempts.TokenGate}}, {{Name: "queue"}, {Name: attempts.TokenGate}}}[dice.below(3)]
 	}
 	for range dice.below(3) {
 		state := corev1.ContainerState{}
@@ -144,7 +146,7 @@ func anyPod(dice *bits, session *v1alpha1.ReactorSession, created time.Time, ran
 func anyToken(dice *bits, session *v1alpha1.ReactorSession, expires time.Time) *v1alpha1.ReactorToken {
 	token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Name: "night-1"}}
 	if dice.flip() {
-		token.Spec = buildToken(session, &session.Status, &v1alpha1.SessionAttempt{TokenName: "night-1"}, settings{}).Spec
+		token.Spec = attempts.BuildToken(session, &session.Status, &v1alpha1.SessionAttempt{TokenName: "night-1"}, attempts.Settings{}).Spec
 	}
 	token.Spec.Suspend = new(dice.flip())
 	token.Status.ExpirationTime, token.Status.IssuedTime = &metav1.Time{Time: expires}, &metav1.Time{Time: expires.Add(-time.Hour)}
@@ -179,9 +181,9 @@ func checkPlan(t *testing.T, session *v1alpha1.ReactorSession, seen *observation
 	switch {
 	case planned.do == doCreatePod && (attempt == nil || attempt.PodUID != "" || seen.pod != nil || live > 0 || unwanted):
 		t.Fatalf("a pod is created with attempt %+v, %d pods that live, unwanted %t", attempt, live, unwanted)
-	case planned.do == doLiftGate && (len(otherGates(seen.pod)) > 0 || seen.pod.DeletionTimestamp != nil || unwanted || !planned.slot):
+	case planned.do == doLiftGate && (len(attempts.OtherGates(seen.pod)) > 0 || seen.pod.DeletionTimestamp != nil || unwanted || !planned.slot):
 		t.Fatalf("the gate of a pod is removed that is not to run: %+v", seen.pod.Spec.SchedulingGates)
-	case planned.do == doCreateToken && (!planned.slot || seen.pod != nil && len(otherGates(seen.pod)) > 0), planned.do == doHoldToken && isGated(seen.pod):
+	case planned.do == doCreateToken && (!planned.slot || seen.pod != nil && len(attempts.OtherGates(seen.pod)) > 0), planned.do == doHoldToken && attempts.IsGated(seen.pod):
 		t.Fatalf("%s while %+v hold the pod back", planned.do, seen.pod.Spec.SchedulingGates)
 	case planned.do == doBegin && (attempt != nil || live > 0 || unwanted || isFinished(&seen.status)):
 		t.Fatalf("an attempt begins with attempt %+v, %d pods that live, unwanted %t", attempt, live, unwanted)
@@ -204,10 +206,10 @@ func checkReported(t *testing.T, seen *observation, planned *plan, told *reporte
 	if after.RunningSeconds < before.RunningSeconds && before.RunningSeconds >= 0 {
 		t.Fatalf("the session has run for %d s, and then for %d s", before.RunningSeconds, after.RunningSeconds)
 	}
-	if planned.do == doEnd && (after.CurrentAttempt != nil || len(after.RecentAttempts) > maxRecent) {
+	if planned.do == doEnd && (after.CurrentAttempt != nil || len(after.RecentAttempts) > attempts.MaxRecent) {
 		t.Fatalf("after the end: %+v, %d recent attempts", after.CurrentAttempt, len(after.RecentAttempts))
 	}
-	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > maxBackoff(after) {
+	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > attempts.MaxBackoff(after) {
 		t.Fatalf("the next attempt is in %s", wait.Sub(seen.now))
 	}
 	negative := slices.ContainsFunc(told.next, func(entry requeue.Entry) bool { return entry.After < 0 })

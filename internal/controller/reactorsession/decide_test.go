@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,7 +35,7 @@ func TestAPodIsStoppedForTheEndOfItsProgramOnlyWhileOthersRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			session := newSession("night")
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "night-1", UID: "1", Labels: attemptLabels(session, 1), Annotations: map[string]string{outcome.ContainerAnnotation: "stream"}}}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "night-1", UID: "1", Labels: attempts.Labels(session, 1), Annotations: map[string]string{outcome.ContainerAnnotation: "stream"}}}
 			pod.Status.Phase = corev1.PodRunning
 			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "stream", State: done}}
 			for _, state := range test.others {
@@ -76,11 +78,11 @@ var theChecks = []struct {
 	}},
 	{"an attempt whose pod is lost", "End/PodLost", func(s *v1alpha1.ReactorSession, seen *observation) {
 		if seen.status.CurrentAttempt == nil {
-			seen.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: attemptName(s, 1), PodUID: "lost"}
+			seen.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: attempts.Name(s, 1), PodUID: "lost"}
 		}
 	}},
 	{"a session that is being deleted", "LetGo/", func(s *v1alpha1.ReactorSession, _ *observation) {
-		s.DeletionTimestamp, s.Finalizers = new(metav1.NewTime(noon)), []string{CleanupFinalizer}
+		s.DeletionTimestamp, s.Finalizers = new(metav1.NewTime(noon)), []string{attempts.CleanupFinalizer}
 	}},
 	{"a session that has failed", "/BackoffLimitExceeded", func(_ *v1alpha1.ReactorSession, seen *observation) {
 		meta.SetStatusCondition(&seen.status.Conditions, metav1.Condition{Type: v1alpha1.ConditionFailed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonBackoffLimitExceeded})
@@ -105,8 +107,8 @@ var theChecks = []struct {
 // podOfAttempt is a pod that runs.
 func podOfAttempt(session *v1alpha1.ReactorSession, number int32) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Name: attemptName(session, number), UID: types.UID(attemptName(session, number)),
-		Labels: attemptLabels(session, number), Annotations: map[string]string{outcome.ContainerAnnotation: "stream"},
+		Name: attempts.Name(session, number), UID: types.UID(attempts.Name(session, number)),
+		Labels: attempts.Labels(session, number), Annotations: map[string]string{outcome.ContainerAnnotation: "stream"},
 	}}
 	pod.Spec.NodeName, pod.Status.Phase = "node", corev1.PodRunning
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "stream", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(noon)}}}}
@@ -176,7 +178,20 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // add gives the observation pods of the session.
 func (o *observation) add(session *v1alpha1.ReactorSession, pods ...*corev1.Pod) {
 	for _, pod := range pods {
-		pod.Labels = map[string]string{SessionUIDLabel: string(session.UID), AttemptLabel: pod.Labels[AttemptLabel]}
-		o.pods = append(o.pods, sessionPod{pod, classifyPod(session, &o.status, pod, nil)})
+		pod.Labels = map[string]string{attempts.SessionUIDLabel: string(session.UID), attempts.AttemptLabel: pod.Labels[attempts.AttemptLabel]}
+		o.pods = append(o.pods, attempts.Classify(session, &o.status, []corev1.Pod{*pod}, nil)...)
+	}
+}
+
+// Another client may remove the expiry from the status of a token while its session waits. The token counts as pending until its controller has
+// corrected the status.
+func TestATokenWhoseExpiryIsUnknownIsPending(t *testing.T) {
+	session := aSession()
+	token := attempts.BuildToken(session, &session.Status, session.Status.CurrentAttempt, attempts.Settings{})
+	token.Status.ObservedGeneration = 1
+	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
+	seen := &observation{now: noon, status: session.Status, token: token}
+	if got := decide(session, seen); got.do != doNothing || got.show == nil || got.show.reason != v1alpha1.ReasonWaitingForToken {
+		t.Errorf("%q, and it shows %+v, want it to wait for the token", got.do, got.show)
 	}
 }

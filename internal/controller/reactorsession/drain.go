@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -70,7 +72,7 @@ func (r *Reconciler) drainOnce(ctx context.Context, namespaces []string) (left i
 		}
 	}
 	for i := range pods {
-		ending[types.NamespacedName{Namespace: pods[i].Namespace, Name: pods[i].Annotations[SessionAnnotation]}] = true
+		ending[types.NamespacedName{Namespace: pods[i].Namespace, Name: pods[i].Annotations[attempts.SessionAnnotation]}] = true
 	}
 	passes := errgroup.Group{}
 	passes.SetLimit(drainAtOnce)
@@ -86,7 +88,7 @@ func (r *Reconciler) drainOnce(ctx context.Context, namespaces []string) (left i
 // isDrained reports whether a session is kept by nothing of ours, and says what it has come to.
 func isDrained(session *v1alpha1.ReactorSession) bool {
 	told := session.DeletionTimestamp != nil || isFinished(&session.Status) || meta.IsStatusConditionTrue(session.Status.Conditions, v1alpha1.ConditionSuspended)
-	return told && !hasFinalizer(session, CleanupFinalizer)
+	return told && !attempts.HasFinalizer(session, attempts.CleanupFinalizer)
 }
 
 // protected returns all sessions of the namespaces, and the pods that our finalizer keeps.
@@ -101,11 +103,11 @@ func (r *Reconciler) protected(ctx context.Context, namespaces []string) (sessio
 		}
 		sessions = append(sessions, some.Items...)
 		runs := &corev1.PodList{}
-		if err := r.cache.List(ctx, runs, client.InNamespace(namespace), client.HasLabels{SessionUIDLabel}); err != nil {
+		if err := r.cache.List(ctx, runs, client.InNamespace(namespace), client.HasLabels{attempts.SessionUIDLabel}); err != nil {
 			return nil, nil, fmt.Errorf("listing the pods of ReactorSessions: %w", err)
 		}
 		for i := range runs.Items {
-			if pod := &runs.Items[i]; hasFinalizer(pod, TrackingFinalizer) {
+			if pod := &runs.Items[i]; attempts.HasFinalizer(pod, attempts.TrackingFinalizer) {
 				pods = append(pods, *pod)
 			}
 		}
@@ -146,18 +148,18 @@ func (r *Reconciler) abandonOnce(ctx context.Context, namespaces []string, after
 	var failed error
 	for i := range pods {
 		pod := &pods[i]
-		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
+		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, attempts.TrackingFinalizer))
 		if err == nil {
 			notice.Emit(ctx, r.recorder, pod, []notice.Notice{notice.Warning(v1alpha1.ReasonCleanupUnverified, "Drain",
 				"Pod %s/%s of ReactorSession %q was not stopped and cleaned up within %s, so the operator removed the pod's finalizer. "+
 					"A Reactor session may still be open. End it in Reactor's dashboard.",
-				pod.Namespace, pod.Name, pod.Annotations[SessionAnnotation], after)})
+				pod.Namespace, pod.Name, pod.Annotations[attempts.SessionAnnotation], after)})
 		}
 		failed = errors.Join(failed, client.IgnoreNotFound(err))
 	}
 	for i := range sessions {
-		if session := &sessions[i]; hasFinalizer(session, CleanupFinalizer) {
-			_, err := r.patchFinalizers(ctx, session, without(session.Finalizers, CleanupFinalizer))
+		if session := &sessions[i]; attempts.HasFinalizer(session, attempts.CleanupFinalizer) {
+			_, err := r.patchFinalizers(ctx, session, without(session.Finalizers, attempts.CleanupFinalizer))
 			failed = errors.Join(failed, client.IgnoreNotFound(err))
 		}
 	}

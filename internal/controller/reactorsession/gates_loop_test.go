@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -74,7 +76,7 @@ func TestWhatASessionCosts(t *testing.T) {
 				w.node.runNow(runs(9 * time.Minute))
 				w.create(newSession("night", test.form))
 				w.start()
-				if pod := w.onePod("night"); isGated(pod) {
+				if pod := w.onePod("night"); attempts.IsGated(pod) {
 					w.pass(45 * time.Minute)
 					w.admit("night")
 				}
@@ -157,7 +159,7 @@ func TestAPodThatAQueueTakesBackIsFollowedByTheNextOne(t *testing.T) {
 					t.Errorf("attempts %q, want %q", got, test.want)
 				}
 				w.want("night", "Ready=False/SchedulingGated")
-				if got := w.onePod("night").Name; got != attemptName(w.session("night"), 2) {
+				if got := w.onePod("night").Name; got != attempts.Name(w.session("night"), 2) {
 					t.Errorf("pod %s", got)
 				}
 			})
@@ -378,9 +380,9 @@ func TestAGateThatCannotBeRemovedIsReportedAndHoldsNoSlot(t *testing.T) {
 // A template must not have a gate of the operator's.
 func TestAGateOfTheOperatorsInATemplateIsRefused(t *testing.T) {
 	session := newSession("night", func(s *v1alpha1.ReactorSession) {
-		s.Spec.Template.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: TokenGate}}
+		s.Spec.Template.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: attempts.TokenGate}}
 	})
-	if got := checkTemplate(&session.Spec); !strings.Contains(got, TokenGate) {
+	if got := attempts.CheckTemplate(&session.Spec); !strings.Contains(got, attempts.TokenGate) {
 		t.Errorf("%q", got)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -128,7 +130,7 @@ func graceOfPod(pod *corev1.Pod) time.Duration {
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		return time.Duration(*pod.Spec.TerminationGracePeriodSeconds) * time.Second
 	}
-	return defaultGrace
+	return 30 * time.Second // the default of Kubernetes
 }
 
 func isDone(m *machine) bool {
@@ -156,7 +158,7 @@ func (k *kubelet) start(ctx context.Context, pod *corev1.Pod) {
 	}
 	m.token = func() string {
 		for _, volume := range pod.Spec.Volumes {
-			if volume.Name == tokenVolume {
+			if volume.Name == attempts.TokenVolume {
 				return k.secret(ctx, pod.Namespace, volume.Secret.SecretName, "jwt")
 			}
 		}

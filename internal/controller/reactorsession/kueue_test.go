@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,14 +24,14 @@ const (
 
 // queued is a session whose template names a queue.
 func queued(session *v1alpha1.ReactorSession) {
-	session.Spec.Template.Labels = map[string]string{queueNameLabel: "night"}
+	session.Spec.Template.Labels = map[string]string{attempts.QueueNameLabel: "night"}
 }
 
 // kueue is Kueue's webhook: it gates the pods of a queue when they are created. all is for an installation that manages pods without the label, too.
 func (w *world) kueue(all bool) {
 	w.api.mutateWith(func(created client.Object) {
 		pod, ok := created.(*corev1.Pod)
-		if !ok || pod.Labels[queueNameLabel] == "" && !all {
+		if !ok || pod.Labels[attempts.QueueNameLabel] == "" && !all {
 			return
 		}
 		pod.Labels[kueueManaged] = "true"
@@ -44,7 +46,7 @@ func (w *world) onePod(session string) *corev1.Pod {
 	w.Helper()
 	pods := w.pods()
 	for i := range pods {
-		if pods[i].Annotations[SessionAnnotation] == session && !outcome.HasEnded(&pods[i]) {
+		if pods[i].Annotations[attempts.SessionAnnotation] == session && !outcome.HasEnded(&pods[i]) {
 			return &pods[i]
 		}
 	}

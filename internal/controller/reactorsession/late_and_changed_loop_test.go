@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -296,7 +298,7 @@ func TestAStrayPodOnALostNodeDoesNotKeepADeletedSession(t *testing.T) {
 		w.forgetAttempt("night")
 		w.start()
 		w.remove(w.session("night"))
-		w.pass(deletionBound + 2*time.Minute)
+		w.pass(attempts.DeletionBound + 2*time.Minute)
 		if !w.gone("night") {
 			w.Error("the session is still there")
 		}

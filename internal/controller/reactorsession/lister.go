@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
 // Lister finds the objects that belong to a ReactorSession.
@@ -37,9 +38,11 @@ func IndexedLister(cache client.Reader) Lister {
 // LiveLister returns a Lister that uses labels, which the API server can select.
 func LiveLister(reader client.Reader) Lister {
 	return lister{
-		reader:    reader,
-		ofSession: func(uid types.UID) client.ListOption { return client.MatchingLabels{SessionUIDLabel: string(uid)} },
-		keptOf:    func(string) client.ListOption { return client.HasLabels{SessionUIDLabel} },
+		reader: reader,
+		ofSession: func(uid types.UID) client.ListOption {
+			return client.MatchingLabels{attempts.SessionUIDLabel: string(uid)}
+		},
+		keptOf: func(string) client.ListOption { return client.HasLabels{attempts.SessionUIDLabel} },
 	}
 }
 
@@ -70,7 +73,7 @@ func (l lister) KeptPods(ctx context.Context, session types.NamespacedName) ([]c
 	if err := l.reader.List(ctx, pods, client.InNamespace(session.Namespace), l.keptOf(session.Name)); err != nil {
 		return nil, fmt.Errorf("listing the pods that ReactorSession %s left behind: %w", session, err)
 	}
-	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return !isOrphan(&pod, session.Name) }), nil
+	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return !attempts.IsOrphan(&pod, session.Name) }), nil
 }
 
 const (
@@ -104,7 +107,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 }
 
 func sessionOf(object client.Object) []string {
-	if uid := object.GetLabels()[SessionUIDLabel]; uid != "" {
+	if uid := object.GetLabels()[attempts.SessionUIDLabel]; uid != "" {
 		return []string{uid}
 	}
 	return nil
@@ -119,8 +122,8 @@ func ownerOf(object client.Object) []string {
 }
 
 func keptOfSession(object client.Object) []string {
-	if pod, ok := object.(*corev1.Pod); ok && isOrphan(pod, pod.Annotations[SessionAnnotation]) {
-		return []string{pod.Annotations[SessionAnnotation]}
+	if pod, ok := object.(*corev1.Pod); ok && attempts.IsOrphan(pod, pod.Annotations[attempts.SessionAnnotation]) {
+		return []string{pod.Annotations[attempts.SessionAnnotation]}
 	}
 	return nil
 }
@@ -150,10 +153,4 @@ func runningSecretOf(object client.Object) []string {
 // keyLocation is where the API key of a session is in its namespace: the Secret, and the key in it.
 func keyLocation(session *v1alpha1.ReactorSession) string {
 	return session.Spec.APIKeySecretRef.Name + "/" + session.Spec.APIKeySecretRef.EffectiveKey()
-}
-
-// isOrphan reports whether a pod that belongs to none of the sessions there are has ended, and is still kept by our finalizer. name is
-// that of its session.
-func isOrphan(pod *corev1.Pod, name string) bool {
-	return pod.Annotations[SessionAnnotation] == name && outcome.HasEnded(pod) && hasFinalizer(pod, TrackingFinalizer)
 }

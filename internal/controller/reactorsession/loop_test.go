@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -132,7 +134,7 @@ func listerWatcher(api *apiServer, of runtime.Object) toolscache.ListerWatcher {
 // listed are the options with which the production's cache lists: see PodCache.
 func listed(of runtime.Object) []client.ListOption {
 	if _, pods := of.(*corev1.Pod); pods {
-		return []client.ListOption{client.HasLabels{SessionUIDLabel}}
+		return []client.ListOption{client.HasLabels{attempts.SessionUIDLabel}}
 	}
 	return nil
 }
@@ -217,7 +219,7 @@ func (w *laggingWatch) send(late lateEvent) bool {
 		secret.ObjectMeta.DeepCopyInto(&metadata.ObjectMeta)
 		late.Object = metadata
 	}
-	if pod, ok := late.Object.(*corev1.Pod); ok && pod.Labels[SessionUIDLabel] == "" { // a selector makes it look deleted
+	if pod, ok := late.Object.(*corev1.Pod); ok && pod.Labels[attempts.SessionUIDLabel] == "" { // a selector makes it look deleted
 		late.Type = watch.Deleted
 	}
 	select {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 
@@ -31,13 +33,13 @@ func TestAPodThatLosesItsLabelsWhileItEndsIsSeenToAndLetGo(t *testing.T) {
 					w.remove(w.session("night"))
 				}
 				w.pass(5 * time.Second)
-				if pod := w.pods()[0]; pod.DeletionTimestamp == nil && !isDeadlineLowered(&pod) {
+				if pod := w.pods()[0]; pod.DeletionTimestamp == nil && !attempts.IsDeadlineLowered(&pod) {
 					t.Error("the pod is not being stopped")
 				}
 				w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
 				w.pass(time.Minute)
 				for _, pod := range w.pods() {
-					if hasFinalizer(&pod, TrackingFinalizer) || change == nil {
+					if attempts.HasFinalizer(&pod, attempts.TrackingFinalizer) || change == nil {
 						t.Errorf("pod %s is kept by %v", pod.Name, pod.Finalizers)
 					}
 				}
@@ -71,7 +73,7 @@ func TestAPodThatLosesItsLabelsAfterItsEndIsLetGo(t *testing.T) {
 				w.api.meddleWith(nil)
 				w.pass(2 * time.Minute)
 				first := w.pods()[0]
-				if !outcome.HasEnded(&first) || hasFinalizer(&first, TrackingFinalizer) {
+				if !outcome.HasEnded(&first) || attempts.HasFinalizer(&first, attempts.TrackingFinalizer) {
 					t.Errorf("pod %s, %s, is kept by %v", first.Name, first.Status.Phase, first.Finalizers)
 				}
 				if got := w.count("night", "CleanupUnverified"); got != 0 {
@@ -97,12 +99,12 @@ func TestAPodWhoseLabelsCannotBePutBackDoesNotKeepItsSession(t *testing.T) {
 		w.settle()
 		w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
 		w.api.meddleWith(func(made call, do func() error) error {
-			if pods := w.pods(); made.verb == "patch" && made.kind == "Pod" && len(pods) > 0 && hasFinalizer(&pods[0], TrackingFinalizer) && !w.pastBound() {
+			if pods := w.pods(); made.verb == "patch" && made.kind == "Pod" && len(pods) > 0 && attempts.HasFinalizer(&pods[0], attempts.TrackingFinalizer) && !w.pastBound() {
 				return errors.New("a policy refuses the labels")
 			}
 			return do()
 		})
-		w.pass(deletionBound + 2*time.Minute)
+		w.pass(attempts.DeletionBound + 2*time.Minute)
 		if !w.gone("night") {
 			t.Error("the session is kept")
 		}
@@ -112,7 +114,7 @@ func TestAPodWhoseLabelsCannotBePutBackDoesNotKeepItsSession(t *testing.T) {
 // pastBound reports whether the session is so late that it is let go of.
 func (w *world) pastBound() bool {
 	pod := w.pods()[0]
-	return pod.DeletionTimestamp != nil && time.Since(pod.DeletionTimestamp.Time) >= deletionBound
+	return pod.DeletionTimestamp != nil && time.Since(pod.DeletionTimestamp.Time) >= attempts.DeletionBound
 }
 
 func TestASessionThatWasLetGoOfCostsNothingWhileOthersKeepIt(t *testing.T) {
@@ -125,7 +127,7 @@ func TestASessionThatWasLetGoOfCostsNothingWhileOthersKeepIt(t *testing.T) {
 		w.changePod(func(pod *corev1.Pod) { pod.Finalizers = append(pod.Finalizers, "example.com/theirs") })
 		w.node.be(func(k *kubelet) { k.lost = true })
 		w.remove(w.session("night"))
-		w.pass(deletionBound + 5*time.Minute)
+		w.pass(attempts.DeletionBound + 5*time.Minute)
 		for _, kept := range append(w.session("night").Finalizers, w.pods()[0].Finalizers...) {
 			if kept != "example.com/theirs" {
 				t.Errorf("our finalizer %s is still there", kept)

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -43,7 +45,7 @@ type objectState struct {
 		until time.Time
 	}
 	// observedTimesByUID are what was seen of the session's pods; nil before the first look.
-	sightings observedTimesByUID
+	sightings attempts.PodTimesByUID
 	// released are the pods that our finalizer was taken off last: the cache may not show that yet.
 	released []types.UID
 	// lifted is the pod that our own scheduling gate was removed from last: the cache may not show that yet.
@@ -148,11 +150,11 @@ func (m *stateStore) of(session *v1alpha1.ReactorSession) (known *objectState, r
 // observeGates returns until when the pod was held back by scheduling gates, which is now while it is: the time that it may take to start
 // counts from there. Of a pod that had some and has none now, an operator that was just started knows no more than that. Zero: it never was.
 func (r *objectState) observeGates(pod *corev1.Pod, now time.Time) time.Time {
-	if pod == nil || !isGated(pod) && pod.Annotations[GatedAnnotation] == "" && r.gated.pod != pod.Name {
+	if pod == nil || !attempts.IsGated(pod) && pod.Annotations[attempts.GatedAnnotation] == "" && r.gated.pod != pod.Name {
 		return time.Time{}
 	}
-	if isGated(pod) || r.gated.is || r.gated.pod != pod.Name {
-		r.gated.pod, r.gated.is, r.gated.until = pod.Name, isGated(pod), now
+	if attempts.IsGated(pod) || r.gated.is || r.gated.pod != pod.Name {
+		r.gated.pod, r.gated.is, r.gated.until = pod.Name, attempts.IsGated(pod), now
 	}
 	return r.gated.until
 }
@@ -160,7 +162,7 @@ func (r *objectState) observeGates(pod *corev1.Pod, now time.Time) time.Time {
 // showLifted removes our own scheduling gate from a pod as the cache shows it, if it is removed from the pod.
 func (r *objectState) showLifted(pod *corev1.Pod) {
 	if pod != nil && pod.UID == r.lifted {
-		pod.Spec.SchedulingGates = slices.DeleteFunc(pod.Spec.SchedulingGates, isTokenGate)
+		pod.Spec.SchedulingGates = slices.DeleteFunc(pod.Spec.SchedulingGates, attempts.IsTokenGate)
 	}
 }
 

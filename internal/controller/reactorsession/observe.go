@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,7 +26,7 @@ type observation struct {
 	key    apikey.Key
 
 	pod   *corev1.Pod            // of the current attempt
-	pods  []sessionPod           // all pods that concern the session, each with its class
+	pods  []attempts.Pod         // all pods that concern the session, each with its class
 	token *v1alpha1.ReactorToken // of the current attempt
 	taken bool                   // a ReactorToken that this session does not control has the name of the current attempt's
 	stale []string               // the ReactorTokens of attempts that have ended
@@ -39,8 +41,8 @@ type observation struct {
 	nextSince time.Time // since when this process knows the time of the next attempt
 	slotSince time.Time // since when the session holds a slot without a pod that may run; zero: it holds none
 
-	sightings  observedTimesByUID // what this process has seen of the pods
-	gatedUntil time.Time          // when the pod was last seen held back from the scheduler; zero: it never was
+	sightings  attempts.PodTimesByUID // what this process has seen of the pods
+	gatedUntil time.Time              // when the pod was last seen held back from the scheduler; zero: it never was
 }
 
 // observe makes every read of the pass.
@@ -50,12 +52,12 @@ func (r *Reconciler) observe(ctx context.Context, session *v1alpha1.ReactorSessi
 	if err != nil {
 		return nil, err
 	}
-	seen.pods = classifyPods(session, &seen.status, pods, mem.released)
-	if current := seen.podsOf(podCurrent); len(current) > 0 {
+	seen.pods = attempts.Classify(session, &seen.status, pods, mem.released)
+	if current := seen.podsOf(attempts.Current); len(current) > 0 {
 		seen.pod = current[0]
 	}
 	mem.showLifted(seen.pod)
-	mem.sightings = mem.sightings.see(seen.ownPods(), seen.now)
+	mem.sightings = mem.sightings.Update(seen.ownPods(), seen.now)
 	seen.sightings = mem.sightings
 	seen.gatedUntil = mem.observeGates(seen.pod, seen.now)
 	seen.slotSince = mem.slotSince
@@ -92,20 +94,11 @@ func (r *Reconciler) observePods(ctx context.Context, session *v1alpha1.ReactorS
 		return nil, err
 	}
 	for i := range kept { // KeptPods returns the session's own pods, too
-		if pod := &kept[i]; pod.Labels[SessionUIDLabel] != string(session.UID) && !metav1.IsControlledBy(pod, session) {
+		if pod := &kept[i]; pod.Labels[attempts.SessionUIDLabel] != string(session.UID) && !metav1.IsControlledBy(pod, session) {
 			found = append(found, *pod)
 		}
 	}
 	return append(found, unlisted...), nil
-}
-
-// classifyPods gives each pod its class.
-func classifyPods(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, pods []corev1.Pod, released []types.UID) []sessionPod {
-	classified := make([]sessionPod, len(pods))
-	for i := range pods {
-		classified[i] = sessionPod{&pods[i], classifyPod(session, status, &pods[i], released)}
-	}
-	return classified
 }
 
 // unlistedPod reads the pod of the current attempt live when the cache does not show it: a cache that lags must not cause a second pod. Without
@@ -118,9 +111,9 @@ func (r *Reconciler) unlistedPod(
 	switch {
 	case status.CurrentAttempt != nil:
 		name = status.CurrentAttempt.PodName
-	case len(status.RecentAttempts) > 0 && hasFinalizer(session, CleanupFinalizer):
+	case len(status.RecentAttempts) > 0 && attempts.HasFinalizer(session, attempts.CleanupFinalizer):
 		last = status.RecentAttempts[0].Number
-		name = attemptName(session, last)
+		name = attempts.Name(session, last)
 	default:
 		return nil, nil
 	}
@@ -136,10 +129,10 @@ func (r *Reconciler) unlistedPod(
 		return nil, fmt.Errorf("reading the pod of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	case status.CurrentAttempt != nil:
 		return []corev1.Pod{*live}, nil
-	case !metav1.IsControlledBy(live, session) || !hasFinalizer(live, TrackingFinalizer):
+	case !metav1.IsControlledBy(live, session) || !attempts.HasFinalizer(live, attempts.TrackingFinalizer):
 		return nil, nil
 	}
-	live.Labels = attemptLabels(session, last) // the operator identifies the pod by them in the rest of the reconcile
+	live.Labels = attempts.Labels(session, last) // the operator identifies the pod by them in the rest of the reconcile
 	return []corev1.Pod{*live}, nil
 }
 
@@ -152,7 +145,7 @@ func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.Reacto
 	}
 	current := seen.status.CurrentAttempt
 	for i := range tokens {
-		token, number := &tokens[i], attemptNamed(session, tokens[i].Name)
+		token, number := &tokens[i], attempts.NumberOf(session, tokens[i].Name)
 		switch {
 		case current != nil && token.Name == current.TokenName:
 			seen.token = token
@@ -180,7 +173,7 @@ func (r *Reconciler) observeTokens(ctx context.Context, session *v1alpha1.Reacto
 // observeManagers reads who manages the fields of a token that is not as requested. The cache holds no managed fields, so this is a live
 // read, one for each version of the token.
 func (r *Reconciler) observeManagers(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, seen *observation) error {
-	if len(tokenChanges(session, seen)) == 0 {
+	if len(seen.tokenChanges(session)) == 0 {
 		return nil
 	}
 	if mem.managers.version != seen.token.ResourceVersion {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,7 +64,7 @@ func TestAPodThatHasLostItsLabelsIsFound(t *testing.T) {
 		w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
 		w.settle()
 		w.want("night", "Ready=True/Running")
-		if pod := w.pods()[0]; pod.Labels[SessionUIDLabel] == "" || attemptOf(&pod) != 1 {
+		if pod := w.pods()[0]; pod.Labels[attempts.SessionUIDLabel] == "" || attempts.LabeledNumber(&pod) != 1 {
 			t.Errorf("labels %v", pod.Labels)
 		}
 		w.pass(15 * time.Minute)
@@ -76,7 +78,7 @@ func TestAPodOfSomebodyElseUnderTheNextNameIsToldAndLeftAlone(t *testing.T) {
 		w.node.be(func(k *kubelet) { k.stuck = true })
 		w.create(newSession("night"), newSession("unwanted"))
 		for _, session := range []string{"night", "unwanted"} {
-			w.create(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: attemptName(w.session(session), 1)}})
+			w.create(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: attempts.Name(w.session(session), 1)}})
 		}
 		w.start()
 		w.want("night", "Ready=False/PodsConflict", "Stalled=True/PodsConflict")
@@ -112,7 +114,7 @@ func TestASessionIsNotKeptInANamespaceThatGoes(t *testing.T) {
 				w.start()
 				for range 20 {
 					w.pass(7 * time.Second)
-					if hasFinalizer(w.session("night"), CleanupFinalizer) {
+					if attempts.HasFinalizer(w.session("night"), attempts.CleanupFinalizer) {
 						t.Fatal("it is kept")
 					}
 				}

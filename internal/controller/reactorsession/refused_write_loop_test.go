@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -74,7 +76,7 @@ func TestADeletedSessionIsNotKeptByAPodWhoseFinalizerCannotBeRemoved(t *testing.
 				w.start()
 				w.denyPodPatches()
 				w.remove(w.session("night"))
-				w.pass(deletionBound)
+				w.pass(attempts.DeletionBound)
 				if w.gone("night") {
 					t.Fatal("the session is gone before its bound")
 				}
@@ -135,7 +137,7 @@ func TestAPodWithoutLabelsThatCannotBeGivenThemBackIsReported(t *testing.T) {
 		w.wantMessage("night", v1alpha1.ConditionReady, denied)
 		w.wantOpen(0)
 		w.remove(w.session("night"))
-		w.pass(deletionBound + 3*time.Minute)
+		w.pass(attempts.DeletionBound + 3*time.Minute)
 		if !w.gone("night") {
 			t.Error("the deleted session is still there")
 		}
@@ -153,7 +155,7 @@ func TestADeletedSessionIsNotKeptByAGatedPodThatCannotBePatched(t *testing.T) {
 		w.remove(w.session("night"))
 		w.pass(time.Minute)
 		w.release(pod)
-		w.pass(deletionBound + 3*time.Minute)
+		w.pass(attempts.DeletionBound + 3*time.Minute)
 		if !w.gone("night") {
 			t.Error("the session is still there")
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -16,7 +18,7 @@ import (
 )
 
 func endedPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
-	if len(seen.stale) == 0 && len(seen.podsOf(podRecorded, podUnrecorded, podOutdated, podOrphan)) == 0 {
+	if len(seen.stale) == 0 && len(seen.podsOf(attempts.Recorded, attempts.Unrecorded, attempts.Outdated, attempts.Orphan)) == 0 {
 		return nil
 	}
 	if isReleaseRefused(session, seen) {
@@ -28,11 +30,11 @@ func endedPods(session *v1alpha1.ReactorSession, seen *observation) *plan {
 // isReleaseRefused reports whether a session that is being deleted has waited long enough for its pods to be released. The API server has
 // refused that before, as status shows: an operator that was away until the bound tries it first.
 func isReleaseRefused(session *v1alpha1.ReactorSession, seen *observation) bool {
-	if session.DeletionTimestamp == nil || !hasFinalizer(session, CleanupFinalizer) || !seen.isIdle() {
+	if session.DeletionTimestamp == nil || !attempts.HasFinalizer(session, attempts.CleanupFinalizer) || !seen.isIdle() {
 		return false
 	}
 	ready := meta.FindStatusCondition(seen.status.Conditions, v1alpha1.ConditionReady)
-	bound := session.DeletionTimestamp.Add(deletionBound + graceOf(&session.Spec.Template))
+	bound := session.DeletionTimestamp.Add(attempts.DeletionBound + attempts.GracePeriod(&session.Spec.Template))
 	return ready != nil && ready.Reason == v1alpha1.ReasonWriteRefused && !seen.now.Before(bound)
 }
 
@@ -61,10 +63,10 @@ func (r *Reconciler) releaseOrphans(ctx context.Context, session types.Namespace
 	}
 	var failed error
 	for _, pod := range orphans {
-		if pod.Labels[SessionUIDLabel] == string(live.UID) {
+		if pod.Labels[attempts.SessionUIDLabel] == string(live.UID) {
 			continue
 		}
-		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, TrackingFinalizer))
+		_, err := r.patchFinalizers(ctx, pod, without(pod.Finalizers, attempts.TrackingFinalizer))
 		if apierrors.IsNotFound(err) {
 			continue
 		}

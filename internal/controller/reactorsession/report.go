@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,8 +30,6 @@ type reported struct {
 const (
 	// maxConditionMessage bounds the message of a condition, in bytes.
 	maxConditionMessage = 1024
-	// maxRecent is how many attempts that ended are kept.
-	maxRecent = 5
 )
 
 // report derives status and events from what was seen, planned and done. It is pure.
@@ -102,7 +102,7 @@ func followAttempt(attempt *v1alpha1.SessionAttempt, seen *observation, done res
 		return
 	}
 	attempt.KeyFingerprint = keyOfAttempt(seen)
-	if pod := podOf(seen, done); pod != nil && !awaitsToken(pod) {
+	if pod := podOf(seen, done); pod != nil && !attempts.AwaitsToken(pod) {
 		followToken(attempt, pod, seen.token)
 		followPod(attempt, pod)
 	}
@@ -118,11 +118,11 @@ func podOf(seen *observation, done result) *corev1.Pod {
 // begin writes the next attempt down.
 func begin(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation) {
 	status.Attempts++
-	name := attemptName(session, status.Attempts)
+	name := attempts.Name(session, status.Attempts)
 	status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: status.Attempts, PodName: name, KeyFingerprint: seen.key.Fingerprint}
 	if session.Spec.UsesTokenFile() {
 		status.CurrentAttempt.TokenName = name
-		status.CurrentAttempt.RequestHash = requestHash(&buildToken(session, status, status.CurrentAttempt, settings{}).Spec)
+		status.CurrentAttempt.RequestHash = attempts.RequestHash(&attempts.BuildToken(session, status, status.CurrentAttempt, attempts.Settings{}).Spec)
 	}
 	status.NextAttemptTime = nil
 }
@@ -136,7 +136,7 @@ func begin(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSessi
 //     when the time of the token is over.
 //   - The operator is away from the creation of the pod, or the removal of its gate, until after a renewal. It records the new token, with the same result.
 func followToken(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod, token *v1alpha1.ReactorToken) {
-	if token == nil || token.Status.IssuedTime == nil || isGated(pod) {
+	if token == nil || token.Status.IssuedTime == nil || attempts.IsGated(pod) {
 		return
 	}
 	program := outcome.Program(pod)
@@ -163,45 +163,26 @@ func followPod(attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) {
 	}
 }
 
-// end writes the outcome of the current attempt down, and says what follows: not before retryAfter, if Reactor asked for that.
+// end records the outcome of the current attempt, and returns what the conditions show then. The next attempt does not start before retryAfter, if
+// Reactor asked for that.
 func end(
 	status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, seen *observation, ended *v1alpha1.EndedAttempt, retryAfter time.Duration,
 ) (show *readyCondition, finish string) {
-	usedUp := stoppedInTime(session, status, seen.now)
-	status.CurrentAttempt = nil
-	status.RunningSeconds += ended.RunningSeconds
-	status.RecentAttempts = slices.Insert(status.RecentAttempts, 0, *ended)
-	status.RecentAttempts = status.RecentAttempts[:min(len(status.RecentAttempts), maxRecent)]
-	if ended.RunningSeconds >= int64(steadyRun/time.Second) { // what failed before it has passed
-		status.IgnoredFailures = 0
-		if session.Spec.RestartPolicy == v1alpha1.RestartAlways { // which has no limit of failures
-			status.Failures = 0
-		}
-	}
-	switch ended.Class {
-	case v1alpha1.ClassSucceeded:
-		status.Failures, status.IgnoredFailures = 0, 0
-	case v1alpha1.ClassFailed:
-		status.Failures++
-		status.IgnoredFailures = 0
-	case v1alpha1.ClassIgnored:
-		if refusedWait(status.RecentAttempts) == 0 { // it has a wait of its own, and is no failure
-			status.IgnoredFailures++
-		}
-	case v1alpha1.ClassStopped, v1alpha1.ClassKeyRefused:
-	}
-	if session.DeletionTimestamp != nil {
+	next := attempts.Record(status, session, ended, seen.now)
+	switch {
+	case session.DeletionTimestamp != nil:
 		return waitFor(v1alpha1.ReasonStopping, "the session is being deleted"), ""
+	case next.Condition != "":
+		return finishedFor(next.Reason, session, status), next.Condition
+	case next.Wait == 0:
+		return nil, ""
 	}
-	show, finish, wait := decideNextAttempt(session, status, ended, usedUp)
-	if finish == "" && wait > 0 {
-		next := seen.now.Add(max(wait, retryAfter)).Truncate(time.Second).Add(time.Second)
-		status.NextAttemptTime = &metav1.Time{Time: next.UTC()}
-		if !session.Spec.Suspended() {
-			show = backsOff(status)
-		}
+	start := seen.now.Add(max(next.Wait, retryAfter)).Truncate(time.Second).Add(time.Second)
+	status.NextAttemptTime = &metav1.Time{Time: start.UTC()}
+	if session.Spec.Suspended() {
+		return nil, ""
 	}
-	return show, finish
+	return backsOff(status), ""
 }
 
 // setConditions writes the conditions. Without a view they stay as they are.
@@ -271,7 +252,7 @@ func setTokenReady(
 }
 
 func credentialReady(attempt *v1alpha1.SessionAttempt, session *v1alpha1.ReactorSession, seen *observation) (on bool, reason, message string) {
-	mayRun := seen.pod != nil && !awaitsToken(seen.pod)
+	mayRun := seen.pod != nil && !attempts.AwaitsToken(seen.pod)
 	problem := seen.key.Problem
 	switch {
 	case seen.taken && !mayRun:
@@ -284,14 +265,14 @@ func credentialReady(attempt *v1alpha1.SessionAttempt, session *v1alpha1.Reactor
 	case seen.token == nil && mayRun:
 		return false, v1alpha1.ReasonTokenDeleted, "the ReactorToken of the attempt is gone: the program has what it has read"
 	}
-	state := stateOfToken(seen.token, seen.now)
-	if isQueued(session, seen) && !state.ready && state.reason == v1alpha1.ReasonPending {
-		state.message = tokenQueued
+	state := attempts.StateOfToken(seen.token, seen.now)
+	if isQueued(session, seen) && !state.Ready && state.Reason == v1alpha1.ReasonPending {
+		state.Message = tokenQueued
 	}
-	if changes := tokenChanges(session, seen); len(changes) > 0 {
-		state.message += "; " + describeChanges(seen.token, changes, seen.managers)
+	if changes := seen.tokenChanges(session); len(changes) > 0 {
+		state.Message += "; " + attempts.DescribeChanges(seen.token, changes, seen.managers)
 	}
-	return state.ready, state.reason, state.message
+	return state.Ready, state.Reason, state.Message
 }
 
 // passing are the reasons of a session that continues by itself. A session that runs once goes through most of them in seconds, and the event

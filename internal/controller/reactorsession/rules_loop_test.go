@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -203,7 +205,7 @@ func TestASessionIsKeptOnlyWhileAnAttemptMayRun(t *testing.T) {
 		w.node.runNow(leaves(10*time.Second, 1))
 		w.create(newSession("night", policy(v1alpha1.RestartAlways)))
 		w.start()
-		kept := func() bool { return hasFinalizer(w.session("night"), CleanupFinalizer) }
+		kept := func() bool { return attempts.HasFinalizer(w.session("night"), attempts.CleanupFinalizer) }
 		w.want("night", "Ready=True/Running")
 		if !kept() {
 			t.Error("it is not kept while it runs")
@@ -249,7 +251,7 @@ func TestASessionOnALostNodeCanBeDeletedAfterItsBound(t *testing.T) {
 		w.start()
 		w.node.be(func(k *kubelet) { k.lost = true })
 		w.remove(w.session("night"))
-		w.pass(deletionBound)
+		w.pass(attempts.DeletionBound)
 		if w.gone("night") {
 			t.Error("the session was let go before its bound")
 		}
@@ -482,10 +484,10 @@ func TestASessionThatRunsForEverBeginsAnewAfterEachEnd(t *testing.T) {
 			t.Errorf("%d attempts in three hours", got)
 		}
 		w.want("night", "Failed=", "Complete=")
-		if got := len(w.session("night").Status.RecentAttempts); got != maxRecent {
+		if got := len(w.session("night").Status.RecentAttempts); got != attempts.MaxRecent {
 			t.Errorf("%d attempts are kept", got)
 		}
-		if got := len(w.pods()); got > maxRecent+1 {
+		if got := len(w.pods()); got > attempts.MaxRecent+1 {
 			t.Errorf("%d pods are kept", got)
 		}
 		if most := w.reactor.Ledger().MostOpen(""); most != 1 {

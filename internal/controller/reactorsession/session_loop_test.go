@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
@@ -23,7 +25,7 @@ func TestASessionThatJustCompletes(t *testing.T) {
 		if got := w.session("night").Status; got.Attempts != 1 || got.CurrentAttempt != nil || got.RunningSeconds < 60 || got.RunningSeconds > 60+int64(tick/time.Second) {
 			t.Errorf("status %+v", got)
 		}
-		if pods := w.pods(); len(pods) != 1 || hasFinalizer(&pods[0], TrackingFinalizer) {
+		if pods := w.pods(); len(pods) != 1 || attempts.HasFinalizer(&pods[0], attempts.TrackingFinalizer) {
 			t.Errorf("the pod is not there with its logs, or still kept: %d", len(pods))
 		}
 		for reason, want := range map[string]int{v1alpha1.ReasonRunning: 1, v1alpha1.ReasonCompleted: 1, v1alpha1.ReasonAttemptEnded: 0} {

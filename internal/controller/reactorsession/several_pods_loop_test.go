@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -52,7 +54,7 @@ func TestTwoPodsAreStoppedWhenTheSessionIsAndOtherwiseLeftAlone(t *testing.T) {
 				w.pass(2 * time.Minute)
 				w.wantOpen(0)
 				for _, pod := range w.pods() {
-					if !outcome.HasEnded(&pod) || hasFinalizer(&pod, TrackingFinalizer) {
+					if !outcome.HasEnded(&pod) || attempts.HasFinalizer(&pod, attempts.TrackingFinalizer) {
 						t.Errorf("pod %s has ended: %t; finalizers %v", pod.Name, outcome.HasEnded(&pod), pod.Finalizers)
 					}
 				}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -12,10 +14,15 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
+const (
+	// slotBound is how long a session holds a slot while its token is requested.
+	slotBound = 2 * time.Minute
+)
+
 // keepCapacity tells the bookkeeping of slots what the pass has seen.
 func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, mem *objectState, seen *observation, planned plan) {
 	switch {
-	case seen.pod != nil && !outcome.HasEnded(seen.pod) && !isGated(seen.pod):
+	case seen.pod != nil && !outcome.HasEnded(seen.pod) && !attempts.IsGated(seen.pod):
 		r.capacity.Acquire(capacityOf(session), capacityKey(session, seen))
 		mem.slotSince = time.Time{}
 	case planned.slot || planned.do == doEnd || planned.do == doRelease:
@@ -26,7 +33,7 @@ func (r *Reconciler) keepCapacity(session *v1alpha1.ReactorSession, mem *objectS
 
 // leaveCapacity gives back the slot of a session, or its place in the queue for one. A start that a pod has used stays used.
 func (r *Reconciler) leaveCapacity(session *v1alpha1.ReactorSession, mem *objectState, seen *observation) {
-	if seen.pod == nil || isGated(seen.pod) {
+	if seen.pod == nil || attempts.IsGated(seen.pod) {
 		r.giveSlotBack(session, mem)
 		return
 	}
@@ -106,7 +113,7 @@ func capacityKey(session *v1alpha1.ReactorSession, seen *observation) capacity.K
 // hold it back, the key that is in the Secret now. Empty when neither is known.
 func keyOfAttempt(seen *observation) string {
 	attempt := seen.status.CurrentAttempt
-	started := attempt != nil && (attempt.PodUID != "" || seen.pod != nil) && !isGated(seen.pod)
+	started := attempt != nil && (attempt.PodUID != "" || seen.pod != nil) && !attempts.IsGated(seen.pod)
 	if started && attempt.KeyFingerprint != "" || seen.key.Fingerprint == "" && attempt != nil {
 		return attempt.KeyFingerprint
 	}

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -31,10 +33,10 @@ func TestWhatComesBeforeAProgramCanRun(t *testing.T) {
 		"a token that waits for its turn":           {nil, waiting(v1alpha1.ReasonQueued), "/WaitingForToken", true},
 		"a token that waits for its key":            {nil, waiting(v1alpha1.ReasonAPIKeyRefused), "/WaitingForToken", false},
 		"a token that Reactor limits":               {nil, waiting(v1alpha1.ReasonRateLimited), "/WaitingForToken", false},
-		"a pod in a queue":                          {[]string{"queue", TokenGate}, nil, "/SchedulingGated", false},
-		"a pod in a queue that has a token":         {[]string{"queue", TokenGate}, waiting(v1alpha1.ReasonPending), "DeleteToken/SchedulingGated", false},
-		"a pod that is admitted":                    {[]string{TokenGate}, nil, "CreateToken/SchedulingGated", true},
-		"a pod that is admitted, and its token":     {[]string{TokenGate}, waiting(v1alpha1.ReasonPending), "/SchedulingGated", true},
+		"a pod in a queue":                          {[]string{"queue", attempts.TokenGate}, nil, "/SchedulingGated", false},
+		"a pod in a queue that has a token":         {[]string{"queue", attempts.TokenGate}, waiting(v1alpha1.ReasonPending), "DeleteToken/SchedulingGated", false},
+		"a pod that is admitted":                    {[]string{attempts.TokenGate}, nil, "CreateToken/SchedulingGated", true},
+		"a pod that is admitted, and its token":     {[]string{attempts.TokenGate}, waiting(v1alpha1.ReasonPending), "/SchedulingGated", true},
 		"a pod that a webhook gates, and its token": {[]string{"queue"}, waiting(v1alpha1.ReasonPending), "/SchedulingGated", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -48,7 +50,7 @@ func TestWhatComesBeforeAProgramCanRun(t *testing.T) {
 				}
 			}
 			if test.token != nil {
-				test.token(seen, buildToken(session, &session.Status, session.Status.CurrentAttempt, settings{}))
+				test.token(seen, attempts.BuildToken(session, &session.Status, session.Status.CurrentAttempt, attempts.Settings{}))
 			}
 			planned := decide(session, seen)
 			if got := describePlan(&planned); got != test.want || planned.slot != test.slot {
@@ -78,7 +80,7 @@ func TestNoSlotIsTakenWithoutAKey(t *testing.T) {
 // The clock of the operator is ahead by hours, and the cache does not show the Secret of a token that was just issued, which has the skew.
 func TestATokenIsNotTooOldWhileTheSkewIsUnknown(t *testing.T) {
 	session := aSession()
-	token := buildToken(session, &session.Status, session.Status.CurrentAttempt, settings{})
+	token := attempts.BuildToken(session, &session.Status, session.Status.CurrentAttempt, attempts.Settings{})
 	token.Status.ObservedGeneration = 1
 	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
 	token.Status.IssuedTime, token.Status.ExpirationTime = new(metav1.NewTime(noon)), new(metav1.NewTime(noon.Add(6*time.Hour)))

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,7 +27,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorS
 	}
 	updated := session.DeepCopy()
 	updated.Status = told.status
-	err = r.client.Status().Update(ctx, updated, client.FieldOwner(FieldOwner))
+	err = r.client.Status().Update(ctx, updated, client.FieldOwner(attempts.FieldOwner))
 	switch {
 	case apierrors.IsNotFound(err):
 		if !mem.gone { // what was seen of it may still be told, once

@@ -3,6 +3,8 @@ package reactorsession
 import (
 	"context"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -23,10 +25,6 @@ import (
 // One case is judged less exactly than after a deletion. A program with sidecars ends by itself, and less than a second later, before
 // anybody sees that, the deadline is lowered. Nothing tells when it was lowered, so the attempt counts as stopped.
 
-// stopDeadline is the activeDeadlineSeconds of a pod that the operator stops, the least that the API server accepts. The field may be
-// set and lowered, and never be raised (ValidatePodUpdate in k8s.io/kubernetes/pkg/apis/core/validation).
-const stopDeadline = 1
-
 // stopping stops the pod of an attempt whose stop reason stands in status. A pod that no node has, such as one that is gated, has no
 // logs, and no kubelet that would see its deadline. The pod of a deleted session goes with it anyway.
 func stopping(session *v1alpha1.ReactorSession, seen *observation) *plan {
@@ -35,27 +33,21 @@ func stopping(session *v1alpha1.ReactorSession, seen *observation) *plan {
 	if session.DeletionTimestamp != nil || pod.Spec.NodeName == "" {
 		return stop
 	}
-	if !isDeadlineLowered(pod) {
+	if !attempts.IsDeadlineLowered(pod) {
 		stop.do, stop.delete = doLowerDeadline, ""
 		return stop
 	}
-	overdue := seen.sightings[pod.UID].lowered.Add(graceOf(&corev1.PodTemplateSpec{Spec: pod.Spec}) + unreachableAfter)
+	overdue := seen.sightings[pod.UID].StopOverdueAt(pod)
 	if seen.now.Before(overdue) {
 		stop.do, stop.delete, stop.until = doNothing, "", overdue
 	}
 	return stop
 }
 
-// isDeadlineLowered reports whether the kubelet is to end the pod now.
-func isDeadlineLowered(pod *corev1.Pod) bool {
-	deadline := pod.Spec.ActiveDeadlineSeconds
-	return deadline != nil && *deadline <= stopDeadline
-}
-
 // lowerDeadline has the kubelet end the pod. Where the patch fails, such as by a policy, the pod is deleted: to end the billing matters
 // more than the logs.
 func (r *Reconciler) lowerDeadline(ctx context.Context, pod *corev1.Pod) result {
-	_, err := r.patch(ctx, pod, podPatch(map[string]any{"uid": pod.UID}, map[string]any{"activeDeadlineSeconds": stopDeadline}))
+	_, err := r.patch(ctx, pod, podPatch(map[string]any{"uid": pod.UID}, map[string]any{"activeDeadlineSeconds": attempts.StopDeadline}))
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return from(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -100,7 +102,7 @@ func TestAPodThatIsLetGoOfBeforeItEndedCountsAsUnverified(t *testing.T) {
 		w.start()
 		w.node.be(func(k *kubelet) { k.lost = true })
 		w.remove(w.session("night"))
-		w.pass(deletionBound + 2*time.Minute)
+		w.pass(attempts.DeletionBound + 2*time.Minute)
 		if !w.gone("night") {
 			t.Fatal("the session is still there")
 		}

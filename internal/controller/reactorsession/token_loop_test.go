@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +22,7 @@ import (
 func (w *world) child(session string, attempt int32) *v1alpha1.ReactorToken {
 	w.Helper()
 	token := &v1alpha1.ReactorToken{}
-	name := attemptName(w.session(session), attempt)
+	name := attempts.Name(w.session(session), attempt)
 	if err := w.api.Get(w.Context(), client.ObjectKey{Namespace: namespace, Name: name}, token); err != nil {
 		w.Fatal(err)
 	}
@@ -86,7 +88,7 @@ func TestATokenThatLostItsLabelsIsStillTheAttempts(t *testing.T) {
 func TestATokenOfSomebodyElseUnderTheNameOfTheAttemptsIsReportedAndLeftAlone(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newSession("night"))
-		theirs := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: attemptName(w.session("night"), 1)}}
+		theirs := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: attempts.Name(w.session("night"), 1)}}
 		theirs.Spec.APIKeySecretRef.Name = keySecret
 		w.create(theirs)
 		w.start()
@@ -160,7 +162,7 @@ func TestATokenWithAnotherScopeCostsFewAttemptsAndNamesWhatChangedIt(t *testing.
 			t.Error("a pod got a token that was not requested for it")
 		}
 		w.api.meddleWith(nil)
-		w.pass(backoffCap)
+		w.pass(5 * time.Minute)
 		w.settle()
 		w.want("night", "Ready=True/Running", "Stalled=", "TokenReady=True/TokenValid")
 	})

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -77,7 +79,7 @@ type success struct {
 func (s *course) begun(m *machine) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before, done := s.done[m.pod.Labels[SessionUIDLabel]]
+	before, done := s.done[m.pod.Labels[attempts.SessionUIDLabel]]
 	if !done {
 		return
 	}
@@ -94,8 +96,8 @@ func (s *course) over(m *machine) {
 	m.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if byItself && !s.isEndless(m.pod.Annotations[SessionAnnotation]) {
-		s.done[m.pod.Labels[SessionUIDLabel]] = success{pod: m.pod.Name, at: time.Now()}
+	if byItself && !s.isEndless(m.pod.Annotations[attempts.SessionAnnotation]) {
+		s.done[m.pod.Labels[attempts.SessionUIDLabel]] = success{pod: m.pod.Name, at: time.Now()}
 	}
 }
 

@@ -25,8 +25,7 @@ type readyCondition struct {
 
 // These stand in more than one place, and must be the same: a status that says the same in other words would be written once more.
 const (
-	tokenOnItsWay = "the token of the attempt is being requested"
-	podStarts     = "the pod is being started"
+	podStarts = "the pod is being started"
 	// They stay the same from the start of the attempt until the last gate is removed, so that a wait in a queue costs no write.
 	behindGates = "the pod waits until its scheduling gates are removed: first those of others, such as a queue, and then reactor.inc/token, when the token of the attempt is ready"
 	tokenQueued = "the token of the attempt is requested when reactor.inc/token is the only scheduling gate of the pod"
@@ -60,6 +59,18 @@ func podReadyCondition(pod *corev1.Pod) *readyCondition {
 
 func durationDone(session *v1alpha1.ReactorSession) *readyCondition {
 	return &readyCondition{ready: true, reason: v1alpha1.ReasonDurationReached, message: fmt.Sprintf("the session has run for %s, as spec.maxDuration says", session.Spec.MaxDuration)}
+}
+
+// finishedFor is what a session shows that finishes for a reason.
+func finishedFor(reason string, session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus) *readyCondition {
+	switch reason {
+	case v1alpha1.ReasonCompleted:
+		return &readyCondition{ready: true, reason: reason, message: "the program has ended with exit code 0"}
+	case v1alpha1.ReasonDurationReached:
+		return durationDone(session)
+	default:
+		return &readyCondition{reason: reason, stalled: true, message: lastAttempt(status)}
+	}
 }
 
 // backsOff is shown until the next attempt starts. What changes the token of each attempt goes on until a person acts.

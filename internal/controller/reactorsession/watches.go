@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -50,7 +52,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 
 // PodCache is how pods are to be cached: ours, and no others.
 func PodCache() cache.ByObject {
-	ours, err := labels.NewRequirement(SessionUIDLabel, selection.Exists, nil)
+	ours, err := labels.NewRequirement(attempts.SessionUIDLabel, selection.Exists, nil)
 	if err != nil {
 		panic("the label is a constant: " + err.Error())
 	}

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -281,4 +283,21 @@ func apiKeyEnv(session *v1alpha1.ReactorSession) {
 
 func ofModel(name string) func(*v1alpha1.ReactorSession) {
 	return func(session *v1alpha1.ReactorSession) { session.Spec.Model = v1alpha1.ModelName(name) }
+}
+
+// aSession is a ReactorSession as the API server has it, at its first attempt.
+func aSession(changes ...func(*v1alpha1.ReactorSession)) *v1alpha1.ReactorSession {
+	session := newSession("night", changes...)
+	session.UID, session.Generation = "5b6a4f6e-0000-4000-8000-000000000001", 1
+	session.Status.Attempts = 1
+	name := attempts.Name(session, 1)
+	session.Status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: name}
+	if session.Spec.UsesTokenFile() {
+		session.Status.CurrentAttempt.TokenName = name
+	}
+	return session
+}
+
+func built(session *v1alpha1.ReactorSession) *corev1.Pod {
+	return attempts.BuildPod(session, &session.Status, session.Status.CurrentAttempt, attempts.Settings{APIURL: "https://api.reactor.inc"})
 }

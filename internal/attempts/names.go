@@ -1,4 +1,4 @@
-package reactorsession
+package attempts
 
 import (
 	"crypto/sha256"
@@ -38,15 +38,15 @@ const maxBase = 40
 
 // attemptName is the name of an attempt's pod and of its ReactorToken. It is the same whenever it is worked out, so that a second
 // creation finds the first; and the UID in it tells a session from an earlier one of its name.
-func attemptName(session *v1alpha1.ReactorSession, number int32) string {
+func Name(session *v1alpha1.ReactorSession, number int32) string {
 	base := session.Name[:min(len(session.Name), maxBase)]
 	sum := sha256.Sum256([]byte(session.UID))
 	return fmt.Sprintf("%s-%s-%d", strings.TrimRight(base, ".-"), hex.EncodeToString(sum[:])[:5], number)
 }
 
 // attemptNamed is the number of the attempt whose pod and ReactorToken have this name; 0 if it is not a name of this session's.
-func attemptNamed(session *v1alpha1.ReactorSession, name string) int32 {
-	digits, ok := strings.CutPrefix(name, strings.TrimSuffix(attemptName(session, 0), "0"))
+func NumberOf(session *v1alpha1.ReactorSession, name string) int32 {
+	digits, ok := strings.CutPrefix(name, strings.TrimSuffix(Name(session, 0), "0"))
 	number, err := strconv.ParseInt(digits, 10, 32)
 	if !ok || err != nil || number < 0 {
 		return 0
@@ -55,7 +55,7 @@ func attemptNamed(session *v1alpha1.ReactorSession, name string) int32 {
 }
 
 // attemptOf is the number of the attempt that an object belongs to; 0 when it says none.
-func attemptOf(object metav1.Object) int32 {
+func LabeledNumber(object metav1.Object) int32 {
 	number, err := strconv.ParseInt(object.GetLabels()[AttemptLabel], 10, 32)
 	if err != nil || number < 0 {
 		return 0
@@ -64,12 +64,12 @@ func attemptOf(object metav1.Object) int32 {
 }
 
 // attemptLabels tell whose attempt an object belongs to.
-func attemptLabels(session *v1alpha1.ReactorSession, number int32) map[string]string {
+func Labels(session *v1alpha1.ReactorSession, number int32) map[string]string {
 	return map[string]string{SessionUIDLabel: string(session.UID), AttemptLabel: strconv.FormatInt(int64(number), 10)}
 }
 
 // controllerReference makes an object go with its session.
-func controllerReference(session *v1alpha1.ReactorSession) metav1.OwnerReference {
+func ControllerReference(session *v1alpha1.ReactorSession) metav1.OwnerReference {
 	reference := metav1.NewControllerRef(session, v1alpha1.SchemeGroupVersion.WithKind("ReactorSession"))
 	reference.BlockOwnerDeletion = nil // it would take the right to set finalizers on ReactorSessions
 	return *reference

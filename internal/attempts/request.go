@@ -1,4 +1,4 @@
-package reactorsession
+package attempts
 
 import (
 	"crypto/sha256"
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -43,7 +44,7 @@ func requestIn(spec *v1alpha1.ReactorTokenSpec) tokenRequest {
 }
 
 // requestHash identifies what the spec of a ReactorToken requests.
-func requestHash(spec *v1alpha1.ReactorTokenSpec) string {
+func RequestHash(spec *v1alpha1.ReactorTokenSpec) string {
 	text, err := json.Marshal(requestIn(spec))
 	if err != nil {
 		panic("strings and integers always marshal: " + err.Error())
@@ -52,63 +53,63 @@ func requestHash(spec *v1alpha1.ReactorTokenSpec) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// isOutdated reports whether the spec requests another credential than the attempt that waits was started with. The next attempt requests
-// that one; a token that exists is never changed while a program has it.
-func isOutdated(session *v1alpha1.ReactorSession, seen *observation) bool {
-	attempt := seen.status.CurrentAttempt
+// isOutdated reports whether the spec requests another credential than the current attempt, which waits, was started with. The next attempt
+// requests that one. An existing token is never changed while a program has it.
+func IsOutdated(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, token *v1alpha1.ReactorToken, pod *corev1.Pod) bool {
+	attempt := status.CurrentAttempt
 	switch {
 	case session.Spec.UsesTokenFile() != (attempt.TokenName != ""):
 		return true
 	case attempt.RequestHash == "": // of an earlier version of the operator: its token is the only record of what it requested
-		return len(tokenChanges(session, seen)) > 0
+		return len(TokenChanges(session, status, token, pod)) > 0
 	default:
-		return attempt.RequestHash != requestHash(wantedToken(session, seen))
+		return attempt.RequestHash != RequestHash(WantedToken(session, status))
 	}
 }
 
 // wantedToken is what the spec requests for the token of the current attempt.
-func wantedToken(session *v1alpha1.ReactorSession, seen *observation) *v1alpha1.ReactorTokenSpec {
-	return &buildToken(session, &seen.status, seen.status.CurrentAttempt, settings{}).Spec
+func WantedToken(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus) *v1alpha1.ReactorTokenSpec {
+	return &BuildToken(session, status, status.CurrentAttempt, Settings{}).Spec
 }
 
-// tokenChanges are the fields in which the token of the current attempt is not what the attempt requested. They are known while the spec
-// requests the same.
-func tokenChanges(session *v1alpha1.ReactorSession, seen *observation) []fieldChange {
-	attempt := seen.status.CurrentAttempt
-	if attempt == nil || attempt.TokenName == "" || seen.token == nil {
+// tokenChanges are the fields in which the token of the current attempt differs from what the attempt requested. They are known only while the
+// spec requests the same as the attempt. token and pod are those of the attempt; nil if they do not exist.
+func TokenChanges(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, token *v1alpha1.ReactorToken, pod *corev1.Pod) []FieldChange {
+	attempt := status.CurrentAttempt
+	if attempt == nil || attempt.TokenName == "" || token == nil {
 		return nil
 	}
-	wanted := wantedToken(session, seen)
-	if attempt.RequestHash == "" && seen.pod != nil || attempt.RequestHash != "" && attempt.RequestHash != requestHash(wanted) {
+	wanted := WantedToken(session, status)
+	if attempt.RequestHash == "" && pod != nil || attempt.RequestHash != "" && attempt.RequestHash != RequestHash(wanted) {
 		return nil
 	}
-	return changesOf(&seen.token.Spec, wanted)
+	return changesOf(&token.Spec, wanted)
 }
 
 // intolerable reports whether a pod must not get a token with these changes.
-func intolerable(changes []fieldChange) bool {
-	return slices.ContainsFunc(changes, func(change fieldChange) bool { return !change.isTolerable() })
+func Intolerable(changes []FieldChange) bool {
+	return slices.ContainsFunc(changes, func(change FieldChange) bool { return !change.isTolerable() })
 }
 
 // fieldChange is a field of a ReactorToken's spec whose value is not the requested one.
-type fieldChange struct {
+type FieldChange struct {
 	field       []string // its path in the object
 	has, wanted string
 }
 
-func (c fieldChange) path() string { return strings.Join(c.field, ".") }
+func (c FieldChange) path() string { return strings.Join(c.field, ".") }
 
 // isTolerable reports whether the attempt can use the token all the same: one with another lifetime is renewed in time. Another key or
 // scope is another permission, and without its maxSessionDuration nothing would end the billing when everything else fails.
-func (c fieldChange) isTolerable() bool { return c.path() == "spec.lifetime" }
+func (c FieldChange) isTolerable() bool { return c.path() == "spec.lifetime" }
 
 // changesOf are the fields in which the spec of a ReactorToken is not the requested one.
-func changesOf(has, wanted *v1alpha1.ReactorTokenSpec) []fieldChange {
+func changesOf(has, wanted *v1alpha1.ReactorTokenSpec) []FieldChange {
 	is, asked := requestIn(has), requestIn(wanted)
-	var changes []fieldChange
+	var changes []FieldChange
 	compare := func(has, wanted any, field ...string) {
 		if has, wanted := fmt.Sprint(has), fmt.Sprint(wanted); has != wanted {
-			changes = append(changes, fieldChange{append([]string{"spec"}, field...), has, wanted})
+			changes = append(changes, FieldChange{append([]string{"spec"}, field...), has, wanted})
 		}
 	}
 	seconds := func(s int64) v1alpha1.Duration { return v1alpha1.DurationOf(time.Duration(s) * time.Second) }
@@ -121,7 +122,7 @@ func changesOf(has, wanted *v1alpha1.ReactorTokenSpec) []fieldChange {
 }
 
 // describeChanges says what was changed, and who manages it.
-func describeChanges(token *v1alpha1.ReactorToken, changes []fieldChange, managers []metav1.ManagedFieldsEntry) string {
+func DescribeChanges(token *v1alpha1.ReactorToken, changes []FieldChange, managers []metav1.ManagedFieldsEntry) string {
 	texts := make([]string, 0, len(changes))
 	for _, change := range changes {
 		texts = append(texts, fmt.Sprintf("%s changed %s from %s to %s", managerOf(managers, change.field...), change.path(), change.wanted, change.has))

@@ -1,4 +1,4 @@
-package reactorsession
+package attempts
 
 import (
 	"strings"
@@ -11,8 +11,8 @@ import (
 
 func TestTheHashOfARequestIsTheSameInEachVersion(t *testing.T) {
 	session := aSession(func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration = "1h" })
-	token := buildToken(session, &session.Status, session.Status.CurrentAttempt, settings{})
-	if got, want := requestHash(&token.Spec), "af086b83c72da7a8cb3bc8c91929854b"; got != want {
+	token := BuildToken(session, &session.Status, session.Status.CurrentAttempt, Settings{})
+	if got, want := RequestHash(&token.Spec), "af086b83c72da7a8cb3bc8c91929854b"; got != want {
 		t.Errorf("%s, want %s: sessions that wait would begin again when the operator is upgraded", got, want)
 	}
 	for name, change := range map[string]func(*v1alpha1.ReactorTokenSpec){
@@ -27,7 +27,7 @@ func TestTheHashOfARequestIsTheSameInEachVersion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			changed := token.Spec.DeepCopy()
 			change(changed)
-			if requestHash(changed) == requestHash(&token.Spec) {
+			if RequestHash(changed) == RequestHash(&token.Spec) {
 				t.Error("the hash is the same")
 			}
 			found := changesOf(changed, &token.Spec)
@@ -38,7 +38,7 @@ func TestTheHashOfARequestIsTheSameInEachVersion(t *testing.T) {
 	}
 	same := token.Spec.DeepCopy()
 	same.APIKeySecretRef.Key, same.Lifetime = v1alpha1.DefaultAPIKeyKey, "85m30s"
-	if requestHash(same) != requestHash(&token.Spec) || len(changesOf(same, &token.Spec)) != 0 {
+	if RequestHash(same) != RequestHash(&token.Spec) || len(changesOf(same, &token.Spec)) != 0 {
 		t.Errorf("the same in other words is a change: %v", changesOf(same, &token.Spec))
 	}
 }
@@ -62,18 +62,5 @@ func TestWhoManagesAField(t *testing.T) {
 				t.Errorf("%s, want %s", got, test.want)
 			}
 		})
-	}
-}
-
-// Another client may remove the expiry from the status of a token while its session waits. The token counts as pending until its controller has
-// corrected the status.
-func TestATokenWhoseExpiryIsUnknownIsPending(t *testing.T) {
-	session := aSession()
-	token := buildToken(session, &session.Status, session.Status.CurrentAttempt, settings{})
-	token.Status.ObservedGeneration = 1
-	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
-	seen := &observation{now: noon, status: session.Status, token: token}
-	if got := decide(session, seen); got.do != doNothing || got.show == nil || got.show.reason != v1alpha1.ReasonWaitingForToken {
-		t.Errorf("%q, and it shows %+v, want it to wait for the token", got.do, got.show)
 	}
 }

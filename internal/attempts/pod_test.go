@@ -1,4 +1,4 @@
-package reactorsession
+package attempts
 
 import (
 	"slices"
@@ -14,23 +14,6 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
-// aSession is a ReactorSession as the API server has it, at its first attempt.
-func aSession(changes ...func(*v1alpha1.ReactorSession)) *v1alpha1.ReactorSession {
-	session := newSession("night", changes...)
-	session.UID, session.Generation = "5b6a4f6e-0000-4000-8000-000000000001", 1
-	session.Status.Attempts = 1
-	name := attemptName(session, 1)
-	session.Status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: name}
-	if session.Spec.UsesTokenFile() {
-		session.Status.CurrentAttempt.TokenName = name
-	}
-	return session
-}
-
-func built(session *v1alpha1.ReactorSession) *corev1.Pod {
-	return buildPod(session, &session.Status, session.Status.CurrentAttempt, settings{apiURL: "https://api.reactor.inc"})
-}
-
 func TestThePodOfAnAttempt(t *testing.T) {
 	session := aSession(func(s *v1alpha1.ReactorSession) {
 		s.Spec.MaxDuration = "1h"
@@ -39,7 +22,7 @@ func TestThePodOfAnAttempt(t *testing.T) {
 		s.Spec.Template.Spec.Containers = append(s.Spec.Template.Spec.Containers, corev1.Container{Name: "sidecar", Image: "s"})
 	})
 	pod := built(session)
-	if pod.Name != "night-"+strings.Split(pod.Name, "-")[1]+"-1" || !hasFinalizer(pod, TrackingFinalizer) || pod.Labels["app"] != "night" ||
+	if pod.Name != "night-"+strings.Split(pod.Name, "-")[1]+"-1" || !HasFinalizer(pod, TrackingFinalizer) || pod.Labels["app"] != "night" ||
 		pod.Labels[AttemptLabel] != "1" || pod.Labels[SessionUIDLabel] != string(session.UID) || pod.Annotations[outcome.ContainerAnnotation] != "stream" {
 		t.Errorf("metadata %+v", pod.ObjectMeta)
 	}
@@ -123,7 +106,7 @@ func TestTemplatesThatCannotBeRun(t *testing.T) {
 		"a sidecar": {func(s *v1alpha1.ReactorSession) {
 			s.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "sidecar", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
 		}, ""},
-		"our volume":             {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: tokenVolume}} }, "choose another"},
+		"our volume":             {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: TokenVolume}} }, "choose another"},
 		"our variable":           {func(s *v1alpha1.ReactorSession) { container(s).Env = []corev1.EnvVar{{Name: "REACTOR_MODEL"}} }, "REACTOR_MODEL is set by the operator"},
 		"a variable beside ours": {func(s *v1alpha1.ReactorSession) { container(s).Env = []corev1.EnvVar{{Name: "REACTOR_MODE"}} }, ""},
 		"our folder":             {mountAt("/var/run/secrets/reactor"), "choose another mountPath"},
@@ -142,7 +125,7 @@ func TestTemplatesThatCannotBeRun(t *testing.T) {
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := checkTemplate(&aSession(test.change).Spec)
+			got := CheckTemplate(&aSession(test.change).Spec)
 			if (got == "") != (test.says == "") || !strings.Contains(got, test.says) {
 				t.Errorf("%q, want %q", got, test.says)
 			}
@@ -162,16 +145,16 @@ func mountAt(path string) func(*v1alpha1.ReactorSession) {
 
 func TestNamesOfAttemptsAreStableAndFit(t *testing.T) {
 	session := aSession()
-	if first := attemptName(session, 1); first != attemptName(aSession(), 1) || first == attemptName(session, 2) {
+	if first := Name(session, 1); first != Name(aSession(), 1) || first == Name(session, 2) {
 		t.Error("a name is not that of one attempt")
 	}
 	again := aSession()
 	again.UID = "another"
-	if attemptName(session, 1) == attemptName(again, 1) {
+	if Name(session, 1) == Name(again, 1) {
 		t.Error("a session that was created anew has the names of the old one")
 	}
 	session.Name = strings.Repeat("a", 39) + "." + strings.Repeat("b", 200)
-	if name := attemptName(session, 1<<30); len(name) > 63 || strings.Contains(name, ".-") {
+	if name := Name(session, 1<<30); len(name) > 63 || strings.Contains(name, ".-") {
 		t.Errorf("%s has %d characters", name, len(name))
 	}
 }
@@ -179,7 +162,7 @@ func TestNamesOfAttemptsAreStableAndFit(t *testing.T) {
 func TestTokensOfAttempts(t *testing.T) {
 	lifetime := func(longest v1alpha1.Duration) *v1alpha1.ReactorToken {
 		session := aSession(func(s *v1alpha1.ReactorSession) { s.Spec.MaxDuration, s.Spec.Credentials.MaxSessions = longest, 3 })
-		return buildToken(session, &session.Status, session.Status.CurrentAttempt, settings{promptDelivery: true})
+		return BuildToken(session, &session.Status, session.Status.CurrentAttempt, Settings{PromptDelivery: true})
 	}
 	for longest, want := range map[v1alpha1.Duration][3]string{ // lifetime, longest session, delivered promptly
 		"1m": {"26m30s", "6m", "no"}, "5h": {"5h25m30s", "5h5m", "no"}, "5h44m": {"6h", "5h49m", "no"}, "10h": {"", "10h5m", "yes"}, "": {"", "24h", "yes"}, "48h": {"", "24h", "yes"},
@@ -215,7 +198,7 @@ func TestHowOldATokenMayBeWhenThePodIsCreated(t *testing.T) {
 		"expired, of a grant of a minute":       {-time.Second, time.Minute, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := test.left >= minLeft(test.granted, test.needs); got != test.want {
+			if got := test.left >= MinLeft(test.granted, test.needs); got != test.want {
 				t.Errorf("%t", got)
 			}
 		})
@@ -227,7 +210,7 @@ func TestBackoffsHaveAFloorWhenASessionMayBeOpen(t *testing.T) {
 		1: {10 * time.Second, 30 * time.Second}, 2: {20 * time.Second, 30 * time.Second}, 3: {40 * time.Second, 40 * time.Second},
 		6: {5 * time.Minute, 5 * time.Minute}, 1000: {5 * time.Minute, 5 * time.Minute}, 0: {10 * time.Second, 30 * time.Second},
 	} {
-		if got := [2]time.Duration{backoff(failures, true), backoff(failures, false)}; got != want {
+		if got := [2]time.Duration{Backoff(failures, true), Backoff(failures, false)}; got != want {
 			t.Errorf("after %d failures %v, want %v", failures, got, want)
 		}
 	}
