@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
@@ -156,4 +158,9 @@ func MaxBackoff(status *v1alpha1.ReactorSessionStatus) time.Duration {
 		return unpaidCap + time.Second
 	}
 	return backoffCap + time.Second
+}
+
+// IsFinished reports whether a session makes no further attempt.
+func IsFinished(status *v1alpha1.ReactorSessionStatus) bool {
+	return meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionComplete) || meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionFailed)
 }

@@ -52,6 +52,8 @@ type Limiter struct {
 
 	// reconciled are the sessions that this process has reconciled. For them, its state is newer than the cache.
 	reconciled map[types.UID]bool
+	// admitted is since when sessions have a slot and no pod that may run.
+	admitted map[types.UID]time.Time
 }
 
 type keyState struct {
@@ -73,7 +75,8 @@ func (k *keyState) useStart(session types.UID) {
 func New(sessions, perMinute int, requeue func(...types.NamespacedName)) *Limiter {
 	return &Limiter{
 		sessions: sessions, perMinute: perMinute, requeue: requeue,
-		keys: map[string]*keyState{}, keyOf: map[types.UID]string{}, rotated: map[types.UID]KeyUse{}, reconciled: map[types.UID]bool{},
+		keys: map[string]*keyState{}, keyOf: map[types.UID]string{}, rotated: map[types.UID]KeyUse{},
+		reconciled: map[types.UID]bool{}, admitted: map[types.UID]time.Time{},
 	}
 }
 
@@ -90,6 +93,7 @@ func (l *Limiter) Acquire(session Session, key KeyUse) {
 	k := l.key(key.Fingerprint)
 	delete(k.waiting, session.UID)
 	k.useStart(session.UID)
+	delete(l.admitted, session.UID)
 	l.reconciled[session.UID] = true
 	l.acquireLocked(Holder{session, key})
 }
@@ -116,6 +120,23 @@ func (l *Limiter) acquireLocked(holder Holder) {
 func (l *Limiter) Admit(session Session, key KeyUse, others []Holder, now time.Time) *Wait {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	wait := l.admitLocked(session, key, others, now)
+	if wait != nil {
+		delete(l.admitted, session.UID)
+	} else if l.admitted[session.UID].IsZero() {
+		l.admitted[session.UID] = now
+	}
+	return wait
+}
+
+// AdmittedAt is since when a session has a slot and no pod that may run; zero if it has no slot, or such a pod.
+func (l *Limiter) AdmittedAt(session types.UID) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.admitted[session]
+}
+
+func (l *Limiter) admitLocked(session Session, key KeyUse, others []Holder, now time.Time) *Wait {
 	if l.keyOf[session.UID] != key.Fingerprint {
 		l.releaseLocked(session.UID)
 	}
@@ -187,6 +208,7 @@ func (l *Limiter) Release(session types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reconciled[session] = true
+	delete(l.admitted, session)
 	l.releaseLocked(session)
 }
 
@@ -208,20 +230,28 @@ func (l *Limiter) releaseLocked(session types.UID) {
 func (l *Limiter) Cancel(session types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.cancelLocked(session)
+}
+
+func (l *Limiter) cancelLocked(session types.UID) {
 	if k, ok := l.keys[l.keyOf[session]]; ok {
 		k.reserved[session].undo()
 		delete(k.reserved, session)
 	}
+	delete(l.admitted, session)
 	l.reconciled[session] = true
 	l.releaseLocked(session)
 }
 
-// Yield removes a session that cannot be reconciled from the queue, so that the others do not wait for it. The session keeps a slot that
-// it has.
+// Yield is for a session that cannot be reconciled now: the others must not wait for it. It leaves the queue, or gives its slot back. The
+// session keeps the slot of a pod that may run.
 func (l *Limiter) Yield(session types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.hasSlot(session) {
+	switch {
+	case !l.admitted[session].IsZero():
+		l.cancelLocked(session)
+	case !l.hasSlot(session):
 		l.releaseLocked(session)
 	}
 }
@@ -232,6 +262,7 @@ func (l *Limiter) Forget(session types.UID) {
 	defer l.mu.Unlock()
 	l.releaseLocked(session)
 	delete(l.reconciled, session)
+	delete(l.admitted, session)
 }
 
 // Lower is for a session that Reactor refused because of a quota, after its slot was released. It limits the session's namespace, or with

@@ -145,7 +145,7 @@ func addSessions(mgr manager.Manager, d dependencies) error {
 		APIURL:                 d.settings.APIURL,
 		Recorder:               d.events,
 		Clock:                  clock.RealClock{},
-		Tally:                  attempts,
+		Metrics:                attempts,
 		SessionsPerKey:         d.settings.SessionsPerKey,
 		SessionStartsPerMinute: d.settings.SessionStartsPerMinute,
 		AllowPromptDelivery:    d.settings.AllowPromptDelivery,

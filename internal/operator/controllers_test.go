@@ -24,8 +24,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/cleanup"
 	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -93,7 +93,7 @@ func TestTheRequestsOfSessionsForTokensAreCounted(t *testing.T) {
 		counted++
 		return reactor.Token{JWT: "counted"}, nil
 	})}
-	if token, err := reactorsession.Sessions(api).Mint(t.Context(), reactor.MintRequest{}); token.JWT != "counted" || err != nil || counted != 1 {
+	if token, err := cleanup.Reactor(api).Mint(t.Context(), reactor.MintRequest{}); token.JWT != "counted" || err != nil || counted != 1 {
 		t.Errorf("got %v and %v, and %d requests were counted", token, err, counted)
 	}
 }

@@ -4,15 +4,15 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 	"github.com/reactor-operator/reactor-operator/internal/config"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
+	"github.com/reactor-operator/reactor-operator/internal/drain"
 )
 
 // Drain ends all sessions and removes the operator's finalizers before the operator is uninstalled. It works with and without a running operator.
@@ -41,7 +41,7 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 	if err != nil {
 		return err
 	}
-	drainer := reactorsession.New(reactorsession.Options{
+	sessions := reactorsession.New(reactorsession.Options{
 		Client:    live,
 		Cache:     live,
 		Lister:    reactorsession.LiveLister(live),
@@ -51,9 +51,10 @@ func Drain(ctx context.Context, kube *rest.Config, settings config.Drain, versio
 		Recorder:  recorder,
 		Clock:     clock.RealClock{},
 	})
-	if err := drainer.Drain(ctx, settings.Namespaces, settings.Timeout); err != nil {
+	drainer := drain.Drainer{Client: live, Sessions: sessions, Recorder: recorder}
+	if err := drainer.Run(ctx, settings.Namespaces, settings.Timeout); err != nil {
 		return err
 	}
-	logger.Info("nothing is kept by the operator any more: it can be uninstalled")
+	logger.Info("no object has a finalizer of the operator anymore: the operator can be uninstalled")
 	return nil
 }

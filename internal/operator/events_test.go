@@ -219,7 +219,7 @@ func TestAShutdownEndsBeforeThePodIsKilledWhateverTheAPIServerDoes(t *testing.T)
 		ended := startOperator(ctx, t, server, func(ctx context.Context, recorder events.EventRecorder) {
 			close(inFlight)
 			<-ctx.Done()
-			time.Sleep(reactorsession.PassTimeout)
+			time.Sleep(reactorsession.ReconcileTimeout)
 			server.hang(testEnds)
 			emitIssued(recorder, "a token was issued")
 		}, "--leader-elect", "--leader-election-namespace=reactor-system")
@@ -229,7 +229,7 @@ func TestAShutdownEndsBeforeThePodIsKilledWhateverTheAPIServerDoes(t *testing.T)
 		if err := <-ended; err != nil {
 			t.Fatal(err)
 		}
-		if took, least := time.Since(stopped), reactorsession.PassTimeout+notice.FlushTimeout; took < least || took > maxShutdown {
+		if took, least := time.Since(stopped), reactorsession.ReconcileTimeout+notice.FlushTimeout; took < least || took > maxShutdown {
 			t.Errorf("the shutdown took %s, want %s to %s", took, least, maxShutdown)
 		}
 		close(testEnds)

@@ -33,7 +33,7 @@ const (
 	leaseName = "reactor-operator.reactor.inc"
 
 	// shutdownTimeout is how long reconciles in flight may take to finish.
-	shutdownTimeout = max(reactortoken.ReconcileTimeout, reactorsession.PassTimeout) + 5*time.Second
+	shutdownTimeout = max(reactortoken.ReconcileTimeout, reactorsession.ReconcileTimeout) + 5*time.Second
 
 	// releaseTimeout is how long the manager takes at most to release its lease: controller-runtime's default of RenewDeadline, which
 	// bounds LeaderElector.release of client-go.

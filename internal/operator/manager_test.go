@@ -171,8 +171,8 @@ func TestTheNamespaceOfTheLeaseIsGivenOrThatOfThePod(t *testing.T) {
 }
 
 func TestTimesFitIntoEachOther(t *testing.T) {
-	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= max(reactortoken.ReconcileTimeout, reactorsession.PassTimeout) {
-		t.Errorf("a shutdown waits %s for reconciles, which take up to %s", got, reactorsession.PassTimeout)
+	if got := *managerOptions(settingsOf(t)).GracefulShutdownTimeout; got <= max(reactortoken.ReconcileTimeout, reactorsession.ReconcileTimeout) {
+		t.Errorf("a shutdown waits %s for reconciles, which take up to %s", got, reactorsession.ReconcileTimeout)
 	}
 	for _, manifest := range []string{"config/manager/manager.yaml", "charts/reactor-operator/templates/deployment.yaml"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", manifest))

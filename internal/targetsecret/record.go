@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
@@ -101,4 +103,13 @@ func Checksum(jwt reactor.Secret, of *Record) string {
 		_, _ = fmt.Fprintf(hash, "\x00%s=%s", name, stored[name])
 	}
 	return hex.EncodeToString(hash.Sum(nil)[:16])
+}
+
+// IssuedAt is when the token in a Secret was issued, by the annotations of the Secret; nil if they have no such time.
+func IssuedAt(annotations map[string]string) *metav1.Time {
+	at, err := time.Parse(time.RFC3339, annotations[v1alpha1.IssuedAtAnnotation])
+	if err != nil {
+		return nil
+	}
+	return &metav1.Time{Time: at}
 }

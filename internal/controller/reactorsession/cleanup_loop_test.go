@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/cleanup"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
@@ -134,7 +135,7 @@ func TestACleanupEndsWhenReactorShowsTheSessionAsClosed(t *testing.T) {
 				w.node.runNow(leaves(10*time.Second, 1))
 				w.create(newSession("night", policy(v1alpha1.RestartNever), func(s *v1alpha1.ReactorSession) { s.Spec.BackoffLimit = new(int32(0)) }))
 				w.start()
-				for range int((cleanupBound + 2*time.Minute) / time.Second) {
+				for range int((cleanup.Bound + 2*time.Minute) / time.Second) {
 					if w.ended("night") != "" {
 						break
 					}
@@ -201,9 +202,9 @@ func TestATokenThatIsReadyAndTellsNoTimesIsNotUsed(t *testing.T) {
 	token.Status.ObservedGeneration = 1
 	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
 	session := newSession("night")
-	seen := &observation{now: noon, token: token, status: v1alpha1.ReactorSessionStatus{CurrentAttempt: &v1alpha1.SessionAttempt{Number: 1, TokenName: "night-1"}}}
-	if planned := firstStep(session, seen); planned.do != doNothing || planned.show == nil || planned.show.reason != v1alpha1.ReasonWaitingForToken {
-		t.Errorf("the plan is %q, %+v", planned.do, planned.show)
+	observed := &observation{now: noon, token: token, status: v1alpha1.ReactorSessionStatus{CurrentAttempt: &v1alpha1.SessionAttempt{Number: 1, TokenName: "night-1"}}}
+	if planned := firstStep(session, observed); planned.do != doNothing || planned.ready == nil || planned.ready.reason != v1alpha1.ReasonWaitingForToken {
+		t.Errorf("the plan is %q, %+v", planned.do, planned.ready)
 	}
 }
 

@@ -8,14 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
@@ -32,29 +31,29 @@ func FuzzDecision(f *testing.F) {
 		dice := &bits{shape}
 		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 		session := anySession(dice, now, startDeadline, maxDuration, ttl)
-		seen := &observation{now: now, status: session.Status}
-		seen.status = anyStatus(dice, session, now.Add(-time.Duration(age)), running, attempts)
+		observed := &observation{now: now, status: session.Status}
+		observed.status = anyStatus(dice, session, now.Add(-time.Duration(age)), running, attempts)
 		if dice.flip() {
-			seen.pod = anyPod(dice, session, now.Add(-time.Duration(age)), time.Duration(ran), message, reason)
-			if seen.status.CurrentAttempt == nil { // it is not the current attempt's, as observe has it
-				seen.add(session, seen.pod)
-				seen.pod = nil
+			observed.pod = anyPod(dice, session, now.Add(-time.Duration(age)), time.Duration(ran), message, reason)
+			if observed.status.CurrentAttempt == nil { // it is not the current attempt's, as observe has it
+				observed.add(session, observed.pod)
+				observed.pod = nil
 			}
 		}
 		if dice.flip() {
 			other := anyPod(dice, session, now.Add(-time.Duration(ran)), time.Duration(age), message, reason)
 			other.Name, other.UID = "night-other", "other"
-			seen.add(session, other)
+			observed.add(session, other)
 		}
 		if dice.flip() {
-			seen.token = anyToken(dice, session, now.Add(time.Duration(ran)))
+			observed.token = anyToken(dice, session, now.Add(time.Duration(ran)))
 		}
-		seen.key.Fingerprint = "fingerprint"
+		observed.key.Fingerprint = "fingerprint"
 
-		planned := decide(session, seen)
-		checkPlan(t, session, seen, &planned)
-		told := report(session, seen, planned, carriedOut(&planned, message, ran))
-		checkReported(t, seen, &planned, &told)
+		planned := decide(session, observed)
+		checkPlan(t, session, observed, &planned)
+		report := buildReport(session, observed, planned, carriedOut(&planned, message, ran))
+		checkReported(t, observed, &planned, &report)
 	})
 }
 
@@ -158,7 +157,7 @@ func anyToken(dice *bits, session *v1alpha1.ReactorSession, expires time.Time) *
 // carriedOut is the outcome of a plan where everything works.
 func carriedOut(planned *plan, message string, ran int64) result {
 	done := result{done: true}
-	if planned.do == doEnd {
+	if planned.do == doEndAttempt {
 		done.ended = &v1alpha1.EndedAttempt{Number: 1, Class: planned.end.Class, Reason: planned.end.Reason, Message: planned.end.Message,
 			RunningSeconds: max(ran/int64(time.Second), 0), Cleanup: v1alpha1.CleanupUnverified}
 		if planned.end.Message == "" {
@@ -168,64 +167,64 @@ func carriedOut(planned *plan, message string, ran int64) result {
 	return done
 }
 
-func checkPlan(t *testing.T, session *v1alpha1.ReactorSession, seen *observation, planned *plan) {
+func checkPlan(t *testing.T, session *v1alpha1.ReactorSession, observed *observation, planned *plan) {
 	t.Helper()
-	attempt := seen.status.CurrentAttempt
+	attempt := observed.status.CurrentAttempt
 	live := 0
-	for _, pod := range seen.ownPods() {
+	for _, pod := range observed.ownPods() {
 		if !outcome.HasEnded(pod) {
 			live++
 		}
 	}
 	unwanted := session.Spec.Suspended() || session.DeletionTimestamp != nil
 	switch {
-	case planned.do == doCreatePod && (attempt == nil || attempt.PodUID != "" || seen.pod != nil || live > 0 || unwanted):
+	case planned.do == doCreatePod && (attempt == nil || attempt.PodUID != "" || observed.pod != nil || live > 0 || unwanted):
 		t.Fatalf("a pod is created with attempt %+v, %d pods that live, unwanted %t", attempt, live, unwanted)
-	case planned.do == doLiftGate && (len(attempts.OtherGates(seen.pod)) > 0 || seen.pod.DeletionTimestamp != nil || unwanted || !planned.slot):
-		t.Fatalf("the gate of a pod is removed that is not to run: %+v", seen.pod.Spec.SchedulingGates)
-	case planned.do == doCreateToken && (!planned.slot || seen.pod != nil && len(attempts.OtherGates(seen.pod)) > 0), planned.do == doHoldToken && attempts.IsGated(seen.pod):
-		t.Fatalf("%s while %+v hold the pod back", planned.do, seen.pod.Spec.SchedulingGates)
-	case planned.do == doBegin && (attempt != nil || live > 0 || unwanted || isFinished(&seen.status)):
+	case planned.do == doRemoveGate && (len(attempts.OtherGates(observed.pod)) > 0 || observed.pod.DeletionTimestamp != nil || unwanted || !planned.slot):
+		t.Fatalf("the gate of a pod is removed that is not to run: %+v", observed.pod.Spec.SchedulingGates)
+	case planned.do == doCreateToken && (!planned.slot || observed.pod != nil && len(attempts.OtherGates(observed.pod)) > 0), planned.do == doSuspendToken && attempts.IsGated(observed.pod):
+		t.Fatalf("%s while %+v hold the pod back", planned.do, observed.pod.Spec.SchedulingGates)
+	case planned.do == doStartAttempt && (attempt != nil || live > 0 || unwanted || attempts.IsFinished(&observed.status)):
 		t.Fatalf("an attempt begins with attempt %+v, %d pods that live, unwanted %t", attempt, live, unwanted)
-	case planned.do == doEnd && (attempt == nil || planned.end == nil || seen.pod != nil && !outcome.HasEnded(seen.pod)):
+	case planned.do == doEndAttempt && (attempt == nil || planned.end == nil || observed.pod != nil && !outcome.HasEnded(observed.pod)):
 		t.Fatalf("attempt %+v is ended while its pod lives", attempt)
 	case planned.do == doDeletePod && planned.delete == "":
 		t.Fatal("a pod without a name is deleted")
 	case planned.do == doStop && planned.stop == "":
 		t.Fatal("an attempt is stopped without a reason")
-	case planned.do == doDeleteObject && !isFinished(&seen.status):
+	case planned.do == doDeleteObject && !attempts.IsFinished(&observed.status):
 		t.Fatal("a session that has not finished is deleted")
 	case planned.end != nil && (planned.end.Running < 0 || planned.end.Class == ""):
 		t.Fatalf("an attempt ends as %+v", planned.end)
 	}
 }
 
-func checkReported(t *testing.T, seen *observation, planned *plan, told *reported) {
+func checkReported(t *testing.T, observed *observation, planned *plan, report *report) {
 	t.Helper()
-	before, after := &seen.status, &told.status
+	before, after := &observed.status, &report.status
 	if after.RunningSeconds < before.RunningSeconds && before.RunningSeconds >= 0 {
 		t.Fatalf("the session has run for %d s, and then for %d s", before.RunningSeconds, after.RunningSeconds)
 	}
-	if planned.do == doEnd && (after.CurrentAttempt != nil || len(after.RecentAttempts) > attempts.MaxRecent) {
+	if planned.do == doEndAttempt && (after.CurrentAttempt != nil || len(after.RecentAttempts) > attempts.MaxRecent) {
 		t.Fatalf("after the end: %+v, %d recent attempts", after.CurrentAttempt, len(after.RecentAttempts))
 	}
-	if wait := after.NextAttemptTime; planned.do == doEnd && wait != nil && wait.Sub(seen.now) > attempts.MaxBackoff(after) {
-		t.Fatalf("the next attempt is in %s", wait.Sub(seen.now))
+	if wait := after.NextAttemptTime; planned.do == doEndAttempt && wait != nil && wait.Sub(observed.now) > attempts.MaxBackoff(after) {
+		t.Fatalf("the next attempt is in %s", wait.Sub(observed.now))
 	}
-	negative := slices.ContainsFunc(told.next, func(entry requeue.Entry) bool { return entry.After < 0 })
-	if next, err := schedule(context.Background(), result{}, told.next, nil); err != nil || negative || next.RequeueAfter > maxWait {
-		t.Fatalf("the next reconcile is requested as %v, and is after %s: %v", told.next, next.RequeueAfter, err)
+	negative := slices.ContainsFunc(report.requeue, func(entry requeue.Entry) bool { return entry.After < 0 })
+	if next := schedule(context.Background(), nil, report.requeue); negative || next.RequeueAfter > maxWait {
+		t.Fatalf("the next reconcile is requested as %v, and is after %s", report.requeue, next.RequeueAfter)
 	}
-	if ready := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady); planned.show != nil && (ready == nil || ready.Reason == "" || len(ready.Message) > maxConditionMessage) {
+	if ready := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady); planned.ready != nil && (ready == nil || ready.Reason == "" || len(ready.Message) > maxConditionMessage) {
 		t.Fatalf("Ready is %+v", ready)
 	}
-	text, err := json.Marshal([]any{after, told.events})
+	text, err := json.Marshal([]any{after, report.notices})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, secret := range secretsInTexts {
 		if strings.Contains(string(text), secret) {
-			t.Fatalf("a secret is told: %s", text)
+			t.Fatalf("a report has a secret: %s", text)
 		}
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
@@ -44,9 +43,9 @@ func TestAPodIsStoppedForTheEndOfItsProgramOnlyWhileOthersRun(t *testing.T) {
 			for _, state := range test.inits {
 				pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses, corev1.ContainerStatus{Name: "sidecar", State: state})
 			}
-			seen := &observation{now: now, pod: pod}
-			seen.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: pod.Name, PodUID: "1"}
-			if got := decide(session, seen); got.do != test.want {
+			observed := &observation{now: now, pod: pod}
+			observed.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: pod.Name, PodUID: "1"}
+			if got := decide(session, observed); got.do != test.want {
 				t.Errorf("%q, want %q", got.do, test.want)
 			}
 		})
@@ -58,50 +57,50 @@ var theChecks = []struct {
 	name, want string // the action, and the reason that is shown or with which the attempt ends
 	happen     func(*v1alpha1.ReactorSession, *observation)
 }{
-	{"several pods", "/PodsConflict", func(s *v1alpha1.ReactorSession, seen *observation) {
-		seen.add(s, podOfAttempt(s, 7), podOfAttempt(s, 8))
+	{"several pods", "/PodsConflict", func(s *v1alpha1.ReactorSession, observed *observation) {
+		observed.add(s, podOfAttempt(s, 7), podOfAttempt(s, 8))
 	}},
-	{"a token of an attempt that has ended", "Release/", func(_ *v1alpha1.ReactorSession, seen *observation) { seen.stale = []string{"night-0"} }},
-	{"a stray pod", "DeletePod/Stopping", func(s *v1alpha1.ReactorSession, seen *observation) {
-		seen.add(s, podOfAttempt(s, 9))
+	{"a token of an attempt that has ended", "Release/", func(_ *v1alpha1.ReactorSession, observed *observation) { observed.stale = []string{"night-0"} }},
+	{"a stray pod", "DeletePod/Stopping", func(s *v1alpha1.ReactorSession, observed *observation) {
+		observed.add(s, podOfAttempt(s, 9))
 	}},
-	{"an attempt whose pod has ended", "End/Completed", func(s *v1alpha1.ReactorSession, seen *observation) {
-		seen.pod = podOfAttempt(s, 1)
-		seen.pod.Status.Phase = corev1.PodSucceeded
-		seen.pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.NewTime(noon), FinishedAt: metav1.NewTime(noon)}}
-		seen.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: seen.pod.Name, PodUID: string(seen.pod.UID)}
+	{"an attempt whose pod has ended", "EndAttempt/Completed", func(s *v1alpha1.ReactorSession, observed *observation) {
+		observed.pod = podOfAttempt(s, 1)
+		observed.pod.Status.Phase = corev1.PodSucceeded
+		observed.pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.NewTime(noon), FinishedAt: metav1.NewTime(noon)}}
+		observed.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: observed.pod.Name, PodUID: string(observed.pod.UID)}
 	}},
-	{"a stray pod that ends", "/Stopping", func(s *v1alpha1.ReactorSession, seen *observation) {
+	{"a stray pod that ends", "/Stopping", func(s *v1alpha1.ReactorSession, observed *observation) {
 		pod := podOfAttempt(s, 9)
 		pod.DeletionTimestamp = new(metav1.NewTime(noon))
-		seen.add(s, pod)
+		observed.add(s, pod)
 	}},
-	{"an attempt whose pod is lost", "End/PodLost", func(s *v1alpha1.ReactorSession, seen *observation) {
-		if seen.status.CurrentAttempt == nil {
-			seen.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: attempts.Name(s, 1), PodUID: "lost"}
+	{"an attempt whose pod is lost", "EndAttempt/PodLost", func(s *v1alpha1.ReactorSession, observed *observation) {
+		if observed.status.CurrentAttempt == nil {
+			observed.status.CurrentAttempt = &v1alpha1.SessionAttempt{Number: 1, PodName: attempts.Name(s, 1), PodUID: "lost"}
 		}
 	}},
-	{"a session that is being deleted", "LetGo/", func(s *v1alpha1.ReactorSession, _ *observation) {
+	{"a session that is being deleted", "RemoveFinalizer/", func(s *v1alpha1.ReactorSession, _ *observation) {
 		s.DeletionTimestamp, s.Finalizers = new(metav1.NewTime(noon)), []string{attempts.CleanupFinalizer}
 	}},
-	{"a session that has failed", "/BackoffLimitExceeded", func(_ *v1alpha1.ReactorSession, seen *observation) {
-		meta.SetStatusCondition(&seen.status.Conditions, metav1.Condition{Type: v1alpha1.ConditionFailed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonBackoffLimitExceeded})
+	{"a session that has failed", "/BackoffLimitExceeded", func(_ *v1alpha1.ReactorSession, observed *observation) {
+		meta.SetStatusCondition(&observed.status.Conditions, metav1.Condition{Type: v1alpha1.ConditionFailed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonBackoffLimitExceeded})
 	}},
 	{"a suspended session", "/Suspended", func(s *v1alpha1.ReactorSession, _ *observation) { s.Spec.Suspend = new(true) }},
-	{"a session whose time is up", "Finish/DurationReached", func(s *v1alpha1.ReactorSession, seen *observation) {
-		s.Spec.MaxDuration, seen.status.RunningSeconds = "1h", 3600
+	{"a session whose time is up", "Finish/DurationReached", func(s *v1alpha1.ReactorSession, observed *observation) {
+		s.Spec.MaxDuration, observed.status.RunningSeconds = "1h", 3600
 	}},
-	{"a missing key", "/WaitingForToken", func(_ *v1alpha1.ReactorSession, seen *observation) {
-		seen.key.Problem = &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound}
+	{"a missing key", "/WaitingForToken", func(_ *v1alpha1.ReactorSession, observed *observation) {
+		observed.key.Problem = &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound}
 	}},
-	{"a refused key", "/APIKeyRefused", func(_ *v1alpha1.ReactorSession, seen *observation) {
-		seen.status.RecentAttempts = []v1alpha1.EndedAttempt{{Number: 1, Class: v1alpha1.ClassKeyRefused, KeyFingerprint: seen.key.Fingerprint}}
+	{"a refused key", "/APIKeyRefused", func(_ *v1alpha1.ReactorSession, observed *observation) {
+		observed.status.RecentAttempts = []v1alpha1.EndedAttempt{{Number: 1, Class: v1alpha1.ClassKeyRefused, KeyFingerprint: observed.key.Fingerprint}}
 	}},
-	{"a wait between attempts", "/BackingOff", func(_ *v1alpha1.ReactorSession, seen *observation) {
-		seen.status.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
+	{"a wait between attempts", "/BackingOff", func(_ *v1alpha1.ReactorSession, observed *observation) {
+		observed.status.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
 	}},
 	{"a template that cannot be run", "/InvalidTemplate", func(s *v1alpha1.ReactorSession, _ *observation) { s.Spec.Container = "other" }},
-	{"nothing else", "Begin/WaitingForToken", func(*v1alpha1.ReactorSession, *observation) {}},
+	{"nothing else", "StartAttempt/WaitingForToken", func(*v1alpha1.ReactorSession, *observation) {}},
 }
 
 // podOfAttempt is a pod that runs.
@@ -120,8 +119,8 @@ func describePlan(planned *plan) string {
 	switch {
 	case planned.end != nil:
 		return string(planned.do) + "/" + planned.end.Reason
-	case planned.show != nil:
-		return string(planned.do) + "/" + planned.show.reason
+	case planned.ready != nil:
+		return string(planned.do) + "/" + planned.ready.reason
 	default:
 		return string(planned.do) + "/"
 	}
@@ -142,13 +141,13 @@ func TestOfTwoThingsToDoTheEarlierIsDone(t *testing.T) {
 			t.Run(earlier.name+" before "+later.name, func(t *testing.T) {
 				session := aSession()
 				session.Status = v1alpha1.ReactorSessionStatus{Attempts: 1}
-				seen := &observation{now: noon, status: session.Status}
-				seen.key.Fingerprint = "fingerprint"
-				earlier.happen(session, seen)
+				observed := &observation{now: noon, status: session.Status}
+				observed.key.Fingerprint = "fingerprint"
+				earlier.happen(session, observed)
 				if later.name != earlier.name {
-					later.happen(session, seen)
+					later.happen(session, observed)
 				}
-				planned := decide(session, seen)
+				planned := decide(session, observed)
 				if got := describePlan(&planned); got != earlier.want {
 					t.Errorf("%s, want %s", got, earlier.want)
 				}
@@ -164,9 +163,9 @@ func TestOfTwoThingsToDoTheEarlierIsDone(t *testing.T) {
 func TestAWaitThatAnotherClockHasSetCountsFromWhenItIsRead(t *testing.T) {
 	session := aSession()
 	session.Status = v1alpha1.ReactorSessionStatus{Attempts: 3, IgnoredFailures: 3, NextAttemptTime: new(metav1.NewTime(noon.Add(95 * time.Minute)))}
-	for after, want := range map[time.Duration]string{0: "/BackingOff", 39 * time.Second: "/BackingOff", 40 * time.Second: "Begin/WaitingForToken", -time.Hour: "Begin/WaitingForToken"} {
-		seen := &observation{now: noon.Add(after), nextSince: noon, status: session.Status}
-		planned := decide(session, seen)
+	for after, want := range map[time.Duration]string{0: "/BackingOff", 39 * time.Second: "/BackingOff", 40 * time.Second: "StartAttempt/WaitingForToken", -time.Hour: "StartAttempt/WaitingForToken"} {
+		observed := &observation{now: noon.Add(after), status: session.Status, state: objectState{next: observedNext{since: noon}}}
+		planned := decide(session, observed)
 		if got := describePlan(&planned); got != want {
 			t.Errorf("%s after it was read: %s, want %s", after, got, want)
 		}
@@ -190,8 +189,8 @@ func TestATokenWhoseExpiryIsUnknownIsPending(t *testing.T) {
 	token := attempts.BuildToken(session, &session.Status, session.Status.CurrentAttempt, attempts.Settings{})
 	token.Status.ObservedGeneration = 1
 	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
-	seen := &observation{now: noon, status: session.Status, token: token}
-	if got := decide(session, seen); got.do != doNothing || got.show == nil || got.show.reason != v1alpha1.ReasonWaitingForToken {
-		t.Errorf("%q, and it shows %+v, want it to wait for the token", got.do, got.show)
+	observed := &observation{now: noon, status: session.Status, token: token}
+	if got := decide(session, observed); got.do != doNothing || got.ready == nil || got.ready.reason != v1alpha1.ReasonWaitingForToken {
+		t.Errorf("%q, and it shows %+v, want it to wait for the token", got.do, got.ready)
 	}
 }

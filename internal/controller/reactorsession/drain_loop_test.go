@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/drain"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -20,8 +21,9 @@ func (w *world) drain(ctx context.Context, timeout time.Duration) error {
 		w.Fatal(err)
 	}
 	access := w.api.clientFor(func() bool { return false })
-	drainer := New(Options{Client: access, Cache: access, Lister: LiveLister(access), APIReader: access, Reactor: api, APIURL: "https://reactor.test", Recorder: w, Clock: clock.RealClock{}})
-	return drainer.Drain(ctx, nil, timeout)
+	sessions := New(Options{Client: access, Cache: access, Lister: LiveLister(access), APIReader: access, Reactor: api, APIURL: "https://reactor.test", Recorder: w, Clock: clock.RealClock{}})
+	drainer := drain.Drainer{Client: access, Sessions: sessions, Recorder: w}
+	return drainer.Run(ctx, nil, timeout)
 }
 
 // wantNothingKept checks that our finalizers are nowhere.

@@ -5,13 +5,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
@@ -54,7 +53,7 @@ func (w *world) onePod(session string) *corev1.Pod {
 	return nil
 }
 
-// admit is what Kueue writes when it admits a pod: one patch, over the version that it has seen.
+// admit is what Kueue writes when it admits a pod: one patch, over the version that it has observed.
 func (w *world) admit(session string) {
 	w.Helper()
 	pod := w.onePod(session)

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +16,8 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
+	"github.com/reactor-operator/reactor-operator/internal/cleanup"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
@@ -560,7 +560,7 @@ func TestACleanUpIsTriedAgainWhileReactorIsAwayAndThenGivenUp(t *testing.T) {
 				w.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: 503})
 				w.pass(test.away)
 				w.reactor.ClearFaults()
-				w.pass(cleanupCap + 30*time.Second)
+				w.pass(cleanup.MaxRetry + 30*time.Second)
 				if got := w.ended("night"); got != test.want {
 					t.Errorf("attempts %q, want %q", got, test.want)
 				}

@@ -4,12 +4,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
@@ -79,17 +78,17 @@ func TestOfTwoPodsOneThatDoesNotEndKeepsNotTheOtherRunning(t *testing.T) {
 	}
 	lost := pod("night-restored")
 	lost.DeletionTimestamp = new(metav1.NewTime(noon.Add(-time.Hour)))
-	seen := &observation{now: noon, status: session.Status, pod: new(pod(attempt.PodName))}
-	seen.add(session, &lost)
-	if got := decide(session, seen); got.do != doStop {
-		t.Errorf("%q, want %q: %+v", got.do, doStop, got.show)
+	observed := &observation{now: noon, status: session.Status, pod: new(pod(attempt.PodName))}
+	observed.add(session, &lost)
+	if got := decide(session, observed); got.do != doStop {
+		t.Errorf("%q, want %q: %+v", got.do, doStop, got.ready)
 	}
 	attempt.StopReason = outcome.StopSuspended
-	if got := decide(session, seen); got.do != doLowerDeadline {
-		t.Errorf("%q, want %q: %+v", got.do, doLowerDeadline, got.show)
+	if got := decide(session, observed); got.do != doLowerDeadline {
+		t.Errorf("%q, want %q: %+v", got.do, doLowerDeadline, got.ready)
 	}
-	seen.pod = nil
-	if got := decide(session, seen); got.do != doNothing || got.show == nil || got.show.reason != v1alpha1.ReasonStopping {
-		t.Errorf("%q, and it shows %+v, want it to wait for the pod that does not end", got.do, got.show)
+	observed.pod = nil
+	if got := decide(session, observed); got.do != doNothing || got.ready == nil || got.ready.reason != v1alpha1.ReasonStopping {
+		t.Errorf("%q, and it shows %+v, want it to wait for the pod that does not end", got.do, got.ready)
 	}
 }

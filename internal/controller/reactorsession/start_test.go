@@ -4,22 +4,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/apikey"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 )
 
 // What the gates of a pod, its token and its slot lead to.
 func TestWhatComesBeforeAProgramCanRun(t *testing.T) {
 	waiting := func(reason string) func(*observation, *v1alpha1.ReactorToken) {
-		return func(seen *observation, token *v1alpha1.ReactorToken) {
+		return func(observed *observation, token *v1alpha1.ReactorToken) {
 			token.Status.ObservedGeneration = 1
 			token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason}}
-			seen.token = token
+			observed.token = token
 		}
 	}
 	for name, test := range map[string]struct {
@@ -41,26 +40,26 @@ func TestWhatComesBeforeAProgramCanRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			session := aSession()
-			seen := &observation{now: noon, status: session.Status, slotSince: noon}
+			observed := &observation{now: noon, status: session.Status, slotSince: noon}
 			if len(test.gates) > 0 {
-				seen.pod = podOfAttempt(session, session.Status.CurrentAttempt.Number)
-				seen.pod.Spec.NodeName, seen.pod.Status = "", corev1.PodStatus{}
+				observed.pod = podOfAttempt(session, session.Status.CurrentAttempt.Number)
+				observed.pod.Spec.NodeName, observed.pod.Status = "", corev1.PodStatus{}
 				for _, gate := range test.gates {
-					seen.pod.Spec.SchedulingGates = append(seen.pod.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: gate})
+					observed.pod.Spec.SchedulingGates = append(observed.pod.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: gate})
 				}
 			}
 			if test.token != nil {
-				test.token(seen, attempts.BuildToken(session, &session.Status, session.Status.CurrentAttempt, attempts.Settings{}))
+				test.token(observed, attempts.BuildToken(session, &session.Status, session.Status.CurrentAttempt, attempts.Settings{}))
 			}
-			planned := decide(session, seen)
+			planned := decide(session, observed)
 			if got := describePlan(&planned); got != test.want || planned.slot != test.slot {
 				t.Errorf("%s, slot %t, want %s, %t", got, planned.slot, test.want, test.slot)
 			}
-			if planned.do == doNothing && planned.slot && !planned.until.Equal(noon.Add(slotBound)) {
-				t.Errorf("the slot is held until %s", planned.until)
+			if planned.do == doNothing && planned.slot && planned.requeue[0].After != slotBound {
+				t.Errorf("the session keeps its slot for %s", planned.requeue[0].After)
 			}
-			seen.now = noon.Add(slotBound)
-			if planned := decide(session, seen); planned.do == doNothing && planned.slot {
+			observed.now = noon.Add(slotBound)
+			if planned := decide(session, observed); planned.do == doNothing && planned.slot {
 				t.Error("the slot is held for longer")
 			}
 		})
@@ -70,9 +69,9 @@ func TestWhatComesBeforeAProgramCanRun(t *testing.T) {
 // Without a key, a slot would be held for nothing.
 func TestNoSlotIsTakenWithoutAKey(t *testing.T) {
 	session := aSession()
-	seen := &observation{now: noon, status: session.Status}
-	seen.key.Problem = &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound}
-	if planned := decide(session, seen); planned.do != doNothing || planned.slot {
+	observed := &observation{now: noon, status: session.Status}
+	observed.key.Problem = &apikey.Problem{Reason: v1alpha1.ReasonAPIKeyNotFound}
+	if planned := decide(session, observed); planned.do != doNothing || planned.slot {
 		t.Errorf("%q, slot %t", planned.do, planned.slot)
 	}
 }
@@ -84,12 +83,12 @@ func TestATokenIsNotTooOldWhileTheSkewIsUnknown(t *testing.T) {
 	token.Status.ObservedGeneration = 1
 	token.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTokenValid}}
 	token.Status.IssuedTime, token.Status.ExpirationTime = new(metav1.NewTime(noon)), new(metav1.NewTime(noon.Add(6*time.Hour)))
-	seen := &observation{now: noon.Add(12 * time.Hour), status: session.Status, token: token}
-	if planned := decide(session, seen); planned.do != doCreatePod {
+	observed := &observation{now: noon.Add(12 * time.Hour), status: session.Status, token: token}
+	if planned := decide(session, observed); planned.do != doCreatePod {
 		t.Errorf("%q, want %q", planned.do, doCreatePod)
 	}
-	seen.skewKnown = true
-	if planned := decide(session, seen); planned.do != doDeleteToken {
+	observed.skewKnown = true
+	if planned := decide(session, observed); planned.do != doDeleteToken {
 		t.Errorf("with a known skew: %q, want %q", planned.do, doDeleteToken)
 	}
 }

@@ -5,69 +5,75 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 	"github.com/reactor-operator/reactor-operator/internal/requeue"
 )
 
-// writeStatus writes the status, once, if it changed, over the version that was seen, and then makes it known. A version that was
-// not seen is a conflict: what was decided from an older one is not written, and the pass is repeated, as it is when the object is gone and
-// the cache does not show that yet. It then returns when.
-func (r *Reconciler) writeStatus(ctx context.Context, session *v1alpha1.ReactorSession, mem *objectState, told reported) (again []requeue.Entry, err error) {
-	if equality.Semantic.DeepEqual(session.Status, told.status) {
-		r.tell(ctx, session, told)
-		return nil, nil
+// writeStatus writes the status once, if it changed, with the observed resourceVersion, and then emits what it reports. It returns what is written
+// now. After a conflict, conflict says when the session is reconciled again: what was decided from an older version is not written. The same
+// applies if the object does not exist anymore, and the cache does not show that yet.
+func (r *Reconciler) writeStatus(
+	ctx context.Context, session *v1alpha1.ReactorSession, last written, report report,
+) (now written, conflict []requeue.Entry, err error) {
+	if equality.Semantic.DeepEqual(session.Status, report.status) {
+		r.emit(ctx, session, report)
+		return last, nil, nil
 	}
 	updated := session.DeepCopy()
-	updated.Status = told.status
+	updated.Status = report.status
 	err = r.client.Status().Update(ctx, updated, client.FieldOwner(attempts.FieldOwner))
 	switch {
 	case apierrors.IsNotFound(err):
-		if !mem.gone { // what was seen of it may still be told, once
-			r.tell(ctx, session, told)
+		if !last.gone { // what was observed is still emitted, once
+			r.emit(ctx, session, report)
 		}
-		mem.gone = true
-		return after(mem.awaitCache(), "the cache does not show the latest version yet"), nil
+		last.gone = true
+		last.conflicts++
+		return last, waitForCache(last.conflicts), nil
 	case apierrors.IsConflict(err):
-		return after(mem.awaitCache(), "the cache does not show the latest version yet"), nil
+		last.conflicts++
+		return last, waitForCache(last.conflicts), nil
 	case err != nil:
-		if isWriteRefused(err) && !mem.statusRefused { // no condition can report this
-			mem.statusRefused = true
+		if isWriteRefused(err) && !last.refused { // no condition can report this
+			last.refused = true
 			notice.Emit(ctx, r.recorder, session, []notice.Notice{statusRefused(err)})
 		}
-		return nil, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
+		return last, nil, fmt.Errorf("writing the status of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
-	mem.wrote(updated)
-	mem.conflicts, mem.gone, mem.statusRefused = 0, false, false
-	r.tell(ctx, session, told)
-	return nil, nil
+	r.emit(ctx, session, report)
+	return written{}.with(updated), nil, nil
+}
+
+// waitForCache is how long a session waits for the cache to show what the API server has: longer after each conflict.
+func waitForCache(conflicts int) []requeue.Entry {
+	return after(min(retryBase<<min(conflicts-1, 8), retryCap), "the cache does not show the latest version yet")
 }
 
 // statusRefused reports that the API server refuses to write the status. The session is then neither started nor stopped, because each of
-// these stands in status first.
+// these is recorded in status first.
 func statusRefused(err error) notice.Notice {
 	return notice.Warning(v1alpha1.ReasonWriteRefused, "WriteStatus",
 		"the API server refuses to write the status of the session, which is neither started nor stopped meanwhile: %s. Allow the write; the operator retries", reactor.Redact(err.Error()))
 }
 
-// tell makes known what stands in status.
-func (r *Reconciler) tell(ctx context.Context, session *v1alpha1.ReactorSession, told reported) {
-	notice.Emit(ctx, r.recorder, session, told.events)
-	if r.tally == nil {
+// emit emits the events and counts the metrics of what is recorded in status.
+func (r *Reconciler) emit(ctx context.Context, session *v1alpha1.ReactorSession, report report) {
+	notice.Emit(ctx, r.recorder, session, report.notices)
+	if r.metrics == nil {
 		return
 	}
-	if told.ended != nil {
-		r.tally.AttemptEnded(told.ended.Class, time.Duration(told.ended.RunningSeconds)*time.Second)
-		r.tally.CleanedUp(told.ended.Cleanup)
+	if report.ended != nil {
+		r.metrics.AttemptEnded(report.ended.Class, time.Duration(report.ended.RunningSeconds)*time.Second)
+		r.metrics.CleanedUp(report.ended.Cleanup)
 	}
-	for range told.abandoned {
-		r.tally.CleanedUp(v1alpha1.CleanupUnverified)
+	for range report.abandoned {
+		r.metrics.CleanedUp(v1alpha1.CleanupUnverified)
 	}
 }

@@ -8,11 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 )
 
 // tally counts what it is told.
@@ -38,7 +37,7 @@ func (c *tally) CleanedUp(result v1alpha1.CleanupResult) {
 // counted gives the world an operator that counts.
 func (w *world) counted() *tally {
 	counter := &tally{counts: map[string]int{}, running: map[v1alpha1.AttemptClass]time.Duration{}}
-	w.tune = func(options *Options) { options.Tally = counter }
+	w.tune = func(options *Options) { options.Metrics = counter }
 	return counter
 }
 

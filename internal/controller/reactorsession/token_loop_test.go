@@ -6,14 +6,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 )
 
 // The ReactorToken of an attempt is an object that others may edit, take over, or have a policy for.

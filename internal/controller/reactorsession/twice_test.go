@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -18,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 )
 
@@ -241,7 +240,7 @@ func (s *course) end() {
 		if most := ledger.MostOpen("only/" + s.name(i)); most > 1 {
 			s.Errorf("seed %d: %d Reactor sessions of %s were open at once", s.seed, most, s.name(i))
 		}
-		if !s.gone(s.name(i)) && !isFinished(&s.session(s.name(i)).Status) {
+		if !s.gone(s.name(i)) && !attempts.IsFinished(&s.session(s.name(i)).Status) {
 			s.want(s.name(i), "Ready=False/Suspended")
 		}
 	}

@@ -5,30 +5,102 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 )
 
-// Lister finds the objects that belong to a ReactorSession.
-type Lister interface {
-	// Pods returns the pods that have the UID of the session in their label.
-	Pods(ctx context.Context, session *v1alpha1.ReactorSession) ([]corev1.Pod, error)
-	// Tokens returns the ReactorTokens of the session.
-	Tokens(ctx context.Context, session *v1alpha1.ReactorSession) ([]v1alpha1.ReactorToken, error)
-	// KeptPods returns the ended pods that the tracking finalizer keeps and whose session has or had this name.
-	KeptPods(ctx context.Context, session types.NamespacedName) ([]corev1.Pod, error)
+// SetupWithManager registers the controller, its indexes and its watches. It returns an error if the manager already has a controller of
+// this name, or if its cache cannot be indexed.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if err := addIndexes(context.Background(), mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("reactorsession").
+		For(&v1alpha1.ReactorSession{}, builder.WithPredicates(sessionPredicate())).
+		Owns(&corev1.Pod{}).
+		Owns(&v1alpha1.ReactorToken{}).
+		WatchesMetadata(&corev1.Secret{}, r.secretHandler()).
+		WatchesRawSource(source.Func(r.captureQueue)).
+		WithOptions(controller.Options{
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryBase, retryCap),
+		}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("setting up the ReactorSession controller: %w", err)
+	}
+	return nil
+}
+
+// PodCache is how pods are cached: only those of sessions.
+func PodCache() cache.ByObject {
+	ours, err := labels.NewRequirement(attempts.SessionUIDLabel, selection.Exists, nil)
+	if err != nil {
+		panic("the label is a constant: " + err.Error())
+	}
+	return cache.ByObject{Label: labels.NewSelector().Add(*ours)}
+}
+
+// sessionPredicate allows the events that can change a decision: of the spec and of the deletion. Our own writes, of the status and of the
+// finalizer, trigger nothing: the reconcile that wrote schedules the next one.
+func sessionPredicate() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
+			e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+	}}
+}
+
+// secretHandler triggers a reconcile of the sessions whose API key is in a Secret that changed.
+func (r *Reconciler) secretHandler() handler.EventHandler {
+	trigger := func(ctx context.Context, object client.Object, q queue) {
+		sessions := &v1alpha1.ReactorSessionList{}
+		err := r.cache.List(ctx, sessions, client.InNamespace(object.GetNamespace()),
+			client.MatchingFields{indexKeySecret: object.GetName()}, client.UnsafeDisableDeepCopy)
+		if err != nil { // the cache fails only while it is being stopped
+			ctrl.LoggerFrom(ctx).Error(err, "finding the ReactorSessions of a Secret", "namespace", object.GetNamespace(), "secret", object.GetName())
+			return
+		}
+		for i := range sessions.Items {
+			q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&sessions.Items[i])})
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			if !e.IsInInitialList {
+				trigger(ctx, e.Object, q)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() {
+				trigger(ctx, e.ObjectNew, q)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { trigger(ctx, e.Object, q) },
+	}
 }
 
 // IndexedLister returns a Lister that uses the indexes of SetupWithManager. Without an index, each reconcile would read all pods and tokens
 // of the namespace.
 func IndexedLister(cache client.Reader) Lister {
-	return lister{
+	return objectLister{
 		reader:    cache,
 		ofSession: func(uid types.UID) client.ListOption { return client.MatchingFields{indexSession: string(uid)} },
 		keptOf:    func(name string) client.ListOption { return client.MatchingFields{indexKept: name} },
@@ -37,7 +109,7 @@ func IndexedLister(cache client.Reader) Lister {
 
 // LiveLister returns a Lister that uses labels, which the API server can select.
 func LiveLister(reader client.Reader) Lister {
-	return lister{
+	return objectLister{
 		reader: reader,
 		ofSession: func(uid types.UID) client.ListOption {
 			return client.MatchingLabels{attempts.SessionUIDLabel: string(uid)}
@@ -46,13 +118,13 @@ func LiveLister(reader client.Reader) Lister {
 	}
 }
 
-type lister struct {
+type objectLister struct {
 	reader    client.Reader
 	ofSession func(uid types.UID) client.ListOption
 	keptOf    func(name string) client.ListOption
 }
 
-func (l lister) Pods(ctx context.Context, session *v1alpha1.ReactorSession) ([]corev1.Pod, error) {
+func (l objectLister) Pods(ctx context.Context, session *v1alpha1.ReactorSession) ([]corev1.Pod, error) {
 	pods := &corev1.PodList{}
 	if err := l.reader.List(ctx, pods, client.InNamespace(session.Namespace), l.ofSession(session.UID)); err != nil {
 		return nil, fmt.Errorf("listing the pods of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
@@ -60,7 +132,7 @@ func (l lister) Pods(ctx context.Context, session *v1alpha1.ReactorSession) ([]c
 	return pods.Items, nil
 }
 
-func (l lister) Tokens(ctx context.Context, session *v1alpha1.ReactorSession) ([]v1alpha1.ReactorToken, error) {
+func (l objectLister) Tokens(ctx context.Context, session *v1alpha1.ReactorSession) ([]v1alpha1.ReactorToken, error) {
 	tokens := &v1alpha1.ReactorTokenList{}
 	if err := l.reader.List(ctx, tokens, client.InNamespace(session.Namespace), l.ofSession(session.UID)); err != nil {
 		return nil, fmt.Errorf("listing the ReactorTokens of ReactorSession %s/%s: %w", session.Namespace, session.Name, err)
@@ -68,7 +140,7 @@ func (l lister) Tokens(ctx context.Context, session *v1alpha1.ReactorSession) ([
 	return tokens.Items, nil
 }
 
-func (l lister) KeptPods(ctx context.Context, session types.NamespacedName) ([]corev1.Pod, error) {
+func (l objectLister) KeptPods(ctx context.Context, session types.NamespacedName) ([]corev1.Pod, error) {
 	pods := &corev1.PodList{}
 	if err := l.reader.List(ctx, pods, client.InNamespace(session.Namespace), l.keptOf(session.Name)); err != nil {
 		return nil, fmt.Errorf("listing the pods that ReactorSession %s left behind: %w", session, err)

@@ -1,9 +1,11 @@
-package reactorsession
+package cleanup
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,7 +42,7 @@ func TestWhoseASessionIsThatTheAttemptsOwnTokenCouldNotEnd(t *testing.T) {
 }
 
 func TestWhetherTheTokenOfAnAttemptWasRenewed(t *testing.T) {
-	first := &v1alpha1.SessionAttempt{TokenIssuedTime: &metav1.Time{Time: noon}}
+	first := &v1alpha1.SessionAttempt{TokenIssuedTime: &metav1.Time{Time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
 	for name, test := range map[string]struct {
 		attempt *v1alpha1.SessionAttempt
 		issued  string
@@ -62,20 +64,18 @@ func TestWhetherTheTokenOfAnAttemptWasRenewed(t *testing.T) {
 
 // What a key that is lent to other namespaces needs: without proof, an unscoped token may read a session and not end it.
 func TestATokenThatMayNotEndASessionMayStillFindThatItIsOver(t *testing.T) {
-	fake := emulator.New(emulator.Options{Keys: []string{firstKey}})
+	fake := emulator.New(emulator.Options{Keys: []string{"rk_first-0123456789abcdef"}})
 	api, err := reactor.NewClient(reactor.Options{BaseURL: "https://reactor.test", Transport: fake.Transport()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := api.Mint(t.Context(), reactor.MintRequest{APIKey: firstKey, Lifetime: time.Minute})
+	token, err := api.Mint(t.Context(), reactor.MintRequest{APIKey: "rk_first-0123456789abcdef", Lifetime: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{env: map[string]string{"REACTOR_API_URL": "https://reactor.test"}, kubelet: &kubelet{reactor: fake.Transport()}}
-	_, answer := m.call("POST", "/sessions", token.JWT.Reveal(), `{"model":{"name":"reactor/helios"}}`)
-	id, _ := answer["session_id"].(string)
-	r := &Reconciler{reactor: api}
-	found, err := r.endWith(t.Context(), token.JWT, id, false)
+	id := startSession(t, fake.Transport(), token.JWT)
+	tried := try{Cleaner: &Cleaner{Reactor: api}}
+	found, err := tried.endWith(t.Context(), token.JWT, id, false)
 	if _, final := errors.AsType[*notEndableError](err); found.ID != id || !final {
 		t.Errorf("an open session: %+v, %v", found, err)
 	}
@@ -83,7 +83,29 @@ func TestATokenThatMayNotEndASessionMayStillFindThatItIsOver(t *testing.T) {
 		t.Errorf("%d sessions are open", got)
 	}
 	fake.EndSession(id)
-	if found, err := r.endWith(t.Context(), token.JWT, id, false); found.State != reactor.StateClosed || err != nil {
+	if found, err := tried.endWith(t.Context(), token.JWT, id, false); found.State != reactor.StateClosed || err != nil {
 		t.Errorf("a closed session: %+v, %v", found, err)
 	}
+}
+
+// startSession starts a Reactor session, as a program does, and returns its ID.
+func startSession(t *testing.T, transport http.RoundTripper, token reactor.Secret) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://reactor.test/sessions", strings.NewReader(`{"model":{"name":"reactor/helios"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token.Reveal())
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer := struct {
+		SessionID string `json:"session_id"`
+	}{}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer.SessionID
 }
