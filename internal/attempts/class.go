@@ -11,9 +11,10 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/outcome"
 )
 
-// podClass is what a pod is to a session. Each pod has exactly one class in a reconcile.
+// Class is what a pod is to a session. Each pod has exactly one class in a reconcile.
 type Class string
 
+// The classes of pods.
 const (
 	Current    Class = "Current"    // of the current attempt
 	Stray      Class = "Stray"      // of this session and not of the current attempt; it may still run
@@ -26,14 +27,14 @@ const (
 	Unrelated  Class = "Unrelated"  // of another owner
 )
 
-// sessionPod is a pod and its class.
+// Pod is a pod and its class.
 type Pod struct {
 	*corev1.Pod
 
 	Class Class
 }
 
-// classifyPod returns what a pod is to a session with this status. released are the pods from which this process removed our finalizer last:
+// classify returns what a pod is to a session with this status. released are the pods from which this process removed our finalizer last:
 // the cache may not show that yet.
 func classify(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, pod *corev1.Pod, released []types.UID) Class {
 	// Every client that may create pods can write our label, so it proves nothing about a pod that has another controller.
@@ -76,7 +77,7 @@ func classifyEnded(recent []v1alpha1.EndedAttempt, pod *corev1.Pod, released []t
 	}
 }
 
-// classifyPods gives each pod its class.
+// Classify gives each pod its class. released are the pods from which this process removed our finalizer last.
 func Classify(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, pods []corev1.Pod, released []types.UID) []Pod {
 	classified := make([]Pod, len(pods))
 	for i := range pods {
@@ -85,12 +86,12 @@ func Classify(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionS
 	return classified
 }
 
-// isOrphan reports whether a pod that belongs to none of the sessions there are has ended, and is still kept by our finalizer. name is
-// that of its session.
+// IsOrphan reports whether a pod has ended that belongs to a session of this name, and our finalizer still keeps it.
 func IsOrphan(pod *corev1.Pod, name string) bool {
 	return pod.Annotations[SessionAnnotation] == name && outcome.HasEnded(pod) && HasFinalizer(pod, TrackingFinalizer)
 }
 
+// HasFinalizer reports whether an object has a finalizer.
 func HasFinalizer(object metav1.Object, name string) bool {
 	return slices.Contains(object.GetFinalizers(), name)
 }

@@ -13,23 +13,23 @@ import (
 const (
 	backoffBase = 10 * time.Second
 	backoffCap  = 5 * time.Minute
-	// uncleanFloor is the least wait after an attempt whose Reactor session may still be open: it holds one of the account's slots.
+	// uncleanFloor is the minimum wait after an attempt whose Reactor session may still be open: it uses one of the account's slots.
 	uncleanFloor = 30 * time.Second
-	// steadyRun is a run after which waits begin small again, as a kubelet's do.
+	// steadyRun is how long an attempt must run before waits start small again, as those of a kubelet do.
 	steadyRun = 10 * time.Minute
 )
 
-// maxRecent is how many attempts that ended are kept in status.
+// MaxRecent is how many attempts that ended are kept in status.
 const MaxRecent = 5
 
-// nextStep is what follows an attempt that ended.
+// Next is what follows an attempt that ended.
 type Next struct {
 	Condition string        // Complete or Failed if the session is finished; empty if another attempt follows
 	Reason    string        // of that condition
 	Wait      time.Duration // until the next attempt; 0: it follows immediately
 }
 
-// record writes the outcome of the current attempt into status, and returns what follows.
+// Record records the outcome of the current attempt in a status, and returns what follows.
 func Record(status *v1alpha1.ReactorSessionStatus, session *v1alpha1.ReactorSession, ended *v1alpha1.EndedAttempt, now time.Time) Next {
 	usedUp := stoppedInTime(session, status, now)
 	status.CurrentAttempt = nil
@@ -99,32 +99,31 @@ func restartBackoff(recent []v1alpha1.EndedAttempt) time.Duration {
 	return Backoff(int32(min(stops, MaxRecent)-1), true)
 }
 
-// stoppedForDuration reports whether the attempt was stopped because the session's time was used up, to the second: what a container ran is
-// told in whole ones. Where time was added since it began, or the limit taken away, the kubelet ended the pod at the limit of before, and the
-// next attempt follows.
+// stoppedForDuration reports whether the attempt was stopped because the session's time was used up. The times of a container are whole seconds.
+// If a user has raised or removed the limit since the attempt started, the kubelet ended the pod at the earlier limit, and the next attempt follows.
 func stoppedForDuration(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, ended *v1alpha1.EndedAttempt) bool {
 	const rounding = 5 * time.Second
 	return ended.Class == v1alpha1.ClassStopped && ended.Reason == outcome.StopDuration &&
 		session.Spec.MaxDuration.Std() > 0 && Remaining(&session.Spec, status) <= rounding
 }
 
-// stoppedInTime reports whether the operator has stopped the current attempt for the session's time, and by the operator's clock that is
-// used up. What the attempt ran is told by its node's clock: by one that is behind there would be time left, and it would be spent in
-// attempts that are stopped as they begin. Where time was added meanwhile, it is not used up.
+// stoppedInTime reports whether the operator has stopped the current attempt because the session's time was used up, and by the operator's clock it
+// is. How long the attempt ran is measured by its node's clock. By a clock that is behind, there would be time left, and it would be spent in
+// attempts that are stopped when they start. If a user has raised the limit meanwhile, the time is not used up.
 func stoppedInTime(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, now time.Time) bool {
 	attempt, left := status.CurrentAttempt, Remaining(&session.Spec, status)
 	return attempt.StopReason == outcome.StopDuration && attempt.StartTime != nil && left > 0 && !now.Before(attempt.StartTime.Add(left))
 }
 
 const (
-	// unpaidWait is how long to wait after a refusal that lasts until a person pays; unpaidCap is the wait after several in a row.
+	// unpaidWait is how long to wait after a refusal that lasts until a user pays; unpaidCap is the wait after several in a row.
 	unpaidWait, unpaidCap = 15 * time.Minute, time.Hour
 	// shortageCap is the longest wait for a model that has no free server: Reactor's own client tries every six seconds.
 	shortageCap = time.Minute
 )
 
-// refusedWait is how long to wait after the attempt that ended last, which Reactor refused something for a reason that is no failure: nobody
-// paid, or the model has no free server. 0 if it ended in another way.
+// refusedWait is how long to wait after the attempt that ended last, if Reactor refused it a session for a reason that is not a failure of the
+// program: the account is not paid, or the model has no free server. 0 if it ended in another way.
 func refusedWait(recent []v1alpha1.EndedAttempt) time.Duration {
 	reason := recent[0].Reason
 	inARow := slices.IndexFunc(recent, func(ended v1alpha1.EndedAttempt) bool { return ended.Reason != reason })
@@ -143,7 +142,7 @@ func refusedWait(recent []v1alpha1.EndedAttempt) time.Duration {
 	}
 }
 
-// backoff is how long to wait after so many failures in a row (at least 1), with a floor when the Reactor session may still be open.
+// Backoff is how long to wait after a number of failures in a row (at least 1), with a minimum if the Reactor session may still be open.
 func Backoff(failures int32, clean bool) time.Duration {
 	wait := min(backoffBase<<min(max(failures-1, 0), 10), backoffCap)
 	if !clean {
@@ -152,7 +151,7 @@ func Backoff(failures int32, clean bool) time.Duration {
 	return wait
 }
 
-// maxBackoff is longer than any wait for the next attempt: a time beyond it was set by a clock that was wrong.
+// MaxBackoff is longer than any wait for the next attempt: a later time was set by a clock that was wrong.
 func MaxBackoff(status *v1alpha1.ReactorSessionStatus) time.Duration {
 	if recent := status.RecentAttempts; len(recent) > 0 && outcome.IsUnpaid(recent[0].Reason) {
 		return unpaidCap + time.Second

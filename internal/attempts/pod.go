@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// tokenVolume and tokenFolder are where the token of an attempt is mounted. Never by subPath: such a file does not change.
+	// TokenVolume and tokenFolder are where the token of an attempt is mounted. Never by subPath: such a file does not change.
 	TokenVolume = "reactor-token"
 	tokenFolder = "/var/run/secrets/reactor"
 	tokenFile   = tokenFolder + "/jwt"
 )
 
-// buildPod renders the pod of an attempt.
+// BuildPod returns the pod of an attempt.
 func BuildPod(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, attempt *v1alpha1.SessionAttempt, with Settings) *corev1.Pod {
 	template := session.Spec.Template.DeepCopy()
 	pod := &corev1.Pod{
@@ -58,8 +58,8 @@ func BuildPod(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionS
 	return pod
 }
 
-// missingMetadata are what the pod of an attempt should carry and does not: the labels by which it is found, if somebody took them off, and
-// the annotation of a pod that a webhook, such as Kueue's, gave a gate. Nil when it has them all, and when there is no pod.
+// MissingMetadata are the labels and annotations that the pod of an attempt should have and does not: the labels by which the operator finds it, if
+// another client removed them, and the annotation of a pod to which a webhook, such as Kueue's, added a gate. Nil if it has all, or does not exist.
 func MissingMetadata(session *v1alpha1.ReactorSession, attempt *v1alpha1.SessionAttempt, pod *corev1.Pod) map[string]any {
 	if attempt == nil || pod == nil {
 		return nil
@@ -79,8 +79,8 @@ func MissingMetadata(session *v1alpha1.ReactorSession, attempt *v1alpha1.Session
 	return missing
 }
 
-// backstopOf is how long the kubelet lets the pod live while the operator is away, in seconds; nil when the session has no limit, or the
-// template one that is shorter. It counts from the pod's start, the pull of its image included.
+// backstopOf is how long the kubelet lets the pod run if the operator does not run, in seconds; nil if the session has no limit, or the template has
+// a shorter one. It counts from the pod's start, and includes the pull of its image.
 func backstopOf(spec *v1alpha1.ReactorSessionSpec, status *v1alpha1.ReactorSessionStatus) *int64 {
 	left, own := Remaining(spec, status), spec.Template.Spec.ActiveDeadlineSeconds
 	backstop := int64((left + spec.EffectiveStartDeadline()) / time.Second)
@@ -90,8 +90,8 @@ func backstopOf(spec *v1alpha1.ReactorSessionSpec, status *v1alpha1.ReactorSessi
 	return &backstop
 }
 
-// harden sets what costs no program anything, where the user left it open. It does not set runAsNonRoot, and drops no capabilities:
-// half of the world's images run as root, and would not start.
+// harden sets security settings that affect no program, if the template does not set them. It does not set runAsNonRoot, and drops no capabilities:
+// many images run as root, and would not start.
 func harden(spec *corev1.PodSpec) {
 	if spec.AutomountServiceAccountToken == nil {
 		spec.AutomountServiceAccountToken = new(false)
@@ -109,7 +109,7 @@ func harden(spec *corev1.PodSpec) {
 	}
 }
 
-// forbidEscalation leaves a container alone that is privileged or has CAP_SYS_ADMIN: the API server refuses the two together.
+// forbidEscalation does not change a container that is privileged or has CAP_SYS_ADMIN: the API server refuses the combination.
 func forbidEscalation(container *corev1.Container) {
 	if container.SecurityContext == nil {
 		container.SecurityContext = &corev1.SecurityContext{}
@@ -123,7 +123,7 @@ func forbidEscalation(container *corev1.Container) {
 	}
 }
 
-// give hands the session's container what it is told and its credential.
+// addCredential gives the session's container its environment variables and its credential.
 func addCredential(spec *corev1.PodSpec, container *corev1.Container, session *v1alpha1.ReactorSession, attempt *v1alpha1.SessionAttempt, with Settings) {
 	theirs := container.Env
 	container.Env = nil
@@ -156,13 +156,13 @@ func apiKeyVariable(session *v1alpha1.ReactorSession) corev1.EnvVar {
 	}}
 }
 
-// settings are what builders need to know of the installation.
+// Settings are the settings of the installation that the desired objects depend on.
 type Settings struct {
 	APIURL         string
 	PromptDelivery bool
 }
 
-// hasOtherKey reports whether the pod gets another API key, under APIKeyEnv, than the one of the spec. A webhook may have replaced the reference
+// HasOtherKey reports whether the pod gets another API key, under APIKeyEnv, than the one of the spec. A webhook may have replaced the reference
 // by something else, such as a path in a vault. That cannot be compared, and the next pod would get it, too.
 func HasOtherKey(session *v1alpha1.ReactorSession, pod *corev1.Pod) bool {
 	if session.Spec.UsesTokenFile() {

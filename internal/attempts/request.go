@@ -18,8 +18,8 @@ import (
 // What an attempt requests for its token is stored as a hash in status. The ReactorToken itself is no record of it: admission policies
 // and other clients may change its spec.
 
-// tokenRequest is what the request hash is taken over. A field that is added must be omitted while it is not used, or an upgrade of the
-// operator would start all attempts again that wait: the golden hash in the tests holds that.
+// tokenRequest is the input of the request hash. A new field must be omitted while it is not used. Otherwise an upgrade of the operator would start
+// all waiting attempts again. The golden hash in the tests ensures that.
 type tokenRequest struct {
 	APIKeySecret              string   `json:"apiKeySecret"`
 	LifetimeSeconds           int64    `json:"lifetimeSeconds"`
@@ -43,7 +43,7 @@ func requestIn(spec *v1alpha1.ReactorTokenSpec) tokenRequest {
 	return request
 }
 
-// requestHash identifies what the spec of a ReactorToken requests.
+// RequestHash identifies what the spec of a ReactorToken requests.
 func RequestHash(spec *v1alpha1.ReactorTokenSpec) string {
 	text, err := json.Marshal(requestIn(spec))
 	if err != nil {
@@ -53,7 +53,7 @@ func RequestHash(spec *v1alpha1.ReactorTokenSpec) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// isOutdated reports whether the spec requests another credential than the current attempt, which waits, was started with. The next attempt
+// IsOutdated reports whether the spec requests another credential than the current attempt, which waits, was started with. The next attempt
 // requests that one. An existing token is never changed while a program has it.
 func IsOutdated(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, token *v1alpha1.ReactorToken, pod *corev1.Pod) bool {
 	attempt := status.CurrentAttempt
@@ -67,12 +67,12 @@ func IsOutdated(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessio
 	}
 }
 
-// wantedToken is what the spec requests for the token of the current attempt.
+// WantedToken is what the spec requests for the token of the current attempt.
 func WantedToken(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus) *v1alpha1.ReactorTokenSpec {
 	return &BuildToken(session, status, status.CurrentAttempt, Settings{}).Spec
 }
 
-// tokenChanges are the fields in which the token of the current attempt differs from what the attempt requested. They are known only while the
+// TokenChanges are the fields in which the token of the current attempt differs from what the attempt requested. They are known only while the
 // spec requests the same as the attempt. token and pod are those of the attempt; nil if they do not exist.
 func TokenChanges(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, token *v1alpha1.ReactorToken, pod *corev1.Pod) []FieldChange {
 	attempt := status.CurrentAttempt
@@ -86,12 +86,12 @@ func TokenChanges(session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSess
 	return changesOf(&token.Spec, wanted)
 }
 
-// intolerable reports whether a pod must not get a token with these changes.
+// Intolerable reports whether a pod must not get a token with these changes.
 func Intolerable(changes []FieldChange) bool {
 	return slices.ContainsFunc(changes, func(change FieldChange) bool { return !change.isTolerable() })
 }
 
-// fieldChange is a field of a ReactorToken's spec whose value is not the requested one.
+// FieldChange is a field of a ReactorToken's spec whose value is not the requested one.
 type FieldChange struct {
 	field       []string // its path in the object
 	has, wanted string
@@ -99,7 +99,7 @@ type FieldChange struct {
 
 func (c FieldChange) path() string { return strings.Join(c.field, ".") }
 
-// isTolerable reports whether the attempt can use the token all the same: one with another lifetime is renewed in time. Another key or
+// isTolerable reports whether the attempt can still use the token. A token with another lifetime is renewed in time. Another key or
 // scope is another permission, and without its maxSessionDuration nothing would end the billing when everything else fails.
 func (c FieldChange) isTolerable() bool { return c.path() == "spec.lifetime" }
 
@@ -121,7 +121,7 @@ func changesOf(has, wanted *v1alpha1.ReactorTokenSpec) []FieldChange {
 	return changes
 }
 
-// describeChanges says what was changed, and who manages it.
+// DescribeChanges describes the changes and the managers of the changed fields.
 func DescribeChanges(token *v1alpha1.ReactorToken, changes []FieldChange, managers []metav1.ManagedFieldsEntry) string {
 	texts := make([]string, 0, len(changes))
 	for _, change := range changes {
@@ -130,8 +130,8 @@ func DescribeChanges(token *v1alpha1.ReactorToken, changes []FieldChange, manage
 	return fmt.Sprintf("in ReactorToken %q, %s", token.Name, strings.Join(texts, "; "))
 }
 
-// managerOf says who manages a field of an object. A webhook changes an object within a write of the operator's, so the operator is the
-// manager of what it changed.
+// managerOf describes the manager of a field of an object. A webhook changes an object within a write of the operator, so the operator is the
+// manager of what the webhook changed.
 func managerOf(entries []metav1.ManagedFieldsEntry, field ...string) string {
 	var others []string
 	ours := false

@@ -12,40 +12,40 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// ours are the environment variables that the operator sets in the session's container.
+// reservedVariables are the environment variables that the operator sets in the session's container.
 var reservedVariables = []string{"REACTOR_MODEL", "REACTOR_API_URL", "REACTOR_SESSION_NAME", "REACTOR_ATTEMPT", "REACTOR_JWT_FILE", "REACTOR_API_KEY"}
 
-// checkTemplate says why a template cannot be run as a session, and what to write instead; empty when it can. CEL cannot afford these
-// rules: a pod template has no bounds.
+// CheckTemplate returns why a template cannot run as a session, and what to write instead. It is empty if it can. The cost of these rules is too
+// high for CEL, because a pod template has no bounds.
 func CheckTemplate(spec *v1alpha1.ReactorSessionSpec) string {
 	pod := &spec.Template.Spec
 	at := slices.IndexFunc(pod.Containers, func(c corev1.Container) bool { return c.Name == spec.SessionContainer() })
 	switch {
 	case len(pod.Containers) == 0:
-		return "spec.template has no containers: add the one that runs the session"
+		return "spec.template has no containers. Add the one that runs the session"
 	case at < 0:
 		return fmt.Sprintf("spec.container is %q, and spec.template has no container of that name", spec.Container)
 	case pod.RestartPolicy != "":
-		return "spec.template.spec.restartPolicy must be left out: each attempt is a new pod, and spec.restartPolicy says when another one follows"
+		return "spec.template.spec.restartPolicy must be empty. Each attempt is a new pod; spec.restartPolicy defines when another one follows"
 	case slices.ContainsFunc(pod.Containers, restartsInPlace), slices.ContainsFunc(pod.InitContainers, hasRestartRules):
-		return "restartPolicy of a container, and restartPolicyRules, must be left out of spec.template: a program that is restarted in its pod would start " +
+		return "restartPolicy of a container, and restartPolicyRules, must be empty in spec.template, because a program that is restarted in its pod would start " +
 			"another Reactor session. Each attempt is a new pod; an init container may have restartPolicy Always, which makes it a sidecar"
 	case slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == TokenVolume }):
-		return fmt.Sprintf("the volume %q of spec.template has a name that the operator uses: choose another", TokenVolume)
+		return fmt.Sprintf("the volume %q of spec.template has a name that the operator uses. Choose another name", TokenVolume)
 	}
 	for _, variable := range pod.Containers[at].Env {
 		if slices.Contains(reservedVariables, variable.Name) {
-			return fmt.Sprintf("the environment variable %s is set by the operator: take it out of spec.template", variable.Name)
+			return fmt.Sprintf("the environment variable %s is set by the operator. Remove it from spec.template", variable.Name)
 		}
 	}
 	for _, mount := range pod.Containers[at].VolumeMounts {
 		if path := strings.TrimRight(mount.MountPath, "/"); path == tokenFolder || strings.HasPrefix(path, tokenFolder+"/") {
-			return fmt.Sprintf("the operator mounts the token at %s: choose another mountPath for the volume %q", tokenFolder, mount.Name)
+			return fmt.Sprintf("the operator mounts the token at %s. Choose another mountPath for the volume %q", tokenFolder, mount.Name)
 		}
 	}
 	for _, gate := range pod.SchedulingGates {
 		if isOurDomain(gate.Name) {
-			return fmt.Sprintf("the scheduling gate %s of spec.template belongs to the operator, as does all of the domain reactor.inc: use another domain", gate.Name)
+			return fmt.Sprintf("the scheduling gate %s of spec.template has the domain reactor.inc, which is reserved for the operator. Use another domain", gate.Name)
 		}
 	}
 	return checkMetadata(&spec.Template.ObjectMeta)
@@ -70,7 +70,7 @@ func checkMetadata(meta *metav1.ObjectMeta) string {
 	slices.Sort(names)
 	for _, name := range names {
 		if isOurDomain(name) {
-			return fmt.Sprintf("%s in the metadata of spec.template belongs to the operator, as does all of the domain reactor.inc: use another domain", name)
+			return fmt.Sprintf("%s in the metadata of spec.template has the domain reactor.inc, which is reserved for the operator. Use another domain", name)
 		}
 	}
 	return ""

@@ -9,8 +9,8 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// buildToken renders the ReactorToken of an attempt: limited to the model, to so many sessions, and always to the time that is left. That
-// limit is what ends the billing when everything else fails: a lost node, a program that told no id, a key that is gone.
+// BuildToken returns the ReactorToken of an attempt. It is limited to the model, to a number of sessions, and always to the time that is left. That
+// limit ends the billing if everything else fails: after a lost node, a program that reported no ID, a key that was deleted.
 func BuildToken(
 	session *v1alpha1.ReactorSession, status *v1alpha1.ReactorSessionStatus, attempt *v1alpha1.SessionAttempt, with Settings,
 ) *v1alpha1.ReactorToken {
@@ -40,21 +40,22 @@ func BuildToken(
 	return token
 }
 
-// tokenOnItsWay is the message while a token is being requested.
+// TokenPending is the message while a token is being requested.
 const TokenPending = "the token of the attempt is being requested"
 
-// tokenState is what is known of the credential of an attempt.
+// TokenState is what is known of the credential of an attempt.
 type TokenState struct {
 	Exists    bool
 	Ready     bool
-	Suspended bool          // it is not renewed any more
+	Suspended bool          // it is not renewed anymore
 	Granted   time.Duration // its lifetime
-	Left      time.Duration // how long it is valid yet
+	Left      time.Duration // how long it is still valid
 	Reason    string        // of its condition Ready
 	Message   string
-	Stalled   bool // a person must act
+	Stalled   bool // a user must act
 }
 
+// StateOfToken returns the state of a ReactorToken at a time of Reactor's clock. token may be nil.
 func StateOfToken(token *v1alpha1.ReactorToken, now time.Time) TokenState {
 	if token == nil {
 		return TokenState{Reason: v1alpha1.ReasonPending, Message: TokenPending}
@@ -62,7 +63,7 @@ func StateOfToken(token *v1alpha1.ReactorToken, now time.Time) TokenState {
 	state := TokenState{Exists: true, Suspended: token.Spec.Suspended(), Reason: v1alpha1.ReasonPending, Message: TokenPending}
 	timed := token.Status.ExpirationTime != nil && token.Status.IssuedTime != nil
 	ready := meta.FindStatusCondition(token.Status.Conditions, v1alpha1.ConditionReady)
-	// A status that another client has edited may say Ready and tell no times: it counts as none.
+	// A status that another client has edited may be Ready without times. Such a token counts as pending.
 	if ready != nil && token.Status.ObservedGeneration > 0 && (timed || ready.Status != metav1.ConditionTrue) {
 		state.Ready, state.Reason, state.Message = ready.Status == metav1.ConditionTrue, ready.Reason, ready.Message
 	}
@@ -74,7 +75,7 @@ func StateOfToken(token *v1alpha1.ReactorToken, now time.Time) TokenState {
 	return state
 }
 
-// isRequested reports whether a token is being requested, as far as its status tells: nothing is in the way of it.
-func (s *TokenState) IsRequested() bool {
+// IsRequested reports whether the token is being requested, as far as its status shows, and nothing prevents that.
+func (s TokenState) IsRequested() bool {
 	return s.Exists && !s.Ready && (s.Reason == v1alpha1.ReasonPending || s.Reason == v1alpha1.ReasonQueued)
 }

@@ -113,7 +113,7 @@ func (m *stateStore) forget(name types.NamespacedName) types.UID {
 
 // newest returns the session with what the operator wrote last, while the cache does not show that yet. Its spec is the same: each write was one
 // over the observed version.
-func (w *written) newest(session *v1alpha1.ReactorSession) *v1alpha1.ReactorSession {
+func (w written) newest(session *v1alpha1.ReactorSession) *v1alpha1.ReactorSession {
 	if w.status == nil {
 		return session
 	}
