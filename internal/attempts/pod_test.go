@@ -93,33 +93,33 @@ func TestTemplatesThatCannotBeRun(t *testing.T) {
 		"one that can":      {func(*v1alpha1.ReactorSession) {}, ""},
 		"no containers":     {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.Containers = nil }, "has no containers"},
 		"another container": {func(s *v1alpha1.ReactorSession) { s.Spec.Container = "other" }, `spec.container is "other"`},
-		"a restart policy":  {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.RestartPolicy = "Always" }, "restartPolicy must be left out"},
+		"a restart policy":  {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.RestartPolicy = "Always" }, "restartPolicy must be empty"},
 		"a container that restarts in place": {func(s *v1alpha1.ReactorSession) {
 			container(s).RestartPolicy = new(corev1.ContainerRestartPolicyOnFailure)
-		}, "must be left out"},
+		}, "must be empty"},
 		"a container with restart rules": {func(s *v1alpha1.ReactorSession) {
 			container(s).RestartPolicyRules = []corev1.ContainerRestartRule{{}}
-		}, "must be left out"},
+		}, "must be empty"},
 		"a sidecar that restarts all": {func(s *v1alpha1.ReactorSession) {
 			s.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "sidecar", RestartPolicyRules: []corev1.ContainerRestartRule{{}}}}
-		}, "must be left out"},
+		}, "must be empty"},
 		"a sidecar": {func(s *v1alpha1.ReactorSession) {
 			s.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "sidecar", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
 		}, ""},
-		"our volume":             {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: TokenVolume}} }, "choose another"},
+		"our volume":             {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: TokenVolume}} }, "Choose another"},
 		"our variable":           {func(s *v1alpha1.ReactorSession) { container(s).Env = []corev1.EnvVar{{Name: "REACTOR_MODEL"}} }, "REACTOR_MODEL is set by the operator"},
 		"a variable beside ours": {func(s *v1alpha1.ReactorSession) { container(s).Env = []corev1.EnvVar{{Name: "REACTOR_MODE"}} }, ""},
-		"our folder":             {mountAt("/var/run/secrets/reactor"), "choose another mountPath"},
-		"our folder, written so": {mountAt("/var/run/secrets/reactor/"), "choose another mountPath"},
-		"inside our folder":      {mountAt("/var/run/secrets/reactor/x"), "choose another mountPath"},
+		"our folder":             {mountAt("/var/run/secrets/reactor"), "Choose another mountPath"},
+		"our folder, written so": {mountAt("/var/run/secrets/reactor/"), "Choose another mountPath"},
+		"inside our folder":      {mountAt("/var/run/secrets/reactor/x"), "Choose another mountPath"},
 		"beside our folder":      {mountAt("/var/run/secrets/reactors"), ""},
 		"a label of ours": {func(s *v1alpha1.ReactorSession) {
 			s.Spec.Template.Labels = map[string]string{"reactor.inc/attempt": "1"}
-		}, "belongs to the operator"},
+		}, "reserved for the operator"},
 		"an annotation of ours": {func(s *v1alpha1.ReactorSession) {
 			s.Spec.Template.Annotations = map[string]string{"x.reactor.inc/a": "1"}
-		}, "belongs to the operator"},
-		"a finalizer of ours": {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Finalizers = []string{TrackingFinalizer} }, "belongs to the operator"},
+		}, "reserved for the operator"},
+		"a finalizer of ours": {func(s *v1alpha1.ReactorSession) { s.Spec.Template.Finalizers = []string{TrackingFinalizer} }, "reserved for the operator"},
 		"a label of others": {func(s *v1alpha1.ReactorSession) {
 			s.Spec.Template.Labels = map[string]string{"app": "1", "notreactor.inc/a": "1"}
 		}, ""},
