@@ -11,12 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	"github.com/golang-jwt/jwt/v5"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 )
 
 // recorder keeps what Kubernetes tells: which tokens came into which Secret, and when the program of a session had ended. Readers read

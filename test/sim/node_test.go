@@ -6,12 +6,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/internal/attempts"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/internal/attempts"
 )
 
 // node runs pods the way a kubelet does, as far as a session sees: it starts their programs, tells them to stop, kills them after their
