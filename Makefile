@@ -1,4 +1,4 @@
-# The tasks of this repository; `make` lists them. They need Go 1.26, make, gcc (for the race detector) and git.
+# The tasks of this repository; `make` lists them. They need Go 1.26, make and git; with RACE=1 also gcc.
 # All other tools are Go programs, pinned in tools/go.mod and built into Go's own cache when they are first used.
 
 SHELL         := /bin/bash
@@ -8,6 +8,9 @@ MAKEFLAGS     += --no-print-directory
 
 # A go.work of a developer would combine modules that are separate on purpose.
 export GOWORK := off
+# All targets build with the same settings, so that Go compiles each package once: a test finds in the cache what the demo has compiled.
+export GOFLAGS     := -trimpath
+export CGO_ENABLED := 0
 
 # The modules of the tree: those with code, and one that is only a list of versions.
 CODE_MODULES := . test/cluster test/media hack/image hack/manifests
@@ -47,8 +50,13 @@ SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 CHART_VERSION ?= $(shell [[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+ ]] && echo "$(VERSION:v%=%)" || echo "0.0.0-git-$(VERSION)")
 # Where charts are pushed to, without oci://.
 CHARTS        ?= ghcr.io/reactor-operator/charts
-# For make test, make unit and make e2e, such as ARGS='-run Renewal -v', and for make run.
+# For make test, make quick and make e2e, such as ARGS='-run Renewal -v', and for make run.
 ARGS    ?=
+# The packages of make test. With others than all of them, it runs no tests of the other modules.
+PKG     ?= ./...
+# RACE=1 adds the race detector, which needs gcc, and compiles everything again.
+RACE    ?=
+GO_TEST  = $(if $(RACE),CGO_ENABLED=1 go test -race,go test)
 # The packages of make e2e. ARGS goes to each of them, and some flags are of one.
 E2E_PACKAGES ?= ./test/node ./test/e2e/...
 # Set it, and make e2e is content with a machine that cannot run a node.
@@ -66,13 +74,7 @@ NAME  := \033[36m
 PLAIN := \033[0m
 endif
 
-##@ Start here
-
-.PHONY: help
-help: ## Show this list.
-	@awk -F ':.*## ' ' \
-	  /^##@ /                { printf "\n$(BOLD)%s$(PLAIN)\n", substr($$0, 5) } \
-	  /^[a-z][a-z0-9-]*:.*## /  { printf "  $(NAME)%-17s$(PLAIN) %s\n", $$1, $$2 }' Makefile
+##@ Start
 
 .PHONY: demo
 demo: build ## Watch tokens and sessions, on a real Kubernetes of this machine; no cluster needed. Pods need Linux and root.
@@ -81,20 +83,150 @@ demo: build ## Watch tokens and sessions, on a real Kubernetes of this machine; 
 	if bin/node --check >/dev/null 2>&1; then node=$$($(NODE_BINARIES)); fi; \
 	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node bin/demo
 
+.PHONY: quick
+quick: ## Run the tests that need no control plane and no simulated cluster: decisions, formats, clients, documentation (seconds).
+	$(GO_TEST) -short $(ARGS) ./api/... ./cmd/... ./internal/... ./test/docs
+
+.PHONY: test
+test: ## Run the Go tests, on a real control plane (PKG=./internal/... for some packages, RACE=1 for the race detector; minutes).
+# -count=1, because Go's cache of results does not know the manifests that kubectl reads.
+	@assets=$$($(CLUSTER_BINARIES)); \
+	set -x; \
+	$(if $(RACE),CGO_ENABLED=1 go build -race,go build) -o bin/test/manager ./cmd/manager; \
+	MANAGER=$(CURDIR)/bin/test/manager KUBEBUILDER_ASSETS=$$assets $(GO_TEST) -count=1 -timeout 20m $(ARGS) $(PKG)$(if $(filter ./...,$(PKG)),; \
+	$(GO_TEST) -C test/cluster $(ARGS) ./...; \
+	$(GO_TEST) -C test/media $(ARGS) ./...; \
+	$(GO_TEST) -C hack/image $(ARGS) ./...; \
+	$(GO_TEST) -C hack/manifests $(ARGS) ./...)
+
+.PHONY: lint
+lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module, and check the manifests.
+	@status=0; \
+	for module in $(CODE_MODULES); do \
+	  echo "lint $$module"; \
+	  (cd $$module && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || status=1; \
+	done; \
+	$(MAKE) lint-manifests || status=1; \
+	exit $$status
+
+.PHONY: verify
+verify: ## Fail if generated files are not up to date, or a go.mod is not tidy.
+	@hack/verify.sh $(MODULES)
+
+.PHONY: build
+build: ## Build bin/manager, bin/token-server and bin/reactor-emulator, static, with the version of git describe.
+	$(GO_BUILD) -o bin/ ./cmd/...
+
+.PHONY: run
+run: ## Run the operator on this machine, against the cluster of your kubeconfig (ARGS adds flags).
+	go run ./cmd/manager --log-format=text --metrics-auth=false $(ARGS)
+
+.PHONY: cluster
+cluster: ## Start a control plane with the CRDs, print its KUBECONFIG, and stop it with Ctrl-C.
+	@assets=$$($(CLUSTER_BINARIES)); \
+	go build -o bin/controlplane ./test/controlplane/cmd/controlplane; \
+	KUBEBUILDER_ASSETS=$$assets exec bin/controlplane --crds config/crd/bases
+
+.PHONY: node
+node: ## Start an empty cluster with a node, where pods run, for make try and make deploy; print its KUBECONFIG, stop with Ctrl-C. Linux and root.
+	@go build -o bin/node ./test/node/cmd/node; bin/node --check; \
+	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
+	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node exec bin/node $(ARGS)
+
+# hack/deploy installs from this checkout, and removes what it installed (docs/install.md).
+DEPLOY = go build -o bin/deploy ./hack/deploy && bin/deploy --version '$(VERSION)' --helm '$(HELM)' --kubectl '$(KUBECTL)' --registry '$(REGISTRY)' $(if $(YES),--yes)
+# Where the images of make deploy and make try are pushed to, such as registry.example.com/team, if the cluster is not on this machine.
+REGISTRY  ?=
+# Set it, and make deploy, undeploy, try and try-down do not ask.
+YES       ?=
+# More arguments of helm upgrade, for make deploy and make try.
+HELM_ARGS ?=
+.PHONY: try
+try: ## Watch the renewal of a token in a pod of the cluster of your kubeconfig, with an emulator of Reactor: no account needed (REGISTRY, YES).
+	@$(DEPLOY) try -- $(HELM_ARGS)
+
+.PHONY: try-down
+try-down: ## Remove everything that make try installed (YES).
+	@$(DEPLOY) try-down
+
+.PHONY: deploy
+deploy: ## Build the operator, and install it into the cluster of your kubeconfig (REGISTRY, YES, HELM_ARGS).
+	@$(DEPLOY) deploy -- $(HELM_ARGS)
+
+.PHONY: undeploy
+undeploy: ## Remove everything that make deploy installed, including the CRDs and their objects. It ends the sessions first (YES).
+	@$(DEPLOY) undeploy
+
+.PHONY: install
+install: ## Install the CRDs into the cluster of your kubeconfig.
+	$(KUBECTL) apply -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Remove the CRDs, and with them every ReactorToken, its Secret and every ReactorSession.
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: clean
+clean: ## Remove all built files from the tree. The caches of Go and of the control plane remain.
+	rm -rf bin $(DIST)
+
+.PHONY: help
+help: ## Show this list.
+	@awk -F ':.*## ' ' \
+	  /^##@ /                { printf "\n$(BOLD)%s$(PLAIN)\n", substr($$0, 5) } \
+	  /^[a-z][a-z0-9-]*:.*## /  { printf "  $(NAME)%-17s$(PLAIN) %s\n", $$1, $$2 }' Makefile
+
+##@ Test
+
+.PHONY: e2e
+e2e: ## Run the tests that need pods, on a node of this machine: Linux and root (see CONTRIBUTING.md).
+# One package at a time, since a machine has one node at a time. -v, because the tests print how long a token takes to a pod.
+	@go build -o bin/node ./test/node/cmd/node; \
+	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make e2e: nothing is tested' && exit 0; exit 1; }; \
+	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
+	set -x; \
+	E2E=1 KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node $(GO_TEST) -count=1 -timeout 20m -p 1 -v $(ARGS) $(E2E_PACKAGES)
+
+.PHONY: test-alerts
+test-alerts: ## Run the tests of alerts and dashboard, with a real Prometheus (built from source; takes minutes).
+# With flags and versions that the control plane was built with, so that half of it is in Go's build cache by then.
+	go build -C test/prometheus -tags remove_all_sd -ldflags '-s -w' -o $(CURDIR)/bin/ \
+	  github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool
+	@assets=$$($(CLUSTER_BINARIES)); \
+	set -x; \
+	KUBEBUILDER_ASSETS=$$assets PROMETHEUS_ASSETS=$(CURDIR)/bin $(GO_TEST) -count=1 -timeout 15m -v $(ARGS) ./test/alerts
+
+.PHONY: sdk
+sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 and npm).
+	go build -o bin/ ./cmd/reactor-emulator
+	npm --prefix test/sdk ci
+	REACTOR_EMULATOR=$(CURDIR)/bin/reactor-emulator npm --prefix test/sdk test
+
+.PHONY: web
+web: ## Build the page of examples/web, and test it (needs Node.js 20 and npm).
+	npm --prefix examples/web ci
+	npm --prefix examples/web test
+	npm --prefix examples/web run build
+
+.PHONY: browser-test
+browser-test: build web ## Run the page of examples/web in Chromium, on a node of this machine, with video; screenshots in bin/browser-test/.
+	npm --prefix test/browser ci
+	go build -C test/media -o $(CURDIR)/bin/reactor-emulator-media .
+	@go build -o bin/node ./test/node/cmd/node; \
+	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make browser-test: nothing is tested' && exit 0; exit 1; }; \
+	command -v "$${CHROMIUM:-/usr/bin/chromium}" >/dev/null || { echo 'make browser-test: there is no Chromium. Run: apt-get install --no-install-recommends chromium' >&2; exit 1; }; \
+	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
+	set -x; \
+	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go run ./test/browser
+
 .PHONY: demo-broken
 demo-broken: ## The same with a stopped operator. It must fail, or the demo proves nothing.
 	@DEMO_BROKEN=1 $(MAKE) demo
 
-.PHONY: test
-test: ## Run the Go tests of all modules with the race detector, on a real control plane (built once; takes minutes). e2e, test-alerts, sim and others are separate targets.
-# -count=1, because Go's cache of results does not see the manifests that kubectl reads.
-	@assets=$$($(CLUSTER_BINARIES)); \
-	set -x; \
-	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
-	go test -C test/cluster -race $(ARGS) ./...; \
-	go test -C test/media -race $(ARGS) ./...; \
-	go test -C hack/image -race $(ARGS) ./...; \
-	go test -C hack/manifests -race $(ARGS) ./...
+.PHONY: ci
+ci: ## Run everything that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, demo, release-dry-run, image-twice.
+	@.ci/run
+
+##@ Deep tests
 
 # The schedules that make sim plays: how many, from which seed on; FILE plays one that was kept or printed. STRESSED of them are played again
 # next to BUSY processes that compete for the processors.
@@ -108,7 +240,6 @@ SIM = go test -count=1 -timeout 40m -v ./test/sim -from $(FROM)
 # Not empty: one schedule is replayed. The test binary then starts itself again with GOMAXPROCS=1 and GODEBUG=asyncpreemptoff=1.
 SIM_REPLAY = $(FILE)$(filter 1,$(SEEDS))
 SIM_OUTPUT = grep -v -E '^ *(=== |--- PASS)'
-
 .PHONY: sim
 sim: ## Play seeded schedules of faults with the whole operator in virtual time (SEEDS, FROM), the kept ones, and STRESSED of the seeds under stress; FILE or SEEDS=1 replays one on one processor.
 	$(SIM) -run '$(if $(SIM_REPLAY),^TestSchedules$$,^(TestSchedules|TestKeptSchedules)$$)' -seeds $(SEEDS) $(if $(FILE),-schedule $(abspath $(FILE))) $(ARGS) | $(SIM_OUTPUT)
@@ -127,6 +258,19 @@ sim-mutants: ## Break the operator in many ways, and fail if the rules of make s
 .PHONY: sim-mutants-small
 sim-mutants-small: ## The same with three of them: they would double sessions, leave sessions open, or start sessions again.
 	@$(MAKE) sim-mutants MUTANTS='a_pod_is|what_has_succeeded'
+
+# The size of make chaos, and what it is drawn from (0: something new each time).
+TOKENS   ?= 2000
+SESSIONS ?= 50
+ROUNDS   ?= 14
+SEED     ?= 0
+.PHONY: chaos
+chaos: build ## Kill, freeze and fill up the components that the operator needs, and judge the result (TOKENS, SESSIONS, ROUNDS, SEED; half an hour).
+	@$(GO_BUILD) -o bin/ ./examples/session-worker; \
+	go build -o bin/chaos ./test/chaos; go build -o bin/node ./test/node/cmd/node; \
+	assets=$$($(CLUSTER_BINARIES)); node=; \
+	if bin/node --check >/dev/null 2>&1; then node=$$($(NODE_BINARIES)); fi; \
+	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node bin/chaos --tokens=$(TOKENS) --sessions=$(SESSIONS) --rounds=$(ROUNDS) --seed=$(SEED) $(ARGS)
 
 # How long each target of make fuzz runs, or a number of runs, such as 100000x.
 FUZZTIME ?= 1m
@@ -149,109 +293,12 @@ fuzz-keep: ## Save the shortest inputs of make fuzz that reached new code as see
 	  echo "$$folder/testdata/fuzz/$$name: $$(find "$$folder/testdata/fuzz/$$name" -type f | wc -l)"; \
 	done
 
-.PHONY: test-alerts
-test-alerts: ## Run the tests of alerts and dashboard, with a real Prometheus (built from source; takes minutes).
-# With flags and versions that the control plane was built with, so that half of it is in Go's build cache by then.
-	CGO_ENABLED=0 go build -C test/prometheus -trimpath -tags remove_all_sd -ldflags '-s -w' -o $(CURDIR)/bin/ \
-	  github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool
-	@assets=$$($(CLUSTER_BINARIES)); \
-	set -x; \
-	KUBEBUILDER_ASSETS=$$assets PROMETHEUS_ASSETS=$(CURDIR)/bin go test -race -count=1 -timeout 15m -v $(ARGS) ./test/alerts
-
-.PHONY: e2e
-e2e: ## Run the tests that need pods, on a node of this machine: Linux and root (see CONTRIBUTING.md).
-# One package at a time, since a machine has one node at a time. -v, because the tests print how long a token takes to a pod.
-	@go build -o bin/node ./test/node/cmd/node; \
-	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make e2e: nothing is tested' && exit 0; exit 1; }; \
-	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
-	set -x; \
-	E2E=1 KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go test -race -count=1 -timeout 20m -p 1 -v $(ARGS) $(E2E_PACKAGES)
-
-# The size of make chaos, and what it is drawn from (0: something new each time).
-TOKENS   ?= 2000
-SESSIONS ?= 50
-ROUNDS   ?= 14
-SEED     ?= 0
-.PHONY: chaos
-chaos: build ## Kill, freeze and fill up the components that the operator needs, and judge the result (TOKENS, SESSIONS, ROUNDS, SEED; half an hour).
-	@$(GO_BUILD) -o bin/ ./examples/session-worker; \
-	go build -o bin/chaos ./test/chaos; go build -o bin/node ./test/node/cmd/node; \
-	assets=$$($(CLUSTER_BINARIES)); node=; \
-	if bin/node --check >/dev/null 2>&1; then node=$$($(NODE_BINARIES)); fi; \
-	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node bin/chaos --tokens=$(TOKENS) --sessions=$(SESSIONS) --rounds=$(ROUNDS) --seed=$(SEED) $(ARGS)
-
-.PHONY: sdk
-sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 and npm).
-	CGO_ENABLED=0 go build -o bin/ ./cmd/reactor-emulator
-	npm --prefix test/sdk ci
-	REACTOR_EMULATOR=$(CURDIR)/bin/reactor-emulator npm --prefix test/sdk test
-
-.PHONY: web
-web: ## Build the page of examples/web, and test it (needs Node.js 20 and npm).
-	npm --prefix examples/web ci
-	npm --prefix examples/web test
-	npm --prefix examples/web run build
-
-.PHONY: browser-test
-browser-test: build web ## Run the page of examples/web in Chromium, on a node of this machine, with video; screenshots in bin/browser-test/.
-	npm --prefix test/browser ci
-	go build -C test/media -o $(CURDIR)/bin/reactor-emulator-media .
-	@go build -o bin/node ./test/node/cmd/node; \
-	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make browser-test: nothing is tested' && exit 0; exit 1; }; \
-	command -v "$${CHROMIUM:-/usr/bin/chromium}" >/dev/null || { echo 'make browser-test: there is no Chromium. Run: apt-get install --no-install-recommends chromium' >&2; exit 1; }; \
-	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
-	set -x; \
-	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go run ./test/browser
-
-##@ Develop
-
-.PHONY: build
-build: ## Build bin/manager, bin/token-server and bin/reactor-emulator, static, with the version of git describe.
-	$(GO_BUILD) -o bin/ ./cmd/...
-
-.PHONY: chart
-chart: ## Pack the Helm chart into bin/, with the version of git describe. The same commit gives the same file.
-	$(HELM) lint --strict --quiet $(CHART)
-	SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' $(HELM) package $(CHART) --version "$(CHART_VERSION)" --app-version "$(VERSION)" --destination bin
-
-.PHONY: run
-run: ## Run the operator on this machine, against the cluster of your kubeconfig (ARGS adds flags).
-	go run ./cmd/manager --log-format=text --metrics-auth=false $(ARGS)
-
-.PHONY: unit
-unit: ## Run the tests of the packages outside of test/, with the race detector; they need no control plane.
-	go test -race $(ARGS) $$(go list ./... | grep -v /test/)
-
-.PHONY: cluster
-cluster: ## Start a control plane with the CRDs, print its KUBECONFIG, and stop it with Ctrl-C.
-	@assets=$$($(CLUSTER_BINARIES)); \
-	go build -o bin/controlplane ./test/controlplane/cmd/controlplane; \
-	KUBEBUILDER_ASSETS=$$assets exec bin/controlplane --crds config/crd/bases
-
-.PHONY: node
-node: ## Start an empty cluster with a node, where pods run, for make try and make deploy; print its KUBECONFIG, stop with Ctrl-C. Linux and root.
-	@go build -o bin/node ./test/node/cmd/node; bin/node --check; \
-	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
-	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node exec bin/node $(ARGS)
-
-.PHONY: cluster-binaries
-cluster-binaries: ## Build the control plane for tests into a cache, if it does not exist, and print its folder.
-	@$(CLUSTER_BINARIES)
-
-.PHONY: node-binaries
-node-binaries: ## Build kubelet and containerd for tests into a cache, if they do not exist, and print their folder.
-	@$(NODE_BINARIES)
-
-.PHONY: measure
-measure: build ## Print what memory and processor time the operator takes, as the table in docs/resources.md (Linux; takes a quarter of an hour).
-	@assets=$$($(CLUSTER_BINARIES)); \
-	KUBEBUILDER_ASSETS=$$assets go run ./test/measure $(ARGS)
+##@ Bench
 
 # How many ReactorTokens make bench has, which parts it measures (all short ones by default), and additional arguments (ARGS).
 N    ?= 10000
 ONLY ?=
 BENCH = assets=$$($(CLUSTER_BINARIES)); KUBEBUILDER_ASSETS=$$assets go run ./test/bench
-
 .PHONY: bench
 bench: build ## Measure the operator next to its floor, for docs/performance.md (N, ONLY=part,…, ARGS; Linux; more than an hour).
 	@$(BENCH) --n=$(N) $(if $(ONLY),--only=$(ONLY)) $(ARGS)
@@ -278,17 +325,10 @@ bench-small: build ## All of it with at most 200 tokens. It fails if a count is 
 bench-docs: ## Write the tables of docs/performance.md, and the plot, from docs/performance/*.json.
 	go run ./test/bench --render
 
-.PHONY: fmt
-fmt: ## Format all Go code, imports included.
-	@for module in $(CODE_MODULES); do (cd $$module && $(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml); done
-
-.PHONY: tidy
-tidy: ## Tidy the go.mod of every module.
-	@for module in $(MODULES); do go mod tidy -C $$module; done
-
-.PHONY: clean
-clean: ## Remove all built files from the tree. The caches of Go and of the control plane remain.
-	rm -rf bin $(DIST)
+.PHONY: measure
+measure: build ## Print what memory and processor time the operator takes, as the table in docs/resources.md (Linux; takes a quarter of an hour).
+	@assets=$$($(CLUSTER_BINARIES)); \
+	KUBEBUILDER_ASSETS=$$assets go run ./test/measure $(ARGS)
 
 ##@ Generate
 
@@ -326,30 +366,24 @@ api-docs: ## Generate docs/api.md from the comments in api/.
 	$(CRD_REF_DOCS) --source-path=api --config=hack/api-docs/config.yaml --templates-dir=hack/api-docs/templates \
 	  --renderer=markdown --output-path=docs/api.md --log-level=ERROR
 
+.PHONY: fmt
+fmt: ## Format all Go code, imports included.
+	@for module in $(CODE_MODULES); do (cd $$module && $(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml); done
+
+.PHONY: tidy
+tidy: ## Tidy the go.mod of every module.
+	@for module in $(MODULES); do go mod tidy -C $$module; done
+
 ##@ Check
-
-.PHONY: verify
-verify: ## Fail if generated files are not up to date, or a go.mod is not tidy.
-	@hack/verify.sh $(MODULES)
-
-.PHONY: vet
-vet: ## Run go vet in every module.
-	@for module in $(CODE_MODULES); do (set -x; go vet -C $$module ./...); done
-
-.PHONY: lint
-lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module, and check the manifests.
-	@status=0; \
-	for module in $(CODE_MODULES); do \
-	  echo "lint $$module"; \
-	  (cd $$module && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || status=1; \
-	done; \
-	$(MAKE) lint-manifests || status=1; \
-	exit $$status
 
 .PHONY: lint-manifests
 lint-manifests: ## Check chart, config/, samples and examples with kubeconform and kube-score; accepted findings are in hack/manifests/exemptions.go.
 	@echo 'lint manifests'
 	@go run -C hack/manifests . lint
+
+.PHONY: vet
+vet: ## Run go vet in every module.
+	@for module in $(CODE_MODULES); do (set -x; go vet -C $$module ./...); done
 
 .PHONY: vulncheck
 vulncheck: ## Report known vulnerabilities that the code of any module reaches (govulncheck; needs the network, ARGS=-db=… for another database).
@@ -360,11 +394,20 @@ vulncheck: ## Report known vulnerabilities that the code of any module reaches (
 	done; \
 	exit $$status
 
-.PHONY: ci
-ci: ## Run everything that a change must pass: verify, lint, test, sim, sim-mutants-small, bench-small, test-alerts, sdk, e2e, browser-test, demo, release-dry-run, image-twice.
-	@.ci/run
+.PHONY: cluster-binaries
+cluster-binaries: ## Build the control plane for tests into a cache, if it does not exist, and print its folder.
+	@$(CLUSTER_BINARIES)
+
+.PHONY: node-binaries
+node-binaries: ## Build kubelet and containerd for tests into a cache, if they do not exist, and print their folder.
+	@$(NODE_BINARIES)
 
 ##@ Release
+
+.PHONY: chart
+chart: ## Pack the Helm chart into bin/, with the version of git describe. The same commit gives the same file.
+	$(HELM) lint --strict --quiet $(CHART)
+	SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' $(HELM) package $(CHART) --version "$(CHART_VERSION)" --app-version "$(VERSION)" --destination bin
 
 .PHONY: image
 image: ## Write the images of operator, token server and emulator into bin/*.tar, with SBOMs; no container engine (IMAGE, PLATFORMS).
@@ -400,7 +443,6 @@ RELEASED_IMAGES := reactor-operator reactor-token-server reactor-emulator
 RELEASED_IMAGE_FLAGS = --image="ghcr.io/reactor-operator/reactor-operator=$(IMAGE)@$$(sed 's/.*@//' bin/reactor-operator.digest)" \
   --image="ghcr.io/reactor-operator/reactor-token-server=$(TOKEN_SERVER_IMAGE)@$$(sed 's/.*@//' bin/reactor-token-server.digest)" \
   --image="ghcr.io/reactor-operator/reactor-emulator=$(EMULATOR_IMAGE)@$$(sed 's/.*@//' bin/reactor-emulator.digest)"
-
 .PHONY: release-files
 release-files: image chart ## Write all files of a release into dist/: images, SBOMs, chart, install.yaml, try.yaml, checksums.
 	@rm -rf $(DIST) && mkdir $(DIST)
@@ -429,38 +471,3 @@ release-dry-run: release-files ## The same, and check each file: install.yaml, t
 .PHONY: chart-push
 chart-push: chart ## Pack the Helm chart and push it to CHARTS, with the credentials of docker login.
 	$(HELM) push 'bin/reactor-operator-$(CHART_VERSION).tgz' 'oci://$(CHARTS)'
-
-##@ Install
-
-.PHONY: install
-install: ## Install the CRDs into the cluster of your kubeconfig.
-	$(KUBECTL) apply -k config/crd
-
-.PHONY: uninstall
-uninstall: ## Remove the CRDs, and with them every ReactorToken, its Secret and every ReactorSession.
-	$(KUBECTL) delete --ignore-not-found -k config/crd
-
-# hack/deploy installs from this checkout, and removes what it installed (docs/install.md).
-DEPLOY = go build -o bin/deploy ./hack/deploy && bin/deploy --version '$(VERSION)' --helm '$(HELM)' --kubectl '$(KUBECTL)' --registry '$(REGISTRY)' $(if $(YES),--yes)
-# Where the images of make deploy and make try are pushed to, such as registry.example.com/team, if the cluster is not on this machine.
-REGISTRY  ?=
-# Set it, and make deploy, undeploy, try and try-down do not ask.
-YES       ?=
-# More arguments of helm upgrade, for make deploy and make try.
-HELM_ARGS ?=
-
-.PHONY: deploy
-deploy: ## Build the operator, and install it into the cluster of your kubeconfig (REGISTRY, YES, HELM_ARGS).
-	@$(DEPLOY) deploy -- $(HELM_ARGS)
-
-.PHONY: undeploy
-undeploy: ## Remove everything that make deploy installed, including the CRDs and their objects. It ends the sessions first (YES).
-	@$(DEPLOY) undeploy
-
-.PHONY: try
-try: ## Watch the renewal of a token in a pod of the cluster of your kubeconfig, with an emulator of Reactor: no account needed (REGISTRY, YES).
-	@$(DEPLOY) try -- $(HELM_ARGS)
-
-.PHONY: try-down
-try-down: ## Remove everything that make try installed (YES).
-	@$(DEPLOY) try-down

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -58,10 +57,11 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	log.SetLogger(logr.Discard())
 	w := &world{T: t, key: newKey(), folder: t.TempDir()}
-	w.manager = filepath.Join(w.folder, "manager")
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", w.manager, repository+"/cmd/manager").CombinedOutput(); err != nil {
-		t.Fatalf("build the operator: %v\n%s", err, output)
+	manager, err := process.BuildManager(t.Context(), w.folder)
+	if err != nil {
+		t.Fatal(err)
 	}
+	w.manager = manager
 	plane, err := controlplane.Start(t.Context(), controlplane.Options{CRDPaths: []string{repository + "/config/crd/bases"}})
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -28,6 +27,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/test/controlplane"
 	"github.com/reactor-operator/reactor-operator/test/helm"
 	"github.com/reactor-operator/reactor-operator/test/node"
+	"github.com/reactor-operator/reactor-operator/test/process"
 )
 
 const (
@@ -125,11 +125,10 @@ func build(ctx context.Context) error {
 	if err := os.Mkdir(cluster.folder, 0o700); err != nil {
 		return err
 	}
-	cluster.manager = filepath.Join(cluster.folder, "manager")
-	if output, err := exec.Command("go", "build", "-o", cluster.manager, module+"/cmd/manager").CombinedOutput(); err != nil {
-		return fmt.Errorf("build the operator: %w\n%s", err, output)
-	}
 	var err error
+	if cluster.manager, err = process.BuildManager(ctx, cluster.folder); err != nil {
+		return err
+	}
 	if cluster.helm, err = helm.Build(ctx, repository); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,23 +18,21 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	reactorprocess "github.com/reactor-operator/reactor-operator/test/process"
 )
 
-// manager is the operator's program, which TestMain builds.
+// manager is the path of the operator's program, which TestMain finds or builds.
 var manager string
 
-// buildManager builds the program into the folder, with the race detector when these tests have it too.
-func buildManager(folder string) error {
-	manager = folder + "/manager"
-	args := []string{"build", "-o", manager}
+// buildManager finds or builds the program, with the race detector if these tests have it too.
+func buildManager(folder string) (err error) {
+	var flags []string
 	if raceEnabled {
-		args = append(args, "-race")
+		flags = []string{"-race"}
 	}
-	output, err := exec.Command("go", append(args, repository+"/cmd/manager")...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build the operator: %w\n%s", err, output)
-	}
-	return nil
+	manager, err = reactorprocess.BuildManager(context.Background(), folder, flags...)
+	return err
 }
 
 // process is a running process of the operator.

@@ -51,6 +51,9 @@ type world struct {
 // inWorld runs a test in a world with an API key and a node, and not yet an operator.
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it plays a story of a simulated cluster: make test runs it")
+	}
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, passes: 2, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}

@@ -19,6 +19,9 @@ import (
 // the queue of controller-runtime with the priorities of this package, in virtual time. It measures how long a new ReactorToken waits,
 // and how long those of the lowest priority do.
 func TestNeitherANewTokenNorTheLowestPriorityStarves(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has 50,000 objects: make test runs it")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		const (
 			crowd   = 50_000

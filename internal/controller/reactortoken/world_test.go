@@ -57,6 +57,9 @@ type world struct {
 // secrets in all that the operator told.
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it plays a story of a simulated cluster: make test runs it")
+	}
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, passes: 2, clock: clock.RealClock{}, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
