@@ -178,7 +178,7 @@ help: ## Show this list.
 ##@ Test
 
 .PHONY: e2e
-e2e: ## Run the tests that need pods, on a node of this machine: Linux and root (see CONTRIBUTING.md).
+e2e: ## Run the tests that need pods, on a node of this machine: Linux and root (docs/contributing/node.md).
 # One package at a time, since a machine has one node at a time. -v, because the tests print how long a token takes to a pod.
 	@go build -o bin/node ./test/node/cmd/node; \
 	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make e2e: nothing is tested' && exit 0; exit 1; }; \
