@@ -13,8 +13,8 @@ export GOFLAGS     := -trimpath
 export CGO_ENABLED := 0
 
 # The modules of the tree: those with code, and one that is only a list of versions.
-CODE_MODULES := . test/cluster test/media hack/image hack/manifests
-MODULES      := $(CODE_MODULES) test/cluster/kubelet test/cluster/containerd test/prometheus tools tools/helm
+CODE_MODULES := . test/infra/cluster test/infra/media hack/image hack/manifests
+MODULES      := $(CODE_MODULES) test/infra/cluster/kubelet test/infra/cluster/containerd tools/prometheus tools tools/helm
 
 TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
@@ -22,13 +22,13 @@ CRD_REF_DOCS   := $(TOOL) crd-ref-docs
 # golangci-lint with kube-api-linter inside.
 GOLANGCI_LINT  := $(TOOL) golangci-lint-kube-api-linter
 GOVULNCHECK    := $(TOOL) govulncheck
-# In its own module, because it has many dependencies, some of them in other versions. test/helm builds it in the same way.
+# In its own module, because it has many dependencies, some of them in other versions. test/infra/helm builds it in the same way.
 HELM           := CGO_ENABLED=0 GOFLAGS=-trimpath go tool -modfile=$(CURDIR)/tools/helm/go.mod helm
 
 # Prints the folder of a Kubernetes control plane's binaries, and builds them if necessary.
-CLUSTER_BINARIES := go run -C test/cluster ./build
+CLUSTER_BINARIES := go run -C test/infra/cluster ./build
 # The same for a node's binaries.
-NODE_BINARIES    := go run -C test/cluster ./build node
+NODE_BINARIES    := go run -C test/infra/cluster ./build node
 
 CHART   := charts/reactor-operator
 KUBECTL ?= kubectl
@@ -58,7 +58,7 @@ PKG     ?= ./...
 RACE    ?=
 GO_TEST  = $(if $(RACE),CGO_ENABLED=1 go test -race,go test)
 # The packages of make e2e. ARGS goes to each of them, and some flags are of one.
-E2E_PACKAGES ?= ./test/node ./test/e2e/...
+E2E_PACKAGES ?= ./test/infra/node ./test/e2e/...
 # Set it, and make e2e is content with a machine that cannot run a node.
 E2E_OPTIONAL ?=
 
@@ -79,7 +79,7 @@ endif
 .PHONY: demo
 demo: build ## Watch tokens and sessions, on a real Kubernetes of this machine; no cluster needed. Pods need Linux and root.
 	@assets=$$($(CLUSTER_BINARIES)); node=; \
-	go build -o bin/demo ./test/demo; go build -o bin/node ./test/node/cmd/node; \
+	go build -o bin/demo ./test/demo; go build -o bin/node ./test/infra/node/cmd/node; \
 	if bin/node --check >/dev/null 2>&1; then node=$$($(NODE_BINARIES)); fi; \
 	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node bin/demo
 
@@ -94,8 +94,8 @@ test: ## Run the Go tests, on a real control plane (PKG=./internal/... for some 
 	set -x; \
 	$(if $(RACE),CGO_ENABLED=1 go build -race,go build) -o bin/test/manager ./cmd/manager; \
 	MANAGER=$(CURDIR)/bin/test/manager KUBEBUILDER_ASSETS=$$assets $(GO_TEST) -count=1 -timeout 20m $(ARGS) $(PKG)$(if $(filter ./...,$(PKG)),; \
-	$(GO_TEST) -C test/cluster $(ARGS) ./...; \
-	$(GO_TEST) -C test/media $(ARGS) ./...; \
+	$(GO_TEST) -C test/infra/cluster $(ARGS) ./...; \
+	$(GO_TEST) -C test/infra/media $(ARGS) ./...; \
 	$(GO_TEST) -C hack/image $(ARGS) ./...; \
 	$(GO_TEST) -C hack/manifests $(ARGS) ./...)
 
@@ -124,12 +124,12 @@ run: ## Run the operator on this machine, against the cluster of your kubeconfig
 .PHONY: cluster
 cluster: ## Start a control plane with the CRDs, print its KUBECONFIG, and stop it with Ctrl-C.
 	@assets=$$($(CLUSTER_BINARIES)); \
-	go build -o bin/controlplane ./test/controlplane/cmd/controlplane; \
+	go build -o bin/controlplane ./test/infra/controlplane/cmd/controlplane; \
 	KUBEBUILDER_ASSETS=$$assets exec bin/controlplane --crds config/crd/bases
 
 .PHONY: node
 node: ## Start an empty cluster with a node, where pods run, for make try and make deploy; print its KUBECONFIG, stop with Ctrl-C. Linux and root.
-	@go build -o bin/node ./test/node/cmd/node; bin/node --check; \
+	@go build -o bin/node ./test/infra/node/cmd/node; bin/node --check; \
 	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
 	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node exec bin/node $(ARGS)
 
@@ -180,7 +180,7 @@ help: ## Show this list.
 .PHONY: e2e
 e2e: ## Run the tests that need pods, on a node of this machine: Linux and root (docs/contributing/node.md).
 # One package at a time, since a machine has one node at a time. -v, because the tests print how long a token takes to a pod.
-	@go build -o bin/node ./test/node/cmd/node; \
+	@go build -o bin/node ./test/infra/node/cmd/node; \
 	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make e2e: nothing is tested' && exit 0; exit 1; }; \
 	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
 	set -x; \
@@ -189,7 +189,7 @@ e2e: ## Run the tests that need pods, on a node of this machine: Linux and root 
 .PHONY: test-alerts
 test-alerts: ## Run the tests of alerts and dashboard, with a real Prometheus (built from source; takes minutes).
 # With flags and versions that the control plane was built with, so that half of it is in Go's build cache by then.
-	go build -C test/prometheus -tags remove_all_sd -ldflags '-s -w' -o $(CURDIR)/bin/ \
+	go build -C tools/prometheus -tags remove_all_sd -ldflags '-s -w' -o $(CURDIR)/bin/ \
 	  github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool
 	@assets=$$($(CLUSTER_BINARIES)); \
 	set -x; \
@@ -198,8 +198,8 @@ test-alerts: ## Run the tests of alerts and dashboard, with a real Prometheus (b
 .PHONY: sdk
 sdk: ## Run Reactor's own JavaScript SDK against the emulator (needs Node.js 18 and npm).
 	go build -o bin/ ./cmd/reactor-emulator
-	npm --prefix test/sdk ci
-	REACTOR_EMULATOR=$(CURDIR)/bin/reactor-emulator npm --prefix test/sdk test
+	npm --prefix test/js/sdk ci
+	REACTOR_EMULATOR=$(CURDIR)/bin/reactor-emulator npm --prefix test/js/sdk test
 
 .PHONY: web
 web: ## Build the page of examples/web, and test it (needs Node.js 20 and npm).
@@ -209,14 +209,14 @@ web: ## Build the page of examples/web, and test it (needs Node.js 20 and npm).
 
 .PHONY: browser-test
 browser-test: build web ## Run the page of examples/web in Chromium, on a node of this machine, with video; screenshots in bin/browser-test/.
-	npm --prefix test/browser ci
-	go build -C test/media -o $(CURDIR)/bin/reactor-emulator-media .
-	@go build -o bin/node ./test/node/cmd/node; \
+	npm --prefix test/js/browser ci
+	go build -C test/infra/media -o $(CURDIR)/bin/reactor-emulator-media .
+	@go build -o bin/node ./test/infra/node/cmd/node; \
 	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make browser-test: nothing is tested' && exit 0; exit 1; }; \
 	command -v "$${CHROMIUM:-/usr/bin/chromium}" >/dev/null || { echo 'make browser-test: there is no Chromium. Run: apt-get install --no-install-recommends chromium' >&2; exit 1; }; \
 	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
 	set -x; \
-	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go run ./test/browser
+	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go run ./test/js/browser
 
 .PHONY: demo-broken
 demo-broken: ## The same with a stopped operator. It must fail, or the demo proves nothing.
@@ -267,7 +267,7 @@ SEED     ?= 0
 .PHONY: chaos
 chaos: build ## Kill, freeze and fill up the components that the operator needs, and judge the result (TOKENS, SESSIONS, ROUNDS, SEED; half an hour).
 	@$(GO_BUILD) -o bin/ ./examples/session-worker; \
-	go build -o bin/chaos ./test/chaos; go build -o bin/node ./test/node/cmd/node; \
+	go build -o bin/chaos ./test/chaos; go build -o bin/node ./test/infra/node/cmd/node; \
 	assets=$$($(CLUSTER_BINARIES)); node=; \
 	if bin/node --check >/dev/null 2>&1; then node=$$($(NODE_BINARIES)); fi; \
 	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node bin/chaos --tokens=$(TOKENS) --sessions=$(SESSIONS) --rounds=$(ROUNDS) --seed=$(SEED) $(ARGS)
@@ -328,7 +328,7 @@ bench-docs: ## Write the tables of docs/performance.md, and the plot, from docs/
 .PHONY: measure
 measure: build ## Print what memory and processor time the operator takes, as the table in docs/resources.md (Linux; takes a quarter of an hour).
 	@assets=$$($(CLUSTER_BINARIES)); \
-	KUBEBUILDER_ASSETS=$$assets go run ./test/measure $(ARGS)
+	KUBEBUILDER_ASSETS=$$assets go run ./test/bench/measure $(ARGS)
 
 ##@ Generate
 
@@ -462,11 +462,11 @@ released-images: ## Print the images of make image by digest, in one line.
 
 .PHONY: release-dry-run
 release-dry-run: release-files ## The same, and check each file: install.yaml, try.yaml and chart on a node of this machine. Linux and root.
-	@go build -o bin/node ./test/node/cmd/node; \
+	@go build -o bin/node ./test/infra/node/cmd/node; \
 	bin/node --check || { test -n "$(E2E_OPTIONAL)" && echo 'make release-dry-run: nothing is installed' && exit 0; exit 1; }; \
 	assets=$$($(CLUSTER_BINARIES)); node=$$($(NODE_BINARIES)); \
 	set -x; \
-	RELEASE_FILES=$(CURDIR)/$(DIST) KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go test -count=1 -timeout 15m -v $(ARGS) ./test/release
+	RELEASE_FILES=$(CURDIR)/$(DIST) KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node go test -count=1 -timeout 15m -v $(ARGS) ./test/e2e/release
 
 .PHONY: chart-push
 chart-push: chart ## Pack the Helm chart and push it to CHARTS, with the credentials of docker login.

@@ -47,7 +47,7 @@ func (t target) String() string {
 	return fmt.Sprintf("context %q, %s at %s", t.context, what, t.server)
 }
 
-// nodeExtension is the extension `node.reactor.inc` of a kubeconfig that `make node` wrote. test/node has the same fields.
+// nodeExtension is the extension `node.reactor.inc` of a kubeconfig that `make node` wrote. test/infra/node has the same fields.
 type nodeExtension struct {
 	// PID is the first process of the node's namespaces.
 	PID int `json:"pid"`

@@ -53,7 +53,7 @@ func render(ctx context.Context, repository string) ([]rendered, error) {
 func renderChart(ctx context.Context, repository string) (found []rendered, err error) {
 	tool := exec.CommandContext(ctx, "go", "tool", "-modfile=tools/helm/go.mod", "-n", "helm")
 	tool.Dir, tool.Stderr = repository, os.Stderr
-	tool.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath") // as make chart and test/helm build it
+	tool.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath") // as make chart and test/infra/helm build it
 	program, err := tool.Output()
 	if err != nil {
 		return nil, fmt.Errorf("build Helm: %w", err)

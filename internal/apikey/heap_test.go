@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/test/heap"
+	"github.com/reactor-operator/reactor-operator/test/infra/heap"
 )
 
 // hidingServer is an API server that keeps the API key in its hidden form only.

@@ -45,7 +45,7 @@
 //	 "limit":10,"current":10,"retry_after_seconds":6}
 //
 // Connections are negotiated in the form of the JavaScript SDK up to 2.11, and in the form of later versions and of Python: the emulator accepts an
-// offer with 202, and polls for the answer get 202 until there is one. Without Media (see Options) there never is one; test/media has some.
+// offer with 202, and polls for the answer get 202 until there is one. Without Media (see Options) there never is one; test/infra/media has some.
 //
 // Pages of every site can use the session API (CORS), but no other route.
 //

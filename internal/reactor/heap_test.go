@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/test/heap"
+	"github.com/reactor-operator/reactor-operator/test/infra/heap"
 )
 
 // pipes is a network in memory, for a bubble.

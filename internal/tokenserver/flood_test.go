@@ -23,7 +23,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
 	"github.com/reactor-operator/reactor-operator/internal/tokenserver/authn"
-	"github.com/reactor-operator/reactor-operator/test/authntest"
+	"github.com/reactor-operator/reactor-operator/test/infra/authntest"
 )
 
 const (

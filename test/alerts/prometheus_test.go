@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/test/process"
+	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
 // server is a Prometheus that runs.

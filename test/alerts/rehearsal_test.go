@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
-	"github.com/reactor-operator/reactor-operator/test/process"
+	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
 // haste is by what the durations of the rules are divided: a minute is a second here. Lives of tokens are not, and a minute is the

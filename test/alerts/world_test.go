@@ -24,8 +24,8 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
-	"github.com/reactor-operator/reactor-operator/test/controlplane"
-	"github.com/reactor-operator/reactor-operator/test/process"
+	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
 const (

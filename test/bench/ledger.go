@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/test/stage"
+	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
 // call is a request for a token, as the emulator's ledger has it.

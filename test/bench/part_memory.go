@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/reactor-operator/reactor-operator/test/stage"
+	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
 const (

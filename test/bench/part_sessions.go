@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/test/stage"
+	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
 // withoutCapacity takes off the limits of sessions, which are Reactor's and would decide the result.

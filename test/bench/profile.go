@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/reactor-operator/reactor-operator/test/stage"
+	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
 // profiles begins a CPU profile of an operator, if profiles are wanted. What it returns is called when the work is done: it takes the

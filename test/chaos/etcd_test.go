@@ -12,7 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
-	"github.com/reactor-operator/reactor-operator/test/process"
+	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
 // startEtcd starts one with so much room.

@@ -14,8 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/reactor-operator/reactor-operator/test/process"
-	"github.com/reactor-operator/reactor-operator/test/stage"
+	"github.com/reactor-operator/reactor-operator/test/infra/process"
+	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
 // hostKubelet stands in for scheduler, kubelet and container runtime where there is no node: it runs the program of each pod of a session

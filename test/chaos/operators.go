@@ -14,8 +14,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
-	"github.com/reactor-operator/reactor-operator/test/process"
-	"github.com/reactor-operator/reactor-operator/test/stage"
+	"github.com/reactor-operator/reactor-operator/test/infra/process"
+	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
 // replicas are what runs when nothing else is said.

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/test/stage"
+	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
 // settleTimeout is how long the operator may take until all is well again after a fault.

@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/test/process"
-	"github.com/reactor-operator/reactor-operator/test/stage"
+	"github.com/reactor-operator/reactor-operator/test/infra/process"
+	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
 // controlEndpoint is the URL of the emulator.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/reactor-operator/reactor-operator/test/controlplane"
-	"github.com/reactor-operator/reactor-operator/test/helm"
+	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/infra/helm"
 )
 
 const (

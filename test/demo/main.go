@@ -25,7 +25,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/reactor-operator/reactor-operator/test/node"
+	"github.com/reactor-operator/reactor-operator/test/infra/node"
 )
 
 func main() {

@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/test/node"
+	"github.com/reactor-operator/reactor-operator/test/infra/node"
 )
 
 // newReleaseWorld makes a world without an operator: the chart installs it, as a pod that works in this namespace.

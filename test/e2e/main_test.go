@@ -24,10 +24,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/test/controlplane"
-	"github.com/reactor-operator/reactor-operator/test/helm"
-	"github.com/reactor-operator/reactor-operator/test/node"
-	"github.com/reactor-operator/reactor-operator/test/process"
+	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/infra/helm"
+	"github.com/reactor-operator/reactor-operator/test/infra/node"
+	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
 const (

@@ -21,8 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
-	"github.com/reactor-operator/reactor-operator/test/node"
-	"github.com/reactor-operator/reactor-operator/test/process"
+	"github.com/reactor-operator/reactor-operator/test/infra/node"
+	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
 const (

@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	reactorprocess "github.com/reactor-operator/reactor-operator/test/process"
+	reactorprocess "github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
 // manager is the path of the operator's program, which TestMain finds or builds.

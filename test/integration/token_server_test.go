@@ -22,7 +22,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
 	"github.com/reactor-operator/reactor-operator/internal/tokenserver"
-	"github.com/reactor-operator/reactor-operator/test/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
 )
 
 // What a cluster says of a service account's token, only a cluster knows. The server asks with the rights that the chart gives it.

@@ -1,5 +1,5 @@
 // Package app is the common part of the two commands of the emulator: their flags, and how they serve. The commands are cmd/reactor-emulator
-// and test/media. test/media also carries video, and needs its own module for that.
+// and test/infra/media. test/infra/media also carries video, and needs its own module for that.
 package app
 
 import (

@@ -12,7 +12,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"k8s.io/utils/clock"
 
-	"github.com/reactor-operator/reactor-operator/test/authntest"
+	"github.com/reactor-operator/reactor-operator/test/infra/authntest"
 )
 
 // slowIssuer answers as an issuer does, after some time. It counts the requests.

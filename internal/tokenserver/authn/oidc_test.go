@@ -18,7 +18,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/test/authntest"
+	"github.com/reactor-operator/reactor-operator/test/infra/authntest"
 )
 
 // newIssuer returns an issuer that listens.

@@ -16,7 +16,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
-	"github.com/reactor-operator/reactor-operator/test/authntest"
+	"github.com/reactor-operator/reactor-operator/test/infra/authntest"
 )
 
 // wantReviews checks how many tokens the cluster has reviewed.

@@ -28,7 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
-	"github.com/reactor-operator/reactor-operator/test/node"
+	"github.com/reactor-operator/reactor-operator/test/infra/node"
 )
 
 const (

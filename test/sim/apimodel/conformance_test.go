@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
-	"github.com/reactor-operator/reactor-operator/test/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
 )
 
 // How much the conformance test plays. Each seed plays operations of its own; -seeds=100 finds what is rarer.
