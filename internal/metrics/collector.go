@@ -32,7 +32,7 @@ type collector[List client.ObjectList] struct {
 	descs   []*prometheus.Desc
 	newList func() List
 	// start returns what exports the objects of one list after the other, and what exports the totals in the end.
-	begin func(metrics chan<- prometheus.Metric) (add func(list List), end func())
+	start func(metrics chan<- prometheus.Metric) (add func(list List), end func())
 }
 
 // Describe implements prometheus.Collector.
@@ -51,7 +51,7 @@ func (c *collector[List]) Collect(metrics chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
 	defer cancel()
-	add, end := c.begin(metrics)
+	add, end := c.start(metrics)
 	for part := range parts {
 		list := c.newList()
 		if err := c.reader.List(ctx, list, client.MatchingFields{indexPart: strconv.Itoa(part)}, client.UnsafeDisableDeepCopy); err != nil {
@@ -108,29 +108,29 @@ func (s *sample) Write(out *dto.Metric) error {
 	return nil
 }
 
-// standing is the condition Ready, as labels.
-type standing struct{ ready, reason string }
+// readyLabels is the condition Ready, as labels.
+type readyLabels struct{ ready, reason string }
 
-// standings counts objects by their condition Ready.
-type standings map[standing]int
+// readyCounts counts objects by their condition Ready.
+type readyCounts map[readyLabels]int
 
 // add takes an object without the condition for one that the operator has not observed yet.
-func (s standings) add(conditions []metav1.Condition) {
+func (s readyCounts) add(conditions []metav1.Condition) {
 	if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
-		s[standing{strings.ToLower(string(ready.Status)), ready.Reason}]++
+		s[readyLabels{strings.ToLower(string(ready.Status)), ready.Reason}]++
 	} else {
-		s[standing{"unknown", v1alpha1.ReasonPending}]++
+		s[readyLabels{"unknown", v1alpha1.ReasonPending}]++
 	}
 }
 
 // export exports the counts, with the labels ready and reason.
-func (s standings) export(metrics chan<- prometheus.Metric, desc *prometheus.Desc) {
+func (s readyCounts) export(metrics chan<- prometheus.Metric, desc *prometheus.Desc) {
 	for key, count := range s {
 		metrics <- gauge(desc, float64(count), key.ready, key.reason)
 	}
 }
 
-func truth(is bool) float64 {
+func boolToFloat(is bool) float64 {
 	if is {
 		return 1
 	}

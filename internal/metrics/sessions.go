@@ -24,8 +24,8 @@ func NewSessionCollector(reader client.Reader, elected <-chan struct{}, perObjec
 		reader: reader, elected: elected, kind: "ReactorSessions",
 		descs:   []*prometheus.Desc{sessionsDesc, stalledDesc},
 		newList: func() *v1alpha1.ReactorSessionList { return &v1alpha1.ReactorSessionList{} },
-		begin: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorSessionList), func()) {
-			counts := standings{}
+		start: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorSessionList), func()) {
+			counts := readyCounts{}
 			add := func(list *v1alpha1.ReactorSessionList) {
 				for i := range list.Items {
 					counts.add(list.Items[i].Status.Conditions)

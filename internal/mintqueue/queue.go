@@ -60,7 +60,7 @@ func New(o Options) *Queue {
 		keyOf:   map[types.NamespacedName]*key{},
 		unused:  map[string]*key{},
 		slots: slots{
-			max: 1, held: map[types.NamespacedName]bool{},
+			max: 1, inUse: map[types.NamespacedName]bool{},
 			rate:      rate.NewLimiter(rate.Limit(o.QPS), o.Burst),
 			retryRate: rate.NewLimiter(rate.Limit(o.QPS/retryShare), 1),
 		},
@@ -117,17 +117,17 @@ func (q *Queue) decide(k *key, r Request, now time.Time) Decision {
 // expire sooner, and have to get as far as this queue. Other requests take no slot while the rate allows them: an object without a token has to
 // report in status that it waits, which costs more than the order is worth.
 func (q *Queue) takeSlot(r Request, now time.Time) bool {
-	if _, ok := q.slots.held[r.Object]; ok {
-		q.slots.held[r.Object] = true
+	if _, ok := q.slots.inUse[r.Object]; ok {
+		q.slots.inUse[r.Object] = true
 		return true
 	}
 	bounded := r.Priority != PriorityNew && r.Priority != PriorityChanged
 	before, waits := q.waiting.peek()
 	first := !waits || before.Priority == PriorityRefused && r.Priority != PriorityRefused // refused requests wait for a rate of their own
-	if first && (!bounded || len(q.slots.held) < q.slots.max) && q.slots.reserve(r, now) == 0 {
+	if first && (!bounded || len(q.slots.inUse) < q.slots.max) && q.slots.reserve(r, now) == 0 {
 		q.waiting.remove(r.Object) // of an earlier reconcile: its request was refused, and it was corrected
 		if bounded {
-			q.slots.held[r.Object] = true
+			q.slots.inUse[r.Object] = true
 		}
 		return true
 	}
@@ -155,7 +155,7 @@ func (q *Queue) Done(r Request, outcome Outcome, now time.Time) KeyStatus {
 func (q *Queue) Release(object types.NamespacedName) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.slots.held[object] {
+	if q.slots.inUse[object] {
 		q.release(object)
 	}
 }
@@ -258,8 +258,8 @@ func (q *Queue) releaseKey(object types.NamespacedName) {
 
 // release releases the slot of an object, if it has one.
 func (q *Queue) release(object types.NamespacedName) {
-	if _, ok := q.slots.held[object]; ok {
-		delete(q.slots.held, object)
+	if _, ok := q.slots.inUse[object]; ok {
+		delete(q.slots.inUse, object)
 		q.signal()
 	}
 }
@@ -298,7 +298,7 @@ func (q *Queue) giveSlots() (wait time.Duration) {
 	var admitted []types.NamespacedName
 	q.mu.Lock()
 	now := q.clock.Now()
-	for len(q.slots.held) < q.slots.max {
+	for len(q.slots.inUse) < q.slots.max {
 		next, ok := q.waiting.peek()
 		if !ok {
 			break
@@ -307,7 +307,7 @@ func (q *Queue) giveSlots() (wait time.Duration) {
 			break
 		}
 		q.waiting.pop()
-		q.slots.held[next.Object] = false
+		q.slots.inUse[next.Object] = false
 		admitted = append(admitted, next.Object)
 	}
 	q.mu.Unlock()

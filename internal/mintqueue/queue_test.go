@@ -416,7 +416,7 @@ func TestNothingIsKeptOfKeysThatNoObjectUses(t *testing.T) {
 		for _, t := range objects {
 			f.Forget(t.Object)
 		}
-		if got := len(f.keys) + len(f.keyOf) + len(f.slots.held) + len(f.waiting.byObject); got != 0 {
+		if got := len(f.keys) + len(f.keyOf) + len(f.slots.inUse) + len(f.waiting.byObject); got != 0 {
 			t.Errorf("%d entries are left", got)
 		}
 	})

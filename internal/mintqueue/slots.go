@@ -25,8 +25,8 @@ const retryShare = 10
 //  2. The slot of a call that has ended goes to the next object, which waits in the queue of the controller before all others.
 //  3. All workers write tokens, for as long as tokens are due. The Secret of another object is not repaired meanwhile.
 type slots struct {
-	max  int
-	held map[types.NamespacedName]bool // true: the object was admitted
+	max   int
+	inUse map[types.NamespacedName]bool // true: the object was admitted
 
 	rate      *rate.Limiter
 	retryRate *rate.Limiter // of the requests that Reactor refused, which use the other rate, too

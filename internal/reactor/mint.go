@@ -67,13 +67,13 @@ func (c *Client) Mint(ctx context.Context, req MintRequest) (Token, error) {
 	if refusal := validate(req); refusal != nil {
 		return Token{}, refusal
 	}
-	body, seen, failure := c.ask(ctx, req.APIKey, func(bounded context.Context) (*http.Request, error) { return c.newRequest(bounded, req) })
+	body, observed, failure := c.ask(ctx, req.APIKey, func(bounded context.Context) (*http.Request, error) { return c.newRequest(bounded, req) })
 	if failure != nil {
 		return Token{}, failure
 	}
-	token, err := tokenFrom(body, seen)
+	token, err := tokenFrom(body, observed)
 	if err != nil {
-		failure := unusable(seen.response, err, req.APIKey)
+		failure := unusable(observed.response, err, req.APIKey)
 		failure.Intermediary = !json.Valid(body) // such as a page to sign in
 		return Token{}, failure
 	}
@@ -83,7 +83,7 @@ func (c *Client) Mint(ctx context.Context, req MintRequest) (Token, error) {
 // ask sends one request and reads the answer to it. The secret is what the request carries; it is taken out of all that is told.
 func (c *Client) ask(
 	ctx context.Context, secret Secret, build func(context.Context) (*http.Request, error),
-) (body []byte, seen exchange, failure *Error) {
+) (body []byte, observed exchange, failure *Error) {
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	request, err := build(bounded)
@@ -106,18 +106,18 @@ func (c *Client) ask(
 		return nil, exchange{}, c.unanswered(ctx, bounded, err, secret)
 	}
 	defer func() { _ = response.Body.Close() }()
-	seen = exchange{sent: sent, received: c.clock.Now(), response: response}
+	observed = exchange{sent: sent, received: c.clock.Now(), response: response}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return nil, seen, refusedWith(seen, secret)
+		return nil, observed, refusedWith(observed, secret)
 	}
 	body, err = readAnswer(response.Body, secret)
 	if err != nil && bounded.Err() != nil {
-		return nil, seen, c.unanswered(ctx, bounded, err, secret)
+		return nil, observed, c.unanswered(ctx, bounded, err, secret)
 	}
 	if err != nil {
-		return nil, seen, unusable(response, err, secret)
+		return nil, observed, unusable(response, err, secret)
 	}
-	return body, seen, nil
+	return body, observed, nil
 }
 
 // validate refuses what can only fail, before a key leaves the process. A scope without models must not be left to the
@@ -210,8 +210,8 @@ func readAnswer(from io.Reader, key Secret) ([]byte, error) {
 // refusedWith is the failure that an answer without success stands for.
 //
 // The header Retry-After wins over the body: it is what Reactor's own clients obey, and what a proxy in front of Reactor can set.
-func refusedWith(seen exchange, key Secret) *Error {
-	response := seen.response
+func refusedWith(observed exchange, key Secret) *Error {
+	response := observed.response
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxRefusalBytes))
 	refused := refusalIn(body)
 	class, intermediary := classOfAnswer(response.StatusCode, refused.proven)
@@ -220,7 +220,7 @@ func refusedWith(seen exchange, key Secret) *Error {
 		StatusCode:   response.StatusCode,
 		Intermediary: intermediary,
 		Server:       serverOf(response, key),
-		RetryAfter:   cmp.Or(retryAfter(response.Header.Get("Retry-After"), seen.serverDate()), refused.retryAfter),
+		RetryAfter:   cmp.Or(retryAfter(response.Header.Get("Retry-After"), observed.serverDate()), refused.retryAfter),
 		Excerpt:      excerptOf(string(body), key),
 	}
 	if failure.StatusCode >= 300 && failure.StatusCode <= 399 {

@@ -65,16 +65,16 @@ func knownReplacer(known []Secret) *strings.Replacer {
 // base64Forms returns what the secret looks like in base64, also inside a longer text: there its encoding depends on its
 // distance from the text's begin modulo 3, and the letters at its borders mix with its neighbours.
 func base64Forms(secret string) []string {
-	const shortest = 8 // letters; less would hit innocent words
+	const minLength = 8 // letters; less would hit innocent words
 	var forms []string
 	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
 		whole := encoding.EncodeToString([]byte(secret))
 		forms = append(forms, whole, strings.TrimRight(whole, "="))
 		for shift := range 3 {
 			encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", shift) + secret))
-			begin, end := (shift*8+5)/6, (shift+len(secret))*8/6
-			if end-begin >= shortest {
-				forms = append(forms, encoded[begin:end])
+			start, end := (shift*8+5)/6, (shift+len(secret))*8/6
+			if end-start >= minLength {
+				forms = append(forms, encoded[start:end])
 			}
 		}
 	}
@@ -83,8 +83,8 @@ func base64Forms(secret string) []string {
 
 // redactCutEnd replaces the end of s if it is the begin of the secret: s was cut in the secret's middle.
 func redactCutEnd(s, secret string) string {
-	const shortest = 4 // bytes; less tells nothing about a secret and is found by chance
-	for length := min(len(secret)-1, len(s)); length >= shortest; length-- {
+	const minLength = 4 // bytes; less tells nothing about a secret and is found by chance
+	for length := min(len(secret)-1, len(s)); length >= minLength; length-- {
 		if strings.HasSuffix(s, secret[:length]) {
 			return s[:len(s)-length] + redacted
 		}

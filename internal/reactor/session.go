@@ -13,8 +13,8 @@ import (
 // somebody to come back.
 const StateClosed = "CLOSED"
 
-// longestSessionID bounds what is taken for the id of a session, in bytes. Reactor's are UUIDs, of 36.
-const longestSessionID = 128
+// maxSessionIDBytes bounds what is taken for the id of a session, in bytes. Reactor's are UUIDs, of 36.
+const maxSessionIDBytes = 128
 
 // Session is a session as Reactor shows it.
 type Session struct {
@@ -113,7 +113,7 @@ func validateSession(token Secret, id string) *Error {
 // IsSessionID reports whether text has the form of a session's id: 1 to 128 letters, digits, hyphens and underscores. Reactor's
 // ids are UUIDs; its clients take any text.
 func IsSessionID(text string) bool {
-	return text != "" && len(text) <= longestSessionID && !strings.ContainsFunc(text, func(r rune) bool {
+	return text != "" && len(text) <= maxSessionIDBytes && !strings.ContainsFunc(text, func(r rune) bool {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 		return !letter && (r < '0' || r > '9') && r != '-' && r != '_'
 	})

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// leastLeft is what a token must have left when it arrives; a shorter one would be renewed in a hot loop.
-	leastLeft = 10 * time.Second
+	// minLeft is what a token must have left when it arrives; a shorter one would be renewed in a hot loop.
+	minLeft = 10 * time.Second
 
-	// LongestLifetime of a token bounds what is believed. Reactor grants 6 hours; a longer time than this is a broken clock.
-	LongestLifetime = 366 * 24 * time.Hour
+	// MaxLifetime of a token bounds what is believed. Reactor grants 6 hours; a longer time than this is a broken clock.
+	MaxLifetime = 366 * 24 * time.Hour
 
 	// iatTolerance is how far the token's issue time may lie from the answer's Date before Date is taken instead.
 	iatTolerance = 60 * time.Second
@@ -94,38 +94,38 @@ func (e exchange) skew(at time.Time) time.Duration {
 }
 
 // tokenFrom reads the body of a success. Its errors never quote the body.
-func tokenFrom(body []byte, seen exchange) (Token, error) {
-	jwt, expiresAt, err := parseAnswer(body, seen.response.Header.Get("Content-Type"))
+func tokenFrom(body []byte, observed exchange) (Token, error) {
+	jwt, expiresAt, err := parseAnswer(body, observed.response.Header.Get("Content-Type"))
 	if err != nil {
 		return Token{}, err
 	}
-	token := Token{JWT: jwt, ExpiresAt: expiresAt, ReceivedAt: seen.received}
-	token.IssuedAt, token.Skew = issued(token, seen)
+	token := Token{JWT: jwt, ExpiresAt: expiresAt, ReceivedAt: observed.received}
+	token.IssuedAt, token.Skew = issued(token, observed)
 	left := token.ExpiresAt.Sub(token.ReceivedAt.Add(token.Skew))
 	switch {
 	case min(left, token.Lifetime()) <= 0:
 		return Token{}, errors.New("the token had expired on arrival")
-	case min(left, token.Lifetime()) < leastLeft:
-		return Token{}, fmt.Errorf("the token has less than %s left", leastLeft)
-	case token.Lifetime() > LongestLifetime:
+	case min(left, token.Lifetime()) < minLeft:
+		return Token{}, fmt.Errorf("the token has less than %s left", minLeft)
+	case token.Lifetime() > MaxLifetime:
 		return Token{}, errors.New("the token's expiry is absurdly far away")
 	}
 	return token, nil
 }
 
 // issued returns when the token was issued on the server's clock, and that clock's skew.
-func issued(token Token, seen exchange) (time.Time, time.Duration) {
+func issued(token Token, observed exchange) (time.Time, time.Duration) {
 	claim, hasClaim := issuedAtClaim(token)
-	date, hasDate := seen.date()
+	date, hasDate := observed.date()
 	switch {
 	case hasDate && hasClaim && date.Sub(claim).Abs() <= iatTolerance:
-		return claim, seen.skew(date)
+		return claim, observed.skew(date)
 	case hasDate:
-		return date, seen.skew(date)
+		return date, observed.skew(date)
 	case hasClaim:
-		return claim, seen.skew(claim)
+		return claim, observed.skew(claim)
 	}
-	return seen.received.Round(0).UTC(), 0
+	return observed.received.Round(0).UTC(), 0
 }
 
 // issuedAtClaim reads the claim iat of a JWT, without checking its signature. An opaque token has none, and one that does
@@ -147,7 +147,7 @@ func issuedAtClaim(token Token) (time.Time, bool) {
 	}
 	at := time.Unix(int64(claims.IssuedAt), 0).UTC()
 	lifetime := token.ExpiresAt.Sub(at)
-	return at, lifetime > 0 && lifetime <= LongestLifetime
+	return at, lifetime > 0 && lifetime <= MaxLifetime
 }
 
 // parseAnswer reads {"jwt": …, "expires_at": …}; other members are ignored.

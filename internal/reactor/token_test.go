@@ -81,9 +81,9 @@ func TestACallThatTookLongShowsNoSkew(t *testing.T) {
 		"more than that is skew":                             {16 * time.Second, 16*time.Second - 6500*time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			seen := answered(noon.Add(test.ahead))
-			seen.sent, seen.received = noon, noon.Add(14*time.Second)
-			if got := seen.skew(noon.Add(test.ahead)); got != test.want {
+			observed := answered(noon.Add(test.ahead))
+			observed.sent, observed.received = noon, noon.Add(14*time.Second)
+			if got := observed.skew(noon.Add(test.ahead)); got != test.want {
 				t.Errorf("the skew is %s, want %s", got, test.want)
 			}
 		})
@@ -148,9 +148,9 @@ func TestWhetherATokenHasExpiredIsToldByTheServersClock(t *testing.T) {
 		"the server's clock stands in the year 9999": {time.Unix(lastSecond, 0).UTC(), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			seen := answered(test.date)
-			seen.sent, seen.received = noon.Add(-9*time.Hour), noon.Add(-9*time.Hour)
-			if _, err := tokenFrom(body, seen); (err == nil) != test.usable {
+			observed := answered(test.date)
+			observed.sent, observed.received = noon.Add(-9*time.Hour), noon.Add(-9*time.Hour)
+			if _, err := tokenFrom(body, observed); (err == nil) != test.usable {
 				t.Errorf("error %v, want usable %t", err, test.usable)
 			}
 		})
@@ -159,9 +159,9 @@ func TestWhetherATokenHasExpiredIsToldByTheServersClock(t *testing.T) {
 
 func TestAnUnusableAnswerIsDescribedAndNotQuoted(t *testing.T) {
 	for _, contentType := range []string{"", "text/html; charset=utf-8", strings.Repeat("x", 100) + "/y", "\x00"} {
-		seen := answered(noon)
-		seen.response.Header.Set("Content-Type", contentType)
-		_, err := tokenFrom([]byte(`{"token":"a-token-of-unknown-form"`), seen)
+		observed := answered(noon)
+		observed.response.Header.Set("Content-Type", contentType)
+		_, err := tokenFrom([]byte(`{"token":"a-token-of-unknown-form"`), observed)
 		if err == nil || strings.Contains(err.Error(), "unknown-form") || len(err.Error()) > 160 {
 			t.Errorf("with Content-Type %q: %v", contentType, err)
 		}
@@ -178,9 +178,9 @@ func FuzzAnswer(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, date, contentType string) {
-		seen := answered(time.Time{})
-		seen.response.Header = http.Header{"Date": {date}, "Content-Type": {contentType}}
-		token, err := tokenFrom(body, seen)
+		observed := answered(time.Time{})
+		observed.response.Header = http.Header{"Date": {date}, "Content-Type": {contentType}}
+		token, err := tokenFrom(body, observed)
 		if err != nil {
 			if len(err.Error()) > excerptBytes {
 				t.Fatalf("a long error: %v", err)
@@ -193,7 +193,7 @@ func FuzzAnswer(f *testing.F) {
 		if shown := fmt.Sprintf("%v %+v %#v", token, token, token); len(token.JWT) > 12 && strings.Contains(shown, token.JWT.Reveal()) {
 			t.Fatalf("a token shows itself: %s", shown)
 		}
-		if token.JWT == "" || token.Lifetime() < leastLeft || token.Lifetime() > LongestLifetime || token.ExpiresAt.Year() > 9999 {
+		if token.JWT == "" || token.Lifetime() < minLeft || token.Lifetime() > MaxLifetime || token.ExpiresAt.Year() > 9999 {
 			t.Fatalf("unusable token: %v", token)
 		}
 	})
