@@ -111,7 +111,7 @@ func TestWhatCanOnlyFailIsNotSent(t *testing.T) {
 	}{
 		{"no key", MintRequest{Lifetime: time.Hour}, ClassKeyRefused, "the API key is empty"},
 		{"a key with a line break", MintRequest{APIKey: testKey + "\n", Lifetime: time.Hour}, ClassKeyRefused,
-			"the API key holds a line break or another control character: write the key alone"},
+			"the API key contains a line break or another control character: remove it"},
 		{"no lifetime", MintRequest{APIKey: testKey}, ClassRequestRefused, "the lifetime must be at least 1s"},
 		{"a scope without models", scoped(Scope{}), ClassRequestRefused, "a scope needs at least one model, each with a name"},
 		{"a model without a name", scoped(Scope{Models: []string{"m", ""}}), ClassRequestRefused, "a scope needs at least one model, each with a name"},
@@ -187,17 +187,17 @@ func TestAnAnswerThatIsNotProvenToBeReactorsIsUnavailableAndNamesItsServer(t *te
 		{"an endless body", 400, nil, endless{}, between + "400 Bad Request: " + strings.Repeat("x", 253) + "…"},
 		{"a status that no API gives", 999, nil, http.NoBody, between + "999"},
 		{"a page instead of a token", 200, http.Header{"Server": {"portal"}, "Content-Type": {"text/html"}}, strings.NewReader("<html>sign in</html>"),
-			between + "200 OK (Server: portal): the answer is not the JSON object that was expected (20 bytes, text/html)"},
+			between + "200 OK (Server: portal): the answer is not the expected JSON object (20 bytes, text/html)"},
 		{"nothing instead of a token", 204, nil, http.NoBody,
-			between + "204 No Content: the answer is not the JSON object that was expected (0 bytes, of no known type)"},
+			between + "204 No Content: the answer is not the expected JSON object (0 bytes, of no known type)"},
 		{"a redirect", 307, nil, http.NoBody,
-			between + "307 Temporary Redirect: redirects are not followed, because the credential would go along"},
+			between + "307 Temporary Redirect: redirects are not followed, because that would send the credential"},
 		{"a redirect to another host, without what may be secret", 302, http.Header{"Location": {"https://user:hunter2@login.example:8443/sso/hunter2?next=hunter2#hunter2"}}, http.NoBody,
-			between + "302 Found: redirects are not followed, because the credential would go along to https://login.example:8443"},
+			between + "302 Found: redirects are not followed, because that would send the credential to https://login.example:8443"},
 		{"a redirect on the same host", 308, http.Header{"Location": {"/v2/tokens?key=hunter2"}}, http.NoBody,
-			between + "308 Permanent Redirect: redirects are not followed, because the credential would go along"},
+			between + "308 Permanent Redirect: redirects are not followed, because that would send the credential"},
 		{"a redirect to a host that is a secret", 302, http.Header{"Location": {"https://" + testKey.Reveal() + "/"}}, http.NoBody,
-			between + "302 Found: redirects are not followed, because the credential would go along to https://[redacted]"},
+			between + "302 Found: redirects are not followed, because that would send the credential to https://[redacted]"},
 		{"a header Server that is long", 403, http.Header{"Server": {strings.Repeat("s", 500)}}, http.NoBody,
 			between + "403 Forbidden (Server: " + strings.Repeat("s", 61) + "…)"},
 		{"a header Server with a secret and a line break", 403, http.Header{"Server": {"a\r\nb " + testKey.Reveal()}}, http.NoBody,
@@ -348,7 +348,7 @@ func TestACallEndsWithItsTimeoutOrItsContext(t *testing.T) {
 				_, err := clientOver(t, transport).Mint(ctx, anyRequest())
 				failure := failureOf(t, err)
 				if failure.Class != ClassUnavailable || failure.StatusCode != 0 || !errors.Is(err, context.Canceled) ||
-					err.Error() != "minting a token: given up: context canceled" {
+					err.Error() != "minting a token: the call was stopped: context canceled" {
 					t.Errorf("%s: %v", failure.Class, err)
 				}
 			})

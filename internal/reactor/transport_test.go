@@ -376,7 +376,7 @@ func TestTheCABundleIsReadAgainWhenItChanges(t *testing.T) {
 		{"a bundle of another server", func() {}, false, ""},
 		{"the right one", func() { bundle.update(t, right) }, true, "<nil>"},
 		{"no change", func() {}, true, ""},
-		{"one that is half written", func() { bundle.update(t, right[:100]) }, true, "CA bundle: it holds no certificate in PEM form"},
+		{"one that is half written", func() { bundle.update(t, right[:100]) }, true, "CA bundle: it contains no certificate in PEM format"},
 		{"an empty one", func() { bundle.update(t, "") }, true, "/ca/ca.crt is empty"},
 		{"no file", func() { _ = os.Rename(bundle.path(), bundle.path()+".away") }, true, "stat /ca/ca.crt: no such file or directory"},
 		{"the same file again", func() { _ = os.Rename(bundle.path()+".away", bundle.path()) }, true, "/ca/ca.crt is empty"},
