@@ -68,8 +68,8 @@ func (k *keyState) useStart(session types.UID) {
 	delete(k.reserved, session)
 }
 
-// New returns a Limiter for so many sessions that run at the same time with one API key, and so many starts in a minute. 0 means no
-// limit. requeue is called with the lock held: it must not call the Limiter.
+// New returns a Limiter. With one API key, at most sessions may run at the same time, and at most perMinute may start in a minute. 0 means
+// no limit. requeue is called with the lock held: it must not call the Limiter.
 func New(sessions, perMinute int, requeue func(...types.NamespacedName)) *Limiter {
 	return &Limiter{
 		sessions: sessions, perMinute: perMinute, requeue: requeue,

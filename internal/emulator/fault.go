@@ -38,7 +38,7 @@ type Fault struct {
 	// Times is the number of calls that fail; 0 for all until the faults are cleared.
 	Times int
 
-	// Latency is the time that passes before the call is handled.
+	// Latency is the delay before the call is handled.
 	Latency time.Duration
 
 	// Hang keeps the call open until the client gives up.

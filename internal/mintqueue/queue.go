@@ -85,8 +85,8 @@ const (
 	WaitForKey                  // Reactor limits or rejects the key, or another object is trying it
 )
 
-// Admit asks for one call to Reactor, and returns what is known of the key. An object that is not admitted must ask again when it is
-// reconciled again. An object that is admitted must report the outcome to Done.
+// Admit requests a slot for one call to Reactor, and returns the state of the key. An object that is not admitted must call Admit again when
+// it is reconciled again. An object that is admitted must report the outcome to Done.
 func (q *Queue) Admit(r Request, now time.Time) (Decision, KeyStatus) {
 	q.mu.Lock()
 	k, next := q.useKey(r)
@@ -264,7 +264,7 @@ func (q *Queue) release(object types.NamespacedName) {
 	}
 }
 
-// signal reports that the queue changed. One signal stands for many.
+// signal reports that the queue changed. Several changes can have one signal.
 func (q *Queue) signal() {
 	select {
 	case q.changed <- struct{}{}:
