@@ -137,7 +137,7 @@ func TestParseSaysWhatToWriteInstead(t *testing.T) {
 		"no burst":               {[]string{"--mint-burst=0"}, "--mint-burst=0: write a whole number of at least 1"},
 		"nobody works":           {[]string{"--concurrency=-1"}, "--concurrency=-1: write a whole number of at least 1"},
 		"a hole in a list":       {[]string{"--namespaces=a,,b"}, "--namespaces=a,,b: write the namespaces with one comma between two of them"},
-		"a name that is none":    {[]string{"--namespaces=a,B"}, "--namespaces=B: write the name of a namespace: lower-case letters, digits and '-', at most 63 of them"},
+		"a name that is none":    {[]string{"--namespaces=a,B"}, "--namespaces=B: write the name of a namespace: lowercase letters, digits and '-', at most 63 of them"},
 		"an unknown controller":  {[]string{"--controllers=tokens,session"}, "--controllers=session: write one or more of tokens, sessions"},
 		"a negative limit":       {[]string{"--sessions-per-key=-1"}, "--sessions-per-key=-1: write a number, or 0 for no limit"},
 		"no controller":          {[]string{"--controllers="}, "--controllers=: write one or more of tokens, sessions"},
@@ -153,7 +153,7 @@ func TestParseSaysWhatToWriteInstead(t *testing.T) {
 			"--health-probe-bind-address=:8081: write another port than that of --metrics-bind-address"},
 		"a level nobody knows": {[]string{"--log-level=trace"}, "--log-level=trace: write one of debug, info, warn, error"},
 		"several problems at once": {[]string{"--log-format=xml", "--kube-api-qps=-5", "--kube-api-burst=0", "--leader-election-namespace=a/b"},
-			"--leader-election-namespace=a/b: write the name of a namespace: lower-case letters, digits and '-', at most 63 of them\n" +
+			"--leader-election-namespace=a/b: write the name of a namespace: lowercase letters, digits and '-', at most 63 of them\n" +
 				"--kube-api-qps=-5: write a positive number, such as 200, or 0 for no limit of the operator's own\n" +
 				"--kube-api-burst=0: write a whole number of at least 1\n" +
 				"--log-format=xml: write one of json, text"},
