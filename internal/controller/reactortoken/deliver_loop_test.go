@@ -261,7 +261,7 @@ func TestADeliveryToManyPodsHoldsNobodyUp(t *testing.T) {
 	const pods = 20 * 50
 	inWorld(t, func(w *world) {
 		w.createPods(pods)
-		w.passes = 1
+		w.workers = 1
 		w.create(newToken("web", prompt))
 		w.start()
 		w.create(newToken("other"))

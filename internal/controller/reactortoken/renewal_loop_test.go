@@ -40,8 +40,8 @@ func TestEachTokenIsRenewedAtTheInstantInStatusForDays(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()
-		begin := time.Now()
-		for mints := 1; time.Since(begin) < 3*24*time.Hour; mints++ {
+		started := time.Now()
+		for mints := 1; time.Since(started) < 3*24*time.Hour; mints++ {
 			w.passUntil(w.token("web").Status.RenewalTime.Add(-time.Second))
 			w.wantMints(mints)
 			asked := w.api.asked(call{})

@@ -79,7 +79,7 @@ func TestASecretIsPutRightInThePassWhoseMintFails(t *testing.T) {
 
 // A repair whose budget is spent comes when the budget allows it, also where a mint waits for something without an instant.
 func TestARepairThatHasToWaitIsWokenAlsoWhileAMintIsHeldBack(t *testing.T) {
-	for name, hold := range map[string]func(w *world){
+	for name, holdBack := range map[string]func(w *world){
 		"suspended": func(w *world) { w.edit("web", func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }) },
 		"a refused request": func(w *world) {
 			w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
@@ -90,7 +90,7 @@ func TestARepairThatHasToWaitIsWokenAlsoWhileAMintIsHeldBack(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.create(newToken("web"))
 				w.start()
-				hold(w)
+				holdBack(w)
 				w.settle()
 				for range repairBurst + 1 {
 					w.spoil()

@@ -17,7 +17,7 @@ import (
 func TestARestartWithValidTokensDoesNothing(t *testing.T) {
 	const count = 100
 	inWorld(t, func(w *world) {
-		w.passes = 1
+		w.workers = 1
 		w.tune = func(o *Options) { o.MintQPS = 1000 }
 		for i := range count {
 			w.create(newToken(fmt.Sprintf("web-%d", i)))
