@@ -215,10 +215,10 @@ func TestAReadThatFailsIsMadeAgainByTheNextCaller(t *testing.T) {
 	inBubble(t, func(b *fixture) {
 		b.live.takes, b.live.err = time.Minute, errors.New("connection refused")
 		var all sync.WaitGroup
-		for i, patience := range []time.Duration{time.Hour, 30 * time.Second} {
+		for i, timeout := range []time.Duration{time.Hour, 30 * time.Second} {
 			all.Go(func() {
 				time.Sleep(time.Duration(i) * time.Second)
-				ctx, cancel := context.WithTimeout(b.Context(), patience)
+				ctx, cancel := context.WithTimeout(b.Context(), timeout)
 				defer cancel()
 				object := types.NamespacedName{Namespace: namespace, Name: fmt.Sprint("web-", i)}
 				if _, err := b.cache.Lookup(ctx, object, reference); err == nil || !strings.Contains(err.Error(), namespace+"/"+reference.Name) {
@@ -241,10 +241,10 @@ func TestARefusedKeyIsReadAgainOnceWhileTheWatchLags(t *testing.T) {
 		b.wantKey(firstKey, 1)
 		b.rotate(secondKey)
 		b.wantKey(firstKey, 1)
-		refused := FingerprintOf(firstKey)
+		rejected := FingerprintOf(firstKey)
 		for _, name := range []string{"web", "another", "third"} {
 			object := types.NamespacedName{Namespace: namespace, Name: name}
-			b.check(secondKey, 2)(b.cache.Reread(b.Context(), object, reference, refused))
+			b.check(secondKey, 2)(b.cache.Reread(b.Context(), object, reference, rejected))
 		}
 		b.wantKey(secondKey, 2)
 		b.wantLookup(FingerprintOf(secondKey), 2)

@@ -164,7 +164,7 @@ func wokenBy(sessions int) (slots *Limiter, woken *[]string) {
 
 // Two Secrets of different namespaces hold the same key, and one of them is changed again.
 func TestAKeyThatIsRotatedAgainLeavesItsPool(t *testing.T) {
-	for name, again := range map[string]func(*Limiter, Session){
+	for name, change := range map[string]func(*Limiter, Session){
 		"and its session is reconciled": func(slots *Limiter, runs Session) { slots.Acquire(runs, KeyUse{"a", "c"}) },
 		"and another one is": func(slots *Limiter, runs Session) {
 			slots.Admit(waitingSession("media", 3), unchanged("c"), []Holder{{runs, KeyUse{"a", "c"}}}, noon)
@@ -177,7 +177,7 @@ func TestAKeyThatIsRotatedAgainLeavesItsPool(t *testing.T) {
 			if slots.Admit(waits, unchanged("b"), nil, noon) == nil {
 				t.Fatal("a key that is rotated does not share the slots of its successor")
 			}
-			again(slots, runs)
+			change(slots, runs)
 			if !slices.Contains(*woken, waits.Name.Name) {
 				t.Error("the pool of the session that waits is empty, and nothing wakes it")
 			}

@@ -90,7 +90,7 @@ func play(t *testing.T, script string) string {
 		}
 	}
 	for step := range strings.SplitSeq(script, ",") {
-		name, said, isAnswer := strings.Cut(step, "=")
+		name, answer, isAnswer := strings.Cut(step, "=")
 		asks, minutes, isQuestion := strings.Cut(step, "?")
 		switch {
 		case strings.HasPrefix(step, "+"):
@@ -102,9 +102,9 @@ func play(t *testing.T, script string) string {
 		case strings.HasSuffix(step, "-"):
 			woken(k.abandon(objectNamed(strings.TrimSuffix(step, "-"))), true)
 		case isAnswer:
-			said, wait, _ := strings.Cut(said, ":")
+			answer, wait, _ := strings.Cut(answer, ":")
 			retryAfter, _ := time.ParseDuration(wait)
-			what := map[string]Answer{"accepted": AnswerAccepted, "refused": AnswerRejected, "limited": AnswerRateLimited, "none": AnswerNone}[said]
+			what := map[string]Answer{"accepted": AnswerAccepted, "refused": AnswerRejected, "limited": AnswerRateLimited, "none": AnswerNone}[answer]
 			woken(k.recordAnswer(requests[name], Outcome{what, retryAfter}, now), what == AnswerNone)
 		case isQuestion:
 			asking := Request{Object: objectNamed(asks)}

@@ -333,9 +333,9 @@ func TestThoseWhoWaitForAKeyAreWokenByItsAnswer(t *testing.T) {
 				if decision := f.ask(request("other", "another key", PriorityNew)); decision != Admitted {
 					t.Errorf("one with another key was told %d", decision)
 				}
-				view := f.Done(probe, Outcome{test.what, 0}, time.Now())
-				if view.State != test.wantState {
-					t.Errorf("the gate is in state %d, want %d", view.State, test.wantState)
+				status := f.Done(probe, Outcome{test.what, 0}, time.Now())
+				if status.State != test.wantState {
+					t.Errorf("the gate is in state %d, want %d", status.State, test.wantState)
 				}
 				if got := len(f.newlyRequeued()); got != test.wantWoken {
 					t.Errorf("%d were woken, want %d", got, test.wantWoken)

@@ -14,8 +14,8 @@ import (
 
 // requestOf reads namespace/name:Priority, or namespace/name:Priority@expiry with the expiry in seconds.
 func requestOf(text string) Request {
-	object, place, _ := strings.Cut(text, ":")
-	level, expiry, _ := strings.Cut(place, "@")
+	object, order, _ := strings.Cut(text, ":")
+	level, expiry, _ := strings.Cut(order, "@")
 	inNamespace, name, _ := strings.Cut(object, "/")
 	t := Request{Object: types.NamespacedName{Namespace: inNamespace, Name: name}, Fingerprint: "k", Priority: map[string]Priority{
 		"expiring": PriorityExpiring, "changed": PriorityChanged, "new": PriorityNew, "renewal": PriorityRenewal, "refused": PriorityRefused}[level]}

@@ -245,16 +245,16 @@ func FuzzTerminationMessage(f *testing.F) {
 		f.Add(message)
 	}
 	f.Fuzz(func(t *testing.T, message string) {
-		heard := parseMessage(message)
-		if len(heard.sessions) > maxSessions || len(slices.Compact(slices.Sorted(slices.Values(heard.sessions)))) != len(heard.sessions) {
-			t.Fatalf("sessions %q", heard.sessions)
+		parsed := parseMessage(message)
+		if len(parsed.sessions) > maxSessions || len(slices.Compact(slices.Sorted(slices.Values(parsed.sessions)))) != len(parsed.sessions) {
+			t.Fatalf("sessions %q", parsed.sessions)
 		}
-		for _, id := range heard.sessions {
+		for _, id := range parsed.sessions {
 			if !reactor.IsSessionID(id) || url.PathEscape(id) != id {
 				t.Fatalf("%q is heard as an id", id)
 			}
 		}
-		if read := heard.failure; read.code != "" && !isErrorCode(read.code) || read.retryAfter < 0 || read.retryAfter > maxRetryAfter {
+		if read := parsed.failure; read.code != "" && !isErrorCode(read.code) || read.retryAfter < 0 || read.retryAfter > maxRetryAfter {
 			t.Fatalf("heard is %+v", read)
 		}
 		if got := SafeMessage(message); len(got) > maxMessage || utf8.ValidString(message) && !utf8.ValidString(got) {

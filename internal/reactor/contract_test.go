@@ -20,7 +20,7 @@ const (
 	unknownKey  = reactor.Secret("rk_contract_unknown_0123456789")
 
 	// shortest is the lifetime of the tokens that are asked for: the real service is one of those that answer.
-	shortest = time.Minute
+	minLifetime = time.Minute
 )
 
 // service is who answers.
@@ -93,25 +93,25 @@ func skewed(want time.Duration) func(*testing.T, reactor.Token) {
 		if (token.Skew - want).Abs() > time.Second {
 			t.Errorf("the skew is %s, want %s", token.Skew, want)
 		}
-		lives(shortest)(t, token)
+		lives(minLifetime)(t, token)
 	}
 }
 
 // contract is what the client relies on. The cases without a reason in emulatorOnly hold for the real service too.
 var contract = []contractCase{
-	{name: "a token has the lifetime that was asked for", check: lives(shortest)},
-	{name: "a token may be scoped", request: scoped(shortest, nil), check: lives(shortest)},
+	{name: "a token has the lifetime that was asked for", check: lives(minLifetime)},
+	{name: "a token may be scoped", request: scoped(minLifetime, nil), check: lives(minLifetime)},
 	{name: "a key that is not known is refused", class: reactor.ClassKeyRefused, status: 401,
 		request: func(service) reactor.MintRequest {
-			return reactor.MintRequest{APIKey: unknownKey, Lifetime: shortest}
+			return reactor.MintRequest{APIKey: unknownKey, Lifetime: minLifetime}
 		}},
 	{name: "a wildcard for models is refused", class: reactor.ClassRequestRefused, status: 400,
-		request: scoped(shortest, func(scope *reactor.Scope) { scope.Models = []string{"*"} })},
+		request: scoped(minLifetime, func(scope *reactor.Scope) { scope.Models = []string{"*"} })},
 	{name: "more than 500 sessions are refused", class: reactor.ClassRequestRefused, status: 400,
-		request: scoped(shortest, func(scope *reactor.Scope) { scope.MaxSessions = 501 })},
+		request: scoped(minLifetime, func(scope *reactor.Scope) { scope.MaxSessions = 501 })},
 	{name: "sessions of more than a day are refused", class: reactor.ClassRequestRefused, status: 400,
 		emulatorOnly: "the bound is not documented by the service itself",
-		request:      scoped(shortest, func(scope *reactor.Scope) { scope.MaxSessionDuration = 24*time.Hour + time.Second })},
+		request:      scoped(minLifetime, func(scope *reactor.Scope) { scope.MaxSessionDuration = 24*time.Hour + time.Second })},
 
 	{name: "a longer wish than six hours is shortened without an error", emulatorOnly: wouldLast,
 		request: scoped(24*time.Hour, nil), check: lives(6 * time.Hour)},
@@ -126,7 +126,7 @@ var contract = []contractCase{
 
 	{name: "a server that tells no Date", emulatorOnly: needsFault, prepare: faulty(emulator.Fault{OmitDate: true}), check: skewed(0)},
 	{name: "a Date in the token's past makes it live longer than it will", emulatorOnly: needsFault,
-		prepare: faulty(emulator.Fault{DateSkew: -time.Hour}), check: lives(shortest + time.Hour)},
+		prepare: faulty(emulator.Fault{DateSkew: -time.Hour}), check: lives(minLifetime + time.Hour)},
 	{name: "a Date after the token's expiry", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200,
 		prepare: faulty(emulator.Fault{DateSkew: time.Hour})},
 	{name: "a limit with a wait in seconds", emulatorOnly: needsFault, class: reactor.ClassKeyLimited, status: 429, retryAfter: 30 * time.Second,
@@ -163,11 +163,11 @@ var contract = []contractCase{
 	{name: "an answer without jwt", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{OmitJWT: true})},
 	{name: "an answer without expires_at", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{OmitExpiresAt: true})},
 	{name: "an answer that is cut", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{Cut: true})},
-	{name: "an answer of just 1 MiB", emulatorOnly: needsFault, prepare: faulty(emulator.Fault{PadTo: 1 << 20}), check: lives(shortest)},
+	{name: "an answer of just 1 MiB", emulatorOnly: needsFault, prepare: faulty(emulator.Fault{PadTo: 1 << 20}), check: lives(minLifetime)},
 	{name: "an answer of more than 1 MiB", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{PadTo: 1<<20 + 1})},
 	{name: "a token that has expired", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{ExpiresIn: new(-time.Second)})},
 	{name: "a token that is about to expire", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{ExpiresIn: new(5 * time.Second)})},
-	{name: "an answer that takes ten seconds", emulatorOnly: needsFault, bubble: true, prepare: faulty(emulator.Fault{Latency: 10 * time.Second}), check: lives(shortest)},
+	{name: "an answer that takes ten seconds", emulatorOnly: needsFault, bubble: true, prepare: faulty(emulator.Fault{Latency: 10 * time.Second}), check: lives(minLifetime)},
 	{name: "an answer that takes too long", emulatorOnly: needsFault, bubble: true, class: reactor.ClassUnavailable, prepare: faulty(emulator.Fault{Latency: 16 * time.Second})},
 	{name: "no answer", emulatorOnly: needsFault, bubble: true, class: reactor.ClassUnavailable, prepare: faulty(emulator.Fault{Hang: true})},
 }
@@ -179,7 +179,7 @@ func (c contractCase) run(t *testing.T, by service) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := reactor.MintRequest{APIKey: by.key, Lifetime: shortest}
+	request := reactor.MintRequest{APIKey: by.key, Lifetime: minLifetime}
 	if c.request != nil {
 		request = c.request(by)
 	}

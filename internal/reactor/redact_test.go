@@ -45,8 +45,8 @@ func TestRedactTakesOutWhateverMayBeASecret(t *testing.T) {
 			if got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
-			if again := Redact(got, test.known...); again != got {
-				t.Errorf("redacted again it becomes %s", again)
+			if twice := Redact(got, test.known...); twice != got {
+				t.Errorf("redacted again it becomes %s", twice)
 			}
 		})
 	}

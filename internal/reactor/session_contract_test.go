@@ -64,7 +64,7 @@ var sessionContract = []sessionCase{
 	{name: "a token without a scope may end what another one started",
 		with: func(t *testing.T, client *reactor.Client, by service, _ reactor.Secret) reactor.Secret {
 			t.Helper()
-			token, err := client.Mint(t.Context(), reactor.MintRequest{APIKey: by.key, Lifetime: shortest})
+			token, err := client.Mint(t.Context(), reactor.MintRequest{APIKey: by.key, Lifetime: minLifetime})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +85,7 @@ var sessionContract = []sessionCase{
 		}},
 	{name: "a token that has expired is refused", emulatorOnly: "it waits for a minute", class: reactor.ClassKeyRefused, status: 401,
 		before: func(*testing.T, *reactor.Client, reactor.Secret, *emulator.Emulator, string) {
-			time.Sleep(2 * shortest)
+			time.Sleep(2 * minLifetime)
 		}},
 	{name: "a service that is away", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 503,
 		before: faultySessions(emulator.Fault{Status: 503})},
@@ -110,7 +110,7 @@ func faultySessions(fault emulator.Fault) func(*testing.T, *reactor.Client, reac
 // mintFor returns a token that may start one session of half a minute.
 func mintFor(t *testing.T, client *reactor.Client, by service) reactor.Secret {
 	t.Helper()
-	request := scoped(shortest, func(scope *reactor.Scope) { scope.MaxSessionDuration = 30 * time.Second })(by)
+	request := scoped(minLifetime, func(scope *reactor.Scope) { scope.MaxSessionDuration = 30 * time.Second })(by)
 	token, err := client.Mint(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)

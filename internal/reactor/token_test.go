@@ -185,7 +185,7 @@ func FuzzAnswer(f *testing.F) {
 			if len(err.Error()) > excerptBytes {
 				t.Fatalf("a long error: %v", err)
 			}
-			if begin := testJWT.Reveal()[:12]; strings.Contains(err.Error(), begin) && !strings.Contains(contentType, begin) {
+			if prefix := testJWT.Reveal()[:12]; strings.Contains(err.Error(), prefix) && !strings.Contains(contentType, prefix) {
 				t.Fatalf("the error quotes the answer: %v", err)
 			}
 			return

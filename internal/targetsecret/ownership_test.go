@@ -178,12 +178,12 @@ func TestInspect(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			live := Build(aToken(), aJWT, aRecord(), false).Object()
 			test.change(live)
-			seen := Inspect(live, aToken())
+			observed := Inspect(live, aToken())
 			var got string
 			for _, is := range []struct {
 				is   bool
 				text string
-			}{{seen.Current() != nil, "token "}, {seen.Unusable != "", "unusable:" + seen.Unusable}, {seen.Edited, "edited"}, {seen.Drifted, "drifted"}} {
+			}{{observed.Current() != nil, "token "}, {observed.Unusable != "", "unusable:" + observed.Unusable}, {observed.Edited, "edited"}, {observed.Drifted, "drifted"}} {
 				if is.is {
 					got += is.text
 				}
@@ -191,8 +191,8 @@ func TestInspect(t *testing.T) {
 			if want := test.want; got != want && got != want+" " {
 				t.Errorf("it is %q, want %q", got, want)
 			}
-			if seen.IsUpToDate() != (test.want == "token") {
-				t.Errorf("as wanted: %v", seen.IsUpToDate())
+			if observed.IsUpToDate() != (test.want == "token") {
+				t.Errorf("as wanted: %v", observed.IsUpToDate())
 			}
 		})
 	}

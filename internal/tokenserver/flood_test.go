@@ -133,8 +133,8 @@ func TestAFloodOfMadeUpTokensKeepsNoCallerWaiting(t *testing.T) {
 				t.Errorf("the new caller %d: %d after %s", i, status, took)
 			}
 		})
-		if most := 1 + len(newcomers) + 2*unverifiedReviewsPerSecond; api.Reviews() > most {
-			t.Errorf("the cluster was asked about %d tokens, want at most %d", api.Reviews(), most)
+		if maximum := 1 + len(newcomers) + 2*unverifiedReviewsPerSecond; api.Reviews() > maximum {
+			t.Errorf("the cluster was asked about %d tokens, want at most %d", api.Reviews(), maximum)
 		}
 	})
 }
@@ -199,8 +199,8 @@ func TestAFloodOfMadeUpIDTokensKeepsNoCallerWaiting(t *testing.T) {
 				t.Errorf("the new caller %d: %d after %s", i, status, took)
 			}
 		})
-		if told := int(api.KeyRequests.Load()); told > issuerBurst+2 {
-			t.Errorf("the issuer was asked %d times for its keys", told)
+		if keyRequests := int(api.KeyRequests.Load()); keyRequests > issuerBurst+2 {
+			t.Errorf("the issuer was asked %d times for its keys", keyRequests)
 		}
 	})
 }

@@ -59,7 +59,7 @@ func TestTheExpiryIsToldWhenItIsAskedFor(t *testing.T) {
 
 // The attacks, and what comes of each. None may cost a mint.
 func TestAttacksAreRefused(t *testing.T) {
-	outside := func(r *http.Request) { r.RemoteAddr = "203.0.113.9:1234" }
+	externalClient := func(r *http.Request) { r.RemoteAddr = "203.0.113.9:1234" }
 	for name, test := range map[string]struct {
 		method, caller string
 		changes        []func(*http.Request)
@@ -67,9 +67,9 @@ func TestAttacksAreRefused(t *testing.T) {
 		code           string
 	}{
 		"no credentials":                     {method: http.MethodPost, status: 401, code: "unauthenticated"},
-		"a header from outside the networks": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){outside}, status: 401, code: "unauthenticated"},
+		"a header from outside the networks": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){externalClient}, status: 401, code: "unauthenticated"},
 		"such a header, and a forwarded address inside": {
-			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){outside, header("X-Forwarded-For", "10.1.2.3")}, status: 401, code: "unauthenticated"},
+			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){externalClient, header("X-Forwarded-For", "10.1.2.3")}, status: 401, code: "unauthenticated"},
 		"a second header beside the proxy's": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("X-User", "mallory")}, status: 401, code: "unauthenticated"},
 		"an endless name": {method: http.MethodPost, caller: strings.Repeat("a", 512+1), status: 401, code: "unauthenticated"},
@@ -103,10 +103,10 @@ func TestAttacksAreRefused(t *testing.T) {
 }
 
 // failing is a source whose error tells more than it should.
-type failing struct{ told string }
+type failing struct{ reported string }
 
 func (f failing) token(context.Context, string) (issued, error) {
-	return issued{}, &unavailableError{reasonReactorUnavailable, time.Second, errors.New("an answer that cannot be read: " + f.told)}
+	return issued{}, &unavailableError{reasonReactorUnavailable, time.Second, errors.New("an answer that cannot be read: " + f.reported)}
 }
 
 func TestWhatAnErrorTellsOfASecretStandsNeitherInTheLogNorInTheAnswer(t *testing.T) {

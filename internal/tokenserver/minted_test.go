@@ -40,7 +40,7 @@ func TestACallersTokenIsHandedOutAgainUntilItHasTooLittleLeft(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		first := w.ask(http.MethodPost, "ada")
 		w.pass(49 * time.Minute)
-		if again := w.ask(http.MethodPost, "ada"); again.JWT != first.JWT {
+		if repeated := w.ask(http.MethodPost, "ada"); repeated.JWT != first.JWT {
 			t.Error("another token was handed out while the first had enough left")
 		}
 		w.wantMints(1)
@@ -54,14 +54,14 @@ func TestACallersTokenIsHandedOutAgainUntilItHasTooLittleLeft(t *testing.T) {
 
 func TestEachCallerGetsATokenOfItsOwn(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		seen := map[string]string{}
+		observed := map[string]string{}
 		for range 3 {
 			for _, caller := range []string{"ada", "grace", "ada ", "Ada"} {
 				token := w.ask(http.MethodGet, caller).JWT
-				if other, taken := seen[token]; taken && other != caller {
+				if other, taken := observed[token]; taken && other != caller {
 					t.Errorf("%q got the token of %q", caller, other)
 				}
-				seen[token] = caller
+				observed[token] = caller
 			}
 		}
 		w.wantMints(4)
@@ -70,12 +70,12 @@ func TestEachCallerGetsATokenOfItsOwn(t *testing.T) {
 
 func TestWhoIsNotKnownNeverGetsATokenTwice(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.ProxyHeader, s.AllowAnonymous = "", true }, func(w *world) {
-		seen := map[string]bool{}
+		observed := map[string]bool{}
 		for range 5 {
-			seen[w.ask(http.MethodPost, "").JWT] = true
+			observed[w.ask(http.MethodPost, "").JWT] = true
 		}
-		if len(seen) != 5 {
-			t.Errorf("5 requests got %d tokens", len(seen))
+		if len(observed) != 5 {
+			t.Errorf("5 requests got %d tokens", len(observed))
 		}
 	})
 }
@@ -127,7 +127,7 @@ func TestARotatedKeyIsUsedFromTheNextMintOn(t *testing.T) {
 		}
 		w.rotate(secondKey)
 		w.want(w.ask(http.MethodPost, "grace"), http.StatusOK, "")
-		if again := w.ask(http.MethodPost, "ada"); again.JWT != first.JWT {
+		if repeated := w.ask(http.MethodPost, "ada"); repeated.JWT != first.JWT {
 			t.Error("a token that lives was thrown away with its key")
 		}
 	})
@@ -158,7 +158,7 @@ func TestAnswersWithoutATokenAreNotAskedForAgainAtOnce(t *testing.T) {
 					t.Errorf("Reactor was asked %d times for two callers", calls-1)
 				}
 				w.reactor.ClearFaults()
-				if again := w.ask(http.MethodPost, "ada"); again.JWT != kept.JWT {
+				if repeated := w.ask(http.MethodPost, "ada"); repeated.JWT != kept.JWT {
 					t.Error("a token that is there was not handed out")
 				}
 				w.pass(test.wait - time.Millisecond)

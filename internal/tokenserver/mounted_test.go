@@ -17,15 +17,15 @@ import (
 // link names, and a change turns that link.
 type secretFolder struct {
 	*testing.T
-	folder string
-	turns  int
+	folder   string
+	versions int
 }
 
 // write puts files there, all at once.
 func (s *secretFolder) write(files map[string]string) {
 	s.Helper()
-	s.turns++
-	version := fmt.Sprintf("..2026_%d", s.turns)
+	s.versions++
+	version := fmt.Sprintf("..2026_%d", s.versions)
 	s.must(os.Mkdir(filepath.Join(s.folder, version), 0o700))
 	for name, content := range files {
 		s.must(os.WriteFile(filepath.Join(s.folder, version, name), []byte(content), 0o600))
@@ -133,21 +133,21 @@ func TestASecretThatHoldsNoTokenIsToldAndComesBack(t *testing.T) {
 func TestASecretThatIsChangedWhileItIsReadIsReadOnceMore(t *testing.T) {
 	folder := t.TempDir()
 	secret := &secretFolder{T: t, folder: folder}
-	looks := 0
+	reads := 0
 	got := retryIfRemoved(func() reading {
-		looks++
-		if looks == 1 {
+		reads++
+		if reads == 1 {
 			_, err := os.ReadFile(filepath.Join(folder, "..2026_1", jwtFile))
 			secret.write(map[string]string{jwtFile: "eyJhbGciOi.eyJzdWIi.c2ln", expiresAtFile: "1795400000"})
 			return reading{err: fmt.Errorf("the mounted Secret: %w", err)}
 		}
 		return readSecret(folder, nil)
 	})
-	if got.err != nil || looks != 2 {
-		t.Errorf("after %d looks: %v", looks, got.err)
+	if got.err != nil || reads != 2 {
+		t.Errorf("after %d reads: %v", reads, got.err)
 	}
-	if got := retryIfRemoved(func() reading { looks++; return reading{err: os.ErrPermission} }); looks != 3 || got.err == nil {
-		t.Errorf("what is no change is looked at again: %d", looks)
+	if got := retryIfRemoved(func() reading { reads++; return reading{err: os.ErrPermission} }); reads != 3 || got.err == nil {
+		t.Errorf("another error than a missing file: %d reads", reads)
 	}
 }
 

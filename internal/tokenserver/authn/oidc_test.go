@@ -49,9 +49,9 @@ func bearer(tb testing.TB, token string) *http.Request {
 
 func TestAnIDTokenSaysWhoAsks(t *testing.T) {
 	i := newIssuer(t)
-	who := oidcOf(i, http.DefaultTransport, clock.RealClock{})
+	authenticator := oidcOf(i, http.DefaultTransport, clock.RealClock{})
 	for subject, audiences := range map[string]any{"ada": authntest.Audience, "grace": []string{"other", authntest.Audience}} {
-		caller, err := who.Authenticate(bearer(t, i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"sub": subject, "aud": audiences})))
+		caller, err := authenticator.Authenticate(bearer(t, i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"sub": subject, "aud": audiences})))
 		if err != nil || caller != i.URL+"#"+subject {
 			t.Errorf("%q, %v", caller, err)
 		}
@@ -60,7 +60,7 @@ func TestAnIDTokenSaysWhoAsks(t *testing.T) {
 
 func TestIDTokensThatAreNotGoodAreRefused(t *testing.T) {
 	i := newIssuer(t)
-	who := oidcOf(i, http.DefaultTransport, clock.RealClock{})
+	authenticator := oidcOf(i, http.DefaultTransport, clock.RealClock{})
 	foreign, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestIDTokensThatAreNotGoodAreRefused(t *testing.T) {
 		"endless":                        strings.Repeat("a", maxBearerBytes+1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			caller, err := who.Authenticate(bearer(t, token))
+			caller, err := authenticator.Authenticate(bearer(t, token))
 			if _, refused := errors.AsType[*RejectedError](err); !refused || caller != "" {
 				t.Errorf("%q, %v", caller, err)
 			}
@@ -118,27 +118,27 @@ func TestAnIssuerThatIsAwayIsToldAndAskedAgain(t *testing.T) {
 	i := newIssuer(t)
 	i.Unavailable.Store(true)
 	now := clocktesting.NewFakePassiveClock(time.Now())
-	who := oidcOf(i, http.DefaultTransport, now)
+	authenticator := oidcOf(i, http.DefaultTransport, now)
 	token := i.Sign(t, jwt.SigningMethodES256, i.Key, nil)
 	for range 2 {
-		if _, err := who.Authenticate(bearer(t, token)); !isUnavailable(err) {
+		if _, err := authenticator.Authenticate(bearer(t, token)); !isUnavailable(err) {
 			t.Errorf("got %v", err)
 		}
 	}
 	i.Unavailable.Store(false)
-	if _, err := who.Authenticate(bearer(t, token)); !isUnavailable(err) {
+	if _, err := authenticator.Authenticate(bearer(t, token)); !isUnavailable(err) {
 		t.Errorf("it was asked again at once: %v", err)
 	}
 	now.SetTime(now.Now().Add(issuerTimeout))
-	if _, err := who.Authenticate(bearer(t, token)); err != nil {
+	if _, err := authenticator.Authenticate(bearer(t, token)); err != nil {
 		t.Error(err)
 	}
 	i.Unavailable.Store(true) // its keys are known by now
-	if _, err := who.Authenticate(bearer(t, token)); err != nil {
+	if _, err := authenticator.Authenticate(bearer(t, token)); err != nil {
 		t.Error(err)
 	}
 	unknown := strings.Replace(token, ".", "x.", 1)
-	if _, err := who.Authenticate(bearer(t, unknown)); err == nil {
+	if _, err := authenticator.Authenticate(bearer(t, unknown)); err == nil {
 		t.Error("a garbled token is accepted")
 	}
 }
@@ -151,31 +151,31 @@ func TestTokensThatAreMadeUpDoNotMakeTheIssuerWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := clocktesting.NewFakePassiveClock(time.Now())
-	who := oidcOf(i, http.DefaultTransport, now)
+	authenticator := oidcOf(i, http.DefaultTransport, now)
 	good, bad := i.Sign(t, jwt.SigningMethodES256, i.Key, nil), i.Sign(t, jwt.SigningMethodES256, foreign, nil)
 	for range 100 {
-		if _, err := who.Authenticate(bearer(t, bad)); err == nil {
+		if _, err := authenticator.Authenticate(bearer(t, bad)); err == nil {
 			t.Fatal("it is accepted")
 		}
 	}
-	if told := i.KeyRequests.Load(); told > issuerBurst {
-		t.Errorf("the issuer was asked %d times for its keys", told)
+	if requests := i.KeyRequests.Load(); requests > issuerBurst {
+		t.Errorf("the issuer was asked %d times for its keys", requests)
 	}
-	if _, err := who.Authenticate(bearer(t, bad)); !isUnavailable(err) || !errors.Is(err, ErrLimited) {
+	if _, err := authenticator.Authenticate(bearer(t, bad)); !isUnavailable(err) || !errors.Is(err, ErrLimited) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := who.Authenticate(bearer(t, good)); err != nil {
+	if _, err := authenticator.Authenticate(bearer(t, good)); err != nil {
 		t.Errorf("a good token beside them: %v", err)
 	}
 	before := i.KeyRequests.Load()
 	now.SetTime(now.Now().Add(issuerInterval))
-	_, err = who.Authenticate(bearer(t, bad))
+	_, err = authenticator.Authenticate(bearer(t, bad))
 	for range 1000 { // the library shares the answer before with who comes before it has put that away
 		if !errors.Is(err, ErrLimited) {
 			break
 		}
 		runtime.Gosched()
-		_, err = who.Authenticate(bearer(t, bad))
+		_, err = authenticator.Authenticate(bearer(t, bad))
 	}
 	if isUnavailable(err) || i.KeyRequests.Load() != before+1 {
 		t.Errorf("the issuer was not asked again when it was time: %v", err)
@@ -186,20 +186,20 @@ func TestTokensThatAreMadeUpDoNotMakeTheIssuerWork(t *testing.T) {
 func TestAnIssuerThatTellsNoKeysIsToldAndAskedAgain(t *testing.T) {
 	i := newIssuer(t)
 	now := clocktesting.NewFakePassiveClock(time.Now())
-	who := oidcOf(i, http.DefaultTransport, now)
-	if _, err := who.ready(t.Context()); err != nil {
+	authenticator := oidcOf(i, http.DefaultTransport, now)
+	if _, err := authenticator.ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	i.Unavailable.Store(true)
 	token := i.Sign(t, jwt.SigningMethodES256, i.Key, nil)
-	if _, err := who.Authenticate(bearer(t, token)); !isUnavailable(err) {
+	if _, err := authenticator.Authenticate(bearer(t, token)); !isUnavailable(err) {
 		t.Errorf("got %v", err)
 	}
 	i.Unavailable.Store(false)
 	// The library gives its answer to those who ask while it forgets the question, so a caller may be told of it once more.
 	for {
 		now.SetTime(now.Now().Add(issuerInterval))
-		_, err := who.Authenticate(bearer(t, token))
+		_, err := authenticator.Authenticate(bearer(t, token))
 		if err == nil {
 			break
 		}
