@@ -80,7 +80,7 @@ func New(sessions, perMinute int, requeue func(...types.NamespacedName)) *Limite
 // NeedsHolders reports whether Admit needs the sessions that have a pod. Without a limit, nothing counts them, and there may be thousands.
 func (l *Limiter) NeedsHolders() bool { return l.sessions > 0 }
 
-// Acquire records that a session has a pod: it has a slot, no matter whether this process or an earlier one admitted it.
+// Acquire records that a session has a pod: it has a slot, even if an earlier process admitted it.
 func (l *Limiter) Acquire(session Session, key KeyUse) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,7 +137,7 @@ func (l *Limiter) Admit(session Session, key KeyUse, others []Holder, now time.T
 	wait := p.fullShare(shareOf(session))
 	switch {
 	case l.sessions > 0 && p.countSlots(share{}) >= l.sessions:
-	case wait != nil || p.next() != session.UID: // another session is next. It may not know, if a limit was lowered or raised
+	case wait != nil || p.next() != session.UID: // another session is next. It was not requeued for that yet if a limit was lowered or raised
 		l.requeueNext(key.Fingerprint)
 	default:
 		return l.startLocked(session, key.Fingerprint, now)

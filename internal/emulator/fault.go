@@ -83,7 +83,7 @@ type Fault struct {
 	// OmitExpiresAt omits expires_at from the response.
 	OmitExpiresAt bool
 
-	// ExpiresIn is the token's lifetime, whatever the call requests; it can be negative.
+	// ExpiresIn replaces the requested lifetime of the token. It can be negative.
 	ExpiresIn *time.Duration
 
 	// DateSkew shifts only the header Date of this response; SetDateSkew shifts the whole clock.

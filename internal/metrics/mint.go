@@ -15,7 +15,7 @@ type Minter interface {
 	Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error)
 }
 
-// The values of the label code_class: whose matter an answer is.
+// The values of the label code_class: who must act on an answer.
 const (
 	codeSuccess        = "success"
 	codeKeyRefused     = "key_refused"

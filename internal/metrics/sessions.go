@@ -47,8 +47,8 @@ func exportStalled(metrics chan<- prometheus.Metric, session *v1alpha1.ReactorSe
 	}
 }
 
-// Attempts counts the attempts of sessions that ended while this process led. Status keeps the last five of each session, and
-// nothing once the session is deleted.
+// Attempts counts the attempts of sessions that ended while this process was the leader. The counters are needed because status has only the
+// last five attempts of a session, and is deleted with the session.
 type Attempts struct {
 	ended    *prometheus.CounterVec
 	running  *prometheus.CounterVec

@@ -110,8 +110,8 @@ func (k *key) recordCall(object types.NamespacedName, now time.Time) {
 	}
 }
 
-// wait adds an object that is not allowed to call to those that wait. A token that would expire before the key is tried again
-// brings that time forward, and tries it itself. So does the first one that waits after the prober left.
+// wait adds an object that is not allowed to call to the waiting objects. If its token expires before the key is tried again, the object
+// becomes the prober, and the key is tried earlier. The first object that waits after the prober left also becomes the prober.
 func (k *key) wait(r Request, now time.Time) {
 	w := waiter{Request: r}
 	if k.closed(now) {

@@ -1,5 +1,5 @@
 // Package mintqueue answers two questions: may an object call POST /tokens now, and which object calls next when more tokens are due than the
-// rate allows? It knows nothing of Kubernetes but names.
+// rate allows? Of Kubernetes, it uses only the names of objects.
 //
 // An object that wants a token calls Admit. If it is admitted, it calls Reactor and then Done. Otherwise it is reconciled again later: Queue
 // requeues it when a slot is free for it, or when the answer to its key has come. An object that wants no token calls Cancel. Each reconcile ends
@@ -44,7 +44,7 @@ type Queue struct {
 
 	mu      sync.Mutex
 	keys    map[string]*key               // by fingerprint, while an object uses the key, or Reactor limits it
-	keyOf   map[types.NamespacedName]*key // with which an object asked last
+	keyOf   map[types.NamespacedName]*key // the key of the last request of an object
 	unused  map[string]*key               // those that no object uses: Reactor limits them
 	slots   slots
 	waiting requests      // that may use their key, and wait for a slot
@@ -203,8 +203,8 @@ func (q *Queue) requeueAll(requests []Request) {
 	}
 }
 
-// useKey returns the key with which an object asks. If the object asked with another key before, it does not wait for that key any more. The
-// object that has the duty to try that key now is returned, too.
+// useKey returns the key of a request. If the object's last request had another key, the object no longer waits for that key. In this case,
+// useKey also returns the object that is now the prober of that key.
 func (q *Queue) useKey(r Request) (k *key, next []Request) {
 	former, ok := q.keyOf[r.Object]
 	if ok && former.fingerprint == r.Fingerprint {

@@ -12,8 +12,8 @@ import (
 
 // Error is the failure of a call. Its text is safe for a condition: one line, bounded, without secrets.
 type Error struct {
-	// doing is the attempted operation. The default is "minting a token".
-	doing string
+	// operation is the attempted operation. The default is "minting a token".
+	operation string
 
 	// Class says who must act on the failure.
 	Class Class
@@ -45,9 +45,9 @@ type Error struct {
 // Error returns the attempted operation and its result.
 func (e *Error) Error() string {
 	var text strings.Builder
-	text.WriteString(cmp.Or(e.doing, "minting a token"))
+	text.WriteString(cmp.Or(e.operation, "minting a token"))
 	if e.StatusCode != 0 {
-		text.WriteString(": " + e.answered() + " answered " + strings.TrimSpace(strconv.Itoa(e.StatusCode)+" "+http.StatusText(e.StatusCode)))
+		text.WriteString(": " + e.sender() + " answered " + strings.TrimSpace(strconv.Itoa(e.StatusCode)+" "+http.StatusText(e.StatusCode)))
 	}
 	if e.Intermediary && e.Server != "" {
 		text.WriteString(" (Server: " + e.Server + ")")
@@ -61,8 +61,8 @@ func (e *Error) Error() string {
 	return text.String()
 }
 
-// answered returns the name of the sender of the answer.
-func (e *Error) answered() string {
+// sender returns the name of the sender of the answer.
+func (e *Error) sender() string {
 	if e.Intermediary {
 		return "something between the operator and Reactor"
 	}
@@ -81,8 +81,8 @@ type cause struct {
 func (c *cause) Error() string { return c.text }
 func (c *cause) Unwrap() error { return c.err }
 
-// because wraps err with a text that is safe for a condition: what went wrong, then the text of err, redacted and bounded.
-func because(what string, err error, known ...Secret) error {
+// wrapRedacted wraps err with a text that is safe for a condition: what went wrong, then the text of err, redacted and bounded.
+func wrapRedacted(what string, err error, known ...Secret) error {
 	return &cause{text: what + ": " + excerptOf(err.Error(), known...), err: err}
 }
 
@@ -96,11 +96,11 @@ func notSent(class Class, why string) *Error {
 func (c *Client) unanswered(caller, bounded context.Context, err error, key Secret) *Error {
 	switch {
 	case caller.Err() != nil:
-		err = because("the call was stopped", caller.Err())
+		err = wrapRedacted("the call was stopped", caller.Err())
 	case bounded.Err() != nil:
 		err = &cause{text: "Reactor did not answer within " + c.timeout.String(), err: bounded.Err()}
 	default:
-		err = because("no answer from Reactor", err, key)
+		err = wrapRedacted("no answer from Reactor", err, key)
 	}
 	return &Error{Class: ClassUnavailable, Err: err}
 }

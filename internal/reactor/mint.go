@@ -67,7 +67,7 @@ func (c *Client) Mint(ctx context.Context, req MintRequest) (Token, error) {
 	if refusal := validate(req); refusal != nil {
 		return Token{}, refusal
 	}
-	body, observed, failure := c.ask(ctx, req.APIKey, func(bounded context.Context) (*http.Request, error) { return c.newRequest(bounded, req) })
+	body, observed, failure := c.send(ctx, req.APIKey, func(bounded context.Context) (*http.Request, error) { return c.newRequest(bounded, req) })
 	if failure != nil {
 		return Token{}, failure
 	}
@@ -80,15 +80,15 @@ func (c *Client) Mint(ctx context.Context, req MintRequest) (Token, error) {
 	return token, nil
 }
 
-// ask sends one request and reads its answer. The secret is the credential in the request. It is redacted in the failure.
-func (c *Client) ask(
+// send sends one request and reads its answer. The secret is the credential in the request. It is redacted in the failure.
+func (c *Client) send(
 	ctx context.Context, secret Secret, build func(context.Context) (*http.Request, error),
 ) (body []byte, observed exchange, failure *Error) {
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	request, err := build(bounded)
 	if err != nil {
-		return nil, exchange{}, &Error{Class: ClassUnavailable, Err: because("build the request", err, secret)}
+		return nil, exchange{}, &Error{Class: ClassUnavailable, Err: wrapRedacted("build the request", err, secret)}
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", c.userAgent)
@@ -199,7 +199,7 @@ func bodyOf(req MintRequest) tokenBody {
 func readAnswer(from io.Reader, key Secret) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(from, maxAnswerBytes+1))
 	if err != nil {
-		return nil, because("the answer was cut short", err, key)
+		return nil, wrapRedacted("the answer was cut short", err, key)
 	}
 	if len(body) > maxAnswerBytes {
 		return nil, errors.New("the answer is larger than 1 MiB")

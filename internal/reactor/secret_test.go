@@ -39,7 +39,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 	printed["Sprint"] = fmt.Sprint(testKey, secrets, request)
 	printed["an error"] = fmt.Errorf("key %v: %w", testKey, errors.New("no")).Error()
-	printed["a failed call"] = (&Error{Err: because("x", fmt.Errorf("header %q", testKey.Reveal()), testKey)}).Error()
+	printed["a failed call"] = (&Error{Err: wrapRedacted("x", fmt.Errorf("header %q", testKey.Reveal()), testKey)}).Error()
 	printed["slog text"] = logged(func(w *bytes.Buffer) slog.Handler { return slog.NewTextHandler(w, nil) }, secrets, request)
 	printed["slog JSON"] = logged(func(w *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(w, nil) }, secrets, request)
 	for name, value := range map[string]any{"struct": secrets, "request": request, "secret": testKey, "pointer": new(testKey)} {

@@ -38,13 +38,13 @@ func (s Session) Over() bool { return s.State == StateClosed }
 // Its error is always an *Error. ClassKeyRefused (401) means that the token is expired or unknown. ClassRequestRefused with the status
 // 403 means that the token is valid, but did not start this session and is not bound to it.
 func (c *Client) Session(ctx context.Context, token Secret, id string) (Session, error) {
-	const doing = "looking up a session"
-	body, failure := c.aboutSession(ctx, http.MethodGet, token, id)
+	const operation = "looking up a session"
+	body, failure := c.callSession(ctx, http.MethodGet, token, id)
 	if isUnknownSession(failure) {
 		return Session{ID: id, State: StateClosed, Unknown: true}, nil
 	}
 	if failure != nil {
-		failure.doing = doing
+		failure.operation = operation
 		return Session{}, failure
 	}
 	var shown struct {
@@ -52,7 +52,7 @@ func (c *Client) Session(ctx context.Context, token Secret, id string) (Session,
 	}
 	if err := json.Unmarshal(body, &shown); err != nil || shown.State == "" {
 		return Session{}, &Error{
-			doing: doing, Class: ClassUnavailable, StatusCode: http.StatusOK, Intermediary: !json.Valid(body), Err: errors.New("the answer has no state"),
+			operation: operation, Class: ClassUnavailable, StatusCode: http.StatusOK, Intermediary: !json.Valid(body), Err: errors.New("the answer has no state"),
 		}
 	}
 	return Session{ID: id, State: shown.State}, nil
@@ -61,14 +61,14 @@ func (c *Client) Session(ctx context.Context, token Secret, id string) (Session,
 // EndSession ends a session, with one request. It returns nil even for a session that is already over (404). Its errors are those of
 // Session.
 func (c *Client) EndSession(ctx context.Context, token Secret, id string) error {
-	body, failure := c.aboutSession(ctx, http.MethodDelete, token, id)
+	body, failure := c.callSession(ctx, http.MethodDelete, token, id)
 	switch {
 	case failure == nil && len(body) > 0 && !json.Valid(body): // such as a sign-in page
 		failure = &Error{Class: ClassUnavailable, StatusCode: http.StatusOK, Intermediary: true, Err: errors.New("the answer is not JSON")}
 	case failure == nil, isUnknownSession(failure):
 		return nil
 	}
-	failure.doing = "ending a session"
+	failure.operation = "ending a session"
 	return failure
 }
 
@@ -77,12 +77,12 @@ func isUnknownSession(failure *Error) bool {
 	return failure != nil && failure.StatusCode == http.StatusNotFound && !failure.Intermediary
 }
 
-// aboutSession calls /sessions/{id}.
-func (c *Client) aboutSession(ctx context.Context, method string, token Secret, id string) ([]byte, *Error) {
+// callSession calls /sessions/{id}.
+func (c *Client) callSession(ctx context.Context, method string, token Secret, id string) ([]byte, *Error) {
 	if refusal := validateSession(token, id); refusal != nil {
 		return nil, refusal
 	}
-	body, _, failure := c.ask(ctx, token, func(bounded context.Context) (*http.Request, error) {
+	body, _, failure := c.send(ctx, token, func(bounded context.Context) (*http.Request, error) {
 		request, err := http.NewRequestWithContext(bounded, method, c.baseURL+"/sessions/"+id, http.NoBody)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", method, err)

@@ -185,7 +185,7 @@ func (c sessionCase) run(t *testing.T, by service, e *emulator.Emulator) {
 	}
 }
 
-func (c sessionCase) compare(t *testing.T, doing string, err error) {
+func (c sessionCase) compare(t *testing.T, operation string, err error) {
 	t.Helper()
 	if c.class == reactor.ClassNone {
 		if err != nil {
@@ -198,7 +198,7 @@ func (c sessionCase) compare(t *testing.T, doing string, err error) {
 		t.Errorf("%T %v, want %s, %d", err, err, c.class, c.status)
 		return
 	}
-	if text := err.Error(); !strings.HasPrefix(text, doing+": ") || strings.Contains(text, "eyJ") {
+	if text := err.Error(); !strings.HasPrefix(text, operation+": ") || strings.Contains(text, "eyJ") {
 		t.Errorf("the error is told as %s", text)
 	}
 }
