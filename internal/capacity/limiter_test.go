@@ -186,7 +186,7 @@ func TestAKeyThatIsRotatedAgainLeavesItsPool(t *testing.T) {
 }
 
 // The session whose turn it is may not run because of a quota that was reported in its namespace.
-func TestALoweredLimitWakesTheSessionsOfOtherNamespaces(t *testing.T) {
+func TestALoweredLimitRequeuesTheSessionsOfOtherNamespaces(t *testing.T) {
 	slots, woken := wokenBy(2)
 	key, refused := unchanged("key"), waitingSession("media", 2)
 	slots.Acquire(waitingSession("media", 1), key)
@@ -202,7 +202,7 @@ func TestALoweredLimitWakesTheSessionsOfOtherNamespaces(t *testing.T) {
 }
 
 // A limit was lowered while older sessions waited for a slot, and is over when the younger one asks that was refused.
-func TestASessionThatIsNotNextWakesTheOneThatIs(t *testing.T) {
+func TestASessionThatIsNotNextRequeuesTheOneThatIs(t *testing.T) {
 	slots, woken := wokenBy(3)
 	key, older, refused := unchanged("key"), waitingSession("media", 4), waitingSession("media", 9)
 	slots.Acquire(waitingSession("media", 1), key)

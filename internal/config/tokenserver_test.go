@@ -17,7 +17,7 @@ func required(more ...string) []string {
 	return append([]string{"--api-key-file=/key", "--models=reactor/helios", "--allow-anonymous"}, more...)
 }
 
-func TestATokenServerStartsWithWhatHasToBeSaid(t *testing.T) {
+func TestATokenServerStartsWithTheRequiredFlags(t *testing.T) {
 	got, err := ParseTokenServer(required(), io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +33,7 @@ func TestATokenServerStartsWithWhatHasToBeSaid(t *testing.T) {
 	}
 }
 
-func TestATokenServerTakesEachWayToTellWhoMayAsk(t *testing.T) {
+func TestATokenServerAcceptsEachKindOfAuthentication(t *testing.T) {
 	for name, args := range map[string][]string{
 		"OIDC":                            {"--api-key-file=/key", "--models=a/b", "--oidc-issuer=https://accounts.example.com", "--oidc-audience=web", "--oidc-required-claims=hd=example.com,email_verified=true"},
 		"service accounts":                {"--shared-token-dir=/secret", "--service-accounts=studio/web,media/*", "--service-account-audience=reactor"},

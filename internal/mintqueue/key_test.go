@@ -162,7 +162,7 @@ func TestTheStatusOfAKeyIsWhatAConditionShows(t *testing.T) {
 	}
 }
 
-func TestAWaitIsToldByTheWallClockOfNow(t *testing.T) {
+func TestAWaitIsReportedByTheCurrentWallClock(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	for name, test := range map[string]struct {
 		stored time.Time

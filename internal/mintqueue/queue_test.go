@@ -94,7 +94,7 @@ func (f *fixture) accept(fingerprint string) {
 	k.state = KeyAccepted
 }
 
-func TestAdmissionKeepsTheRateAndWakesInOrder(t *testing.T) {
+func TestAdmissionKeepsTheRateAndRequeuesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 1, 2)
 		f.accept("k")
@@ -128,7 +128,7 @@ func TestAdmissionKeepsTheRateAndWakesInOrder(t *testing.T) {
 	})
 }
 
-func TestOneWhoCameLaterAndIsMoreUrgentGoesFirst(t *testing.T) {
+func TestALaterRequestThatIsMoreUrgentIsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 0.1, 1)
 		f.accept("k")
@@ -145,7 +145,7 @@ func TestOneWhoCameLaterAndIsMoreUrgentGoesFirst(t *testing.T) {
 
 // A new leader knows nothing of the keys. Of the first to ask, one for each key calls, and the others have to wait for its answer, while
 // everybody else joins the line.
-func TestWhoWaitedForTheFirstAnswerToTheKeyIsNotPutBehindThoseWhoseTokensLiveLonger(t *testing.T) {
+func TestAnObjectThatWaitedForTheFirstAnswerToTheKeyIsNotBehindThoseWhoseTokensLiveLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 1, 1)
 		expiring := func(name string, left time.Duration) Request {
@@ -248,7 +248,7 @@ func TestSomeWorkersAreLeftToObjectsWithoutASlot(t *testing.T) {
 	}
 }
 
-func TestWhenAKeyIsRefusedNobodyOfItsOwnTakesTurns(t *testing.T) {
+func TestWhenAKeyIsRefusedItsObjectsTakeNoSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 0.1, 1)
 		f.accept("bad")
@@ -292,7 +292,7 @@ func TestASlotIsNotSpentByOthers(t *testing.T) {
 	})
 }
 
-func TestWhoLeavesIsNeitherWokenNorCounted(t *testing.T) {
+func TestAnObjectThatLeavesIsNeitherRequeuedNorCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 1, 1)
 		f.accept("k")
@@ -307,7 +307,7 @@ func TestWhoLeavesIsNeitherWokenNorCounted(t *testing.T) {
 	})
 }
 
-func TestThoseWhoWaitForAKeyAreWokenByItsAnswer(t *testing.T) {
+func TestTheObjectsThatWaitForAKeyAreRequeuedByItsAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
 		what      Answer
 		wantWoken int
@@ -345,7 +345,7 @@ func TestThoseWhoWaitForAKeyAreWokenByItsAnswer(t *testing.T) {
 	}
 }
 
-func TestOfThoseWhoWaitForAKeyTheUrgentGoOnFirst(t *testing.T) {
+func TestOfTheObjectsThatWaitForAKeyTheUrgentContinueFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 100, 100)
 		probe := request("probe", "k", PriorityNew)
@@ -363,7 +363,7 @@ func TestOfThoseWhoWaitForAKeyTheUrgentGoOnFirst(t *testing.T) {
 	})
 }
 
-func TestWhoGoesOnWithAnotherKeyDoesNotWaitForTheFirst(t *testing.T) {
+func TestAnObjectWithAnotherKeyDoesNotWaitForTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 100, 100)
 		probe := request("probe", "old", PriorityNew)
@@ -379,7 +379,7 @@ func TestWhoGoesOnWithAnotherKeyDoesNotWaitForTheFirst(t *testing.T) {
 	})
 }
 
-func TestAClosedGateSpendsNoTurn(t *testing.T) {
+func TestAClosedKeyUsesNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 0.001, 2)
 		probe := request("probe", "bad", PriorityNew)

@@ -239,7 +239,7 @@ func TestAStoppedRecorderRetriesEventsThatFailedForLong(t *testing.T) {
 	})
 }
 
-func TestEventsBeyondTheQueueAreDroppedAndNobodyWaits(t *testing.T) {
+func TestEventsBeyondTheQueueAreDroppedWithoutAWait(t *testing.T) {
 	dropped := 0
 	logger := funcr.New(func(_, args string) {
 		if strings.Contains(args, "dropped") {

@@ -193,7 +193,7 @@ func TestTimesFitIntoEachOther(t *testing.T) {
 	}
 }
 
-func TestServersThatNobodyAskedForAreOff(t *testing.T) {
+func TestServersThatWereNotRequestedAreOff(t *testing.T) {
 	options := managerOptions(settingsOf(t, "--health-probe-bind-address=0"))
 	if options.PprofBindAddress != "0" || options.HealthProbeBindAddress != "0" || options.WebhookServer != nil {
 		t.Errorf("profiling on %q, probes on %q, webhooks %v", options.PprofBindAddress, options.HealthProbeBindAddress, options.WebhookServer)

@@ -279,7 +279,7 @@ func TestAMessageIsKeptWithoutSecretsAndCutShort(t *testing.T) {
 }
 
 // The kubelet keeps the end of a long message. What is left of a secret whose begin it cut off has no form by which it is known.
-func TestAMessageThatBeginsInTheMiddleOfASecretDoesNotShowTheRestOfIt(t *testing.T) {
+func TestAMessageThatStartsInTheMiddleOfASecretDoesNotShowTheRestOfIt(t *testing.T) {
 	const rest = "c2lnbmF0dXJlIG9mIGEgdG9rZW4.YW5vdGhlciBwYXJ0"
 	for _, length := range []int{1024, 2048, 3072, 4096} {
 		for _, after := range []string{" the model went away\n", "\nthe model went away\n", `","error":"the model went away"}`} {

@@ -133,7 +133,7 @@ func TestWhatCanOnlyFailIsNotSent(t *testing.T) {
 	}
 }
 
-func TestARefusalIsToldWithItsStatusAndARedactedExcerpt(t *testing.T) {
+func TestARefusalIsReportedWithItsStatusAndARedactedExcerpt(t *testing.T) {
 	header := http.Header{"Retry-After": {"30"}}
 	body := `{"error":"invalid_api_key","message":"key ` + testKey.Reveal() + ` and ` + testJWT.Reveal() + `"}`
 	tests := []struct {

@@ -135,7 +135,7 @@ func TestAnAnswerIsUsableOrSaysWhyNot(t *testing.T) {
 	}
 }
 
-func TestWhetherATokenHasExpiredIsToldByTheServersClock(t *testing.T) {
+func TestTheServersClockDecidesWhetherATokenHasExpired(t *testing.T) {
 	body := []byte(`{"jwt":"j","expires_at":1795438800}`) // 13:00
 	for name, test := range map[string]struct {
 		date   time.Time

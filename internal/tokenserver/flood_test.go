@@ -218,7 +218,7 @@ func BenchmarkAMadeUpToken(b *testing.B) {
 	}
 }
 
-func TestNoBearerTokenStandsInTheLog(t *testing.T) {
+func TestNoBearerTokenIsInTheLog(t *testing.T) {
 	i := authntest.NewIssuer(t)
 	server := httptest.NewServer(i)
 	defer server.Close()

@@ -47,7 +47,7 @@ func TestABrowserKeepsTheAnswerToAGetUntilAMinuteBeforeItExpires(t *testing.T) {
 	})
 }
 
-func TestTheExpiryIsToldWhenItIsAskedFor(t *testing.T) {
+func TestTheExpiryIsReturnedWhenItIsRequested(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		got := w.ask(http.MethodPost, "ada", func(r *http.Request) { r.URL.RawQuery = "expires_at=true" })
 		claims, err := w.reactor.Verify(got.JWT)
@@ -109,7 +109,7 @@ func (f failing) token(context.Context, string) (issued, error) {
 	return issued{}, &unavailableError{reasonReactorUnavailable, time.Second, errors.New("an answer that cannot be read: " + f.reported)}
 }
 
-func TestWhatAnErrorTellsOfASecretStandsNeitherInTheLogNorInTheAnswer(t *testing.T) {
+func TestASecretInAnErrorIsNeitherInTheLogNorInTheAnswer(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		secret := w.ask(http.MethodPost, "ada").JWT
 		settings := parsed(t, "--shared-token-dir=/nowhere", "--allow-anonymous")

@@ -36,7 +36,7 @@ func TestACallerGetsATokenForTheModelsAndLimitsThatAreConfigured(t *testing.T) {
 	})
 }
 
-func TestACallersTokenIsHandedOutAgainUntilItHasTooLittleLeft(t *testing.T) {
+func TestACallersTokenIsReturnedAgainUntilItHasTooLittleLeft(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		first := w.ask(http.MethodPost, "ada")
 		w.pass(49 * time.Minute)
@@ -68,7 +68,7 @@ func TestEachCallerGetsATokenOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestWhoIsNotKnownNeverGetsATokenTwice(t *testing.T) {
+func TestAnUnknownCallerNeverGetsATokenTwice(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.ProxyHeader, s.AllowAnonymous = "", true }, func(w *world) {
 		observed := map[string]bool{}
 		for range 5 {
@@ -81,7 +81,7 @@ func TestWhoIsNotKnownNeverGetsATokenTwice(t *testing.T) {
 }
 
 // Many requests of one caller at once are one page that was reloaded, or one with many frames.
-func TestManyRequestsOfACallerAtOnceCostOneMint(t *testing.T) {
+func TestManyRequestsOfACallerAtTheSameTimeCostOneMint(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.CallerRequestsPerMinute = 1000 }, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Latency: 2 * time.Second})
 		var all sync.WaitGroup
@@ -93,7 +93,7 @@ func TestManyRequestsOfACallerAtOnceCostOneMint(t *testing.T) {
 	})
 }
 
-func TestTenThousandCallersAtOnceCostNoMoreMintsThanTheLimitsAllow(t *testing.T) {
+func TestTenThousandCallersAtTheSameTimeCostNoMoreMintsThanTheLimitsAllow(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		var all sync.WaitGroup
 		for i := range 10_000 {
@@ -133,7 +133,7 @@ func TestARotatedKeyIsUsedFromTheNextMintOn(t *testing.T) {
 	})
 }
 
-func TestAnswersWithoutATokenAreNotAskedForAgainAtOnce(t *testing.T) {
+func TestAfterAnAnswerWithoutATokenReactorIsNotCalledImmediately(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault  emulator.Fault
 		reason string
@@ -223,7 +223,7 @@ func TestALimitIsKeptToAfterAnOldKeyWasRefused(t *testing.T) {
 	})
 }
 
-func TestAShortTokenDoesNotShortenWhatReactorAskedFor(t *testing.T) {
+func TestAShortTokenDoesNotShortenTheWaitThatReactorRequested(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Status: 429, RetryAfter: time.Hour, Latency: time.Second, Times: 1},
 			emulator.Fault{ExpiresIn: new(5 * time.Minute), Latency: 2 * time.Second, Times: 1})
@@ -276,7 +276,7 @@ func TestNoRequestGetsATokenForAnotherModel(t *testing.T) {
 	})
 }
 
-func TestWhoGoesAwayDoesNotTakeTheTokenFromThoseWhoWait(t *testing.T) {
+func TestACallerThatLeavesDoesNotTakeTheTokenFromThoseThatWait(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Latency: 5 * time.Second})
 		var all sync.WaitGroup
@@ -293,7 +293,7 @@ func TestWhoGoesAwayDoesNotTakeTheTokenFromThoseWhoWait(t *testing.T) {
 	})
 }
 
-func TestAKeyThatIsNotThereIsTold(t *testing.T) {
+func TestAMissingKeyIsReported(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.APIKeyFile += ".gone" }, func(w *world) {
 		w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonKeyRejected)
 		if log := w.logged.String(); !strings.Contains(log, "api-key.gone") {

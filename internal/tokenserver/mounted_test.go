@@ -71,7 +71,7 @@ func withOneToken(t *testing.T, test func(w *world, secret *secretFolder)) {
 	})
 }
 
-func TestEverybodyGetsTheTokenOfTheSecretAndTheNextOneOnceItIsThere(t *testing.T) {
+func TestEveryCallerGetsTheTokenOfTheSecretAndTheNextOneOnceItExists(t *testing.T) {
 	withOneToken(t, func(w *world, secret *secretFolder) {
 		first := w.tokenFiles(time.Hour)
 		secret.write(first)
@@ -90,7 +90,7 @@ func TestEverybodyGetsTheTokenOfTheSecretAndTheNextOneOnceItIsThere(t *testing.T
 	})
 }
 
-func TestATokenWithTooLittleLeftIsNotHandedOut(t *testing.T) {
+func TestATokenWithTooLittleLeftIsNotReturned(t *testing.T) {
 	withOneToken(t, func(w *world, secret *secretFolder) {
 		secret.write(w.tokenFiles(time.Hour))
 		w.want(w.ask(http.MethodGet, "ada"), http.StatusOK, "")
@@ -104,7 +104,7 @@ func TestATokenWithTooLittleLeftIsNotHandedOut(t *testing.T) {
 	})
 }
 
-func TestASecretThatHoldsNoTokenIsToldAndComesBack(t *testing.T) {
+func TestASecretWithoutATokenIsReportedAndRecovers(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"no jwt":           {expiresAtFile: "1795400000"},
 		"no expiry":        {jwtFile: "eyJhbGciOi.eyJzdWIi.c2ln"},
@@ -130,7 +130,7 @@ func TestASecretThatHoldsNoTokenIsToldAndComesBack(t *testing.T) {
 }
 
 // The kubelet removes the folder before, and may do so between the look at the link and the reading of what it names.
-func TestASecretThatIsChangedWhileItIsReadIsReadOnceMore(t *testing.T) {
+func TestASecretThatIsChangedWhileItIsReadIsReadAgain(t *testing.T) {
 	folder := t.TempDir()
 	secret := &secretFolder{T: t, folder: folder}
 	reads := 0

@@ -161,7 +161,7 @@ func TestTheServerAnswersWhatWasAskedBeforeItStops(t *testing.T) {
 	}
 }
 
-func TestAPortThatIsTakenIsToldAtOnce(t *testing.T) {
+func TestAPortThatIsInUseIsReportedImmediately(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

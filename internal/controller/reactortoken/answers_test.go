@@ -107,7 +107,7 @@ func TestAnswersOfReactor(t *testing.T) {
 	})
 }
 
-func TestPatience(t *testing.T) {
+func TestMintRetryDelay(t *testing.T) {
 	unavailable := func(retryAfter time.Duration) error {
 		return fmt.Errorf("wrapped: %w", &reactor.Error{Class: reactor.ClassUnavailable, StatusCode: 503, RetryAfter: retryAfter})
 	}
@@ -162,7 +162,7 @@ func TestWhenARefusedRequestIsRetried(t *testing.T) {
 	}
 }
 
-func TestWhatIsToldToThoseWhoWait(t *testing.T) {
+func TestTheReportedReasonOfAWait(t *testing.T) {
 	until := noon.Add(1500 * time.Millisecond)
 	failedWith := func(reason string) func(*observation) { return failing(reason, noon.Add(-time.Minute)) }
 	failedWithKey := func(fingerprint string) func(*observation) {
@@ -220,7 +220,7 @@ func TestWhatIsToldToThoseWhoWait(t *testing.T) {
 	}
 }
 
-func TestInstantsAreRoundedUpToWholeSeconds(t *testing.T) {
+func TestTimesAreRoundedUpToWholeSeconds(t *testing.T) {
 	for add, want := range map[time.Duration]time.Duration{
 		0: 0, 1: time.Second, time.Second - 1: time.Second, time.Second: time.Second, time.Second + 1: 2 * time.Second,
 	} {

@@ -121,7 +121,7 @@ func obstacleName(found *obstacle) string {
 	return found.reason + map[failureKind]string{userMustAct: "/user", retryAtTime: "/later", retryWithBackoff: "/again"}[found.kind]
 }
 
-func TestOfTwoObstaclesTheEarlierIsTold(t *testing.T) {
+func TestOfTwoObstaclesTheEarlierIsReported(t *testing.T) {
 	for i, earlier := range theObstacles {
 		for _, later := range append([]situation{{name: "nothing else"}}, theObstacles[i+1:]...) {
 			t.Run(earlier.name+" before "+later.name, func(t *testing.T) {
@@ -150,7 +150,7 @@ var theCauses = []situation{
 	{name: string(causeDue), observed: func(o *observation) { o.clocks.now = noon.Add(4 * time.Hour) }},
 }
 
-func TestOfTwoCausesTheEarlierIsTold(t *testing.T) {
+func TestOfTwoCausesTheEarlierIsReported(t *testing.T) {
 	for i, earlier := range theCauses {
 		for _, later := range append([]situation{{name: "nothing else"}}, theCauses[i+1:]...) {
 			t.Run(earlier.name+" before "+later.name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-func TestEventsTellTransitions(t *testing.T) {
+func TestEventsReportTransitions(t *testing.T) {
 	ready, renewed := "Ready=True/TokenValid", "Renewed=True/Issued"
 	due := plan{cause: causeDue, write: writeMint}
 	skewed := func(by time.Duration) func(*actResult) {

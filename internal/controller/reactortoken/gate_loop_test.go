@@ -179,7 +179,7 @@ func TestATokenThatExpiresSoonBringsTheNextTryOfTheKeyForward(t *testing.T) {
 }
 
 // A key that was refused may be good again: who comes while another token tries it is told that, not the refusal of an hour ago.
-func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
+func TestAnObjectThatComesWhileARefusedKeyIsTriedIsNotReportedAsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
 		w.create(newToken("early"))
@@ -207,7 +207,7 @@ func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
 }
 
 // After a restart nothing is known of a key. What status says of it stays until Reactor has answered, for all its tokens.
-func TestARestartTellsNothingNewOfARefusedKey(t *testing.T) {
+func TestARestartReportsNothingNewAboutARefusedKey(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
 		names := w.createFive()
@@ -287,7 +287,7 @@ func TestARateLimitHoldsAllTokensOfTheKeyAndNoOther(t *testing.T) {
 	}
 }
 
-func TestALimitThatGoesOnCostsFewerAndFewerRequests(t *testing.T) {
+func TestALimitThatContinuesCostsFewerAndFewerRequests(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Status: 429})
 		w.createFive()
@@ -300,7 +300,7 @@ func TestALimitThatGoesOnCostsFewerAndFewerRequests(t *testing.T) {
 	})
 }
 
-func TestOneTenantsBadRequestHoldsNobodyElse(t *testing.T) {
+func TestOneTenantsBadRequestDelaysNoOtherTenant(t *testing.T) {
 	for _, status := range []int{400, 403, 404, 409, 422} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -457,7 +457,7 @@ func TestARefusedRequestIsRetriedImmediatelyAfterAChange(t *testing.T) {
 }
 
 // Old failures, with another key or for another request, make no new backoff longer.
-func TestABackoffBeginsAnewWithANewKeyOrRequest(t *testing.T) {
+func TestABackoffStartsAgainWithANewKeyOrRequest(t *testing.T) {
 	for name, change := range map[string]func(w *world){
 		"another key":      func(w *world) { w.rotate(secondKey) },
 		"another lifetime": func(w *world) { w.edit("web", lifetime("1h")) },
@@ -498,7 +498,7 @@ func TestAttemptsThatFailDoNotSpendTheMintBudget(t *testing.T) {
 	})
 }
 
-func TestAMendedKeyEndsABackoffAtOnce(t *testing.T) {
+func TestAFixedKeyEndsABackoffImmediately(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Status: 503, Key: emulator.Fingerprint(firstKey)})
 		w.create(newToken("web"))
@@ -510,7 +510,7 @@ func TestAMendedKeyEndsABackoffAtOnce(t *testing.T) {
 	})
 }
 
-func TestAMissingOrBadKeyIsToldAndItsArrivalIsNoticed(t *testing.T) {
+func TestAMissingOrBadKeyIsReportedAndItsArrivalIsNoticed(t *testing.T) {
 	for name, test := range map[string]struct {
 		spoil  func(w *world)
 		reason string

@@ -256,7 +256,7 @@ func TestPodsThatCannotBePromptedForTooLongAreNotPromptedAnyMore(t *testing.T) {
 	})
 }
 
-func TestASelectorThatIsNoneIsToldAndHoldsNothingElse(t *testing.T) {
+func TestAnInvalidSelectorIsReportedAndDelaysNothingElse(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web", func(token *v1alpha1.ReactorToken) {
 			token.Spec.PromptDelivery = &v1alpha1.PromptDelivery{PodSelector: &metav1.LabelSelector{

@@ -171,7 +171,7 @@ func TestASecretThatAppearsBeforeTheFirstWriteIsNotOverwritten(t *testing.T) {
 	})
 }
 
-func TestASecretThatChangesUnderAWriteIsLookedAtAgain(t *testing.T) {
+func TestASecretThatChangesDuringAWriteIsReadAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web", lifetime("1h")))
 		w.start()
@@ -193,7 +193,7 @@ func TestASecretThatChangesUnderAWriteIsLookedAtAgain(t *testing.T) {
 	})
 }
 
-func TestATargetThatIsBeingDeletedIsWrittenAnewOnceItIsGone(t *testing.T) {
+func TestATargetThatIsBeingDeletedIsCreatedAgainAfterItsDeletion(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()

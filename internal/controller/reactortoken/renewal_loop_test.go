@@ -36,7 +36,7 @@ func TestAFirstTokenIsWrittenOnceAndThenNothingIsAsked(t *testing.T) {
 	})
 }
 
-func TestEachTokenIsRenewedAtTheInstantInStatusForDays(t *testing.T) {
+func TestEachTokenIsRenewedAtTheTimeInStatusForDays(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()
@@ -182,7 +182,7 @@ func TestAnAnswerThatCannotBeUsedIsTriedAgainAndTheTokenStays(t *testing.T) {
 	}
 }
 
-func TestAFirstTokenThatIsExpiredOnArrivalIsNeitherWrittenNorAskedForInALoop(t *testing.T) {
+func TestAFirstTokenThatIsExpiredOnArrivalIsNeitherWrittenNorRequestedInALoop(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{ExpiresIn: new(time.Duration(0))})
 		w.create(newToken("web"))
@@ -242,7 +242,7 @@ func TestAMintThatIsUnderWayIsFinishedWhenTheOperatorStops(t *testing.T) {
 	})
 }
 
-func TestEveryConditionSpeaksOfTheGenerationThatWasSeen(t *testing.T) {
+func TestEveryConditionHasTheObservedGeneration(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()

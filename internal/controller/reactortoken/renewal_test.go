@@ -104,7 +104,7 @@ func TestARenewalIsNeverALoopAndNeverTooLate(t *testing.T) {
 	}
 }
 
-func TestTheJitterIsStableAndSpreadsACrowd(t *testing.T) {
+func TestTheJitterIsStableAndSpreadsABurst(t *testing.T) {
 	const objects, span, buckets = 10000, 1000 * time.Second, 10
 	var counts [buckets]int
 	for range objects {
@@ -126,7 +126,7 @@ func TestTheJitterIsStableAndSpreadsACrowd(t *testing.T) {
 }
 
 // Tokens that were made in one burst drift apart, since each has a period of its own.
-func TestACrowdDriftsApartCycleByCycle(t *testing.T) {
+func TestABurstDriftsApartCycleByCycle(t *testing.T) {
 	spec := &v1alpha1.ReactorTokenSpec{}
 	width := func(cycles int) time.Duration {
 		first, last := noon.Add(1000*time.Hour), noon

@@ -90,7 +90,7 @@ func TestTheAttemptThatFailedIsDescribedWithoutASecret(t *testing.T) {
 	}
 }
 
-func TestWhatStatusTellsOfTheToken(t *testing.T) {
+func TestWhatStatusReportsOfTheToken(t *testing.T) {
 	timeOf := func(at time.Time) *metav1.Time { return &metav1.Time{Time: at} }
 	want := v1alpha1.ReactorTokenStatus{
 		ObservedGeneration: 1, SecretName: "web", SecretResourceVersion: "8",
@@ -148,7 +148,7 @@ func nextOf(report statusReport) time.Duration {
 	return never
 }
 
-func TestWhenTheNextPassIsDue(t *testing.T) {
+func TestWhenTheNextReconcileIsDue(t *testing.T) {
 	renewal := renewalTime(&aToken().Spec, aToken().UID, aRecord()).Sub(noon)
 	soon := func(left time.Duration) func(*observation) {
 		return func(observed *observation) {

@@ -224,7 +224,7 @@ func (w *world) wantCrashed() {
 	}
 }
 
-func TestAnObjectThatWasCreatedAnewUnderItsNameBeginsAnew(t *testing.T) {
+func TestAnObjectThatIsCreatedAgainUnderItsNameStartsAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()

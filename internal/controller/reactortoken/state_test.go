@@ -10,7 +10,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-func TestMemoryBeginsAnewForANewObjectOfTheSameName(t *testing.T) {
+func TestStateStartsAgainForANewObjectOfTheSameName(t *testing.T) {
 	m := newStateStore()
 	first := aToken()
 	first.Status.SecretName, first.Status.SecretResourceVersion = "web", "7"

@@ -43,7 +43,7 @@ func TestAStatusThatSomebodyElseWroteIsPutRightInTheNextPass(t *testing.T) {
 }
 
 // A status that the operator has not seen is not overwritten by what it derived from an older one.
-func TestAStatusIsWrittenOverTheVersionThatWasSeenOnly(t *testing.T) {
+func TestAStatusIsWrittenOnlyOverTheObservedVersion(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		meddled := 0

@@ -132,7 +132,7 @@ func TestTheRateIsKeptAfterTheBurst(t *testing.T) {
 	})
 }
 
-func TestWhoWantsNoTokenAnyMoreTakesNobodysTurn(t *testing.T) {
+func TestAnObjectThatWantsNoTokenAnyMoreTakesNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 0.1, 1 }
 		w.create(newToken("first", model("first")))

@@ -47,7 +47,7 @@ func bearer(tb testing.TB, token string) *http.Request {
 	return request
 }
 
-func TestAnIDTokenSaysWhoAsks(t *testing.T) {
+func TestAnIDTokenIdentifiesTheCaller(t *testing.T) {
 	i := newIssuer(t)
 	authenticator := oidcOf(i, http.DefaultTransport, clock.RealClock{})
 	for subject, audiences := range map[string]any{"ada": authntest.Audience, "grace": []string{"other", authntest.Audience}} {
@@ -114,7 +114,7 @@ func TestOneOfTwoAuthorizationHeadersIsNotChosen(t *testing.T) {
 }
 
 // Nobody is refused because the issuer is away, and nobody gets in.
-func TestAnIssuerThatIsAwayIsToldAndAskedAgain(t *testing.T) {
+func TestAnUnavailableIssuerIsReportedAndCalledAgain(t *testing.T) {
 	i := newIssuer(t)
 	i.Unavailable.Store(true)
 	now := clocktesting.NewFakePassiveClock(time.Now())
@@ -183,7 +183,7 @@ func TestTokensThatAreMadeUpDoNotMakeTheIssuerWork(t *testing.T) {
 }
 
 // Whoever comes with a key that is not known may come with a new one of the issuer.
-func TestAnIssuerThatTellsNoKeysIsToldAndAskedAgain(t *testing.T) {
+func TestAnIssuerWithoutKeysIsReportedAndCalledAgain(t *testing.T) {
 	i := newIssuer(t)
 	now := clocktesting.NewFakePassiveClock(time.Now())
 	authenticator := oidcOf(i, http.DefaultTransport, now)

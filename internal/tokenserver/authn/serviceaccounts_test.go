@@ -143,7 +143,7 @@ func TestMadeUpTokensPushNoAcceptedTokenOutOfTheMemory(t *testing.T) {
 
 // The scenario: a page asks several times at the same moment with one token. The cluster is asked once, and the first request, which gives up,
 // does not take the answer from the others.
-func TestOneTokenIsReviewedOnceForAllWhoAskWithIt(t *testing.T) {
+func TestOneTokenIsReviewedOnceForAllCallersThatSendIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := authntest.NewCluster(t)
 		api.ReviewLatency = 3 * time.Second
