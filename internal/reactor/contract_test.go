@@ -19,11 +19,11 @@ const (
 	emulatorKey = reactor.Secret("rk_contract_0123456789abcdef")
 	unknownKey  = reactor.Secret("rk_contract_unknown_0123456789")
 
-	// shortest is the lifetime of the tokens that are asked for: the real service is one of those that answer.
+	// minLifetime is the lifetime of the requested tokens. It is short, because the real service may grant them.
 	minLifetime = time.Minute
 )
 
-// service is who answers.
+// service is the API under test.
 type service struct {
 	baseURL   string
 	key       reactor.Secret
@@ -35,24 +35,24 @@ type service struct {
 type contractCase struct {
 	name string
 
-	// emulatorOnly is why the case is not run against the real service, which stands for itself when it is empty.
+	// emulatorOnly is why the case is not run against the real service. If it is empty, the case is run.
 	emulatorOnly string
 
-	// bubble tells that the case waits, and so needs a clock that is not the real one.
+	// bubble means that the case waits, and so needs a fake clock.
 	bubble bool
 
 	// prepare sets the emulator up.
 	prepare func(*emulator.Emulator)
 
-	// request asks for a token; one of the shortest lifetime, without scope, when nil.
+	// request is the request for a token. If nil, it has minLifetime and no scope.
 	request func(service) reactor.MintRequest
 
-	// The failure that is expected; ClassNone stands for a token.
+	// The expected failure; ClassNone if a token is expected.
 	class      reactor.Class
 	status     int
 	retryAfter time.Duration
 
-	// check looks at the token.
+	// check checks the token.
 	check func(*testing.T, reactor.Token)
 }
 
@@ -99,7 +99,7 @@ func skewed(want time.Duration) func(*testing.T, reactor.Token) {
 
 // contract is what the client relies on. The cases without a reason in emulatorOnly hold for the real service too.
 var contract = []contractCase{
-	{name: "a token has the lifetime that was asked for", check: lives(minLifetime)},
+	{name: "a token has the requested lifetime", check: lives(minLifetime)},
 	{name: "a token may be scoped", request: scoped(minLifetime, nil), check: lives(minLifetime)},
 	{name: "a key that is not known is refused", class: reactor.ClassKeyRefused, status: 401,
 		request: func(service) reactor.MintRequest {
@@ -113,7 +113,7 @@ var contract = []contractCase{
 		emulatorOnly: "the bound is not documented by the service itself",
 		request:      scoped(minLifetime, func(scope *reactor.Scope) { scope.MaxSessionDuration = 24*time.Hour + time.Second })},
 
-	{name: "a longer wish than six hours is shortened without an error", emulatorOnly: wouldLast,
+	{name: "a requested lifetime above six hours is shortened without an error", emulatorOnly: wouldLast,
 		request: scoped(24*time.Hour, nil), check: lives(6 * time.Hour)},
 	{name: "a lower ceiling shortens too", emulatorOnly: needsControl,
 		prepare: func(e *emulator.Emulator) { e.SetLifetimes(30*time.Second, 30*time.Second) }, check: lives(30 * time.Second)},
@@ -124,7 +124,7 @@ var contract = []contractCase{
 	{name: "a server that is behind", emulatorOnly: needsControl,
 		prepare: func(e *emulator.Emulator) { e.SetDateSkew(-8 * time.Hour) }, check: skewed(-8 * time.Hour)},
 
-	{name: "a server that tells no Date", emulatorOnly: needsFault, prepare: faulty(emulator.Fault{OmitDate: true}), check: skewed(0)},
+	{name: "an answer without Date", emulatorOnly: needsFault, prepare: faulty(emulator.Fault{OmitDate: true}), check: skewed(0)},
 	{name: "a Date in the token's past makes it live longer than it will", emulatorOnly: needsFault,
 		prepare: faulty(emulator.Fault{DateSkew: -time.Hour}), check: lives(minLifetime + time.Hour)},
 	{name: "a Date after the token's expiry", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200,

@@ -36,7 +36,7 @@ func failureOf(t *testing.T, err error) *Error {
 	return failure
 }
 
-// roundTrip is a transport in a function: bytes in, bytes out, no behaviour of Reactor.
+// roundTrip is a transport in a function: bytes in, bytes out, no behavior of Reactor.
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
@@ -182,7 +182,7 @@ func TestAnAnswerThatIsNotProvenToBeReactorsIsUnavailableAndNamesItsServer(t *te
 		{"JSON of another form", 403, http.Header{"Server": {"cloudflare"}}, strings.NewReader(problem), between + "403 Forbidden (Server: cloudflare): " + problem},
 		{"no header Server and no body", 404, nil, http.NoBody, between + "404 Not Found"},
 		{"another method", 405, http.Header{"Server": {"nginx/1.27.0"}}, http.NoBody, between + "405 Method Not Allowed (Server: nginx/1.27.0)"},
-		{"a proxy that wants to know who asks, whatever its body", 407, nil, strings.NewReader(`{"error":"who"}`), between + `407 Proxy Authentication Required: {"error":"who"}`},
+		{"a proxy that requires authentication, with any body", 407, nil, strings.NewReader(`{"error":"auth"}`), between + `407 Proxy Authentication Required: {"error":"auth"}`},
 		{"a timeout of a proxy", 408, nil, http.NoBody, between + "408 Request Timeout"},
 		{"an endless body", 400, nil, endless{}, between + "400 Bad Request: " + strings.Repeat("x", 253) + "…"},
 		{"a status that no API gives", 999, nil, http.NoBody, between + "999"},
@@ -315,7 +315,7 @@ func hang(request *http.Request) (*http.Response, error) {
 	return nil, request.Context().Err()
 }
 
-// hangInBody answers at once and then sends nothing until the request's context ends.
+// hangInBody answers immediately and then sends nothing until the request's context ends.
 func hangInBody(request *http.Request) (*http.Response, error) {
 	read, write := io.Pipe()
 	go func() {

@@ -73,12 +73,12 @@ func TestTheIssueTimeAndTheSkewComeFromTheServer(t *testing.T) {
 	}
 }
 
-// TestACallThatTookLongShowsNoSkew: a server that was frozen looks at its clock as it goes on, at the end of a call, and not in the middle.
+// TestACallThatTookLongShowsNoSkew: a server that was suspended reads its clock when it resumes, at the end of a call, and not in the middle.
 func TestACallThatTookLongShowsNoSkew(t *testing.T) {
 	for name, test := range map[string]struct{ ahead, want time.Duration }{
-		"the server looked at its clock when the call began": {0, 0},
-		"the server looked at its clock at the end":          {14 * time.Second, 0},
-		"more than that is skew":                             {16 * time.Second, 16*time.Second - 6500*time.Millisecond},
+		"the server read its clock when the call started": {0, 0},
+		"the server read its clock at the end":            {14 * time.Second, 0},
+		"more than that is skew":                          {16 * time.Second, 16*time.Second - 6500*time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			observed := answered(noon.Add(test.ahead))
@@ -141,11 +141,11 @@ func TestTheServersClockDecidesWhetherATokenHasExpired(t *testing.T) {
 		date   time.Time
 		usable bool
 	}{
-		"the local clock is hours behind":            {noon, true},
-		"the server says that it is over":            {noon.Add(time.Hour), false},
-		"the server says that it is nearly so":       {noon.Add(time.Hour - 5*time.Second), false},
-		"the server's clock stands in 1970":          {time.Unix(0, 0), false},
-		"the server's clock stands in the year 9999": {time.Unix(lastSecond, 0).UTC(), false},
+		"the local clock is hours behind":        {noon, true},
+		"the server says that it is over":        {noon.Add(time.Hour), false},
+		"the server says that it is nearly so":   {noon.Add(time.Hour - 5*time.Second), false},
+		"the server's clock is in 1970":          {time.Unix(0, 0), false},
+		"the server's clock is in the year 9999": {time.Unix(lastSecond, 0).UTC(), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			observed := answered(test.date)
