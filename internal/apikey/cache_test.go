@@ -234,7 +234,7 @@ func TestAReadThatFailsIsMadeAgainByTheNextCaller(t *testing.T) {
 }
 
 // 1. A user replaces the key, and the watch does not show that yet. 2. Reactor refuses the old key. 3. The new one is read live, once for
-// all, and used from then on, also while the watch still lags.
+// all, and used from then on, even while the watch still lags.
 func TestARefusedKeyIsReadAgainOnceWhileTheWatchLags(t *testing.T) {
 	inBubble(t, func(b *fixture) {
 		b.cache.metadata = lagging{b.secret.DeepCopy()}

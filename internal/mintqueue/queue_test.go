@@ -144,7 +144,7 @@ func TestALaterRequestThatIsMoreUrgentIsFirst(t *testing.T) {
 }
 
 // A new leader knows nothing of the keys. Of the first to ask, one for each key calls, and the others have to wait for its answer, while
-// everybody else joins the line.
+// all others are queued.
 func TestAnObjectThatWaitedForTheFirstAnswerToTheKeyIsNotBehindThoseWhoseTokensLiveLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 1, 1)

@@ -33,7 +33,7 @@ func TestABrowserKeepsTheAnswerToAGetUntilAMinuteBeforeItExpires(t *testing.T) {
 		if cache := got.header.Get("Cache-Control"); cache != "private, max-age=3540" && cache != "private, max-age=3539" {
 			t.Errorf("Cache-Control: %s", cache)
 		}
-		// Who signs in to the same browser after somebody else does not get that one's token.
+		// A user who signs in to the same browser after another user does not get the token of the other user.
 		if vary := got.header.Get("Vary"); vary != "Authorization, Cookie" {
 			t.Errorf("Vary: %v", vary)
 		}
@@ -70,7 +70,7 @@ func TestAttacksAreRefused(t *testing.T) {
 		"a header from outside the networks": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){externalClient}, status: 401, code: "unauthenticated"},
 		"such a header, and a forwarded address inside": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){externalClient, header("X-Forwarded-For", "10.1.2.3")}, status: 401, code: "unauthenticated"},
-		"a second header beside the proxy's": {
+		"a second header in addition to the proxy's": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("X-User", "mallory")}, status: 401, code: "unauthenticated"},
 		"an endless name": {method: http.MethodPost, caller: strings.Repeat("a", 512+1), status: 401, code: "unauthenticated"},
 		"a page from elsewhere": {
@@ -81,10 +81,10 @@ func TestAttacksAreRefused(t *testing.T) {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("Origin", "null")}, status: 403, code: "origin"},
 		"a link from elsewhere": {
 			method: http.MethodGet, caller: "ada", changes: []func(*http.Request){header("Sec-Fetch-Site", "cross-site")}, status: 403, code: "origin"},
-		"an origin that begins as an allowed one": {
+		"an origin that starts like an allowed one": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("Origin", "https://partner.example.evil.example")}, status: 403, code: "origin"},
 		"a huge body": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){body(1<<30, false)}, status: 413, code: "too_large"},
-		"a huge body that does not tell its length": {
+		"a huge body without a Content-Length": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){body(1<<20, true)}, status: 413, code: "too_large"},
 		"a body that does not arrive": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(iotest.ErrReader(os.ErrDeadlineExceeded)), 10
@@ -102,7 +102,7 @@ func TestAttacksAreRefused(t *testing.T) {
 	}
 }
 
-// failing is a source whose error tells more than it should.
+// failing is a source whose error contains more than it should.
 type failing struct{ reported string }
 
 func (f failing) token(context.Context, string) (issued, error) {
@@ -128,7 +128,7 @@ func TestASecretInAnErrorIsNeitherInTheLogNorInTheAnswer(t *testing.T) {
 	})
 }
 
-// body is one of so many bytes.
+// body is a body of a number of bytes.
 func body(size int64, chunked bool) func(*http.Request) {
 	return func(request *http.Request) {
 		request.Body = io.NopCloser(io.LimitReader(endless{}, size))

@@ -31,7 +31,7 @@ func TestACallerGetsATokenForTheModelsAndLimitsThatAreConfigured(t *testing.T) {
 			t.Errorf("requested: %+v", call)
 		}
 		if got.Expires != 0 {
-			t.Error("expires_at is told without being asked for")
+			t.Error("expires_at is returned without a request")
 		}
 	})
 }
@@ -41,12 +41,12 @@ func TestACallersTokenIsReturnedAgainUntilItHasTooLittleLeft(t *testing.T) {
 		first := w.ask(http.MethodPost, "ada")
 		w.pass(49 * time.Minute)
 		if repeated := w.ask(http.MethodPost, "ada"); repeated.JWT != first.JWT {
-			t.Error("another token was handed out while the first had enough left")
+			t.Error("another token was returned while the first had enough left")
 		}
 		w.wantMints(1)
 		w.pass(2 * time.Minute)
 		if later := w.ask(http.MethodPost, "ada"); later.JWT == first.JWT {
-			t.Error("a token with less left than a session needs was handed out")
+			t.Error("a token with less left than a session needs was returned")
 		}
 		w.wantMints(2)
 	})
@@ -111,7 +111,7 @@ func TestTenThousandCallersAtTheSameTimeCostNoMoreMintsThanTheLimitsAllow(t *tes
 			w.ask(http.MethodPost, fmt.Sprint("caller-", i))
 		}
 		if got := w.reactor.Ledger().Mints(); got != 20 { // no time passes while they ask, and the bucket holds no more than its burst
-			t.Errorf("%d tokens were minted in a minute and an instant, want 20", got)
+			t.Errorf("%d tokens were minted in little more than a minute, want 20", got)
 		}
 	})
 }
@@ -139,10 +139,10 @@ func TestAfterAnAnswerWithoutATokenReactorIsNotCalledImmediately(t *testing.T) {
 		reason string
 		wait   time.Duration // until Reactor is asked again
 	}{
-		"429 with an instant":    {emulator.Fault{Status: 429, RetryAfter: 90 * time.Second}, reasonRateLimited, 90 * time.Second},
+		"429 with a time":        {emulator.Fault{Status: 429, RetryAfter: 90 * time.Second}, reasonRateLimited, 90 * time.Second},
 		"429 without one":        {emulator.Fault{Status: 429}, reasonRateLimited, rateLimitBackoff},
 		"503":                    {emulator.Fault{Status: 503}, reasonReactorUnavailable, minBackoff},
-		"503 with an instant":    {emulator.Fault{Status: 503, RetryAfter: time.Minute}, reasonReactorUnavailable, time.Minute},
+		"503 with a time":        {emulator.Fault{Status: 503, RetryAfter: time.Minute}, reasonReactorUnavailable, time.Minute},
 		"400":                    {emulator.Fault{Status: 400}, reasonRequestRejected, rejectedBackoff},
 		"a cut answer":           {emulator.Fault{Cut: true}, reasonReactorUnavailable, minBackoff},
 		"expired on arrival":     {emulator.Fault{ExpiresIn: new(-time.Hour)}, reasonReactorUnavailable, minBackoff},
@@ -159,7 +159,7 @@ func TestAfterAnAnswerWithoutATokenReactorIsNotCalledImmediately(t *testing.T) {
 				}
 				w.reactor.ClearFaults()
 				if repeated := w.ask(http.MethodPost, "ada"); repeated.JWT != kept.JWT {
-					t.Error("a token that is there was not handed out")
+					t.Error("an existing token was not returned")
 				}
 				w.pass(test.wait - time.Millisecond)
 				w.want(w.ask(http.MethodPost, "grace"), http.StatusServiceUnavailable, test.reason)
@@ -191,7 +191,7 @@ func TestAReactorThatStaysAwayIsAskedMoreAndMoreSeldom(t *testing.T) {
 	})
 }
 
-// Two callers ask at once: the answer that comes later must not shorten what the first one's asks for.
+// Two callers send requests at the same time: the answer that comes later must not shorten the wait of the first one.
 func TestTheLongerOfTwoWaitsHolds(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Status: 429, RetryAfter: time.Hour, Latency: time.Second, Times: 1}, emulator.Fault{Status: 503, Latency: 2 * time.Second, Times: 1})
@@ -207,7 +207,7 @@ func TestTheLongerOfTwoWaitsHolds(t *testing.T) {
 	})
 }
 
-// What an old key was told must not hide what the new one is told.
+// The answer for an old key must not hide the answer for the new one.
 func TestALimitIsKeptToAfterAnOldKeyWasRefused(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
@@ -237,12 +237,12 @@ func TestAShortTokenDoesNotShortenTheWaitThatReactorRequested(t *testing.T) {
 	})
 }
 
-// Visitors of whom nobody knows who they are could otherwise keep all others out: by asking, and going away.
+// Anonymous visitors could otherwise block all others: by asking, and going away.
 func TestAVisitorWhoGoesAwaySaysNothingAboutReactor(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.ProxyHeader, s.AllowAnonymous = "", true }, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Latency: 5 * time.Second, Times: 1})
 		if got := w.ask(http.MethodPost, "", givesUpAfter(t, time.Second)); got.status == http.StatusOK {
-			t.Error("who gave up got a token")
+			t.Error("a caller that gave up got a token")
 		}
 		w.want(w.ask(http.MethodPost, ""), http.StatusOK, "")
 	})
@@ -283,7 +283,7 @@ func TestACallerThatLeavesDoesNotTakeTheTokenFromThoseThatWait(t *testing.T) {
 		all.Go(func() {
 			got := w.ask(http.MethodPost, "ada", givesUpAfter(t, time.Second))
 			if got.status == http.StatusOK {
-				t.Error("who gave up got a token")
+				t.Error("a caller that gave up got a token")
 			}
 		})
 		w.pass(500 * time.Millisecond)

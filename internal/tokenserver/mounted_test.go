@@ -21,7 +21,7 @@ type secretFolder struct {
 	versions int
 }
 
-// write puts files there, all at once.
+// write replaces all files in one step.
 func (s *secretFolder) write(files map[string]string) {
 	s.Helper()
 	s.versions++
@@ -62,7 +62,7 @@ func (w *world) tokenFiles(lifetime time.Duration) map[string]string {
 	return map[string]string{jwtFile: token.JWT.Reveal(), expiresAtFile: fmt.Sprint(token.ExpiresAt.Unix())}
 }
 
-// withOneToken runs a test with a server that gives everybody the token of a folder.
+// withOneToken runs a test with a server that gives all callers the token of a folder.
 func withOneToken(t *testing.T, test func(w *world, secret *secretFolder)) {
 	t.Helper()
 	folder := t.TempDir()
@@ -84,7 +84,7 @@ func TestEveryCallerGetsTheTokenOfTheSecretAndTheNextOneOnceItExists(t *testing.
 		secret.write(second)
 		w.pass(checkInterval)
 		if got := w.ask(http.MethodPost, "ada"); got.JWT != second[jwtFile] {
-			t.Error("the token before was handed out")
+			t.Error("the previous token was returned")
 		}
 		w.wantMints(2) // both by the test
 	})
@@ -119,7 +119,7 @@ func TestASecretWithoutATokenIsReportedAndRecovers(t *testing.T) {
 				w.pass(checkInterval)
 				w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonNoToken)
 				if strings.Contains(w.logged.String(), "eyJh") {
-					t.Errorf("what stands in the place of a token is logged: %s", w.logged)
+					t.Errorf("the content of the token's file is logged: %s", w.logged)
 				}
 				secret.write(w.tokenFiles(time.Hour))
 				w.pass(checkInterval)
@@ -129,7 +129,7 @@ func TestASecretWithoutATokenIsReportedAndRecovers(t *testing.T) {
 	}
 }
 
-// The kubelet removes the folder before, and may do so between the look at the link and the reading of what it names.
+// The kubelet removes the folder before, and may do so between reading the link and reading the files that it names.
 func TestASecretThatIsChangedWhileItIsReadIsReadAgain(t *testing.T) {
 	folder := t.TempDir()
 	secret := &secretFolder{T: t, folder: folder}
@@ -151,7 +151,7 @@ func TestASecretThatIsChangedWhileItIsReadIsReadAgain(t *testing.T) {
 	}
 }
 
-// The folder need not be one of the kubelet: somebody may write the files in place.
+// The folder need not be one of the kubelet: another program may write the files in place.
 func TestFilesThatAreWrittenInPlaceAreReadAgain(t *testing.T) {
 	withOneToken(t, func(w *world, secret *secretFolder) {
 		for range 2 {

@@ -67,22 +67,22 @@ func TestIDTokensThatAreNotGoodAreRefused(t *testing.T) {
 	}
 	good := i.Sign(t, jwt.SigningMethodES256, i.Key, nil)
 	for name, token := range map[string]string{
-		"of another audience":            i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"aud": "other-app"}),
-		"expired":                        i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"exp": time.Now().Add(-time.Minute).Unix()}),
-		"not valid yet":                  i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"nbf": time.Now().Add(time.Hour).Unix()}),
-		"of another issuer":              i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"iss": "https://evil.example"}),
-		"without a subject":              i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"sub": ""}),
-		"without a required claim":       i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"groups": []string{"staff"}}),
-		"without one of two values":      i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"groups": []string{"web"}}),
-		"with a number beside it":        i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"org": int64(9007199254740992)}),
-		"with another value of it":       i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"email_verified": false}),
-		"signed by somebody else":        i.Sign(t, jwt.SigningMethodES256, foreign, nil),
-		"alg: none":                      i.Sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
-		"HS256 with the public key":      i.Sign(t, jwt.SigningMethodHS256, i.Key.X.Bytes(), nil),
-		"with a signature that was cut":  good[:len(good)-4],
-		"with a signature that was lost": good[:strings.LastIndex(good, ".")+1],
-		"no token":                       "hello",
-		"endless":                        strings.Repeat("a", maxBearerBytes+1),
+		"of another audience":             i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"aud": "other-app"}),
+		"expired":                         i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"exp": time.Now().Add(-time.Minute).Unix()}),
+		"not valid yet":                   i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"nbf": time.Now().Add(time.Hour).Unix()}),
+		"of another issuer":               i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"iss": "https://evil.example"}),
+		"without a subject":               i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"sub": ""}),
+		"without a required claim":        i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"groups": []string{"staff"}}),
+		"without one of two values":       i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"groups": []string{"web"}}),
+		"with a number in addition to it": i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"org": int64(9007199254740992)}),
+		"with another value of it":        i.Sign(t, jwt.SigningMethodES256, i.Key, jwt.MapClaims{"email_verified": false}),
+		"signed by another key":           i.Sign(t, jwt.SigningMethodES256, foreign, nil),
+		"alg: none":                       i.Sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil),
+		"HS256 with the public key":       i.Sign(t, jwt.SigningMethodHS256, i.Key.X.Bytes(), nil),
+		"with a signature that was cut":   good[:len(good)-4],
+		"with a signature that was lost":  good[:strings.LastIndex(good, ".")+1],
+		"no token":                        "hello",
+		"endless":                         strings.Repeat("a", maxBearerBytes+1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			caller, err := authenticator.Authenticate(bearer(t, token))
@@ -90,13 +90,13 @@ func TestIDTokensThatAreNotGoodAreRefused(t *testing.T) {
 				t.Errorf("%q, %v", caller, err)
 			}
 			if err != nil && len(token) > 20 && strings.Contains(err.Error(), token) {
-				t.Errorf("the error tells the token: %v", err)
+				t.Errorf("the error contains the token: %v", err)
 			}
 		})
 	}
 }
 
-// By a symmetric algorithm, whoever can check could sign.
+// With a symmetric algorithm, a server that can verify a token could also sign one.
 func TestOnlyAlgorithmsWithAPublicKeyAreTaken(t *testing.T) {
 	got := asymmetric([]string{"none", "HS256", "ES256", "HS512", "RS256", "made-up"})
 	if diff := cmp.Diff([]string{"RS256", "ES256"}, got); diff != "" {
@@ -113,7 +113,7 @@ func TestOneOfTwoAuthorizationHeadersIsNotChosen(t *testing.T) {
 	}
 }
 
-// Nobody is refused because the issuer is away, and nobody gets in.
+// While the issuer is unavailable, no caller is rejected and no caller is accepted.
 func TestAnUnavailableIssuerIsReportedAndCalledAgain(t *testing.T) {
 	i := newIssuer(t)
 	i.Unavailable.Store(true)
@@ -127,7 +127,7 @@ func TestAnUnavailableIssuerIsReportedAndCalledAgain(t *testing.T) {
 	}
 	i.Unavailable.Store(false)
 	if _, err := authenticator.Authenticate(bearer(t, token)); !isUnavailable(err) {
-		t.Errorf("it was asked again at once: %v", err)
+		t.Errorf("it was called again immediately: %v", err)
 	}
 	now.SetTime(now.Now().Add(issuerTimeout))
 	if _, err := authenticator.Authenticate(bearer(t, token)); err != nil {
@@ -165,7 +165,7 @@ func TestTokensThatAreMadeUpDoNotMakeTheIssuerWork(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := authenticator.Authenticate(bearer(t, good)); err != nil {
-		t.Errorf("a good token beside them: %v", err)
+		t.Errorf("a good token next to them: %v", err)
 	}
 	before := i.KeyRequests.Load()
 	now.SetTime(now.Now().Add(issuerInterval))

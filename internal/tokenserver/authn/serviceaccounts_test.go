@@ -46,8 +46,8 @@ func TestServiceAccountsThatAreNamedMayAsk(t *testing.T) {
 		"for several audiences":       {api.Token(t, "studio:web", jwt.MapClaims{"aud": []string{"other", authntest.Audience}}), "studio/web"},
 		"another account":             {api.Token(t, "studio:other", nil), ""},
 		"a longer name":               {api.Token(t, "studio:web:extra", nil), ""},
-		"a person":                    {api.Token(t, "", jwt.MapClaims{"sub": "ada@example.com"}), ""},
-		"a person with such a name":   {api.Token(t, "", jwt.MapClaims{"sub": "studio:web"}), ""},
+		"a user":                      {api.Token(t, "", jwt.MapClaims{"sub": "ada@example.com"}), ""},
+		"a user with such a name":     {api.Token(t, "", jwt.MapClaims{"sub": "studio:web"}), ""},
 		"for another audience":        {api.Token(t, "studio:web", jwt.MapClaims{"aud": "other"}), ""},
 		"expired":                     {api.Token(t, "studio:web", jwt.MapClaims{"exp": now.Now().Add(-time.Hour).Unix()}), ""},
 		"of another cluster":          {foreign.Token(t, "studio:web", nil), ""},
@@ -104,7 +104,7 @@ func TestTheClustersWordIsBelievedForAMinute(t *testing.T) {
 	}
 	wantReviews(t, api, 1)
 	api.Review = func(string, []string) (authenticationv1.TokenReviewStatus, error) { // the pod was deleted
-		return authenticationv1.TokenReviewStatus{Error: "the pod is gone"}, nil
+		return authenticationv1.TokenReviewStatus{Error: "the pod was deleted"}, nil
 	}
 	now.SetTime(now.Now().Add(reviewTTL + time.Second))
 	for range 5 { // a refusal is believed too
