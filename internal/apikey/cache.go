@@ -45,7 +45,7 @@ type version struct {
 	resourceVersion string
 }
 
-// entry is what the Cache knows of one API key.
+// entry is the state of one API key in the Cache.
 type entry struct {
 	location location
 	reading  chan struct{} // full while a caller reads the Secret live

@@ -215,10 +215,10 @@ func TestAReadThatFailsIsMadeAgainByTheNextCaller(t *testing.T) {
 	inBubble(t, func(b *fixture) {
 		b.live.takes, b.live.err = time.Minute, errors.New("connection refused")
 		var all sync.WaitGroup
-		for i, patience := range []time.Duration{time.Hour, 30 * time.Second} {
+		for i, timeout := range []time.Duration{time.Hour, 30 * time.Second} {
 			all.Go(func() {
 				time.Sleep(time.Duration(i) * time.Second)
-				ctx, cancel := context.WithTimeout(b.Context(), patience)
+				ctx, cancel := context.WithTimeout(b.Context(), timeout)
 				defer cancel()
 				object := types.NamespacedName{Namespace: namespace, Name: fmt.Sprint("web-", i)}
 				if _, err := b.cache.Lookup(ctx, object, reference); err == nil || !strings.Contains(err.Error(), namespace+"/"+reference.Name) {
@@ -234,17 +234,17 @@ func TestAReadThatFailsIsMadeAgainByTheNextCaller(t *testing.T) {
 }
 
 // 1. A user replaces the key, and the watch does not show that yet. 2. Reactor refuses the old key. 3. The new one is read live, once for
-// all, and used from then on, also while the watch still lags.
+// all, and used from then on, even while the watch still lags.
 func TestARefusedKeyIsReadAgainOnceWhileTheWatchLags(t *testing.T) {
 	inBubble(t, func(b *fixture) {
 		b.cache.metadata = lagging{b.secret.DeepCopy()}
 		b.wantKey(firstKey, 1)
 		b.rotate(secondKey)
 		b.wantKey(firstKey, 1)
-		refused := FingerprintOf(firstKey)
+		rejected := FingerprintOf(firstKey)
 		for _, name := range []string{"web", "another", "third"} {
 			object := types.NamespacedName{Namespace: namespace, Name: name}
-			b.check(secondKey, 2)(b.cache.Reread(b.Context(), object, reference, refused))
+			b.check(secondKey, 2)(b.cache.Reread(b.Context(), object, reference, rejected))
 		}
 		b.wantKey(secondKey, 2)
 		b.wantLookup(FingerprintOf(secondKey), 2)

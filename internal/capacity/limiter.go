@@ -70,8 +70,8 @@ func (k *keyState) useStart(session types.UID) {
 	delete(k.reserved, session)
 }
 
-// New returns a Limiter for so many sessions that run at the same time with one API key, and so many starts in a minute. 0 means no
-// limit. requeue is called with the lock held: it must not call the Limiter.
+// New returns a Limiter. With one API key, at most sessions may run at the same time, and at most perMinute may start in a minute. 0 means
+// no limit. requeue is called with the lock held: it must not call the Limiter.
 func New(sessions, perMinute int, requeue func(...types.NamespacedName)) *Limiter {
 	return &Limiter{
 		sessions: sessions, perMinute: perMinute, requeue: requeue,
@@ -83,7 +83,7 @@ func New(sessions, perMinute int, requeue func(...types.NamespacedName)) *Limite
 // NeedsHolders reports whether Admit needs the sessions that have a pod. Without a limit, nothing counts them, and there may be thousands.
 func (l *Limiter) NeedsHolders() bool { return l.sessions > 0 }
 
-// Acquire records that a session has a pod: it has a slot, no matter whether this process or an earlier one admitted it.
+// Acquire records that a session has a pod: it has a slot, even if an earlier process admitted it.
 func (l *Limiter) Acquire(session Session, key KeyUse) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,7 +158,7 @@ func (l *Limiter) admitLocked(session Session, key KeyUse, others []Holder, now 
 	wait := p.fullShare(shareOf(session))
 	switch {
 	case l.sessions > 0 && p.countSlots(share{}) >= l.sessions:
-	case wait != nil || p.next() != session.UID: // another session is next. It may not know, if a limit was lowered or raised
+	case wait != nil || p.next() != session.UID: // another session is next. It was not requeued for that yet if a limit was lowered or raised
 		l.requeueNext(key.Fingerprint)
 	default:
 		return l.startLocked(session, key.Fingerprint, now)

@@ -29,7 +29,7 @@ func TestMemoryDoesNotGrowWithKeysThatAreGone(t *testing.T) {
 	for number := range 1000 {
 		session, key := waitingSession("media", number), unchanged(fmt.Sprintf("key-%d", number))
 		if slots.Admit(session, key, nil, now) != nil {
-			t.Fatal("a key that nobody uses has no slot")
+			t.Fatal("a key without users has no slot")
 		}
 		slots.Acquire(session, KeyUse{key.Fingerprint, "the next key"})
 		slots.Lower(session, key, false, now)
@@ -44,8 +44,8 @@ func TestMemoryDoesNotGrowWithKeysThatAreGone(t *testing.T) {
 
 // A chain of rotations: what runs with the first key, and the last one, share the slots while the programs between them run.
 func TestAKeyThatIsRotatedSeveralTimesHasOnePool(t *testing.T) {
-	var woken []types.NamespacedName
-	slots := New(2, 0, func(names ...types.NamespacedName) { woken = append(woken, names...) })
+	var requeued []types.NamespacedName
+	slots := New(2, 0, func(names ...types.NamespacedName) { requeued = append(requeued, names...) })
 	first, second, third := waitingSession("media", 1), waitingSession("media", 2), waitingSession("media", 3)
 	slots.Acquire(first, KeyUse{"a", "c"})
 	slots.Acquire(second, KeyUse{"b", "c"})
@@ -53,8 +53,8 @@ func TestAKeyThatIsRotatedSeveralTimesHasOnePool(t *testing.T) {
 		t.Error("a third session runs")
 	}
 	slots.Release(first.UID)
-	if len(woken) != 1 || woken[0] != third.Name {
-		t.Errorf("woken: %v", woken)
+	if len(requeued) != 1 || requeued[0] != third.Name {
+		t.Errorf("requeued: %v", requeued)
 	}
 	if slots.Admit(third, unchanged("c"), nil, noon) != nil {
 		t.Error("the slot of the one that left is not given")
@@ -152,42 +152,42 @@ func TestALoweredLimitDoesNotOutliveAClockThatWasAhead(t *testing.T) {
 	}
 }
 
-// wokenBy is a capacity that records the names of the sessions that it wakes.
-func wokenBy(sessions int) (slots *Limiter, woken *[]string) {
-	woken = &[]string{}
+// wokenBy is a capacity that records the names of the sessions that it requeues.
+func wokenBy(sessions int) (slots *Limiter, requeued *[]string) {
+	requeued = &[]string{}
 	return New(sessions, 0, func(names ...types.NamespacedName) {
 		for _, name := range names {
-			*woken = append(*woken, name.Name)
+			*requeued = append(*requeued, name.Name)
 		}
-	}), woken
+	}), requeued
 }
 
 // Two Secrets of different namespaces hold the same key, and one of them is changed again.
 func TestAKeyThatIsRotatedAgainLeavesItsPool(t *testing.T) {
-	for name, again := range map[string]func(*Limiter, Session){
+	for name, change := range map[string]func(*Limiter, Session){
 		"and its session is reconciled": func(slots *Limiter, runs Session) { slots.Acquire(runs, KeyUse{"a", "c"}) },
 		"and another one is": func(slots *Limiter, runs Session) {
 			slots.Admit(waitingSession("media", 3), unchanged("c"), []Holder{{runs, KeyUse{"a", "c"}}}, noon)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			slots, woken := wokenBy(1)
+			slots, requeued := wokenBy(1)
 			runs, waits := waitingSession("media", 1), waitingSession("shop", 2)
 			slots.Acquire(runs, KeyUse{"a", "b"})
 			if slots.Admit(waits, unchanged("b"), nil, noon) == nil {
 				t.Fatal("a key that is rotated does not share the slots of its successor")
 			}
-			again(slots, runs)
-			if !slices.Contains(*woken, waits.Name.Name) {
-				t.Error("the pool of the session that waits is empty, and nothing wakes it")
+			change(slots, runs)
+			if !slices.Contains(*requeued, waits.Name.Name) {
+				t.Error("the pool of the session that waits is empty, and nothing requeues it")
 			}
 		})
 	}
 }
 
-// The session whose turn it is may not run because of a quota that was reported in its namespace.
-func TestALoweredLimitWakesTheSessionsOfOtherNamespaces(t *testing.T) {
-	slots, woken := wokenBy(2)
+// The session that is next may not run because of a quota that was reported in its namespace.
+func TestALoweredLimitRequeuesTheSessionsOfOtherNamespaces(t *testing.T) {
+	slots, requeued := wokenBy(2)
 	key, refused := unchanged("key"), waitingSession("media", 2)
 	slots.Acquire(waitingSession("media", 1), key)
 	slots.Acquire(refused, key)
@@ -196,14 +196,14 @@ func TestALoweredLimitWakesTheSessionsOfOtherNamespaces(t *testing.T) {
 	slots.Admit(other, key, nil, noon)
 	slots.Release(refused.UID)
 	slots.Lower(refused, key, false, noon)
-	if !slices.Contains(*woken, other.Name.Name) {
-		t.Errorf("a slot is free, and only %v are woken", *woken)
+	if !slices.Contains(*requeued, other.Name.Name) {
+		t.Errorf("a slot is free, and only %v are requeued", *requeued)
 	}
 }
 
 // A limit was lowered while older sessions waited for a slot, and is over when the younger one asks that was refused.
-func TestASessionThatIsNotNextWakesTheOneThatIs(t *testing.T) {
-	slots, woken := wokenBy(3)
+func TestASessionThatIsNotNextRequeuesTheOneThatIs(t *testing.T) {
+	slots, requeued := wokenBy(3)
 	key, older, refused := unchanged("key"), waitingSession("media", 4), waitingSession("media", 9)
 	slots.Acquire(waitingSession("media", 1), key)
 	slots.Acquire(waitingSession("media", 2), key)
@@ -211,11 +211,11 @@ func TestASessionThatIsNotNextWakesTheOneThatIs(t *testing.T) {
 	slots.Admit(older, key, nil, noon)
 	slots.Release(refused.UID)
 	slots.Lower(refused, key, false, noon)
-	*woken = nil
+	*requeued = nil
 	if slots.Admit(refused, key, nil, noon.Add(RaiseInterval)) == nil {
 		t.Fatal("the younger one has the slot")
 	}
-	if !slices.Contains(*woken, older.Name.Name) {
-		t.Error("a slot is free, and nothing wakes the session whose turn it is")
+	if !slices.Contains(*requeued, older.Name.Name) {
+		t.Error("a slot is free, and nothing requeues the session that is next")
 	}
 }

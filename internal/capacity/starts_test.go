@@ -46,8 +46,8 @@ func TestAStartThatIsReturnedDoesNotMakeTheBurstLarger(t *testing.T) {
 						count++
 					}
 				}
-				if most := startBurst + to.Sub(from).Minutes()*perMinute; float64(count) > most+0.001 {
-					t.Fatalf("seed %d: %d starts in %s, want at most %.1f", seed, count, to.Sub(from), most)
+				if maximum := startBurst + to.Sub(from).Minutes()*perMinute; float64(count) > maximum+0.001 {
+					t.Fatalf("seed %d: %d starts in %s, want at most %.1f", seed, count, to.Sub(from), maximum)
 				}
 			}
 		}

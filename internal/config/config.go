@@ -1,7 +1,7 @@
 // Package config is everything that can be set about the operator: one struct, read from flags and checked as a whole.
 //
-// Nothing is read from the environment. In particular REACTOR_API_URL, which Reactor's own tools read, is not: a user who
-// sets the API's address can collect API keys, so it belongs where an installation is reviewed.
+// Nothing is read from the environment. In particular, the operator does not read REACTOR_API_URL, although Reactor's own tools do: a user
+// who sets the address of the API can collect API keys, so it must be a flag, which is reviewed with the installation.
 package config
 
 import (

@@ -135,7 +135,7 @@ func TestParseSaysWhatToWriteInstead(t *testing.T) {
 			"--api-url: write a URL of at most 1024 characters: it has 1025"},
 		"no mints at all":        {[]string{"--mint-qps=0"}, "--mint-qps=0: write a number greater than 0, such as 20"},
 		"no burst":               {[]string{"--mint-burst=0"}, "--mint-burst=0: write a whole number of at least 1"},
-		"nobody works":           {[]string{"--concurrency=-1"}, "--concurrency=-1: write a whole number of at least 1"},
+		"no workers":             {[]string{"--concurrency=-1"}, "--concurrency=-1: write a whole number of at least 1"},
 		"a hole in a list":       {[]string{"--namespaces=a,,b"}, "--namespaces=a,,b: write the namespaces with one comma between two of them"},
 		"a name that is none":    {[]string{"--namespaces=a,B"}, "--namespaces=B: write the name of a namespace: lowercase letters, digits and '-', at most 63 of them"},
 		"an unknown controller":  {[]string{"--controllers=tokens,session"}, "--controllers=session: write one or more of tokens, sessions"},
@@ -143,7 +143,7 @@ func TestParseSaysWhatToWriteInstead(t *testing.T) {
 		"no controller":          {[]string{"--controllers="}, "--controllers=: write one or more of tokens, sessions"},
 		"a port without a colon": {[]string{"--metrics-bind-address=8443"}, "--metrics-bind-address=8443: write host:port, such as :8443 for all addresses of the machine, or 0 to turn it off"},
 		"a port that is none":    {[]string{"--health-probe-bind-address=:http"}, "--health-probe-bind-address=:http: write host:port, such as :8081 for all addresses of the machine, or 0 to turn it off"},
-		"profiles for everybody": {[]string{"--pprof-bind-address=:6060"},
+		"profiles for every client": {[]string{"--pprof-bind-address=:6060"},
 			"--pprof-bind-address=:6060: write a loopback address and a port, such as 127.0.0.1:6060, or 0 to turn it off"},
 		"profiles at a name": {[]string{"--pprof-bind-address=localhost:6060"},
 			"--pprof-bind-address=localhost:6060: write a loopback address and a port, such as 127.0.0.1:6060, or 0 to turn it off"},
@@ -151,8 +151,8 @@ func TestParseSaysWhatToWriteInstead(t *testing.T) {
 			"--pprof-bind-address=127.0.0.1:http: write a loopback address and a port, such as 127.0.0.1:6060, or 0 to turn it off"},
 		"one port for two servers": {[]string{"--metrics-bind-address=:8081"},
 			"--health-probe-bind-address=:8081: write another port than that of --metrics-bind-address"},
-		"a level nobody knows": {[]string{"--log-level=trace"}, "--log-level=trace: write one of debug, info, warn, error"},
-		"several problems at once": {[]string{"--log-format=xml", "--kube-api-qps=-5", "--kube-api-burst=0", "--leader-election-namespace=a/b"},
+		"an unknown level": {[]string{"--log-level=trace"}, "--log-level=trace: write one of debug, info, warn, error"},
+		"several problems at the same time": {[]string{"--log-format=xml", "--kube-api-qps=-5", "--kube-api-burst=0", "--leader-election-namespace=a/b"},
 			"--leader-election-namespace=a/b: write the name of a namespace: lowercase letters, digits and '-', at most 63 of them\n" +
 				"--kube-api-qps=-5: write a positive number, such as 200, or 0 for no limit of the operator's own\n" +
 				"--kube-api-burst=0: write a whole number of at least 1\n" +

@@ -138,7 +138,7 @@ func checkBindAddress(flag, address, example string) error {
 	return nil
 }
 
-// checkLoopbackAddress wants an IP address: a name could be made to mean another one.
+// checkLoopbackAddress requires an IP address, because a host name can be resolved to another address.
 func checkLoopbackAddress(flag, address, example string) error {
 	if address == Off {
 		return nil

@@ -143,7 +143,7 @@ func (e *Emulator) Transport() http.RoundTripper { return inmemory.NewTransport(
 
 // SetLifetimes replaces Options.DefaultLifetime and Options.Ceiling, in whole seconds. The default is the lifetime of every token
 // without expires_after, scoped or not; 0 restores Reactor's own defaults: DefaultScopedLifetime for a scoped token, DefaultCeiling
-// for an unscoped one. A ceiling of 0 stands for DefaultCeiling. The ceiling limits every default.
+// for an unscoped one. A ceiling of 0 means DefaultCeiling. The ceiling limits every default.
 func (e *Emulator) SetLifetimes(defaultLifetime, ceiling time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -38,7 +38,7 @@ type Fault struct {
 	// Times is the number of calls that fail; 0 for all until the faults are cleared.
 	Times int
 
-	// Latency is the time that passes before the call is handled.
+	// Latency is the delay before the call is handled.
 	Latency time.Duration
 
 	// Hang keeps the call open until the client gives up.
@@ -83,7 +83,7 @@ type Fault struct {
 	// OmitExpiresAt omits expires_at from the response.
 	OmitExpiresAt bool
 
-	// ExpiresIn is the token's lifetime, whatever the call requests; it can be negative.
+	// ExpiresIn replaces the requested lifetime of the token. It can be negative.
 	ExpiresIn *time.Duration
 
 	// DateSkew shifts only the header Date of this response; SetDateSkew shifts the whole clock.

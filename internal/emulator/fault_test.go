@@ -189,7 +189,7 @@ func TestAFaultMeetsTheCallsThatItNames(t *testing.T) {
 	}
 }
 
-func TestAnUnknownKeyIsRefusedAlsoUnderAFaultThatMints(t *testing.T) {
+func TestAnUnknownKeyIsRefusedEvenUnderAFaultThatMints(t *testing.T) {
 	e := emulatorAtNoon()
 	e.SetFaults(Fault{OmitJWT: true})
 	if got := send(t, e, http.MethodPost, "/tokens", "rk_other", ""); got.status != http.StatusUnauthorized {
@@ -287,7 +287,7 @@ func TestAFaultThatNoServerCouldHaveIsASlip(t *testing.T) {
 	}
 }
 
-func TestCallsAndControlsMayComeAtOnce(t *testing.T) {
+func TestCallsAndControlsMayComeAtTheSameTime(t *testing.T) {
 	e := New(Options{Clock: testclock.NewFakePassiveClock(noon), Keys: []string{testKey}})
 	const workers, rounds = 8, 25
 	done := make(chan struct{})

@@ -451,7 +451,7 @@ func TestARotatedKeyLeavesSessionsAlone(t *testing.T) {
 	})
 }
 
-func TestSessionsAreControlledFromOutside(t *testing.T) {
+func TestSessionsAreControlledByExternalClients(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, e *Emulator) {
 		for path, body := range map[string]string{
 			"quotas":        `{"concurrent":1,"starts_per_minute":0,"start_burst":0}`,

@@ -117,7 +117,7 @@ func accepted(connection int) reply {
 	return reply{status: http.StatusAccepted, body: encode(map[string]int{"connection_id": connection})}
 }
 
-// showAnswer returns the answer to the last offer. Until there is one, the status 202 tells the client to poll again.
+// showAnswer returns the answer to the last offer. Until one exists, the status is 202, and the client polls again.
 func showAnswer(_ sessionRequest, s *session) reply {
 	if s.media != nil {
 		if answer := s.media.answer.Load(); answer != nil {

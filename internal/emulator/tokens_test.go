@@ -84,7 +84,7 @@ func mintWith(t *testing.T, e *Emulator, key, body string) granted {
 // scopeOnly is a request for a scoped token that leaves the lifetime to the service.
 const scopeOnly = `{"authorization_details":[{"type":"session","resources":{"models":{"match":["reactor/helios"]}}}]}`
 
-func TestTheGrantedLifetimeIsTheWishUpToTheCeiling(t *testing.T) {
+func TestTheGrantedLifetimeIsTheRequestedOneUpToTheCeiling(t *testing.T) {
 	hour := time.Hour
 	tests := []struct {
 		name string
@@ -346,7 +346,7 @@ func TestTheLedgerKeepsEveryCall(t *testing.T) {
 	}
 }
 
-func TestAFingerprintIsTheBeginOfTheHash(t *testing.T) {
+func TestAFingerprintIsTheStartOfTheHash(t *testing.T) {
 	if got := Fingerprint("abc"); got != "ba7816bf8f01cfea" {
 		t.Errorf("got %s", got)
 	}

@@ -23,16 +23,16 @@ const listTimeout = 5 * time.Second
 // objectLabels name the object that a series is of.
 var objectLabels = []string{"namespace", "name"}
 
-// collector exports the state of all objects of one kind. It keeps nothing: each scrape reads the cache, so that no series
-// outlives its object, and that a replica which does not lead has none to contradict the leader's.
+// collector exports the state of all objects of one kind. It keeps no state: each scrape reads the cache, so that no series outlives its
+// object. Only the leader exports series, because those of other replicas could contradict them.
 type collector[List client.ObjectList] struct {
 	reader  client.Reader
 	elected <-chan struct{}
 	kind    string // in the plural
 	descs   []*prometheus.Desc
 	newList func() List
-	// start returns what exports the objects of one list after the other, and what exports the totals in the end.
-	begin func(metrics chan<- prometheus.Metric) (add func(list List), end func())
+	// start returns add, which exports the objects of a list and is called for each list, and end, which then exports the totals.
+	start func(metrics chan<- prometheus.Metric) (add func(list List), end func())
 }
 
 // Describe implements prometheus.Collector.
@@ -51,7 +51,7 @@ func (c *collector[List]) Collect(metrics chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
 	defer cancel()
-	add, end := c.begin(metrics)
+	add, end := c.start(metrics)
 	for part := range parts {
 		list := c.newList()
 		if err := c.reader.List(ctx, list, client.MatchingFields{indexPart: strconv.Itoa(part)}, client.UnsafeDisableDeepCopy); err != nil {
@@ -86,13 +86,13 @@ func partOf(object client.Object) []string {
 	return []string{strconv.Itoa(int(hash.Sum32() % parts))}
 }
 
-// gauge makes a series with labels of its own.
+// gauge returns a sample with its own labels.
 func gauge(desc *prometheus.Desc, value float64, labels ...string) prometheus.Metric {
 	return prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 }
 
-// sample is a value of a gauge. The samples of one object share its labels, which client_golang's own constant metric makes anew for each:
-// a scrape holds all that it exports at once, and of 10,000 objects that is more than the objects themselves.
+// sample is a value of a gauge. The samples of one object share its labels. client_golang's constant metric allocates new labels for each
+// sample. A scrape keeps all its samples in memory at the same time: for 10,000 objects, they would need more memory than the objects.
 type sample struct {
 	desc   *prometheus.Desc
 	labels []*dto.LabelPair
@@ -108,29 +108,29 @@ func (s *sample) Write(out *dto.Metric) error {
 	return nil
 }
 
-// standing is the condition Ready, as labels.
-type standing struct{ ready, reason string }
+// readyLabels is the condition Ready, as labels.
+type readyLabels struct{ ready, reason string }
 
-// standings counts objects by their condition Ready.
-type standings map[standing]int
+// readyCounts counts objects by their condition Ready.
+type readyCounts map[readyLabels]int
 
-// add takes an object without the condition for one that the operator has not observed yet.
-func (s standings) add(conditions []metav1.Condition) {
+// add counts an object. An object without the condition counts as Pending: the operator has not observed it yet.
+func (s readyCounts) add(conditions []metav1.Condition) {
 	if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
-		s[standing{strings.ToLower(string(ready.Status)), ready.Reason}]++
+		s[readyLabels{strings.ToLower(string(ready.Status)), ready.Reason}]++
 	} else {
-		s[standing{"unknown", v1alpha1.ReasonPending}]++
+		s[readyLabels{"unknown", v1alpha1.ReasonPending}]++
 	}
 }
 
 // export exports the counts, with the labels ready and reason.
-func (s standings) export(metrics chan<- prometheus.Metric, desc *prometheus.Desc) {
+func (s readyCounts) export(metrics chan<- prometheus.Metric, desc *prometheus.Desc) {
 	for key, count := range s {
 		metrics <- gauge(desc, float64(count), key.ready, key.reason)
 	}
 }
 
-func truth(is bool) float64 {
+func boolToFloat(is bool) float64 {
 	if is {
 		return 1
 	}

@@ -15,7 +15,7 @@ type Minter interface {
 	Mint(ctx context.Context, request reactor.MintRequest) (reactor.Token, error)
 }
 
-// The values of the label code_class: whose matter an answer is.
+// The values of the label code_class: who must act on an answer.
 const (
 	codeSuccess        = "success"
 	codeKeyRefused     = "key_refused"
@@ -36,8 +36,8 @@ type instrumentedMinter struct {
 	skew     *prometheus.GaugeVec
 }
 
-// InstrumentMinter returns a Minter that passes calls on to next and exports how they end, how long they take and how far
-// Reactor's clock is ahead. It registers these metrics, and so works once per registry.
+// InstrumentMinter returns a Minter that calls next and exports the results of the calls, their durations, and how far Reactor's clock is
+// ahead. It registers these metrics, so it can be called once per registry.
 func InstrumentMinter(next Minter, clock clock.PassiveClock, registry prometheus.Registerer) (Minter, error) {
 	minter := &instrumentedMinter{
 		next:  next,

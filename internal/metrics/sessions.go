@@ -24,8 +24,8 @@ func NewSessionCollector(reader client.Reader, elected <-chan struct{}, perObjec
 		reader: reader, elected: elected, kind: "ReactorSessions",
 		descs:   []*prometheus.Desc{sessionsDesc, stalledDesc},
 		newList: func() *v1alpha1.ReactorSessionList { return &v1alpha1.ReactorSessionList{} },
-		begin: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorSessionList), func()) {
-			counts := standings{}
+		start: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorSessionList), func()) {
+			counts := readyCounts{}
 			add := func(list *v1alpha1.ReactorSessionList) {
 				for i := range list.Items {
 					counts.add(list.Items[i].Status.Conditions)
@@ -47,8 +47,8 @@ func exportStalled(metrics chan<- prometheus.Metric, session *v1alpha1.ReactorSe
 	}
 }
 
-// Attempts counts the attempts of sessions that ended while this process led. Status keeps the last five of each session, and
-// nothing once the session is deleted.
+// Attempts counts the attempts of sessions that ended while this process was the leader. The counters are needed because status has only the
+// last five attempts of a session, and is deleted with the session.
 type Attempts struct {
 	ended    *prometheus.CounterVec
 	running  *prometheus.CounterVec

@@ -28,7 +28,7 @@ func stalledCondition(status metav1.ConditionStatus, reason string) metav1.Condi
 	return condition
 }
 
-// fourSessions are two that run, one of which was stalled once, one that is stalled, and one that nobody has looked at yet.
+// fourSessions are two that run, one of which was stalled once, one that is stalled, and one that the operator has not observed yet.
 func fourSessions() []client.Object {
 	return []client.Object{
 		newSession("day", readyCondition(metav1.ConditionTrue, v1alpha1.ReasonRunning)),
@@ -86,7 +86,7 @@ func TestASessionThatGoesOnIsNamedNoLonger(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := testutil.CollectAndCount(collector, "reactor_session_stalled"); got != 0 {
-		t.Errorf("%d stalled sessions after it went on, want 0", got)
+		t.Errorf("%d stalled sessions after it continued, want 0", got)
 	}
 }
 

@@ -45,8 +45,8 @@ func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perObject 
 			issuedDesc, expirationDesc, renewalDesc, readyDesc, failuresDesc, suspendedDesc, notRenewedDesc,
 		},
 		newList: func() *v1alpha1.ReactorTokenList { return &v1alpha1.ReactorTokenList{} },
-		begin: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorTokenList), func()) {
-			totals := tokenTotals{counts: standings{}, failing: map[string]int{}}
+		start: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorTokenList), func()) {
+			totals := tokenTotals{counts: readyCounts{}, failing: map[string]int{}}
 			add := func(list *v1alpha1.ReactorTokenList) {
 				for i := range list.Items {
 					totals.add(&list.Items[i])
@@ -66,16 +66,16 @@ func exportToken(metrics chan<- prometheus.Metric, token *v1alpha1.ReactorToken)
 	export := func(desc *prometheus.Desc, value float64) {
 		metrics <- &sample{desc: desc, labels: labels, value: value}
 	}
-	instant := func(desc *prometheus.Desc, at *metav1.Time) {
+	exportTime := func(desc *prometheus.Desc, at *metav1.Time) {
 		if at != nil {
 			export(desc, float64(at.Unix()))
 		}
 	}
 	status := &token.Status
-	instant(issuedDesc, status.IssuedTime)
-	instant(expirationDesc, status.ExpirationTime)
-	instant(renewalDesc, status.RenewalTime)
-	export(readyDesc, truth(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)))
+	exportTime(issuedDesc, status.IssuedTime)
+	exportTime(expirationDesc, status.ExpirationTime)
+	exportTime(renewalDesc, status.RenewalTime)
+	export(readyDesc, boolToFloat(meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)))
 	export(failuresDesc, float64(status.ConsecutiveFailures))
 	if token.Spec.Suspended() {
 		export(suspendedDesc, 1)
@@ -96,7 +96,7 @@ func notRenewed(token *v1alpha1.ReactorToken) string {
 
 // tokenTotals are what is exported about all tokens together.
 type tokenTotals struct {
-	counts   standings
+	counts   readyCounts
 	failing  map[string]int
 	earliest *metav1.Time
 }

@@ -64,7 +64,7 @@ func renewedCondition(status metav1.ConditionStatus, reason string) metav1.Condi
 	return condition
 }
 
-// threeTokens are one that is well, one that failed twice and has expired, and one that nobody has looked at yet.
+// threeTokens are one that is well, one that failed twice and has expired, and one that the operator has not observed yet.
 func threeTokens() []client.Object {
 	failing := newToken("studio", "failing", 1000, 500, readyCondition(metav1.ConditionFalse, v1alpha1.ReasonTokenExpired),
 		renewedCondition(metav1.ConditionFalse, v1alpha1.ReasonAPIKeyRefused))

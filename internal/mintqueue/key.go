@@ -51,7 +51,7 @@ const (
 // the key is tried again. Otherwise each of 10,000 tokens would write that time to its status whenever it moves.
 type key struct {
 	fingerprint string
-	users       int // objects that asked for a call with this key last
+	users       int // objects whose last request was for a call with this key
 
 	state           KeyState
 	until           time.Time // KeyRateLimited, KeyRejected: when the prober may try the key again
@@ -110,8 +110,8 @@ func (k *key) recordCall(object types.NamespacedName, now time.Time) {
 	}
 }
 
-// wait adds an object that is not allowed to call to those that wait. A token that would expire before the key is tried again
-// brings that time forward, and tries it itself. So does the first one that waits after the prober left.
+// wait adds an object that is not allowed to call to the waiting objects. If its token expires before the key is tried again, the object
+// becomes the prober, and the key is tried earlier. The first object that waits after the prober left also becomes the prober.
 func (k *key) wait(r Request, now time.Time) {
 	w := waiter{Request: r}
 	if k.closed(now) {
@@ -140,7 +140,7 @@ const (
 // Outcome is how a call to Reactor ended.
 type Outcome struct {
 	Answer     Answer
-	RetryAfter time.Duration // that Reactor asked for; zero if it did not
+	RetryAfter time.Duration // requested by Reactor; zero if it requested none
 }
 
 // recordAnswer records the outcome of a call, and returns the waiting objects to reconcile now. If nothing was learned about the key, that is
@@ -252,7 +252,7 @@ func (k *key) nextProber() []Request {
 	return []Request{next.Request}
 }
 
-// compareExpiries orders the expiries of tokens. Zero stands for no token, and comes last.
+// compareExpiries orders the expiries of tokens. Zero means no token, and is last.
 func compareExpiries(one, other time.Time) int {
 	if one.IsZero() != other.IsZero() {
 		return -one.Compare(other)
@@ -270,12 +270,12 @@ func (k *key) abandon(object types.NamespacedName) []Request {
 	return k.nextProber()
 }
 
-// takeUnreported takes the objects out of those that wait whose status does not report yet why they wait.
+// takeUnreported removes and returns the waiting objects whose status does not report yet why they wait.
 func (k *key) takeUnreported() []Request {
 	return k.take(func(w waiter) bool { return w.reported != k.state })
 }
 
-// take takes the matching objects out of those that wait.
+// take removes and returns the waiting objects that match.
 func (k *key) take(matches func(waiter) bool) []Request {
 	var taken []Request
 	for object, w := range k.waiting {

@@ -1,5 +1,5 @@
 // Package mintqueue answers two questions: may an object call POST /tokens now, and which object calls next when more tokens are due than the
-// rate allows? It knows nothing of Kubernetes but names.
+// rate allows? Of Kubernetes, it uses only the names of objects.
 //
 // An object that wants a token calls Admit. If it is admitted, it calls Reactor and then Done. Otherwise it is reconciled again later: Queue
 // requeues it when a slot is free for it, or when the answer to its key has come. An object that wants no token calls Cancel. Each reconcile ends
@@ -44,7 +44,7 @@ type Queue struct {
 
 	mu      sync.Mutex
 	keys    map[string]*key               // by fingerprint, while an object uses the key, or Reactor limits it
-	keyOf   map[types.NamespacedName]*key // with which an object asked last
+	keyOf   map[types.NamespacedName]*key // the key of the last request of an object
 	unused  map[string]*key               // those that no object uses: Reactor limits them
 	slots   slots
 	waiting requests      // that may use their key, and wait for a slot
@@ -60,7 +60,7 @@ func New(o Options) *Queue {
 		keyOf:   map[types.NamespacedName]*key{},
 		unused:  map[string]*key{},
 		slots: slots{
-			max: 1, held: map[types.NamespacedName]bool{},
+			max: 1, inUse: map[types.NamespacedName]bool{},
 			rate:      rate.NewLimiter(rate.Limit(o.QPS), o.Burst),
 			retryRate: rate.NewLimiter(rate.Limit(o.QPS/retryShare), 1),
 		},
@@ -85,8 +85,8 @@ const (
 	WaitForKey                  // Reactor limits or rejects the key, or another object is trying it
 )
 
-// Admit asks for one call to Reactor, and returns what is known of the key. An object that is not admitted must ask again when it is
-// reconciled again. An object that is admitted must report the outcome to Done.
+// Admit requests a slot for one call to Reactor, and returns the state of the key. An object that is not admitted must call Admit again when
+// it is reconciled again. An object that is admitted must report the outcome to Done.
 func (q *Queue) Admit(r Request, now time.Time) (Decision, KeyStatus) {
 	q.mu.Lock()
 	k, next := q.useKey(r)
@@ -117,17 +117,17 @@ func (q *Queue) decide(k *key, r Request, now time.Time) Decision {
 // expire sooner, and have to get as far as this queue. Other requests take no slot while the rate allows them: an object without a token has to
 // report in status that it waits, which costs more than the order is worth.
 func (q *Queue) takeSlot(r Request, now time.Time) bool {
-	if _, ok := q.slots.held[r.Object]; ok {
-		q.slots.held[r.Object] = true
+	if _, ok := q.slots.inUse[r.Object]; ok {
+		q.slots.inUse[r.Object] = true
 		return true
 	}
 	bounded := r.Priority != PriorityNew && r.Priority != PriorityChanged
 	before, waits := q.waiting.peek()
 	first := !waits || before.Priority == PriorityRefused && r.Priority != PriorityRefused // refused requests wait for a rate of their own
-	if first && (!bounded || len(q.slots.held) < q.slots.max) && q.slots.reserve(r, now) == 0 {
+	if first && (!bounded || len(q.slots.inUse) < q.slots.max) && q.slots.reserve(r, now) == 0 {
 		q.waiting.remove(r.Object) // of an earlier reconcile: its request was refused, and it was corrected
 		if bounded {
-			q.slots.held[r.Object] = true
+			q.slots.inUse[r.Object] = true
 		}
 		return true
 	}
@@ -155,7 +155,7 @@ func (q *Queue) Done(r Request, outcome Outcome, now time.Time) KeyStatus {
 func (q *Queue) Release(object types.NamespacedName) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.slots.held[object] {
+	if q.slots.inUse[object] {
 		q.release(object)
 	}
 }
@@ -203,8 +203,8 @@ func (q *Queue) requeueAll(requests []Request) {
 	}
 }
 
-// useKey returns the key with which an object asks. If the object asked with another key before, it does not wait for that key any more. The
-// object that has the duty to try that key now is returned, too.
+// useKey returns the key of a request. If the object's last request had another key, the object no longer waits for that key. In this case,
+// useKey also returns the object that is now the prober of that key.
 func (q *Queue) useKey(r Request) (k *key, next []Request) {
 	former, ok := q.keyOf[r.Object]
 	if ok && former.fingerprint == r.Fingerprint {
@@ -258,13 +258,13 @@ func (q *Queue) releaseKey(object types.NamespacedName) {
 
 // release releases the slot of an object, if it has one.
 func (q *Queue) release(object types.NamespacedName) {
-	if _, ok := q.slots.held[object]; ok {
-		delete(q.slots.held, object)
+	if _, ok := q.slots.inUse[object]; ok {
+		delete(q.slots.inUse, object)
 		q.signal()
 	}
 }
 
-// signal reports that the queue changed. One signal stands for many.
+// signal reports that the queue changed. Several changes can have one signal.
 func (q *Queue) signal() {
 	select {
 	case q.changed <- struct{}{}:
@@ -298,7 +298,7 @@ func (q *Queue) giveSlots() (wait time.Duration) {
 	var admitted []types.NamespacedName
 	q.mu.Lock()
 	now := q.clock.Now()
-	for len(q.slots.held) < q.slots.max {
+	for len(q.slots.inUse) < q.slots.max {
 		next, ok := q.waiting.peek()
 		if !ok {
 			break
@@ -307,7 +307,7 @@ func (q *Queue) giveSlots() (wait time.Duration) {
 			break
 		}
 		q.waiting.pop()
-		q.slots.held[next.Object] = false
+		q.slots.inUse[next.Object] = false
 		admitted = append(admitted, next.Object)
 	}
 	q.mu.Unlock()

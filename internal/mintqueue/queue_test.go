@@ -75,7 +75,7 @@ func expiringIn(name string, left time.Duration) Request {
 	return renewal
 }
 
-// ask asks for a call. If it is admitted, the call ends, and nothing is known of its outcome yet.
+// ask requests a call. If it is admitted, the call ends, and nothing is known of its outcome yet.
 func (f *fixture) ask(r Request) Decision {
 	decision, _ := f.Admit(r, time.Now())
 	f.endCall(r.Object)
@@ -94,7 +94,7 @@ func (f *fixture) accept(fingerprint string) {
 	k.state = KeyAccepted
 }
 
-func TestAdmissionKeepsTheRateAndWakesInOrder(t *testing.T) {
+func TestAdmissionKeepsTheRateAndRequeuesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 1, 2)
 		f.accept("k")
@@ -106,29 +106,29 @@ func TestAdmissionKeepsTheRateAndWakesInOrder(t *testing.T) {
 			got = append(got, f.ask(waiting))
 		}
 		if diff := cmp.Diff([]Decision{Admitted, Admitted, WaitForSlot, WaitForSlot, WaitForSlot}, got); diff != "" {
-			t.Errorf("verdicts (-want +got):\n%s", diff)
+			t.Errorf("decisions (-want +got):\n%s", diff)
 		}
 		for i, want := range []string{"expiring", "new", "renewal"} {
 			time.Sleep(999 * time.Millisecond)
 			if early := f.newlyRequeued(); len(early) != 0 {
-				t.Errorf("%q were woken before the second was over", early)
+				t.Errorf("%q were requeued before the second was over", early)
 			}
 			time.Sleep(time.Millisecond)
 			if diff := cmp.Diff([]string{want}, f.newlyRequeued()); diff != "" {
-				t.Errorf("woken after %d s (-want +got):\n%s", i+1, diff)
+				t.Errorf("requeued after %d s (-want +got):\n%s", i+1, diff)
 			}
 			if decision := f.ask(request(want, "k", PriorityNew)); decision != Admitted {
-				t.Errorf("%s was woken, and then told %d", want, decision)
+				t.Errorf("%s was requeued, and then got the decision %d", want, decision)
 			}
 		}
 		time.Sleep(time.Minute)
 		if late := f.newlyRequeued(); len(late) != 0 {
-			t.Errorf("%q were woken for nothing", late)
+			t.Errorf("%q were requeued for nothing", late)
 		}
 	})
 }
 
-func TestOneWhoCameLaterAndIsMoreUrgentGoesFirst(t *testing.T) {
+func TestALaterRequestThatIsMoreUrgentIsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 0.1, 1)
 		f.accept("k")
@@ -138,14 +138,14 @@ func TestOneWhoCameLaterAndIsMoreUrgentGoesFirst(t *testing.T) {
 		f.ask(request("urgent", "k", PriorityExpiring))
 		time.Sleep(5 * time.Second)
 		if diff := cmp.Diff([]string{"urgent"}, f.newlyRequeued()); diff != "" {
-			t.Errorf("woken (-want +got):\n%s", diff)
+			t.Errorf("requeued (-want +got):\n%s", diff)
 		}
 	})
 }
 
 // A new leader knows nothing of the keys. Of the first to ask, one for each key calls, and the others have to wait for its answer, while
-// everybody else joins the line.
-func TestWhoWaitedForTheFirstAnswerToTheKeyIsNotPutBehindThoseWhoseTokensLiveLonger(t *testing.T) {
+// all others are queued.
+func TestAnObjectThatWaitedForTheFirstAnswerToTheKeyIsNotBehindThoseWhoseTokensLiveLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 1, 1)
 		expiring := func(name string, left time.Duration) Request {
@@ -155,22 +155,22 @@ func TestWhoWaitedForTheFirstAnswerToTheKeyIsNotPutBehindThoseWhoseTokensLiveLon
 		}
 		probe, first, late := expiring("probe", time.Minute), expiring("first", time.Minute), expiring("late", time.Hour)
 		if decision := f.ask(probe); decision != Admitted {
-			t.Fatalf("the first to ask was told %d", decision)
+			t.Fatalf("the first to ask got the decision %d", decision)
 		}
 		if decision := f.ask(first); decision != WaitForKey {
-			t.Fatalf("the second was told %d", decision)
+			t.Fatalf("the second got the decision %d", decision)
 		}
 		f.Done(probe, Outcome{AnswerAccepted, 0}, time.Now())
-		for _, waiting := range []Request{late, first} { // first was woken, and is at its pass a moment later
+		for _, waiting := range []Request{late, first} { // first was requeued, and is reconciled a moment later
 			if decision := f.ask(waiting); decision != WaitForSlot {
-				t.Fatalf("%s was told %d", waiting.Object.Name, decision)
+				t.Fatalf("%s got the decision %d", waiting.Object.Name, decision)
 			}
 		}
 		f.newlyRequeued()
 		for _, want := range []string{"first", "late"} {
 			time.Sleep(time.Second)
 			if diff := cmp.Diff([]string{want}, f.newlyRequeued()); diff != "" {
-				t.Errorf("woken (-want +got):\n%s", diff)
+				t.Errorf("requeued (-want +got):\n%s", diff)
 			}
 		}
 	})
@@ -220,7 +220,7 @@ func TestRenewalsBeyondWhatTheWorkersKeepUpWithAreQueued(t *testing.T) {
 		for _, r := range []Request{
 			expiringIn("a", time.Hour), expiringIn("b", time.Hour), request("new", "k", PriorityNew), expiringIn("late", time.Hour), expiringIn("soon", time.Minute),
 		} {
-			decision, _ := f.Admit(r, time.Now()) // and the call goes on
+			decision, _ := f.Admit(r, time.Now()) // and the call continues
 			got = append(got, decision)
 		}
 		if diff := cmp.Diff([]Decision{Admitted, Admitted, Admitted, WaitForSlot, WaitForSlot}, got); diff != "" {
@@ -248,7 +248,7 @@ func TestSomeWorkersAreLeftToObjectsWithoutASlot(t *testing.T) {
 	}
 }
 
-func TestWhenAKeyIsRefusedNobodyOfItsOwnTakesTurns(t *testing.T) {
+func TestWhenAKeyIsRefusedItsObjectsTakeNoSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 0.1, 1)
 		f.accept("bad")
@@ -261,11 +261,11 @@ func TestWhenAKeyIsRefusedNobodyOfItsOwnTakesTurns(t *testing.T) {
 		f.Done(probe, Outcome{AnswerRejected, 0}, time.Now())
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"one", "two"}, f.newlyRequeued()); diff != "" {
-			t.Errorf("woken, to tell that the key is refused (-want +got):\n%s", diff)
+			t.Errorf("requeued, to report that the key is refused (-want +got):\n%s", diff)
 		}
 		for _, name := range []string{"one", "two"} {
 			if decision := f.ask(request(name, "bad", PriorityExpiring)); decision != WaitForKey {
-				t.Errorf("%s was told %d", name, decision)
+				t.Errorf("%s got the decision %d", name, decision)
 			}
 		}
 		time.Sleep(10 * time.Second)
@@ -292,7 +292,7 @@ func TestASlotIsNotSpentByOthers(t *testing.T) {
 	})
 }
 
-func TestWhoLeavesIsNeitherWokenNorCounted(t *testing.T) {
+func TestAnObjectThatLeavesIsNeitherRequeuedNorCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 1, 1)
 		f.accept("k")
@@ -302,12 +302,12 @@ func TestWhoLeavesIsNeitherWokenNorCounted(t *testing.T) {
 		f.Cancel(objectNamed("leaver"))
 		time.Sleep(time.Second)
 		if diff := cmp.Diff([]string{"stayer"}, f.newlyRequeued()); diff != "" {
-			t.Errorf("woken (-want +got):\n%s", diff)
+			t.Errorf("requeued (-want +got):\n%s", diff)
 		}
 	})
 }
 
-func TestThoseWhoWaitForAKeyAreWokenByItsAnswer(t *testing.T) {
+func TestTheObjectsThatWaitForAKeyAreRequeuedByItsAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
 		what      Answer
 		wantWoken int
@@ -323,29 +323,29 @@ func TestThoseWhoWaitForAKeyAreWokenByItsAnswer(t *testing.T) {
 				f := newFixture(t, 100, 100)
 				probe := request("probe", "k", PriorityNew)
 				if decision := f.ask(probe); decision != Admitted {
-					t.Fatalf("the first was told %d", decision)
+					t.Fatalf("the first got the decision %d", decision)
 				}
 				for i := range 3 {
 					if decision := f.ask(request(fmt.Sprint("waiting-", i), "k", PriorityNew)); decision != WaitForKey {
-						t.Errorf("a later one was told %d", decision)
+						t.Errorf("a later one got the decision %d", decision)
 					}
 				}
 				if decision := f.ask(request("other", "another key", PriorityNew)); decision != Admitted {
-					t.Errorf("one with another key was told %d", decision)
+					t.Errorf("one with another key got the decision %d", decision)
 				}
-				view := f.Done(probe, Outcome{test.what, 0}, time.Now())
-				if view.State != test.wantState {
-					t.Errorf("the gate is in state %d, want %d", view.State, test.wantState)
+				status := f.Done(probe, Outcome{test.what, 0}, time.Now())
+				if status.State != test.wantState {
+					t.Errorf("the gate is in state %d, want %d", status.State, test.wantState)
 				}
 				if got := len(f.newlyRequeued()); got != test.wantWoken {
-					t.Errorf("%d were woken, want %d", got, test.wantWoken)
+					t.Errorf("%d were requeued, want %d", got, test.wantWoken)
 				}
 			})
 		})
 	}
 }
 
-func TestOfThoseWhoWaitForAKeyTheUrgentGoOnFirst(t *testing.T) {
+func TestOfTheObjectsThatWaitForAKeyTheUrgentContinueFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 100, 100)
 		probe := request("probe", "k", PriorityNew)
@@ -355,31 +355,31 @@ func TestOfThoseWhoWaitForAKeyTheUrgentGoOnFirst(t *testing.T) {
 		}
 		f.Done(probe, Outcome{AnswerAccepted, 0}, time.Now())
 		if got := len(f.newlyRequeued()); got != 3 {
-			t.Errorf("%d were woken", got)
+			t.Errorf("%d were requeued", got)
 		}
 		if diff := cmp.Diff([]string{"expiring"}, f.urgent); diff != "" {
-			t.Errorf("who goes before all others (-want +got):\n%s", diff)
+			t.Errorf("the object that is first (-want +got):\n%s", diff)
 		}
 	})
 }
 
-func TestWhoGoesOnWithAnotherKeyDoesNotWaitForTheFirst(t *testing.T) {
+func TestAnObjectWithAnotherKeyDoesNotWaitForTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 100, 100)
 		probe := request("probe", "old", PriorityNew)
 		f.ask(probe)
 		f.ask(request("mover", "old", PriorityNew))
 		if decision := f.ask(request("mover", "new", PriorityChanged)); decision != Admitted {
-			t.Errorf("with the new key it was told %d", decision)
+			t.Errorf("with the new key it got the decision %d", decision)
 		}
 		f.Done(probe, Outcome{AnswerAccepted, 0}, time.Now())
-		if woken := f.newlyRequeued(); slices.Contains(woken, "mover") {
-			t.Error("it was woken for the old key")
+		if requeued := f.newlyRequeued(); slices.Contains(requeued, "mover") {
+			t.Error("it was requeued for the old key")
 		}
 	})
 }
 
-func TestAClosedGateSpendsNoTurn(t *testing.T) {
+func TestAClosedKeyUsesNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 0.001, 2)
 		probe := request("probe", "bad", PriorityNew)
@@ -387,11 +387,11 @@ func TestAClosedGateSpendsNoTurn(t *testing.T) {
 		f.Done(probe, Outcome{AnswerRejected, 0}, time.Now())
 		for i := range 10 {
 			if decision := f.ask(request(fmt.Sprint(i), "bad", PriorityNew)); decision != WaitForKey {
-				t.Errorf("told %d", decision)
+				t.Errorf("got the decision %d", decision)
 			}
 		}
 		if decision := f.ask(request("good", "good", PriorityNew)); decision != Admitted {
-			t.Errorf("those with the refused key have used up the rate: the good one was told %d", decision)
+			t.Errorf("those with the refused key have used up the rate: the good one got the decision %d", decision)
 		}
 	})
 }
@@ -416,7 +416,7 @@ func TestNothingIsKeptOfKeysThatNoObjectUses(t *testing.T) {
 		for _, t := range objects {
 			f.Forget(t.Object)
 		}
-		if got := len(f.keys) + len(f.keyOf) + len(f.slots.held) + len(f.waiting.byObject); got != 0 {
+		if got := len(f.keys) + len(f.keyOf) + len(f.slots.inUse) + len(f.waiting.byObject); got != 0 {
 			t.Errorf("%d entries are left", got)
 		}
 	})
@@ -471,7 +471,7 @@ func TestAKeyThatMayNotBeTriedIsNotForgottenWithTheObjectThatUsedIt(t *testing.T
 	}
 }
 
-// A request that Reactor refused waits for its retry, and then a person corrects it. It must not fall back behind all others.
+// A request that Reactor refused waits for its retry, and then a user corrects it. It must not fall back behind all others.
 func TestARequestThatWasCorrectedDoesNotWaitAsARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 1, 1)
@@ -483,7 +483,7 @@ func TestARequestThatWasCorrectedDoesNotWaitAsARetry(t *testing.T) {
 			f.ask(request(fmt.Sprint("expiring-", i), "k", PriorityExpiring))
 		}
 		if decision := f.ask(request("web", "another", PriorityChanged)); decision != WaitForSlot {
-			t.Fatalf("it was told %d", decision)
+			t.Fatalf("it got the decision %d", decision)
 		}
 		time.Sleep(15 * time.Second) // in which a retry is due
 		f.mu.Lock()

@@ -46,7 +46,7 @@ type requests struct {
 // push adds a request, or replaces the object's earlier one. A request that did not change keeps its place.
 func (q *requests) push(r Request) {
 	if r.Priority == PriorityRefused {
-		r.Expires = time.Time{} // in the order of arrival: those that expire first would come back first each time, and others would never be retried
+		r.Expires = time.Time{} // in the order of arrival. Otherwise those that expire first would be first after each refusal, and others would never be retried
 	}
 	if earlier, ok := q.byObject[r.Object]; ok {
 		if earlier == r {

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// retryShare is the part of the rate that requests which Reactor refused may take: one in so many.
+// retryShare limits the requests that Reactor refused before: at most one in retryShare calls of the rate is for such a request.
 const retryShare = 10
 
 // slots are the calls that may be made at the same time, and the rate at which they start.
@@ -25,14 +25,15 @@ const retryShare = 10
 //  2. The slot of a call that has ended goes to the next object, which waits in the queue of the controller before all others.
 //  3. All workers write tokens, for as long as tokens are due. The Secret of another object is not repaired meanwhile.
 type slots struct {
-	max  int
-	held map[types.NamespacedName]bool // true: the object was admitted
+	max   int
+	inUse map[types.NamespacedName]bool // true: the object was admitted
 
 	rate      *rate.Limiter
 	retryRate *rate.Limiter // of the requests that Reactor refused, which use the other rate, too
 }
 
-// SlotsFor is how many slots there are for so many workers. A quarter of the workers, and at least one, is left to objects without a slot.
+// SlotsFor returns the number of slots for a number of workers. A quarter of the workers, and at least one, remains for objects without a
+// slot.
 func SlotsFor(workers int) int { return max(1, workers-max(1, workers/4)) }
 
 // reserve takes one call from the rate for a request, or returns how long it is until the rate allows it. A request that Reactor refused needs

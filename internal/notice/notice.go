@@ -39,11 +39,11 @@ func Emit(ctx context.Context, recorder events.EventRecorder, regarding runtime.
 }
 
 // Bounded cuts a text to a number of bytes, not within a character.
-func Bounded(text string, most int) string {
-	if len(text) <= most {
+func Bounded(text string, maxBytes int) string {
+	if len(text) <= maxBytes {
 		return text
 	}
-	cut := most - len("…")
+	cut := maxBytes - len("…")
 	for cut > 0 && text[cut]&0xC0 == 0x80 { // a continuation byte of UTF-8
 		cut--
 	}

@@ -163,7 +163,7 @@ func (r *Recorder) write(ctx context.Context, queued queuedEvent) {
 	event := queued.event
 	_, err := r.events.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
 	queued.tries++
-	if err == nil || !IsRefused(err) && queued.tries < maxTries && r.queueAgain(ctx, queued) {
+	if err == nil || !IsRefused(err) && queued.tries < maxTries && r.requeue(ctx, queued) {
 		return
 	}
 	if !apierrors.IsAlreadyExists(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
@@ -171,8 +171,8 @@ func (r *Recorder) write(ctx context.Context, queued queuedEvent) {
 	}
 }
 
-// queueAgain queues an event again after retryInterval. It reports whether there was room and time for it.
-func (r *Recorder) queueAgain(ctx context.Context, queued queuedEvent) bool {
+// requeue queues an event again after retryInterval. It reports whether there was room and time for it.
+func (r *Recorder) requeue(ctx context.Context, queued queuedEvent) bool {
 	timer := time.NewTimer(retryInterval)
 	defer timer.Stop()
 	select {

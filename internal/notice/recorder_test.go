@@ -160,8 +160,8 @@ func TestAnEventIsTriedAgainUntilItIsTakenOrRefusedForGood(t *testing.T) {
 		"too many requests":        {apierrors.NewTooManyRequests("later", 1), 3},
 		"the API server has erred": {apierrors.NewInternalError(errors.New("etcd")), 3},
 		"it is not valid":          {apierrors.NewInvalid(schema.GroupKind{Kind: "Event"}, "x", nil), 1},
-		"it is forbidden":          {apierrors.NewForbidden(resource, "x", errors.New("no right")), 1},
-		"it is there already":      {apierrors.NewAlreadyExists(resource, "x"), 1},
+		"it is forbidden":          {apierrors.NewForbidden(resource, "x", errors.New("no permission")), 1},
+		"it exists already":        {apierrors.NewAlreadyExists(resource, "x"), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -239,7 +239,7 @@ func TestAStoppedRecorderRetriesEventsThatFailedForLong(t *testing.T) {
 	})
 }
 
-func TestEventsBeyondTheQueueAreDroppedAndNobodyWaits(t *testing.T) {
+func TestEventsBeyondTheQueueAreDroppedWithoutAWait(t *testing.T) {
 	dropped := 0
 	logger := funcr.New(func(_, args string) {
 		if strings.Contains(args, "dropped") {

@@ -12,7 +12,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-func TestMetadataThatNobodyReadsIsNotCached(t *testing.T) {
+func TestUnusedMetadataIsNotCached(t *testing.T) {
 	transform := managerOptions(settingsOf(t)).Cache.DefaultTransform
 	token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},

@@ -29,7 +29,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
-// newTestManager returns a manager that has not begun to talk to its cluster, which does not exist.
+// newTestManager returns a manager that has not called its cluster yet, which does not exist.
 func newTestManager(t *testing.T, settings config.Config) *Manager {
 	t.Helper()
 	options := managerOptions(settings)
@@ -128,9 +128,9 @@ func TestAddControllersNamesTheFlagThatIsWrong(t *testing.T) {
 		}
 	}
 	for name, test := range map[string]struct{ path, want string }{
-		"a file that is not there": {filepath.Join(t.TempDir(), "none.pem"), "--ca-bundle: open "},
-		"an empty file":            {empty, "is empty"},
-		"a file of something else": {text, "--api-url or --ca-bundle: CA bundle: "},
+		"a file that does not exist": {filepath.Join(t.TempDir(), "none.pem"), "--ca-bundle: open "},
+		"an empty file":              {empty, "is empty"},
+		"a file of something else":   {text, "--api-url or --ca-bundle: CA bundle: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			settings := settingsOf(t, append([]string{"--ca-bundle=" + test.path}, quiet...)...)

@@ -112,7 +112,7 @@ func TestMetricsServer(t *testing.T) {
 		wantAuth bool
 	}{
 		"authenticated by default":     {nil, ":8443", true},
-		"for everybody on request":     {[]string{"--metrics-auth=false"}, ":8443", false},
+		"for every client on request":  {[]string{"--metrics-auth=false"}, ":8443", false},
 		"off":                          {[]string{"--metrics-bind-address=0"}, "0", true},
 		"at another address and port":  {[]string{"--metrics-bind-address=127.0.0.1:9443"}, "127.0.0.1:9443", true},
 		"the probes leave it as it is": {[]string{"--health-probe-bind-address=0"}, ":8443", true},
@@ -138,7 +138,7 @@ func TestLeaderElection(t *testing.T) {
 		t.Errorf("the lease is in %q, and not in the pod's own namespace", byDefault.LeaderElectionNamespace)
 	}
 	if !*byDefault.Controller.EnableWarmup {
-		t.Error("a replica that stands by has empty caches")
+		t.Error("a standby replica has empty caches")
 	}
 	set := managerOptions(settingsOf(t, "--leader-elect=false", "--leader-election-namespace=reactor-system"))
 	if set.LeaderElection || set.LeaderElectionNamespace != "reactor-system" {
@@ -193,13 +193,13 @@ func TestTimesFitIntoEachOther(t *testing.T) {
 	}
 }
 
-func TestServersThatNobodyAskedForAreOff(t *testing.T) {
+func TestServersThatWereNotRequestedAreOff(t *testing.T) {
 	options := managerOptions(settingsOf(t, "--health-probe-bind-address=0"))
 	if options.PprofBindAddress != "0" || options.HealthProbeBindAddress != "0" || options.WebhookServer != nil {
 		t.Errorf("profiling on %q, probes on %q, webhooks %v", options.PprofBindAddress, options.HealthProbeBindAddress, options.WebhookServer)
 	}
 	if got := managerOptions(settingsOf(t, "--pprof-bind-address=127.0.0.1:6060")).PprofBindAddress; got != "127.0.0.1:6060" {
-		t.Errorf("profiling on %q, and was asked for", got)
+		t.Errorf("profiling on %q, and was requested", got)
 	}
 }
 
@@ -217,7 +217,7 @@ func TestRequestsToKubernetesHaveOurNameAndLimits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := clusterConfig(kube, settingsOf(t, test.args...), "v1.2.3")
 			if got.QPS != test.wantQPS || got.Burst != test.wantBurst || got.UserAgent != "reactor-operator/v1.2.3" {
-				t.Errorf("%v requests a second, %d at once, as %s", got.QPS, got.Burst, got.UserAgent)
+				t.Errorf("%v requests a second, a burst of %d, as %s", got.QPS, got.Burst, got.UserAgent)
 			}
 		})
 	}

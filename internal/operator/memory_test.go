@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestMemoryIsGivenBackOnceAfterTheFirstPasses(t *testing.T) {
+func TestMemoryIsReleasedOnceAfterTheFirstReconciles(t *testing.T) {
 	forced := func() uint32 {
 		stats := runtime.MemStats{}
 		runtime.ReadMemStats(&stats)

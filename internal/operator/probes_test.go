@@ -32,6 +32,6 @@ func TestReadyOnceTheCachesAreFilled(t *testing.T) {
 
 func TestReadinessDoesNotWaitForTheLead(t *testing.T) {
 	if (&cachesFilled{}).NeedLeaderElection() {
-		t.Error("a replica that stands by would never be ready")
+		t.Error("a standby replica would never be ready")
 	}
 }

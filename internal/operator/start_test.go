@@ -27,10 +27,10 @@ func TestStart(t *testing.T) {
 		ends    bool // the manager, with an error
 		want    error
 	}{
-		"the manager's error is passed on":                         {filled: true, ends: true, want: errLost},
-		"after a stop the manager finishes what is in flight":      {filled: true, stopped: true, ends: true, want: errLost},
-		"a stop while the caches are being filled ends it at once": {stopped: true},
-		"a manager that fails before its caches are filled":        {ends: true, want: errLost},
+		"the manager's error is passed on":                             {filled: true, ends: true, want: errLost},
+		"after a stop the manager finishes what is in flight":          {filled: true, stopped: true, ends: true, want: errLost},
+		"a stop while the caches are being filled ends it immediately": {stopped: true},
+		"a manager that fails before its caches are filled":            {ends: true, want: errLost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())

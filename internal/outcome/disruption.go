@@ -24,8 +24,9 @@ func disruptionReason(pod *corev1.Pod) string {
 	return ""
 }
 
-// endedByItself reports whether the program ended before the pod was asked to end. What happens to the pod afterwards does not change the
-// outcome, nor does a stop that was recorded too late. Times are in whole seconds: of two in the same second, the request was first.
+// endedByItself reports whether the program ended before the end of the pod was requested. What happens to the pod afterwards does not change
+// the outcome, nor does a stop that was recorded too late. Times are in whole seconds. If the request and the end have the same second, the
+// request counts as the first of them.
 func endedByItself(pod *corev1.Pod, ran run, stopReason string) bool {
 	switch {
 	case ran.endTime.IsZero() || !ran.started:

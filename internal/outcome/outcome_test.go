@@ -53,9 +53,9 @@ func TestEachEndOfAnAttemptIsSomebodysMatter(t *testing.T) {
 		{name: "exit code 1", status: "phase: Failed\n" + terminated(`exitCode: 1, reason: Error`), want: "Failed ExitCode 1m0s"},
 		{name: "killed", status: "phase: Failed\n" + terminated(`exitCode: 137, reason: Error`), want: "Failed ExitCode 1m0s"},
 		{name: "out of memory", status: "phase: Failed\n" + terminated(`exitCode: 137, reason: OOMKilled`), want: "Failed OOMKilled 1m0s"},
-		{name: "evicted for want of memory on the node", status: "phase: Failed\nreason: Evicted\nmessage: low on memory\n" + terminated(`exitCode: 137, reason: Error`),
+		{name: "evicted for lack of memory on the node", status: "phase: Failed\nreason: Evicted\nmessage: low on memory\n" + terminated(`exitCode: 137, reason: Error`),
 			want: "Ignored Evicted 1m0s"},
-		{name: "evicted before it began", status: "phase: Failed\nreason: Evicted", want: "Ignored Evicted 0s"},
+		{name: "evicted before it started", status: "phase: Failed\nreason: Evicted", want: "Ignored Evicted 0s"},
 		{name: "evicted through the API", status: "phase: Failed\nconditions: [{type: DisruptionTarget, status: 'True', reason: EvictionByEvictionAPI}]\n" + terminated(`exitCode: 143, reason: Error`),
 			want: "Ignored EvictionByEvictionAPI 1m0s"},
 		{name: "evicted, with a program that ended well on its signal", status: "phase: Succeeded\nconditions: [{type: DisruptionTarget, status: 'True', reason: EvictionByEvictionAPI}]\n" + terminated(`exitCode: 0, reason: Completed`),
@@ -72,7 +72,7 @@ func TestEachEndOfAnAttemptIsSomebodysMatter(t *testing.T) {
 			want: "Ignored NeverStarted 0s"},
 		{name: "a container that the kubelet lost sight of", status: "phase: Failed\ncontainerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: '', state: {terminated: {exitCode: 137, reason: ContainerStatusUnknown, startedAt: null, finishedAt: null}}}]",
 			attempt: v1alpha1.SessionAttempt{StartTime: &metav1.Time{Time: noon}}, want: "Ignored ContainerStatusUnknown 0s"},
-		{name: "a container that the kubelet lost sight of, and that nobody saw running", status: "phase: Failed\ncontainerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: '', state: {terminated: {exitCode: 137, reason: ContainerStatusUnknown, startedAt: null, finishedAt: null}}}]",
+		{name: "a container that the kubelet lost track of, and that was never observed running", status: "phase: Failed\ncontainerStatuses: [{name: stream, ready: false, restartCount: 0, image: i, imageID: '', state: {terminated: {exitCode: 137, reason: ContainerStatusUnknown, startedAt: null, finishedAt: null}}}]",
 			want: "Ignored ContainerStatusUnknown 0s"},
 		{name: "deleted by hand", status: "phase: Failed\n" + terminated(`exitCode: 143, reason: Error`), change: deleted, want: "Ignored PodDeleted 1m0s"},
 		{name: "stopped by us", status: "phase: Failed\n" + terminated(`exitCode: 143, reason: Error`), change: deleted, attempt: v1alpha1.SessionAttempt{StopReason: StopSuspended},
@@ -148,7 +148,7 @@ func TestWhetherAnAttemptMayHaveLeftAReactorSession(t *testing.T) {
 		"no node was found": {status: "phase: Pending", change: func(pod *corev1.Pod) { deleted(pod); pod.Spec.NodeName = "" }},
 		"no node was found, and the pod is collected":     {status: byPodGC, change: func(pod *corev1.Pod) { pod.Spec.NodeName = "" }},
 		"the kubelet refused the pod":                     {status: "phase: Failed\nreason: OutOfcpu"},
-		"the kubelet evicted it before it began":          {status: "phase: Failed\nreason: Evicted\n" + pulling},
+		"the kubelet evicted it before it started":        {status: "phase: Failed\nreason: Evicted\n" + pulling},
 		"an init container failed":                        {status: "phase: Failed\n" + container("waiting: {reason: PodInitializing}")},
 		"the container could not be started":              {status: "phase: Failed\n" + container("terminated: {exitCode: 128, reason: StartError, startedAt: '1970-01-01T00:00:00Z', finishedAt: '2026-03-01T12:00:00Z'}")},
 		"the kubelet lost sight of it":                    {status: "phase: Failed\n" + container("terminated: {exitCode: 137, reason: ContainerStatusUnknown, startedAt: null, finishedAt: null}"), want: true},
@@ -156,7 +156,7 @@ func TestWhetherAnAttemptMayHaveLeftAReactorSession(t *testing.T) {
 		"its node was lost before it reported":            {status: byPodGC, want: true},
 		"its node was lost after it could not be started": {status: byPodGC + container("terminated: {exitCode: 128, reason: StartError, startedAt: '1970-01-01T00:00:00Z', finishedAt: '2026-03-01T12:00:00Z'}")},
 		"its node was lost while it ran":                  {status: byPodGC + container("running: {startedAt: '2026-03-01T11:00:00Z'}"), want: true},
-		"it was seen to run, and was not afterwards":      {status: "phase: Failed\nreason: UnexpectedAdmissionError", attempt: v1alpha1.SessionAttempt{StartTime: &metav1.Time{Time: noon}}, want: true},
+		"it was observed running, and not afterwards":     {status: "phase: Failed\nreason: UnexpectedAdmissionError", attempt: v1alpha1.SessionAttempt{StartTime: &metav1.Time{Time: noon}}, want: true},
 
 		"a rate limit let it start none":           {status: "phase: Failed\n" + terminated("exitCode: 1, "+limited)},
 		"a quota let it start none":                {status: "phase: Failed\n" + terminated(`exitCode: 1, message: '{"error":{"code":"QUOTA_EXCEEDED"}}'`)},
@@ -190,24 +190,24 @@ func TestWhatAProgramSaysIsReadWithCare(t *testing.T) {
 		sessions []string
 		code     string
 	}{
-		"nothing":                     {"", nil, ""},
-		"a session":                   {`{"sessionId":"3b1c5a52-6f0e-4a54-9d3c-0d9a3b2f7c11"}`, []string{"3b1c5a52-6f0e-4a54-9d3c-0d9a3b2f7c11"}, ""},
-		"two, and an error":           {"{\"sessionId\":\"a\"}\n{\"sessionId\":\"b\"}\n{\"error\":{\"code\":\"RATE_LIMITED\"}}\n", []string{"a", "b"}, "RATE_LIMITED"},
-		"the last error":              {"{\"error\":{\"code\":\"A\"}}\n{\"error\":{\"code\":\"B\"}}", nil, "B"},
-		"both in one line":            {`{"sessionId":"a","error":{"code":"A"}}`, []string{"a"}, "A"},
-		"other lines":                 {"panic: no\n{\"sessionId\":\"a\"}\n{\"level\":\"info\"}\n[1]\n\"text\"\n", []string{"a"}, ""},
-		"an id that is a path":        {`{"sessionId":"../tokens"}`, nil, ""},
-		"an id that is a number":      {`{"sessionId":7}`, nil, ""},
-		"a code that is a text":       {`{"error":{"code":"it failed"}}`, nil, ""},
-		"a line that is cut":          {`{"sessionId":"a"`, nil, ""},
-		"the same id again and again": {strings.Repeat("{\"sessionId\":\"a\"}\n", 20) + "{\"sessionId\":\"b\"}\n", []string{"a", "b"}, ""},
-		"an id that comes back":       {"{\"sessionId\":\"a\"}\n{\"sessionId\":\"b\"}\n{\"sessionId\":\"a\"}\n", []string{"b", "a"}, ""},
-		"more ids than are seen to":   {lines(1, maxSessions+4), ids(5, maxSessions+4), ""}, // the last ones are those that may be open
-		"no end of line between":      {`{"sessionId":"a"}{"error":{"code":"A"}} {"sessionId":"b"}`, []string{"a", "b"}, "A"},
-		"text after an object":        {`{"sessionId":"a"} and so on`, []string{"a"}, ""},
-		"an error that is no object":  {`{"error":"no","sessionId":"a"}`, []string{"a"}, ""},
-		"lines that end in a return":  {"{\"sessionId\":\"a\"}\r\n{\"sessionId\":\"b\"}\r\n", []string{"a", "b"}, ""},
-		"an id beside a wrong member": {`{"sessionId":"a","error":[]}`, []string{"a"}, ""},
+		"nothing":                      {"", nil, ""},
+		"a session":                    {`{"sessionId":"3b1c5a52-6f0e-4a54-9d3c-0d9a3b2f7c11"}`, []string{"3b1c5a52-6f0e-4a54-9d3c-0d9a3b2f7c11"}, ""},
+		"two, and an error":            {"{\"sessionId\":\"a\"}\n{\"sessionId\":\"b\"}\n{\"error\":{\"code\":\"RATE_LIMITED\"}}\n", []string{"a", "b"}, "RATE_LIMITED"},
+		"the last error":               {"{\"error\":{\"code\":\"A\"}}\n{\"error\":{\"code\":\"B\"}}", nil, "B"},
+		"both in one line":             {`{"sessionId":"a","error":{"code":"A"}}`, []string{"a"}, "A"},
+		"other lines":                  {"panic: no\n{\"sessionId\":\"a\"}\n{\"level\":\"info\"}\n[1]\n\"text\"\n", []string{"a"}, ""},
+		"an id that is a path":         {`{"sessionId":"../tokens"}`, nil, ""},
+		"an id that is a number":       {`{"sessionId":7}`, nil, ""},
+		"a code that is a text":        {`{"error":{"code":"it failed"}}`, nil, ""},
+		"a line that is cut":           {`{"sessionId":"a"`, nil, ""},
+		"the same id again and again":  {strings.Repeat("{\"sessionId\":\"a\"}\n", 20) + "{\"sessionId\":\"b\"}\n", []string{"a", "b"}, ""},
+		"an id that comes back":        {"{\"sessionId\":\"a\"}\n{\"sessionId\":\"b\"}\n{\"sessionId\":\"a\"}\n", []string{"b", "a"}, ""},
+		"more ids than are cleaned up": {lines(1, maxSessions+4), ids(5, maxSessions+4), ""}, // the last ones are those that may be open
+		"no end of line between":       {`{"sessionId":"a"}{"error":{"code":"A"}} {"sessionId":"b"}`, []string{"a", "b"}, "A"},
+		"text after an object":         {`{"sessionId":"a"} and so on`, []string{"a"}, ""},
+		"an error that is no object":   {`{"error":"no","sessionId":"a"}`, []string{"a"}, ""},
+		"lines that end in a return":   {"{\"sessionId\":\"a\"}\r\n{\"sessionId\":\"b\"}\r\n", []string{"a", "b"}, ""},
+		"an id next to a wrong member": {`{"sessionId":"a","error":[]}`, []string{"a"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := parseMessage(test.message)
@@ -228,15 +228,15 @@ func ids(from, to int) []string {
 	return all
 }
 
-// lines tell them.
+// lines returns them as text.
 func lines(from, to int) string {
 	return `{"sessionId":"` + strings.Join(ids(from, to), "\"}\n{\"sessionId\":\"") + `"}`
 }
 
-// secretsInTexts are of the forms that a program may tell by mistake.
+// secretsInTexts are of the forms that a program may report by mistake.
 var secretsInTexts = []string{"eyJhbGciOiJIUzI1NiJ9.eyJpYXQiOjF9.c2lnbmF0dXJl", "rk_0123456789abcdef0123"}
 
-// A termination message comes out of a container: whatever stands in it, an id is safe in a path, and nothing that status shows is long.
+// A termination message comes out of a container: whatever it contains, an id is safe in a path, and nothing that status shows is long.
 func FuzzTerminationMessage(f *testing.F) {
 	for _, message := range []string{
 		"", "panic: no\n", lines(1, 20), `{"sessionId":"../tokens"}`, `{"sessionId":"a"}{"error":{"code":"UNAUTHORIZED"}}`, `{"sessionId":["a"]}`,
@@ -245,16 +245,16 @@ func FuzzTerminationMessage(f *testing.F) {
 		f.Add(message)
 	}
 	f.Fuzz(func(t *testing.T, message string) {
-		heard := parseMessage(message)
-		if len(heard.sessions) > maxSessions || len(slices.Compact(slices.Sorted(slices.Values(heard.sessions)))) != len(heard.sessions) {
-			t.Fatalf("sessions %q", heard.sessions)
+		parsed := parseMessage(message)
+		if len(parsed.sessions) > maxSessions || len(slices.Compact(slices.Sorted(slices.Values(parsed.sessions)))) != len(parsed.sessions) {
+			t.Fatalf("sessions %q", parsed.sessions)
 		}
-		for _, id := range heard.sessions {
+		for _, id := range parsed.sessions {
 			if !reactor.IsSessionID(id) || url.PathEscape(id) != id {
 				t.Fatalf("%q is heard as an id", id)
 			}
 		}
-		if read := heard.failure; read.code != "" && !isErrorCode(read.code) || read.retryAfter < 0 || read.retryAfter > maxRetryAfter {
+		if read := parsed.failure; read.code != "" && !isErrorCode(read.code) || read.retryAfter < 0 || read.retryAfter > maxRetryAfter {
 			t.Fatalf("heard is %+v", read)
 		}
 		if got := SafeMessage(message); len(got) > maxMessage || utf8.ValidString(message) && !utf8.ValidString(got) {
@@ -278,8 +278,8 @@ func TestAMessageIsKeptWithoutSecretsAndCutShort(t *testing.T) {
 	}
 }
 
-// The kubelet keeps the end of a long message. What is left of a secret whose begin it cut off has no form by which it is known.
-func TestAMessageThatBeginsInTheMiddleOfASecretDoesNotShowTheRestOfIt(t *testing.T) {
+// The kubelet keeps the end of a long message. What is left of a secret whose start it cut off has no form by which it is known.
+func TestAMessageThatStartsInTheMiddleOfASecretDoesNotShowTheRestOfIt(t *testing.T) {
 	const rest = "c2lnbmF0dXJlIG9mIGEgdG9rZW4.YW5vdGhlciBwYXJ0"
 	for _, length := range []int{1024, 2048, 3072, 4096} {
 		for _, after := range []string{" the model went away\n", "\nthe model went away\n", `","error":"the model went away"}`} {
@@ -295,7 +295,7 @@ func TestAMessageThatBeginsInTheMiddleOfASecretDoesNotShowTheRestOfIt(t *testing
 		}
 	}
 	if got := SafeMessage("died " + rest); !strings.Contains(got, "died") {
-		t.Errorf("a message that was not cut begins with %s", got)
+		t.Errorf("a message that was not cut starts with %s", got)
 	}
 }
 
@@ -345,7 +345,7 @@ func TestWhoWasFirstDecidesAnEnd(t *testing.T) {
 		stop    string
 		want    v1alpha1.AttemptClass
 	}{
-		"a stop was written down, and nobody deleted the pod": {stop: StopSuspended, want: v1alpha1.ClassSucceeded},
+		"a stop was recorded, and the pod was not deleted": {stop: StopSuspended, want: v1alpha1.ClassSucceeded},
 		"it was stopped, and the kubelet has not deleted it for good": {
 			deleted: seconds(20), grace: 30, stop: StopSuspended, want: v1alpha1.ClassStopped},
 		"it was stopped, and the kubelet has deleted it for good": {
@@ -396,4 +396,4 @@ func TestTheTimeOnALostNodeCounts(t *testing.T) {
 	}
 }
 
-// The clean-up has its whole time, for each session that was told of.
+// The cleanup has its whole time, for each session that was reported.

@@ -40,7 +40,7 @@ var refusedBeforeStart = []string{
 	v1alpha1.ReasonRateLimited,
 }
 
-// IsUnpaid reports whether an attempt ended for a reason that lasts until a person pays.
+// IsUnpaid reports whether an attempt ended for a reason that lasts until a user pays Reactor.
 func IsUnpaid(reason string) bool {
 	return reason == v1alpha1.ReasonBillingNotSetUp || reason == v1alpha1.ReasonCreditsDepleted
 }

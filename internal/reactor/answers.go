@@ -7,26 +7,24 @@ import (
 	"time"
 )
 
-// Class says whose matter a failed call is, and so who must act before the next one makes sense.
+// Class says who must act on a failed call before another call can succeed.
 type Class int
 
 const (
 	// ClassNone is the class of no error.
 	ClassNone Class = iota
 
-	// ClassKeyRefused is the API key's matter: Reactor does not know it. Every call with this key will fail until the
-	// key is another.
+	// ClassKeyRefused means that Reactor rejected the API key. Every call with this key fails: a user must replace it.
 	ClassKeyRefused
 
-	// ClassKeyLimited is the API key's matter too: it asks too often. All calls with this key wait, for RetryAfter if
-	// that is set.
+	// ClassKeyLimited means that there were too many calls with the API key. All calls with this key must wait, for RetryAfter if it is set.
 	ClassKeyLimited
 
-	// ClassRequestRefused is the matter of this one request: Reactor will refuse the same request again.
+	// ClassRequestRefused means that Reactor rejected this request. It will reject the same request again.
 	ClassRequestRefused
 
-	// ClassUnavailable requires no action by a person: no answer came, or none that can be used, or one that is not proven to be Reactor's
-	// (see Error.Intermediary). Try again later.
+	// ClassUnavailable means that there was no answer, or one that cannot be used, or one that is not proven to be from Reactor (see
+	// Error.Intermediary). It requires no action by a user. Try again later.
 	ClassUnavailable
 )
 
@@ -47,16 +45,16 @@ func (c Class) String() string {
 	return "Unknown"
 }
 
-// classOfAnswer returns the class of an answer, and whether something between this client and Reactor may have given it. proven
+// classOfAnswer returns the class of an answer, and whether an intermediary between this client and Reactor may have sent it. proven
 // says that the body has the form of Reactor's errors (see refusalIn).
 //
-// Proxies, firewalls and load balancers answer with redirects and with 403, 404 or 405 of their own during maintenance and
-// rollouts. Such an answer says nothing about the request, so the client asks again later. Three kinds of answer need no proof:
-//   - 401 and 429, because Reactor's answers of POST /tokens are not published: a missing member must not hide a revoked key, or
-//     make a limited client ask more often;
-//   - 5xx, which is ClassUnavailable whoever gives it.
+// During maintenance and rollouts, proxies, firewalls and load balancers send redirects, and answers 403, 404 or 405 of their own. Such
+// an answer says nothing about the request, so the caller must try again later. These answers need no proof:
+//   - 401 and 429, because Reactor's errors of POST /tokens are not documented. If a member is missing in their bodies, a revoked key must
+//     still be reported, and a rate limit must still be respected.
+//   - 5xx, which is ClassUnavailable in either case.
 //
-// A success is still a failure of ClassUnavailable if its body cannot be used (see unusable).
+// A success is also a failure of ClassUnavailable if its body cannot be used (see unusable).
 func classOfAnswer(status int, proven bool) (class Class, intermediary bool) {
 	switch {
 	case status >= 200 && status <= 299:
@@ -75,15 +73,15 @@ func classOfAnswer(status int, proven bool) (class Class, intermediary bool) {
 	return ClassRequestRefused, false
 }
 
-// refusal is what the body of a failed call says, in Reactor's form.
+// refusal is the content of the body of a failed call.
 type refusal struct {
 	proven     bool          // the body has the form of Reactor's errors
-	retryAfter time.Duration // 0 if the body names none
+	retryAfter time.Duration // 0 if the body specifies none
 }
 
-// refusalIn reads a body. All errors of Reactor that are known are JSON objects with a string member "error". JSON alone proves
-// nothing: Cloudflare's own errors are JSON too (RFC 9457), without that member. The names are compared exactly, which
-// encoding/json does for a map and not for a struct.
+// refusalIn reads a body. All known errors of Reactor are JSON objects with a string member "error". JSON alone is no proof, because
+// Cloudflare's own errors are also JSON (RFC 9457), but without that member. The names must match exactly: encoding/json ignores case for
+// the fields of a struct, but not for the keys of a map.
 func refusalIn(body []byte) refusal {
 	var members map[string]any
 	if json.Unmarshal(body, &members) != nil {
@@ -97,7 +95,7 @@ func refusalIn(body []byte) refusal {
 }
 
 // ClassOf returns the class of an error of this package, however deeply it is wrapped; ClassNone for nil; and
-// ClassUnavailable for an error of other origin, since no person was asked to act.
+// ClassUnavailable for any other error, because such an error requires no action by a user.
 func ClassOf(err error) Class {
 	if err == nil {
 		return ClassNone

@@ -89,7 +89,7 @@ func TestTheClassOfAnErrorIsFound(t *testing.T) {
 		{"an error of this package", limited, ClassKeyLimited},
 		{"a wrapped one", fmt.Errorf("token studio/web: %w", limited), ClassKeyLimited},
 		{"a joined one", errors.Join(errors.New("other"), limited), ClassKeyLimited},
-		{"an error of other origin is nobody's matter", context.Canceled, ClassUnavailable},
+		{"another error requires no action by a user", context.Canceled, ClassUnavailable},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// DefaultBaseURL is where Reactor's API is.
+	// DefaultBaseURL is the address of Reactor's API.
 	DefaultBaseURL = "https://api.reactor.inc"
 
-	// DefaultTimeout bounds a call from the look-up of the name to the last byte of the answer.
+	// DefaultTimeout limits a call, from the DNS lookup to the last byte of the answer.
 	DefaultTimeout = 15 * time.Second
 
 	defaultUserAgent = "reactor-operator"
 )
 
-// Clock tells the local time. Those of k8s.io/utils/clock are such clocks.
+// Clock returns the local time. The clocks of k8s.io/utils/clock implement it.
 type Clock interface {
 	Now() time.Time
 }
@@ -30,30 +30,30 @@ func (realClock) Now() time.Time { return time.Now() }
 
 // Options configures a Client.
 type Options struct {
-	// BaseURL is the API's address, with an optional path: https://api.reactor.inc. Whoever sets it can collect keys, so
-	// it belongs to the installation and never to a tenant.
+	// BaseURL is the address of the API, with an optional path, such as https://api.reactor.inc. A user who sets it can collect API keys, so
+	// only the administrator of the installation may set it, and never a tenant.
 	BaseURL string
 
-	// UserAgent is sent with each request; reactor-operator when empty.
+	// UserAgent is sent with each request. The default is reactor-operator.
 	UserAgent string
 
-	// CABundleFile is the path of a file of certificates in PEM that are trusted in addition to the system's, for a proxy that
-	// ends TLS; empty for none. It is read again when it changes, such as a mounted ConfigMap. It is used by the client's own
-	// transport only.
+	// CABundleFile is the path of a PEM file of certificates to trust in addition to the system certificates, for a proxy that terminates
+	// TLS; empty for none. The client reads it again when it changes, as a mounted ConfigMap does. A Transport that replaces the client's
+	// own does not use it.
 	CABundleFile string
 
-	// CABundleReloaded is called after CABundleFile changed: with nil when the client uses the new certificates, or with the
-	// reason why it keeps those that it read before, once for each reason. It may be nil, and is called by the calls of the
-	// client, so it must not wait for one.
+	// CABundleReloaded, if not nil, is called after CABundleFile changed: with nil if the client uses the new certificates, or with the
+	// reason why it keeps the previous ones, once for each reason. The client calls it at the start of a request, so it must not wait for a
+	// request of this client.
 	CABundleReloaded func(error)
 
-	// Timeout bounds a whole call; DefaultTimeout when 0.
+	// Timeout limits a whole call. The default is DefaultTimeout.
 	Timeout time.Duration
 
-	// Transport replaces the client's own, in tests. The own one honours HTTPS_PROXY and its relatives.
+	// Transport replaces the client's own transport in tests. The own one uses HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 	Transport http.RoundTripper
 
-	// Clock is the local clock; the real one when nil.
+	// Clock is the local clock. The default is the system clock.
 	Clock Clock
 }
 
@@ -67,8 +67,8 @@ type Client struct {
 	clock     Clock
 }
 
-// NewClient validates the options and reads CABundleFile. Its errors name the option, or the file that cannot be read, and never what
-// is in it.
+// NewClient validates the options and reads CABundleFile. Its errors name the option, or the file that cannot be read, but not their
+// content.
 func NewClient(options Options) (*Client, error) {
 	base, err := parseBaseURL(options.BaseURL)
 	if err != nil {
@@ -79,7 +79,7 @@ func NewClient(options Options) (*Client, error) {
 		return nil, err
 	}
 	if !isHeaderText(options.UserAgent) {
-		return nil, errors.New("user agent: it holds control characters")
+		return nil, errors.New("user agent: it contains control characters")
 	}
 	if options.Timeout < 0 {
 		return nil, errors.New("timeout: it is negative")
@@ -96,7 +96,7 @@ func NewClient(options Options) (*Client, error) {
 	return client, nil
 }
 
-// apply replaces defaults by what is set.
+// apply replaces defaults by the options that are set.
 func (c *Client) apply(options Options) {
 	if options.UserAgent != "" {
 		c.userAgent = options.UserAgent
@@ -109,7 +109,7 @@ func (c *Client) apply(options Options) {
 	}
 }
 
-// transportForCall returns what sends a call, and what to do when that call timed out.
+// transportForCall returns the transport for a call, and a function to call if that call times out.
 func (c *Client) transportForCall() (transport http.RoundTripper, timedOut func()) {
 	if c.transport != nil {
 		return c.transport, func() {}
@@ -118,26 +118,26 @@ func (c *Client) transportForCall() (transport http.RoundTripper, timedOut func(
 	return own, func() { c.own.retire(own) }
 }
 
-// parseBaseURL returns the URL without its trailing slashes. The parser's own error is dropped: it quotes the URL, and
-// with it a password that somebody wrote there.
+// parseBaseURL returns the URL without its trailing slashes. It does not return the error of url.Parse, which quotes the URL and any
+// password in it.
 func parseBaseURL(text string) (string, error) {
 	base, err := url.Parse(text)
 	switch {
 	case err != nil:
 		return "", errors.New("it is not a URL")
 	case base.Scheme != "http" && base.Scheme != "https":
-		return "", errors.New("it must begin with https:// or http://")
+		return "", errors.New("it must start with https:// or http://")
 	case base.Hostname() == "":
-		return "", errors.New("it names no host")
+		return "", errors.New("it has no host name")
 	case base.User != nil:
-		return "", errors.New("it must not hold a user name or a password")
+		return "", errors.New("it must not contain a user name or a password")
 	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
-		return "", errors.New("it must not hold a query or a fragment")
+		return "", errors.New("it must not contain a query or a fragment")
 	}
 	return strings.TrimRight(base.String(), "/"), nil
 }
 
-// isHeaderText tells whether s can be sent as the value of a header: it holds no control character.
+// isHeaderText reports whether s can be the value of a header: it contains no control character.
 func isHeaderText(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }

@@ -19,11 +19,11 @@ const (
 	emulatorKey = reactor.Secret("rk_contract_0123456789abcdef")
 	unknownKey  = reactor.Secret("rk_contract_unknown_0123456789")
 
-	// shortest is the lifetime of the tokens that are asked for: the real service is one of those that answer.
-	shortest = time.Minute
+	// minLifetime is the lifetime of the requested tokens. It is short, because the real service may grant them.
+	minLifetime = time.Minute
 )
 
-// service is who answers.
+// service is the API under test.
 type service struct {
 	baseURL   string
 	key       reactor.Secret
@@ -35,24 +35,24 @@ type service struct {
 type contractCase struct {
 	name string
 
-	// emulatorOnly is why the case is not run against the real service, which stands for itself when it is empty.
+	// emulatorOnly is why the case is not run against the real service. If it is empty, the case is run.
 	emulatorOnly string
 
-	// bubble tells that the case waits, and so needs a clock that is not the real one.
+	// bubble means that the case waits, and so needs a fake clock.
 	bubble bool
 
 	// prepare sets the emulator up.
 	prepare func(*emulator.Emulator)
 
-	// request asks for a token; one of the shortest lifetime, without scope, when nil.
+	// request is the request for a token. If nil, it has minLifetime and no scope.
 	request func(service) reactor.MintRequest
 
-	// The failure that is expected; ClassNone stands for a token.
+	// The expected failure; ClassNone if a token is expected.
 	class      reactor.Class
 	status     int
 	retryAfter time.Duration
 
-	// check looks at the token.
+	// check checks the token.
 	check func(*testing.T, reactor.Token)
 }
 
@@ -93,27 +93,27 @@ func skewed(want time.Duration) func(*testing.T, reactor.Token) {
 		if (token.Skew - want).Abs() > time.Second {
 			t.Errorf("the skew is %s, want %s", token.Skew, want)
 		}
-		lives(shortest)(t, token)
+		lives(minLifetime)(t, token)
 	}
 }
 
 // contract is what the client relies on. The cases without a reason in emulatorOnly hold for the real service too.
 var contract = []contractCase{
-	{name: "a token has the lifetime that was asked for", check: lives(shortest)},
-	{name: "a token may be scoped", request: scoped(shortest, nil), check: lives(shortest)},
+	{name: "a token has the requested lifetime", check: lives(minLifetime)},
+	{name: "a token may be scoped", request: scoped(minLifetime, nil), check: lives(minLifetime)},
 	{name: "a key that is not known is refused", class: reactor.ClassKeyRefused, status: 401,
 		request: func(service) reactor.MintRequest {
-			return reactor.MintRequest{APIKey: unknownKey, Lifetime: shortest}
+			return reactor.MintRequest{APIKey: unknownKey, Lifetime: minLifetime}
 		}},
 	{name: "a wildcard for models is refused", class: reactor.ClassRequestRefused, status: 400,
-		request: scoped(shortest, func(scope *reactor.Scope) { scope.Models = []string{"*"} })},
+		request: scoped(minLifetime, func(scope *reactor.Scope) { scope.Models = []string{"*"} })},
 	{name: "more than 500 sessions are refused", class: reactor.ClassRequestRefused, status: 400,
-		request: scoped(shortest, func(scope *reactor.Scope) { scope.MaxSessions = 501 })},
+		request: scoped(minLifetime, func(scope *reactor.Scope) { scope.MaxSessions = 501 })},
 	{name: "sessions of more than a day are refused", class: reactor.ClassRequestRefused, status: 400,
 		emulatorOnly: "the bound is not documented by the service itself",
-		request:      scoped(shortest, func(scope *reactor.Scope) { scope.MaxSessionDuration = 24*time.Hour + time.Second })},
+		request:      scoped(minLifetime, func(scope *reactor.Scope) { scope.MaxSessionDuration = 24*time.Hour + time.Second })},
 
-	{name: "a longer wish than six hours is shortened without an error", emulatorOnly: wouldLast,
+	{name: "a requested lifetime above six hours is shortened without an error", emulatorOnly: wouldLast,
 		request: scoped(24*time.Hour, nil), check: lives(6 * time.Hour)},
 	{name: "a lower ceiling shortens too", emulatorOnly: needsControl,
 		prepare: func(e *emulator.Emulator) { e.SetLifetimes(30*time.Second, 30*time.Second) }, check: lives(30 * time.Second)},
@@ -124,9 +124,9 @@ var contract = []contractCase{
 	{name: "a server that is behind", emulatorOnly: needsControl,
 		prepare: func(e *emulator.Emulator) { e.SetDateSkew(-8 * time.Hour) }, check: skewed(-8 * time.Hour)},
 
-	{name: "a server that tells no Date", emulatorOnly: needsFault, prepare: faulty(emulator.Fault{OmitDate: true}), check: skewed(0)},
+	{name: "an answer without Date", emulatorOnly: needsFault, prepare: faulty(emulator.Fault{OmitDate: true}), check: skewed(0)},
 	{name: "a Date in the token's past makes it live longer than it will", emulatorOnly: needsFault,
-		prepare: faulty(emulator.Fault{DateSkew: -time.Hour}), check: lives(shortest + time.Hour)},
+		prepare: faulty(emulator.Fault{DateSkew: -time.Hour}), check: lives(minLifetime + time.Hour)},
 	{name: "a Date after the token's expiry", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200,
 		prepare: faulty(emulator.Fault{DateSkew: time.Hour})},
 	{name: "a limit with a wait in seconds", emulatorOnly: needsFault, class: reactor.ClassKeyLimited, status: 429, retryAfter: 30 * time.Second,
@@ -163,11 +163,11 @@ var contract = []contractCase{
 	{name: "an answer without jwt", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{OmitJWT: true})},
 	{name: "an answer without expires_at", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{OmitExpiresAt: true})},
 	{name: "an answer that is cut", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{Cut: true})},
-	{name: "an answer of just 1 MiB", emulatorOnly: needsFault, prepare: faulty(emulator.Fault{PadTo: 1 << 20}), check: lives(shortest)},
+	{name: "an answer of just 1 MiB", emulatorOnly: needsFault, prepare: faulty(emulator.Fault{PadTo: 1 << 20}), check: lives(minLifetime)},
 	{name: "an answer of more than 1 MiB", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{PadTo: 1<<20 + 1})},
 	{name: "a token that has expired", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{ExpiresIn: new(-time.Second)})},
 	{name: "a token that is about to expire", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 200, prepare: faulty(emulator.Fault{ExpiresIn: new(5 * time.Second)})},
-	{name: "an answer that takes ten seconds", emulatorOnly: needsFault, bubble: true, prepare: faulty(emulator.Fault{Latency: 10 * time.Second}), check: lives(shortest)},
+	{name: "an answer that takes ten seconds", emulatorOnly: needsFault, bubble: true, prepare: faulty(emulator.Fault{Latency: 10 * time.Second}), check: lives(minLifetime)},
 	{name: "an answer that takes too long", emulatorOnly: needsFault, bubble: true, class: reactor.ClassUnavailable, prepare: faulty(emulator.Fault{Latency: 16 * time.Second})},
 	{name: "no answer", emulatorOnly: needsFault, bubble: true, class: reactor.ClassUnavailable, prepare: faulty(emulator.Fault{Hang: true})},
 }
@@ -179,7 +179,7 @@ func (c contractCase) run(t *testing.T, by service) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := reactor.MintRequest{APIKey: by.key, Lifetime: shortest}
+	request := reactor.MintRequest{APIKey: by.key, Lifetime: minLifetime}
 	if c.request != nil {
 		request = c.request(by)
 	}

@@ -36,7 +36,7 @@ func failureOf(t *testing.T, err error) *Error {
 	return failure
 }
 
-// roundTrip is a transport in a function: bytes in, bytes out, no behaviour of Reactor.
+// roundTrip is a transport in a function: bytes in, bytes out, no behavior of Reactor.
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
@@ -111,7 +111,7 @@ func TestWhatCanOnlyFailIsNotSent(t *testing.T) {
 	}{
 		{"no key", MintRequest{Lifetime: time.Hour}, ClassKeyRefused, "the API key is empty"},
 		{"a key with a line break", MintRequest{APIKey: testKey + "\n", Lifetime: time.Hour}, ClassKeyRefused,
-			"the API key holds a line break or another control character: write the key alone"},
+			"the API key contains a line break or another control character: remove it"},
 		{"no lifetime", MintRequest{APIKey: testKey}, ClassRequestRefused, "the lifetime must be at least 1s"},
 		{"a scope without models", scoped(Scope{}), ClassRequestRefused, "a scope needs at least one model, each with a name"},
 		{"a model without a name", scoped(Scope{Models: []string{"m", ""}}), ClassRequestRefused, "a scope needs at least one model, each with a name"},
@@ -133,7 +133,7 @@ func TestWhatCanOnlyFailIsNotSent(t *testing.T) {
 	}
 }
 
-func TestARefusalIsToldWithItsStatusAndARedactedExcerpt(t *testing.T) {
+func TestARefusalIsReportedWithItsStatusAndARedactedExcerpt(t *testing.T) {
 	header := http.Header{"Retry-After": {"30"}}
 	body := `{"error":"invalid_api_key","message":"key ` + testKey.Reveal() + ` and ` + testJWT.Reveal() + `"}`
 	tests := []struct {
@@ -182,22 +182,22 @@ func TestAnAnswerThatIsNotProvenToBeReactorsIsUnavailableAndNamesItsServer(t *te
 		{"JSON of another form", 403, http.Header{"Server": {"cloudflare"}}, strings.NewReader(problem), between + "403 Forbidden (Server: cloudflare): " + problem},
 		{"no header Server and no body", 404, nil, http.NoBody, between + "404 Not Found"},
 		{"another method", 405, http.Header{"Server": {"nginx/1.27.0"}}, http.NoBody, between + "405 Method Not Allowed (Server: nginx/1.27.0)"},
-		{"a proxy that wants to know who asks, whatever its body", 407, nil, strings.NewReader(`{"error":"who"}`), between + `407 Proxy Authentication Required: {"error":"who"}`},
+		{"a proxy that requires authentication, with any body", 407, nil, strings.NewReader(`{"error":"auth"}`), between + `407 Proxy Authentication Required: {"error":"auth"}`},
 		{"a timeout of a proxy", 408, nil, http.NoBody, between + "408 Request Timeout"},
 		{"an endless body", 400, nil, endless{}, between + "400 Bad Request: " + strings.Repeat("x", 253) + "…"},
 		{"a status that no API gives", 999, nil, http.NoBody, between + "999"},
 		{"a page instead of a token", 200, http.Header{"Server": {"portal"}, "Content-Type": {"text/html"}}, strings.NewReader("<html>sign in</html>"),
-			between + "200 OK (Server: portal): the answer is not the JSON object that was expected (20 bytes, text/html)"},
+			between + "200 OK (Server: portal): the answer is not the expected JSON object (20 bytes, text/html)"},
 		{"nothing instead of a token", 204, nil, http.NoBody,
-			between + "204 No Content: the answer is not the JSON object that was expected (0 bytes, of no known type)"},
+			between + "204 No Content: the answer is not the expected JSON object (0 bytes, of no known type)"},
 		{"a redirect", 307, nil, http.NoBody,
-			between + "307 Temporary Redirect: redirects are not followed, because the credential would go along"},
+			between + "307 Temporary Redirect: redirects are not followed, because that would send the credential"},
 		{"a redirect to another host, without what may be secret", 302, http.Header{"Location": {"https://user:hunter2@login.example:8443/sso/hunter2?next=hunter2#hunter2"}}, http.NoBody,
-			between + "302 Found: redirects are not followed, because the credential would go along to https://login.example:8443"},
+			between + "302 Found: redirects are not followed, because that would send the credential to https://login.example:8443"},
 		{"a redirect on the same host", 308, http.Header{"Location": {"/v2/tokens?key=hunter2"}}, http.NoBody,
-			between + "308 Permanent Redirect: redirects are not followed, because the credential would go along"},
+			between + "308 Permanent Redirect: redirects are not followed, because that would send the credential"},
 		{"a redirect to a host that is a secret", 302, http.Header{"Location": {"https://" + testKey.Reveal() + "/"}}, http.NoBody,
-			between + "302 Found: redirects are not followed, because the credential would go along to https://[redacted]"},
+			between + "302 Found: redirects are not followed, because that would send the credential to https://[redacted]"},
 		{"a header Server that is long", 403, http.Header{"Server": {strings.Repeat("s", 500)}}, http.NoBody,
 			between + "403 Forbidden (Server: " + strings.Repeat("s", 61) + "…)"},
 		{"a header Server with a secret and a line break", 403, http.Header{"Server": {"a\r\nb " + testKey.Reveal()}}, http.NoBody,
@@ -315,7 +315,7 @@ func hang(request *http.Request) (*http.Response, error) {
 	return nil, request.Context().Err()
 }
 
-// hangInBody answers at once and then sends nothing until the request's context ends.
+// hangInBody answers immediately and then sends nothing until the request's context ends.
 func hangInBody(request *http.Request) (*http.Response, error) {
 	read, write := io.Pipe()
 	go func() {
@@ -348,7 +348,7 @@ func TestACallEndsWithItsTimeoutOrItsContext(t *testing.T) {
 				_, err := clientOver(t, transport).Mint(ctx, anyRequest())
 				failure := failureOf(t, err)
 				if failure.Class != ClassUnavailable || failure.StatusCode != 0 || !errors.Is(err, context.Canceled) ||
-					err.Error() != "minting a token: given up: context canceled" {
+					err.Error() != "minting a token: the call was stopped: context canceled" {
 					t.Errorf("%s: %v", failure.Class, err)
 				}
 			})

@@ -22,7 +22,7 @@ func TestRedactTakesOutWhateverMayBeASecret(t *testing.T) {
 		{name: "text without a secret stays as it is", in: `{"error":"network_error","message":"work_queue is full"}`,
 			want: `{"error":"network_error","message":"work_queue is full"}`},
 		{name: "a key in JSON", in: `{"key":"rk_live_abc.def-g"}`, want: `{"key":"[redacted]"}`},
-		{name: "a key at the begin", in: "rk_a is unknown", want: "[redacted] is unknown"},
+		{name: "a key at the start", in: "rk_a is unknown", want: "[redacted] is unknown"},
 		{name: "a key after a percent escape", in: "key%3Drk_abcdef", want: "key%3D[redacted]"},
 		{name: "a key after an escaped line break", in: `bad:\nrk_abcdef`, want: `bad:\n[redacted]`},
 		{name: "a key after an underscore", in: "old_rk_abcdef", want: "old_[redacted]"},
@@ -45,8 +45,8 @@ func TestRedactTakesOutWhateverMayBeASecret(t *testing.T) {
 			if got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
-			if again := Redact(got, test.known...); again != got {
-				t.Errorf("redacted again it becomes %s", again)
+			if twice := Redact(got, test.known...); twice != got {
+				t.Errorf("redacted again it becomes %s", twice)
 			}
 		})
 	}
@@ -95,14 +95,14 @@ func FuzzRedact(f *testing.F) {
 			text := before + secret.Reveal() + after
 			got := Redact(text, secret)
 			if strings.Contains(got, secret.Reveal()) {
-				t.Fatalf("the secret stands in %q", got)
+				t.Fatalf("the secret is in %q", got)
 			}
 			excerpt := excerptOf(text, secret)
 			if len(excerpt) > excerptBytes || !utf8.ValidString(excerpt) || strings.ContainsAny(excerpt, "\r\n\t\x00") {
 				t.Fatalf("excerpt %q", excerpt)
 			}
 			if strings.Contains(excerpt, secret.Reveal()[:12]) && !strings.Contains(before+after, secret.Reveal()[:12]) {
-				t.Fatalf("the excerpt shows the begin of the secret: %q", excerpt)
+				t.Fatalf("the excerpt shows the start of the secret: %q", excerpt)
 			}
 		}
 	})

@@ -6,22 +6,22 @@ import (
 	"log/slog"
 )
 
-// redacted is what stands in the place of every secret.
+// redacted replaces every secret.
 const redacted = "[redacted]"
 
 // Secret is an API key or a token. It prints as [redacted] with fmt, slog, logr and encoding/json, also inside structs,
-// slices and the values of maps, so that a careless log line cannot leak it; Reveal is the one way to its text.
+// slices and the values of maps, so that a careless log line cannot leak it. Only Reveal returns its text.
 //
-// Some holes are left by the standard library, which calls no methods there:
+// The standard library calls no methods in these cases, so they can leak a Secret:
 //   - fmt, for an unexported field: keep a Secret in an exported field, or give the struct a method Format;
-//   - fmt, for a struct behind a pointer inside another struct, with another verb than %v: give it a method Format, as
-//     Token and MintRequest have one;
-//   - fmt, for the verbs %p and %w, which go vet refuses for a string;
+//   - fmt, for a struct behind a pointer inside another struct, with a verb other than %v: give it a method Format, like
+//     Token and MintRequest;
+//   - fmt, for the verbs %p and %w, which go vet rejects for a string;
 //   - encoding/json, for the keys of a map: never use a Secret as one.
 type Secret string
 
-// Reveal returns the text of the secret. Each call is a place to look at when a leak is searched for: hand the result
-// to what needs it, and nowhere else.
+// Reveal returns the text of the secret. In a search for a leak, each call must be checked: pass the result only to the
+// code that needs it.
 func (s Secret) Reveal() string { return string(s) }
 
 // String returns [redacted].
@@ -30,7 +30,7 @@ func (s Secret) String() string { return redacted }
 // GoString returns [redacted], for the verb %#v.
 func (s Secret) GoString() string { return redacted }
 
-// Format writes [redacted] for all verbs and flags: %x and %q would otherwise reach the text of a string kind.
+// Format writes [redacted] for all verbs and flags: without it, %x and %q would print the text of the string.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue returns [redacted] for log/slog.

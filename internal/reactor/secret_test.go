@@ -27,22 +27,22 @@ func TestNothingPrintsASecret(t *testing.T) {
 		Any  any
 	}
 	request := MintRequest{APIKey: testKey, Scope: &Scope{Models: []string{"reactor/helios"}}}
-	held := holder{Key: testKey, List: []Secret{testKey}, Map: map[string]Secret{"key": testKey}, Any: testKey}
-	held.Inner.Token, held.Inner.Request = &Token{JWT: testKey}, &request
+	secrets := holder{Key: testKey, List: []Secret{testKey}, Map: map[string]Secret{"key": testKey}, Any: testKey}
+	secrets.Inner.Token, secrets.Inner.Request = &Token{JWT: testKey}, &request
 
 	printed := map[string]string{}
 	for verb := range strings.FieldsSeq("%v %+v %#v %s %q %+q %#q %x %X %# x %d %o %b %c %U %e %f %g %t %10v %-50s %.3s %08d") {
 		printed[verb] = fmt.Sprintf(verb, testKey)
-		for name, value := range map[string]any{"struct": held, "request": request, "token": *held.Inner.Token, "list": held.List} {
+		for name, value := range map[string]any{"struct": secrets, "request": request, "token": *secrets.Inner.Token, "list": secrets.List} {
 			printed[verb+" of a "+name] = fmt.Sprintf(verb, value)
 		}
 	}
-	printed["Sprint"] = fmt.Sprint(testKey, held, request)
+	printed["Sprint"] = fmt.Sprint(testKey, secrets, request)
 	printed["an error"] = fmt.Errorf("key %v: %w", testKey, errors.New("no")).Error()
-	printed["a failed call"] = (&Error{Err: because("x", fmt.Errorf("header %q", testKey.Reveal()), testKey)}).Error()
-	printed["slog text"] = logged(func(w *bytes.Buffer) slog.Handler { return slog.NewTextHandler(w, nil) }, held, request)
-	printed["slog JSON"] = logged(func(w *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(w, nil) }, held, request)
-	for name, value := range map[string]any{"struct": held, "request": request, "secret": testKey, "pointer": new(testKey)} {
+	printed["a failed call"] = (&Error{Err: wrapRedacted("x", fmt.Errorf("header %q", testKey.Reveal()), testKey)}).Error()
+	printed["slog text"] = logged(func(w *bytes.Buffer) slog.Handler { return slog.NewTextHandler(w, nil) }, secrets, request)
+	printed["slog JSON"] = logged(func(w *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(w, nil) }, secrets, request)
+	for name, value := range map[string]any{"struct": secrets, "request": request, "secret": testKey, "pointer": new(testKey)} {
 		encoded, err := json.Marshal(value)
 		if err != nil {
 			t.Fatalf("json of a %s: %v", name, err)
@@ -59,10 +59,10 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 }
 
-func logged(handler func(*bytes.Buffer) slog.Handler, held any, request MintRequest) string {
+func logged(handler func(*bytes.Buffer) slog.Handler, secrets any, request MintRequest) string {
 	var out bytes.Buffer
 	log := slog.New(handler(&out))
-	log.Info("all forms", "secret", testKey, "pointer", new(testKey), "struct", held, "request", request,
+	log.Info("all forms", "secret", testKey, "pointer", new(testKey), "struct", secrets, "request", request,
 		slog.Group("group", "key", testKey), "list", []Secret{testKey}, "marshaler", testKey.MarshalLog())
 	return out.String()
 }

@@ -20,7 +20,7 @@ import (
 type sessionCase struct {
 	name string
 
-	// emulatorOnly is why the case is not run against the real service, which stands for itself when it is empty.
+	// emulatorOnly is why the case is not run against the real service. If it is empty, the case is run.
 	emulatorOnly string
 
 	// before happens to the session first.
@@ -40,7 +40,7 @@ type sessionCase struct {
 // closesWithin is how long after a DELETE a session is closed.
 const closesWithin = 2 * time.Second
 
-// sessionContract is what the operator relies on when it sees to it that a session does not go on being billed.
+// sessionContract is what the operator relies on when it ends sessions, so that Reactor stops billing them.
 var sessionContract = []sessionCase{
 	{name: "a session that lives is ended"},
 	{name: "a session that was ended is over, and ending it again is no failure", over: true,
@@ -51,7 +51,7 @@ var sessionContract = []sessionCase{
 			}
 			time.Sleep(closesWithin)
 		}},
-	{name: "a session that nobody knows is over", id: "00000000-0000-4000-8000-000000000000", over: true},
+	{name: "an unknown session is over", id: "00000000-0000-4000-8000-000000000000", over: true},
 	{name: "a renewed token with a scope is another grant", class: reactor.ClassRequestRefused, status: 403,
 		with: func(t *testing.T, client *reactor.Client, by service, _ reactor.Secret) reactor.Secret {
 			t.Helper()
@@ -64,13 +64,13 @@ var sessionContract = []sessionCase{
 	{name: "a token without a scope may end what another one started",
 		with: func(t *testing.T, client *reactor.Client, by service, _ reactor.Secret) reactor.Secret {
 			t.Helper()
-			token, err := client.Mint(t.Context(), reactor.MintRequest{APIKey: by.key, Lifetime: shortest})
+			token, err := client.Mint(t.Context(), reactor.MintRequest{APIKey: by.key, Lifetime: minLifetime})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return token.JWT
 		}},
-	{name: "a session that waits for somebody to come back is not over", emulatorOnly: needsControl,
+	{name: "a session that waits for its user is not over", emulatorOnly: needsControl,
 		before: func(t *testing.T, _ *reactor.Client, token reactor.Secret, e *emulator.Emulator, id string) {
 			t.Helper()
 			time.Sleep(time.Second)
@@ -85,7 +85,7 @@ var sessionContract = []sessionCase{
 		}},
 	{name: "a token that has expired is refused", emulatorOnly: "it waits for a minute", class: reactor.ClassKeyRefused, status: 401,
 		before: func(*testing.T, *reactor.Client, reactor.Secret, *emulator.Emulator, string) {
-			time.Sleep(2 * shortest)
+			time.Sleep(2 * minLifetime)
 		}},
 	{name: "a service that is away", emulatorOnly: needsFault, class: reactor.ClassUnavailable, status: 503,
 		before: faultySessions(emulator.Fault{Status: 503})},
@@ -110,7 +110,7 @@ func faultySessions(fault emulator.Fault) func(*testing.T, *reactor.Client, reac
 // mintFor returns a token that may start one session of half a minute.
 func mintFor(t *testing.T, client *reactor.Client, by service) reactor.Secret {
 	t.Helper()
-	request := scoped(shortest, func(scope *reactor.Scope) { scope.MaxSessionDuration = 30 * time.Second })(by)
+	request := scoped(minLifetime, func(scope *reactor.Scope) { scope.MaxSessionDuration = 30 * time.Second })(by)
 	token, err := client.Mint(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func (c sessionCase) run(t *testing.T, by service, e *emulator.Emulator) {
 	}
 	token := mintFor(t, client, by)
 	id := startSession(t, by, token)
-	defer func() { // also when the case fails: a session costs money
+	defer func() { // even if the case fails, because a session costs money
 		if err := client.EndSession(context.WithoutCancel(t.Context()), token, id); err != nil && c.emulatorOnly == "" {
 			t.Error(err)
 		}
@@ -185,7 +185,7 @@ func (c sessionCase) run(t *testing.T, by service, e *emulator.Emulator) {
 	}
 }
 
-func (c sessionCase) compare(t *testing.T, doing string, err error) {
+func (c sessionCase) compare(t *testing.T, operation string, err error) {
 	t.Helper()
 	if c.class == reactor.ClassNone {
 		if err != nil {
@@ -198,8 +198,8 @@ func (c sessionCase) compare(t *testing.T, doing string, err error) {
 		t.Errorf("%T %v, want %s, %d", err, err, c.class, c.status)
 		return
 	}
-	if text := err.Error(); !strings.HasPrefix(text, doing+": ") || strings.Contains(text, "eyJ") {
-		t.Errorf("the error is told as %s", text)
+	if text := err.Error(); !strings.HasPrefix(text, operation+": ") || strings.Contains(text, "eyJ") {
+		t.Errorf("the error is reported as %s", text)
 	}
 }
 
@@ -218,7 +218,7 @@ func TestSessionContractWithTheEmulator(t *testing.T) {
 }
 
 // TestSessionContractWithTheRealService runs when REACTOR_API_KEY is set, and REACTOR_CONTRACT_SESSIONS too, since sessions cost
-// money: it starts one for each case, of half a minute at the most, and ends it at once.
+// money: it starts one for each case, of at most half a minute, and ends it immediately.
 func TestSessionContractWithTheRealService(t *testing.T) {
 	if os.Getenv("REACTOR_API_KEY") == "" || os.Getenv("REACTOR_CONTRACT_SESSIONS") == "" {
 		t.Skip("REACTOR_API_KEY and REACTOR_CONTRACT_SESSIONS are not both set")

@@ -73,17 +73,17 @@ func TestTheIssueTimeAndTheSkewComeFromTheServer(t *testing.T) {
 	}
 }
 
-// TestACallThatTookLongShowsNoSkew: a server that was frozen looks at its clock as it goes on, at the end of a call, and not in the middle.
+// TestACallThatTookLongShowsNoSkew: a server that was suspended reads its clock when it resumes, at the end of a call, and not in the middle.
 func TestACallThatTookLongShowsNoSkew(t *testing.T) {
 	for name, test := range map[string]struct{ ahead, want time.Duration }{
-		"the server looked at its clock when the call began": {0, 0},
-		"the server looked at its clock at the end":          {14 * time.Second, 0},
-		"more than that is skew":                             {16 * time.Second, 16*time.Second - 6500*time.Millisecond},
+		"the server read its clock when the call started": {0, 0},
+		"the server read its clock at the end":            {14 * time.Second, 0},
+		"more than that is skew":                          {16 * time.Second, 16*time.Second - 6500*time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			seen := answered(noon.Add(test.ahead))
-			seen.sent, seen.received = noon, noon.Add(14*time.Second)
-			if got := seen.skew(noon.Add(test.ahead)); got != test.want {
+			observed := answered(noon.Add(test.ahead))
+			observed.sent, observed.received = noon, noon.Add(14*time.Second)
+			if got := observed.skew(noon.Add(test.ahead)); got != test.want {
 				t.Errorf("the skew is %s, want %s", got, test.want)
 			}
 		})
@@ -97,17 +97,17 @@ func TestAnAnswerIsUsableOrSaysWhyNot(t *testing.T) {
 		{"an integral decimal", `{"jwt":"j","expires_at":1795438800.0}`, ""},
 		{"further members are ignored", `{"authorization_details":null,"expires_at":1795438800,"jwt":"j"}`, ""},
 		{"a little more than ten seconds left", `{"jwt":"j","expires_at":1795435211.0}`, ""},
-		{"no body", ``, "the answer is not the JSON object that was expected (0 bytes, application/json)"},
-		{"a page of a proxy", `<html>secret</html>`, "the answer is not the JSON object that was expected (19 bytes, application/json)"},
-		{"a list", `[]`, "the answer is not the JSON object that was expected (2 bytes, application/json)"},
-		{"JSON with something behind it", `{"jwt":"j","expires_at":1795438800}}`, "the answer is not the JSON object that was expected (36 bytes, application/json)"},
-		{"a cut object", `{"jwt":"j","expires_`, "the answer is not the JSON object that was expected (20 bytes, application/json)"},
-		{"a jwt that is a number", `{"jwt":1,"expires_at":1795438800}`, "the answer is not the JSON object that was expected (33 bytes, application/json)"},
+		{"no body", ``, "the answer is not the expected JSON object (0 bytes, application/json)"},
+		{"a page of a proxy", `<html>secret</html>`, "the answer is not the expected JSON object (19 bytes, application/json)"},
+		{"a list", `[]`, "the answer is not the expected JSON object (2 bytes, application/json)"},
+		{"JSON with something behind it", `{"jwt":"j","expires_at":1795438800}}`, "the answer is not the expected JSON object (36 bytes, application/json)"},
+		{"a cut object", `{"jwt":"j","expires_`, "the answer is not the expected JSON object (20 bytes, application/json)"},
+		{"a jwt that is a number", `{"jwt":1,"expires_at":1795438800}`, "the answer is not the expected JSON object (33 bytes, application/json)"},
 		{"null", `null`, "the answer has no jwt"},
 		{"no jwt", `{"expires_at":1795438800}`, "the answer has no jwt"},
 		{"an empty jwt", `{"jwt":"","expires_at":1795438800}`, "the answer has no jwt"},
-		{"a jwt with a line break", `{"jwt":"a\nb","expires_at":1795438800}`, "the answer's jwt holds characters that no header can carry"},
-		{"a jwt with a letter outside ASCII", `{"jwt":"ä","expires_at":1795438800}`, "the answer's jwt holds characters that no header can carry"},
+		{"a jwt with a line break", `{"jwt":"a\nb","expires_at":1795438800}`, "the answer's jwt contains characters that are not allowed in a header"},
+		{"a jwt with a letter outside ASCII", `{"jwt":"ä","expires_at":1795438800}`, "the answer's jwt contains characters that are not allowed in a header"},
 		{"no expires_at", `{"jwt":"j"}`, "the answer has no expires_at"},
 		{"a null expires_at", `{"jwt":"j","expires_at":null}`, "the answer has no expires_at"},
 		{"a string", `{"jwt":"j","expires_at":"1795438800"}`, "the answer's expires_at is not a whole number of seconds"},
@@ -117,8 +117,8 @@ func TestAnAnswerIsUsableOrSaysWhyNot(t *testing.T) {
 		{"milliseconds", `{"jwt":"j","expires_at":1795438800000}`, "the answer's expires_at is not a time in Unix seconds"},
 		{"zero", `{"jwt":"j","expires_at":0}`, "the answer's expires_at is not a time in Unix seconds"},
 		{"a negative number", `{"jwt":"j","expires_at":-1}`, "the answer's expires_at is not a time in Unix seconds"},
-		{"years ahead", `{"jwt":"j","expires_at":4000000000}`, "the token's expiry is absurdly far away"},
-		{"past", `{"jwt":"j","expires_at":1795435199}`, "the token had expired on arrival"},
+		{"years ahead", `{"jwt":"j","expires_at":4000000000}`, "the token's expiry is too far in the future"},
+		{"past", `{"jwt":"j","expires_at":1795435199}`, "the token was already expired on arrival"},
 		{"less than ten seconds left", `{"jwt":"j","expires_at":1795435209}`, "the token has less than 10s left"},
 	}
 	for _, test := range tests {
@@ -135,22 +135,22 @@ func TestAnAnswerIsUsableOrSaysWhyNot(t *testing.T) {
 	}
 }
 
-func TestWhetherATokenHasExpiredIsToldByTheServersClock(t *testing.T) {
+func TestTheServersClockDecidesWhetherATokenHasExpired(t *testing.T) {
 	body := []byte(`{"jwt":"j","expires_at":1795438800}`) // 13:00
 	for name, test := range map[string]struct {
 		date   time.Time
 		usable bool
 	}{
-		"the local clock is hours behind":            {noon, true},
-		"the server says that it is over":            {noon.Add(time.Hour), false},
-		"the server says that it is nearly so":       {noon.Add(time.Hour - 5*time.Second), false},
-		"the server's clock stands in 1970":          {time.Unix(0, 0), false},
-		"the server's clock stands in the year 9999": {time.Unix(lastSecond, 0).UTC(), false},
+		"the local clock is hours behind":        {noon, true},
+		"the server says that it is over":        {noon.Add(time.Hour), false},
+		"the server says that it is nearly so":   {noon.Add(time.Hour - 5*time.Second), false},
+		"the server's clock is in 1970":          {time.Unix(0, 0), false},
+		"the server's clock is in the year 9999": {time.Unix(lastSecond, 0).UTC(), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			seen := answered(test.date)
-			seen.sent, seen.received = noon.Add(-9*time.Hour), noon.Add(-9*time.Hour)
-			if _, err := tokenFrom(body, seen); (err == nil) != test.usable {
+			observed := answered(test.date)
+			observed.sent, observed.received = noon.Add(-9*time.Hour), noon.Add(-9*time.Hour)
+			if _, err := tokenFrom(body, observed); (err == nil) != test.usable {
 				t.Errorf("error %v, want usable %t", err, test.usable)
 			}
 		})
@@ -159,9 +159,9 @@ func TestWhetherATokenHasExpiredIsToldByTheServersClock(t *testing.T) {
 
 func TestAnUnusableAnswerIsDescribedAndNotQuoted(t *testing.T) {
 	for _, contentType := range []string{"", "text/html; charset=utf-8", strings.Repeat("x", 100) + "/y", "\x00"} {
-		seen := answered(noon)
-		seen.response.Header.Set("Content-Type", contentType)
-		_, err := tokenFrom([]byte(`{"token":"a-token-of-unknown-form"`), seen)
+		observed := answered(noon)
+		observed.response.Header.Set("Content-Type", contentType)
+		_, err := tokenFrom([]byte(`{"token":"a-token-of-unknown-form"`), observed)
 		if err == nil || strings.Contains(err.Error(), "unknown-form") || len(err.Error()) > 160 {
 			t.Errorf("with Content-Type %q: %v", contentType, err)
 		}
@@ -178,14 +178,14 @@ func FuzzAnswer(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, date, contentType string) {
-		seen := answered(time.Time{})
-		seen.response.Header = http.Header{"Date": {date}, "Content-Type": {contentType}}
-		token, err := tokenFrom(body, seen)
+		observed := answered(time.Time{})
+		observed.response.Header = http.Header{"Date": {date}, "Content-Type": {contentType}}
+		token, err := tokenFrom(body, observed)
 		if err != nil {
 			if len(err.Error()) > excerptBytes {
 				t.Fatalf("a long error: %v", err)
 			}
-			if begin := testJWT.Reveal()[:12]; strings.Contains(err.Error(), begin) && !strings.Contains(contentType, begin) {
+			if prefix := testJWT.Reveal()[:12]; strings.Contains(err.Error(), prefix) && !strings.Contains(contentType, prefix) {
 				t.Fatalf("the error quotes the answer: %v", err)
 			}
 			return
@@ -193,7 +193,7 @@ func FuzzAnswer(f *testing.F) {
 		if shown := fmt.Sprintf("%v %+v %#v", token, token, token); len(token.JWT) > 12 && strings.Contains(shown, token.JWT.Reveal()) {
 			t.Fatalf("a token shows itself: %s", shown)
 		}
-		if token.JWT == "" || token.Lifetime() < leastLeft || token.Lifetime() > LongestLifetime || token.ExpiresAt.Year() > 9999 {
+		if token.JWT == "" || token.Lifetime() < minLeft || token.Lifetime() > MaxLifetime || token.ExpiresAt.Year() > 9999 {
 			t.Fatalf("unusable token: %v", token)
 		}
 	})

@@ -15,30 +15,30 @@ import (
 )
 
 const (
-	// maxHeaderBytes bounds the answer's header, as maxAnswerBytes bounds its body.
+	// maxHeaderBytes is the maximum size of the header of an answer.
 	maxHeaderBytes = 64 << 10
 
-	// maxIdleConnections is how many HTTP/1.1 connections stay open for the next call: more than there are workers. With net/http's
-	// default of 2 per host, the other workers dial, and shake hands, for every call.
+	// maxIdleConnections is the maximum number of HTTP/1.1 connections that stay open for the next call. It is larger than the number of
+	// workers. With net/http's default of 2 per host, most workers would open a new connection for each call.
 	maxIdleConnections = 64
 
-	// idleConnTimeout is shorter than the minute for which an API key may stay in memory after its last use: the buffers of a
-	// connection hold what was sent last until it is closed.
+	// idleConnTimeout is shorter than the minute for which an API key may stay in memory after its last use, because the buffers of a
+	// connection contain the data that was sent last until the connection is closed.
 	idleConnTimeout = 45 * time.Second
 
 	// A NAT or a proxy may silently drop an established connection. HTTP/2 sends all calls over one connection, and a call that
-	// times out ends its stream only, so the next call uses the dead connection again. Therefore a connection on which nothing
-	// arrived for sendPingAfter is asked for a sign of life, and closed when none comes within pingTimeout. Together they are below
-	// DefaultTimeout, so that a call over a dead connection ends with the true reason.
+	// times out only ends its stream, so the next call uses the dead connection again. Therefore the client sends a ping on a connection
+	// on which nothing arrived for sendPingAfter, and closes it if no response arrives within pingTimeout. The sum is less than
+	// DefaultTimeout, so that the error of a call over a dead connection names the lost connection and not the timeout of the call.
 	sendPingAfter = 5 * time.Second
 	pingTimeout   = 5 * time.Second
 )
 
-// ownTransport holds the http.Transport that new calls use. It replaces it, and so drops the connections that no call uses, in two
+// ownTransport contains the http.Transport for new calls. It replaces that transport, and closes the connections that no call uses, in two
 // cases:
-//   - A call timed out. Pings do not show everything: HTTP/1.1 has none, and a proxy may answer them while its own way to Reactor is
-//     dead. Calls that are pending on the old connections end there.
-//   - The file of the CA bundle changed. New calls must not use a connection that the previous certificates allowed.
+//   - A call timed out. Pings do not detect every dead connection: HTTP/1.1 has no pings, and a proxy may answer them although its own
+//     connection to Reactor is dead. Pending calls continue on the old connections.
+//   - The file of the CA bundle changed. New calls must not use a connection that was verified with the previous certificates.
 //
 // It is safe for concurrent use.
 type ownTransport struct {
@@ -48,24 +48,24 @@ type ownTransport struct {
 
 	mu       sync.Mutex
 	current  *http.Transport
-	roots    *x509.CertPool // nil for the system's
-	loaded   fs.FileInfo    // the version of the file that roots are from
-	reported string         // why the file cannot be used now; empty if it can
+	roots    *x509.CertPool // nil: the system certificates
+	loaded   fs.FileInfo    // the version of the file from which roots were read
+	reported string         // the reported reason why the file cannot be used; empty if it can be used
 }
 
-// newOwnTransport reads the CA bundle; an empty name stands for none.
+// newOwnTransport reads the CA bundle, if caBundleFile is not empty.
 func newOwnTransport(caBundleFile string, caBundleReloaded func(error)) (*ownTransport, error) {
 	own := &ownTransport{
 		caBundleFile:     caBundleFile,
 		caBundleReloaded: caBundleReloaded,
 		http2: http.HTTP2Config{
 			SendPingTimeout: sendPingAfter, PingTimeout: pingTimeout,
-			MaxEncoderHeaderTableSize: 1, // no header fits: the table would keep each key
+			MaxEncoderHeaderTableSize: 1, // so small that no header fits: otherwise the table would keep API keys
 		},
 	}
 	if caBundleFile != "" {
-		// The version first: if the file changes in between, the next call reads it again. A file that is missing is reported by the
-		// next line, which names it.
+		// The version is read first: if the file changes before it is read, the next call reads it again. The error of a missing file is
+		// ignored here, because readCABundle returns it with the name of the file.
 		own.loaded, _ = os.Stat(caBundleFile)
 		roots, err := readCABundle(caBundleFile)
 		if err != nil {
@@ -77,8 +77,8 @@ func newOwnTransport(caBundleFile string, caBundleReloaded func(error)) (*ownTra
 	return own, nil
 }
 
-// forCall returns the transport for a new call. The file of the CA bundle is checked for each: that is one stat, and needs neither a
-// goroutine nor a period in which a new certificate of a proxy fails.
+// forCall returns the transport for a new call. It checks the file of the CA bundle for each call. This costs one stat and needs no
+// goroutine, and there is no interval in which calls fail although the file already contains a proxy's new certificate.
 func (o *ownTransport) forCall() *http.Transport {
 	o.mu.Lock()
 	changed, err := o.reload()
@@ -90,8 +90,8 @@ func (o *ownTransport) forCall() *http.Transport {
 	return transport
 }
 
-// retire replaces a transport on which a call timed out. Of several calls that time out on it, the first does; the later ones do not
-// replace the new transport.
+// retire replaces a transport on which a call timed out. If several calls time out on it, only the first call replaces it: the later ones
+// must not replace the new transport.
 func (o *ownTransport) retire(transport *http.Transport) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -100,17 +100,17 @@ func (o *ownTransport) retire(transport *http.Transport) {
 	}
 }
 
-// replace drops the current transport. Its idle connections are closed; those in use are closed when they have been idle for a
-// while, or lost their ping.
+// replace replaces the current transport and closes its idle connections. The connections in use are closed no later than
+// idleConnTimeout after their last call, or when a ping is lost.
 func (o *ownTransport) replace() {
 	old := o.current
 	o.current = o.build()
 	old.CloseIdleConnections()
 }
 
-// reload reads the file of the CA bundle again if it is not the version that was read. It reports whether there is news: a new
-// version in use (no error), or another reason than before why the previous certificates stay in use. A file that cannot be used is
-// read at each call until it can: it may be half written.
+// reload reads the file of the CA bundle again if it changed. It reports whether there is news: a new version is in use (no error), or the
+// previous certificates stay in use for a reason that was not reported yet. A file that cannot be used may be only partly written, so it is
+// read at each call until it can be used.
 func (o *ownTransport) reload() (news bool, err error) {
 	if o.caBundleFile == "" {
 		return false, nil
@@ -133,13 +133,13 @@ func (o *ownTransport) reload() (news bool, err error) {
 	return true, nil
 }
 
-// isSameVersion reports whether a file was neither written nor replaced. Kubernetes updates a mounted ConfigMap or Secret by turning a
+// isSameVersion reports whether a file was neither written nor replaced. Kubernetes updates a mounted ConfigMap or Secret by pointing a
 // symbolic link to other files.
 func isSameVersion(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// build returns a transport with proxies from the environment and the roots.
+// build returns a transport that uses the current roots and the proxies from the environment.
 func (o *ownTransport) build() *http.Transport {
 	http2 := o.http2
 	return &http.Transport{
@@ -157,9 +157,9 @@ func (o *ownTransport) build() *http.Transport {
 	}
 }
 
-// readCABundle returns the system's roots and those of the file.
+// readCABundle returns the system certificates and those of the file.
 func readCABundle(file string) (*x509.CertPool, error) {
-	bundle, err := os.ReadFile(file) //nolint:gosec // the installation names the file
+	bundle, err := os.ReadFile(file) //nolint:gosec // the path is a flag of the installation
 	if err != nil {
 		return nil, err
 	}
@@ -173,12 +173,12 @@ func readCABundle(file string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// rootsWith returns the system's roots and those of the bundle. A block that is not a certificate is an error and not skipped: the
-// file is then another one than meant, such as the key's.
+// rootsWith returns the system certificates and those of the bundle. A block that is not a certificate is an error, because the path then
+// probably names a wrong file, such as that of a private key.
 func rootsWith(bundle []byte) (*x509.CertPool, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
-		return nil, fmt.Errorf("read the system's certificates: %w", err)
+		return nil, fmt.Errorf("read the system certificates: %w", err)
 	}
 	count := 0
 	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
@@ -193,7 +193,7 @@ func rootsWith(bundle []byte) (*x509.CertPool, error) {
 		count++
 	}
 	if count == 0 {
-		return nil, errors.New("it holds no certificate in PEM form")
+		return nil, errors.New("it contains no certificate in PEM format")
 	}
 	return roots, nil
 }

@@ -277,7 +277,7 @@ func TestWorkersKeepTheirHTTP1ConnectionsAndDropAllThatAreDeadAfterOneTimeout(t 
 	var current atomic.Pointer[round]
 	answer := serveToken(t, 1)
 	server := serveTLS(t, false, func(w http.ResponseWriter, request *http.Request) {
-		_, _ = io.Copy(io.Discard, request.Body) // the server notices that a client is gone after it has read the body
+		_, _ = io.Copy(io.Discard, request.Body) // the server notices that a client left after it has read the body
 		current.Load().wait(request.Context())
 		answer(w, request)
 	})
@@ -374,13 +374,13 @@ func TestTheCABundleIsReadAgainWhenItChanges(t *testing.T) {
 		report  string // of this step; empty for none
 	}{
 		{"a bundle of another server", func() {}, false, ""},
-		{"the right one", func() { bundle.update(t, right) }, true, "<nil>"},
+		{"the valid one", func() { bundle.update(t, right) }, true, "<nil>"},
 		{"no change", func() {}, true, ""},
-		{"one that is half written", func() { bundle.update(t, right[:100]) }, true, "CA bundle: it holds no certificate in PEM form"},
+		{"one that is half written", func() { bundle.update(t, right[:100]) }, true, "CA bundle: it contains no certificate in PEM format"},
 		{"an empty one", func() { bundle.update(t, "") }, true, "/ca/ca.crt is empty"},
 		{"no file", func() { _ = os.Rename(bundle.path(), bundle.path()+".away") }, true, "stat /ca/ca.crt: no such file or directory"},
 		{"the same file again", func() { _ = os.Rename(bundle.path()+".away", bundle.path()) }, true, "/ca/ca.crt is empty"},
-		{"the right one again", func() { bundle.update(t, right) }, true, "<nil>"},
+		{"the valid one again", func() { bundle.update(t, right) }, true, "<nil>"},
 		{"the other one, which holds for open connections too", func() { bundle.update(t, wrong) }, false, "<nil>"},
 	} {
 		step.change()

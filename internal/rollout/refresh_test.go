@@ -22,9 +22,9 @@ func TestWhichPodsNeedARefresh(t *testing.T) {
 	}{
 		{"one that mounts the Secret", []func(*corev1.Pod){mounting("web")}, true},
 		{"one that mounts it in a projection", []func(*corev1.Pod){projecting("web")}, true},
-		{"one that mounts it beside others", []func(*corev1.Pod){mounting("a"), projecting("b"), mounting("web")}, true},
-		{"one that was told of another token", []func(*corev1.Pod){mounting("web"), annotated("token-0")}, true},
-		{"one that was told of this token", []func(*corev1.Pod){mounting("web"), annotated("token-1")}, false},
+		{"one that mounts it and others", []func(*corev1.Pod){mounting("a"), projecting("b"), mounting("web")}, true},
+		{"one with the annotation of another token", []func(*corev1.Pod){mounting("web"), annotated("token-0")}, true},
+		{"one with the annotation of this token", []func(*corev1.Pod){mounting("web"), annotated("token-1")}, false},
 		{"one that mounts another Secret", []func(*corev1.Pod){mounting("a"), projecting("b")}, false},
 		{"one without volumes", nil, false},
 		{"one that reads it from its environment", []func(*corev1.Pod){func(pod *corev1.Pod) {

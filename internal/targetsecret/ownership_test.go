@@ -81,10 +81,10 @@ func TestLeftoverOf(t *testing.T) {
 		{"what we created goes", metadataOf(mine, name, "web"), LeftoverDelete},
 		{"a copy of what we created stays", metadataOf(mine, name, "web", v1alpha1.SecretNameAnnotation, "original"), LeftoverKeep},
 		{"a copy of what was adopted stays", metadataOf(nil, name, "web", adopted, "true", v1alpha1.SecretNameAnnotation, "original"), LeftoverKeep},
-		{"what is to stay stays", metadataOf(nil, name, "web", policy, "Retain"), LeftoverKeep},
-		{"what is to stay stays also with an owner", metadataOf(mine, name, "web", policy, "Retain"), LeftoverKeep},
+		{"what must stay stays", metadataOf(nil, name, "web", policy, "Retain"), LeftoverKeep},
+		{"what must stay stays even with an owner", metadataOf(mine, name, "web", policy, "Retain"), LeftoverKeep},
 		{"what was adopted loses our keys", metadataOf(nil, name, "web", adopted, "true"), LeftoverStrip},
-		{"what was adopted and is to stay stays", metadataOf(nil, name, "web", adopted, "true", policy, "Retain"), LeftoverKeep},
+		{"what was adopted and must stay stays", metadataOf(nil, name, "web", adopted, "true", policy, "Retain"), LeftoverKeep},
 		{"what says that it was not adopted is not stripped", metadataOf(nil, name, "web", adopted, "false"), LeftoverKeep},
 		{"what is not ours stays", metadataOf(mine, name, "other"), LeftoverKeep},
 		{"what has our name on it and is not owned stays", metadataOf(nil, name, "web"), LeftoverKeep},
@@ -97,7 +97,7 @@ func TestLeftoverOf(t *testing.T) {
 			}
 		})
 	}
-	t.Run("of an object that is gone, what it created is left to garbage collection", func(t *testing.T) {
+	t.Run("of a deleted object, what it created is left to garbage collection", func(t *testing.T) {
 		if got := LeftoverOf(metadataOf(mine, name, "web"), "web", ""); got != LeftoverKeep {
 			t.Errorf("leftover %d", got)
 		}
@@ -114,11 +114,11 @@ func managing(fields string) []metav1.ManagedFieldsEntry {
 }
 
 func TestOwnsMoreThan(t *testing.T) {
-	// What a real API server records after our apply, but for the annotations, of which one stands for all.
+	// What a real API server records after our apply, but for the annotations, of which one is an example for all.
 	const applied = `{"f:data":{"f:expires_at":{},"f:jwt":{},"f:token.env":{},"f:token.json":{}},"f:metadata":{"f:annotations":{` +
 		`"f:reactor.inc/token-id":{}},"f:labels":{"f:app.kubernetes.io/managed-by":{},"f:team":{}},` +
 		`"f:ownerReferences":{"k:{\"uid\":\"5b6a4f6e-0000-4000-8000-000000000001\"}":{}}}}`
-	// After a Create, with the dots that stand for the maps themselves, and the type.
+	// After a Create, with the dots for the maps themselves, and the type.
 	const created = `{"f:data":{".":{},"f:expires_at":{},"f:jwt":{}},"f:metadata":{"f:annotations":{".":{},"f:reactor.inc/token-id":{}},` +
 		`"f:labels":{".":{},"f:app.kubernetes.io/managed-by":{}},"f:ownerReferences":{".":{},"k:{\"uid\":\"u\"}":{}}},"f:type":{}}`
 	tests := []struct {
@@ -164,7 +164,7 @@ func TestInspect(t *testing.T) {
 		{"with another expiry in its record", func(s *corev1.Secret) { s.Annotations[v1alpha1.ExpiresAtAnnotation] = "2027-01-01T00:00:00Z" }, "edited"},
 		{"without a record", func(s *corev1.Secret) { s.Annotations = nil }, ""},
 		{"with another expires_at", func(s *corev1.Secret) { s.Data[ExpiresAtKey] = nil }, "token drifted"},
-		{"of somebody else", func(s *corev1.Secret) { s.OwnerReferences[0].UID, s.OwnerReferences[0].Name = "x", "x" }, "drifted"},
+		{"of another owner", func(s *corev1.Secret) { s.OwnerReferences[0].UID, s.OwnerReferences[0].Name = "x", "x" }, "drifted"},
 		{"whose consent was just given, with a record that we did not write", func(s *corev1.Secret) {
 			adoption(s)
 			s.Annotations[v1alpha1.TokenUIDAnnotation] = "of a deleted one"
@@ -178,12 +178,12 @@ func TestInspect(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			live := Build(aToken(), aJWT, aRecord(), false).Object()
 			test.change(live)
-			seen := Inspect(live, aToken())
+			observed := Inspect(live, aToken())
 			var got string
 			for _, is := range []struct {
 				is   bool
 				text string
-			}{{seen.Current() != nil, "token "}, {seen.Unusable != "", "unusable:" + seen.Unusable}, {seen.Edited, "edited"}, {seen.Drifted, "drifted"}} {
+			}{{observed.Current() != nil, "token "}, {observed.Unusable != "", "unusable:" + observed.Unusable}, {observed.Edited, "edited"}, {observed.Drifted, "drifted"}} {
 				if is.is {
 					got += is.text
 				}
@@ -191,8 +191,8 @@ func TestInspect(t *testing.T) {
 			if want := test.want; got != want && got != want+" " {
 				t.Errorf("it is %q, want %q", got, want)
 			}
-			if seen.IsUpToDate() != (test.want == "token") {
-				t.Errorf("as wanted: %v", seen.IsUpToDate())
+			if observed.IsUpToDate() != (test.want == "token") {
+				t.Errorf("as wanted: %v", observed.IsUpToDate())
 			}
 		})
 	}

@@ -68,7 +68,7 @@ func ReadRecord(annotations map[string]string) *Record {
 		Checksum:       annotations[v1alpha1.TokenChecksumAnnotation],
 		RenewRequest:   annotations[v1alpha1.HandledRenewRequestAnnotation],
 	}
-	garbled := issuedErr != nil || expiresErr != nil || skewErr != nil || !expires.After(issued) || expires.Sub(issued) > reactor.LongestLifetime
+	garbled := issuedErr != nil || expiresErr != nil || skewErr != nil || !expires.After(issued) || expires.Sub(issued) > reactor.MaxLifetime
 	if garbled || read.TokenID == "" || read.Checksum == "" {
 		return nil
 	}

@@ -31,7 +31,7 @@ func TestARecordIsReadBackAsItWasWritten(t *testing.T) {
 	}
 }
 
-// What an earlier version of the operator wrote must be readable for ever.
+// What an earlier version of the operator wrote must be readable permanently.
 func TestTheRecordsOfRunningInstallationsAreRead(t *testing.T) {
 	got := ReadRecord(map[string]string{
 		"reactor.inc/token-id": "token-1", "reactor.inc/issued-at": "2026-03-01T11:00:00Z", "reactor.inc/expires-at": "2026-03-01T17:00:00Z",
@@ -134,10 +134,10 @@ func TestBuildSecret(t *testing.T) {
 			`"labels":{"app.kubernetes.io/managed-by":"reactor-operator","team":"web"},"annotations":{"example.com/team":"web",` + ours + `},` + owner + `},` +
 			`"data":{"expires_at":"MTc3MjM4NDQwMA==","h":"QmVhcmVyIGV5SmhiR2NpT2lKSVV6STFOaUo5LmV5SnBZWFFpT2pGOS5jMmxuYm1GMGRYSmw=",` +
 			`"jwt":"ZXlKaGJHY2lPaUpJVXpJMU5pSjkuZXlKcFlYUWlPakY5LmMybG5ibUYwZFhKbA=="},"type":"Opaque"}`},
-		{name: "that is to stay", token: retained, want: `{"kind":"Secret","apiVersion":"v1","metadata":{"name":"web","namespace":"studio",` +
+		{name: "that must stay", token: retained, want: `{"kind":"Secret","apiVersion":"v1","metadata":{"name":"web","namespace":"studio",` +
 			`"labels":{"app.kubernetes.io/managed-by":"reactor-operator"},"annotations":{"reactor.inc/deletion-policy":"Retain",` + ours + `}},` +
 			`"data":{` + data + `},"type":"Opaque"}`},
-		{name: "that belongs to somebody else", token: func(*v1alpha1.ReactorToken) {}, adopted: true, want: `{"kind":"Secret","apiVersion":"v1","metadata":{"name":"web","namespace":"studio",` +
+		{name: "that belongs to another owner", token: func(*v1alpha1.ReactorToken) {}, adopted: true, want: `{"kind":"Secret","apiVersion":"v1","metadata":{"name":"web","namespace":"studio",` +
 			`"annotations":{"reactor.inc/adopted":"true",` + ours + `}},"data":{` + data + `},"type":"Opaque"}`},
 	}
 	for _, test := range tests {
@@ -148,7 +148,7 @@ func TestBuildSecret(t *testing.T) {
 			created.TypeMeta = metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"}
 			wantJSON(t, "created", test.want, created)
 
-			// What is applied is the same, with the preconditions, and without the type, which nobody can change.
+			// What is applied is the same, with the preconditions, and without the type, which no client can change.
 			var want map[string]any
 			if err := json.Unmarshal([]byte(test.want), &want); err != nil {
 				t.Fatal(err)
@@ -188,7 +188,7 @@ func TestSatisfiedBy(t *testing.T) {
 		{"with a foreign key, label and annotation", func(s *corev1.Secret) {
 			s.Data["theirs"], s.Labels["theirs"], s.Annotations["theirs"] = []byte("x"), "x", "x"
 		}, true},
-		{"with another owner beside ours", func(s *corev1.Secret) {
+		{"with another owner in addition to ours", func(s *corev1.Secret) {
 			s.OwnerReferences = append(s.OwnerReferences, metav1.OwnerReference{UID: "other"})
 		}, true},
 		{"without a key", func(s *corev1.Secret) { delete(s.Data, "token.env") }, false},
@@ -213,12 +213,12 @@ func TestSatisfiedBy(t *testing.T) {
 			}
 		})
 	}
-	t.Run("owned although it is to stay", func(t *testing.T) {
+	t.Run("owned although it must stay", func(t *testing.T) {
 		live := Build(aToken(), aJWT, aRecord(), false).Object()
 		desired := Build(aToken(retained), aJWT, aRecord(), false)
 		live.Annotations = desired.Annotations
 		if desired.SatisfiedBy(live) {
-			t.Error("an owner reference would delete a Secret that is to stay")
+			t.Error("an owner reference would delete a Secret that must stay")
 		}
 	})
 }

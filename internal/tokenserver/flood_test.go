@@ -97,7 +97,7 @@ func flood(t *testing.T, c *authntest.Cluster, route http.Handler) {
 	requests.Wait()
 }
 
-// during runs a flood, and these callers beside it, ten of them in each second.
+// during runs a flood, and these callers in addition, ten of them in each second.
 func during(t *testing.T, c *authntest.Cluster, route http.Handler, call func(i int)) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -112,7 +112,7 @@ func during(t *testing.T, c *authntest.Cluster, route http.Handler, call func(i 
 }
 
 // The scenario: a client sends ten thousand made-up tokens a second. They name an account that may ask, the authntest.Audience, and a key of the cluster.
-// Callers that the server knows, and callers that it has never seen, get their tokens in the time that the cluster takes for one review.
+// Callers that the server knows, and new callers, get their tokens in the time that the cluster takes for one review.
 func TestAFloodOfMadeUpTokensKeepsNoCallerWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := authntest.NewCluster(t)
@@ -133,8 +133,8 @@ func TestAFloodOfMadeUpTokensKeepsNoCallerWaiting(t *testing.T) {
 				t.Errorf("the new caller %d: %d after %s", i, status, took)
 			}
 		})
-		if most := 1 + len(newcomers) + 2*unverifiedReviewsPerSecond; api.Reviews() > most {
-			t.Errorf("the cluster was asked about %d tokens, want at most %d", api.Reviews(), most)
+		if maximum := 1 + len(newcomers) + 2*unverifiedReviewsPerSecond; api.Reviews() > maximum {
+			t.Errorf("the cluster was asked about %d tokens, want at most %d", api.Reviews(), maximum)
 		}
 	})
 }
@@ -199,8 +199,8 @@ func TestAFloodOfMadeUpIDTokensKeepsNoCallerWaiting(t *testing.T) {
 				t.Errorf("the new caller %d: %d after %s", i, status, took)
 			}
 		})
-		if told := int(api.KeyRequests.Load()); told > issuerBurst+2 {
-			t.Errorf("the issuer was asked %d times for its keys", told)
+		if keyRequests := int(api.KeyRequests.Load()); keyRequests > issuerBurst+2 {
+			t.Errorf("the issuer was asked %d times for its keys", keyRequests)
 		}
 	})
 }
@@ -218,7 +218,7 @@ func BenchmarkAMadeUpToken(b *testing.B) {
 	}
 }
 
-func TestNoBearerTokenStandsInTheLog(t *testing.T) {
+func TestNoBearerTokenIsInTheLog(t *testing.T) {
 	i := authntest.NewIssuer(t)
 	server := httptest.NewServer(i)
 	defer server.Close()
@@ -247,7 +247,7 @@ func TestNoBearerTokenStandsInTheLog(t *testing.T) {
 			askOf(t, route.routes("/api/token"), http.MethodPost, "", header("Authorization", "Bearer "+token))
 			for part := range strings.SplitSeq(token, ".") {
 				if len(part) > 8 && strings.Contains(logged.String(), part) {
-					t.Errorf("%s: a part of the token that is %s stands in the log: %s", kind, name, &logged)
+					t.Errorf("%s: a part of the token that is %s is in the log: %s", kind, name, &logged)
 				}
 			}
 		}

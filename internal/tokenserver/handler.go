@@ -178,8 +178,8 @@ func limitRefusal(wait time.Duration) *refusal {
 var messages = map[string]string{
 	reasonBusy:               "Many visitors are starting a session at the moment. Try again shortly.",
 	reasonRateLimited:        "Reactor accepts no more requests at the moment. Try again shortly.",
-	reasonKeyRejected:        "This site has no access to Reactor at the moment. The log of the token server tells its operators why.",
-	reasonRequestRejected:    "This site's access to Reactor is not set up correctly. The log of the token server tells its operators why.",
+	reasonKeyRejected:        "This site has no access to Reactor at the moment. The log of the token server has the reason.",
+	reasonRequestRejected:    "This site's access to Reactor is not set up correctly. The log of the token server has the reason.",
 	reasonReactorUnavailable: "Reactor is not available at the moment. Try again shortly.",
 	reasonTooShort:           "A session cannot be started at the moment. Try again shortly.",
 	reasonNoToken:            "A session cannot be started at the moment. Try again shortly.",

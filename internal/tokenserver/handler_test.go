@@ -33,7 +33,7 @@ func TestABrowserKeepsTheAnswerToAGetUntilAMinuteBeforeItExpires(t *testing.T) {
 		if cache := got.header.Get("Cache-Control"); cache != "private, max-age=3540" && cache != "private, max-age=3539" {
 			t.Errorf("Cache-Control: %s", cache)
 		}
-		// Who signs in to the same browser after somebody else does not get that one's token.
+		// A user who signs in to the same browser after another user does not get the token of the other user.
 		if vary := got.header.Get("Vary"); vary != "Authorization, Cookie" {
 			t.Errorf("Vary: %v", vary)
 		}
@@ -47,7 +47,7 @@ func TestABrowserKeepsTheAnswerToAGetUntilAMinuteBeforeItExpires(t *testing.T) {
 	})
 }
 
-func TestTheExpiryIsToldWhenItIsAskedFor(t *testing.T) {
+func TestTheExpiryIsReturnedWhenItIsRequested(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		got := w.ask(http.MethodPost, "ada", func(r *http.Request) { r.URL.RawQuery = "expires_at=true" })
 		claims, err := w.reactor.Verify(got.JWT)
@@ -59,7 +59,7 @@ func TestTheExpiryIsToldWhenItIsAskedFor(t *testing.T) {
 
 // The attacks, and what comes of each. None may cost a mint.
 func TestAttacksAreRefused(t *testing.T) {
-	outside := func(r *http.Request) { r.RemoteAddr = "203.0.113.9:1234" }
+	externalClient := func(r *http.Request) { r.RemoteAddr = "203.0.113.9:1234" }
 	for name, test := range map[string]struct {
 		method, caller string
 		changes        []func(*http.Request)
@@ -67,10 +67,10 @@ func TestAttacksAreRefused(t *testing.T) {
 		code           string
 	}{
 		"no credentials":                     {method: http.MethodPost, status: 401, code: "unauthenticated"},
-		"a header from outside the networks": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){outside}, status: 401, code: "unauthenticated"},
+		"a header from outside the networks": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){externalClient}, status: 401, code: "unauthenticated"},
 		"such a header, and a forwarded address inside": {
-			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){outside, header("X-Forwarded-For", "10.1.2.3")}, status: 401, code: "unauthenticated"},
-		"a second header beside the proxy's": {
+			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){externalClient, header("X-Forwarded-For", "10.1.2.3")}, status: 401, code: "unauthenticated"},
+		"a second header in addition to the proxy's": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("X-User", "mallory")}, status: 401, code: "unauthenticated"},
 		"an endless name": {method: http.MethodPost, caller: strings.Repeat("a", 512+1), status: 401, code: "unauthenticated"},
 		"a page from elsewhere": {
@@ -81,10 +81,10 @@ func TestAttacksAreRefused(t *testing.T) {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("Origin", "null")}, status: 403, code: "origin"},
 		"a link from elsewhere": {
 			method: http.MethodGet, caller: "ada", changes: []func(*http.Request){header("Sec-Fetch-Site", "cross-site")}, status: 403, code: "origin"},
-		"an origin that begins as an allowed one": {
+		"an origin that starts like an allowed one": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){header("Origin", "https://partner.example.evil.example")}, status: 403, code: "origin"},
 		"a huge body": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){body(1<<30, false)}, status: 413, code: "too_large"},
-		"a huge body that does not tell its length": {
+		"a huge body without a Content-Length": {
 			method: http.MethodPost, caller: "ada", changes: []func(*http.Request){body(1<<20, true)}, status: 413, code: "too_large"},
 		"a body that does not arrive": {method: http.MethodPost, caller: "ada", changes: []func(*http.Request){func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(iotest.ErrReader(os.ErrDeadlineExceeded)), 10
@@ -102,14 +102,14 @@ func TestAttacksAreRefused(t *testing.T) {
 	}
 }
 
-// failing is a source whose error tells more than it should.
-type failing struct{ told string }
+// failing is a source whose error contains more than it should.
+type failing struct{ reported string }
 
 func (f failing) token(context.Context, string) (issued, error) {
-	return issued{}, &unavailableError{reasonReactorUnavailable, time.Second, errors.New("an answer that cannot be read: " + f.told)}
+	return issued{}, &unavailableError{reasonReactorUnavailable, time.Second, errors.New("an answer that cannot be read: " + f.reported)}
 }
 
-func TestWhatAnErrorTellsOfASecretStandsNeitherInTheLogNorInTheAnswer(t *testing.T) {
+func TestASecretInAnErrorIsNeitherInTheLogNorInTheAnswer(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		secret := w.ask(http.MethodPost, "ada").JWT
 		settings := parsed(t, "--shared-token-dir=/nowhere", "--allow-anonymous")
@@ -128,7 +128,7 @@ func TestWhatAnErrorTellsOfASecretStandsNeitherInTheLogNorInTheAnswer(t *testing
 	})
 }
 
-// body is one of so many bytes.
+// body is a body of a number of bytes.
 func body(size int64, chunked bool) func(*http.Request) {
 	return func(request *http.Request) {
 		request.Body = io.NopCloser(io.LimitReader(endless{}, size))

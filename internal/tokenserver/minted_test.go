@@ -31,22 +31,22 @@ func TestACallerGetsATokenForTheModelsAndLimitsThatAreConfigured(t *testing.T) {
 			t.Errorf("requested: %+v", call)
 		}
 		if got.Expires != 0 {
-			t.Error("expires_at is told without being asked for")
+			t.Error("expires_at is returned without a request")
 		}
 	})
 }
 
-func TestACallersTokenIsHandedOutAgainUntilItHasTooLittleLeft(t *testing.T) {
+func TestACallersTokenIsReturnedAgainUntilItHasTooLittleLeft(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		first := w.ask(http.MethodPost, "ada")
 		w.pass(49 * time.Minute)
-		if again := w.ask(http.MethodPost, "ada"); again.JWT != first.JWT {
-			t.Error("another token was handed out while the first had enough left")
+		if repeated := w.ask(http.MethodPost, "ada"); repeated.JWT != first.JWT {
+			t.Error("another token was returned while the first had enough left")
 		}
 		w.wantMints(1)
 		w.pass(2 * time.Minute)
 		if later := w.ask(http.MethodPost, "ada"); later.JWT == first.JWT {
-			t.Error("a token with less left than a session needs was handed out")
+			t.Error("a token with less left than a session needs was returned")
 		}
 		w.wantMints(2)
 	})
@@ -54,34 +54,34 @@ func TestACallersTokenIsHandedOutAgainUntilItHasTooLittleLeft(t *testing.T) {
 
 func TestEachCallerGetsATokenOfItsOwn(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		seen := map[string]string{}
+		observed := map[string]string{}
 		for range 3 {
 			for _, caller := range []string{"ada", "grace", "ada ", "Ada"} {
 				token := w.ask(http.MethodGet, caller).JWT
-				if other, taken := seen[token]; taken && other != caller {
+				if other, taken := observed[token]; taken && other != caller {
 					t.Errorf("%q got the token of %q", caller, other)
 				}
-				seen[token] = caller
+				observed[token] = caller
 			}
 		}
 		w.wantMints(4)
 	})
 }
 
-func TestWhoIsNotKnownNeverGetsATokenTwice(t *testing.T) {
+func TestAnUnknownCallerNeverGetsATokenTwice(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.ProxyHeader, s.AllowAnonymous = "", true }, func(w *world) {
-		seen := map[string]bool{}
+		observed := map[string]bool{}
 		for range 5 {
-			seen[w.ask(http.MethodPost, "").JWT] = true
+			observed[w.ask(http.MethodPost, "").JWT] = true
 		}
-		if len(seen) != 5 {
-			t.Errorf("5 requests got %d tokens", len(seen))
+		if len(observed) != 5 {
+			t.Errorf("5 requests got %d tokens", len(observed))
 		}
 	})
 }
 
 // Many requests of one caller at once are one page that was reloaded, or one with many frames.
-func TestManyRequestsOfACallerAtOnceCostOneMint(t *testing.T) {
+func TestManyRequestsOfACallerAtTheSameTimeCostOneMint(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.CallerRequestsPerMinute = 1000 }, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Latency: 2 * time.Second})
 		var all sync.WaitGroup
@@ -93,7 +93,7 @@ func TestManyRequestsOfACallerAtOnceCostOneMint(t *testing.T) {
 	})
 }
 
-func TestTenThousandCallersAtOnceCostNoMoreMintsThanTheLimitsAllow(t *testing.T) {
+func TestTenThousandCallersAtTheSameTimeCostNoMoreMintsThanTheLimitsAllow(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		var all sync.WaitGroup
 		for i := range 10_000 {
@@ -111,7 +111,7 @@ func TestTenThousandCallersAtOnceCostNoMoreMintsThanTheLimitsAllow(t *testing.T)
 			w.ask(http.MethodPost, fmt.Sprint("caller-", i))
 		}
 		if got := w.reactor.Ledger().Mints(); got != 20 { // no time passes while they ask, and the bucket holds no more than its burst
-			t.Errorf("%d tokens were minted in a minute and an instant, want 20", got)
+			t.Errorf("%d tokens were minted in little more than a minute, want 20", got)
 		}
 	})
 }
@@ -127,22 +127,22 @@ func TestARotatedKeyIsUsedFromTheNextMintOn(t *testing.T) {
 		}
 		w.rotate(secondKey)
 		w.want(w.ask(http.MethodPost, "grace"), http.StatusOK, "")
-		if again := w.ask(http.MethodPost, "ada"); again.JWT != first.JWT {
+		if repeated := w.ask(http.MethodPost, "ada"); repeated.JWT != first.JWT {
 			t.Error("a token that lives was thrown away with its key")
 		}
 	})
 }
 
-func TestAnswersWithoutATokenAreNotAskedForAgainAtOnce(t *testing.T) {
+func TestAfterAnAnswerWithoutATokenReactorIsNotCalledImmediately(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault  emulator.Fault
 		reason string
 		wait   time.Duration // until Reactor is asked again
 	}{
-		"429 with an instant":    {emulator.Fault{Status: 429, RetryAfter: 90 * time.Second}, reasonRateLimited, 90 * time.Second},
+		"429 with a time":        {emulator.Fault{Status: 429, RetryAfter: 90 * time.Second}, reasonRateLimited, 90 * time.Second},
 		"429 without one":        {emulator.Fault{Status: 429}, reasonRateLimited, rateLimitBackoff},
 		"503":                    {emulator.Fault{Status: 503}, reasonReactorUnavailable, minBackoff},
-		"503 with an instant":    {emulator.Fault{Status: 503, RetryAfter: time.Minute}, reasonReactorUnavailable, time.Minute},
+		"503 with a time":        {emulator.Fault{Status: 503, RetryAfter: time.Minute}, reasonReactorUnavailable, time.Minute},
 		"400":                    {emulator.Fault{Status: 400}, reasonRequestRejected, rejectedBackoff},
 		"a cut answer":           {emulator.Fault{Cut: true}, reasonReactorUnavailable, minBackoff},
 		"expired on arrival":     {emulator.Fault{ExpiresIn: new(-time.Hour)}, reasonReactorUnavailable, minBackoff},
@@ -158,8 +158,8 @@ func TestAnswersWithoutATokenAreNotAskedForAgainAtOnce(t *testing.T) {
 					t.Errorf("Reactor was asked %d times for two callers", calls-1)
 				}
 				w.reactor.ClearFaults()
-				if again := w.ask(http.MethodPost, "ada"); again.JWT != kept.JWT {
-					t.Error("a token that is there was not handed out")
+				if repeated := w.ask(http.MethodPost, "ada"); repeated.JWT != kept.JWT {
+					t.Error("an existing token was not returned")
 				}
 				w.pass(test.wait - time.Millisecond)
 				w.want(w.ask(http.MethodPost, "grace"), http.StatusServiceUnavailable, test.reason)
@@ -191,7 +191,7 @@ func TestAReactorThatStaysAwayIsAskedMoreAndMoreSeldom(t *testing.T) {
 	})
 }
 
-// Two callers ask at once: the answer that comes later must not shorten what the first one's asks for.
+// Two callers send requests at the same time: the answer that comes later must not shorten the wait of the first one.
 func TestTheLongerOfTwoWaitsHolds(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Status: 429, RetryAfter: time.Hour, Latency: time.Second, Times: 1}, emulator.Fault{Status: 503, Latency: 2 * time.Second, Times: 1})
@@ -207,7 +207,7 @@ func TestTheLongerOfTwoWaitsHolds(t *testing.T) {
 	})
 }
 
-// What an old key was told must not hide what the new one is told.
+// The answer for an old key must not hide the answer for the new one.
 func TestALimitIsKeptToAfterAnOldKeyWasRefused(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
@@ -223,7 +223,7 @@ func TestALimitIsKeptToAfterAnOldKeyWasRefused(t *testing.T) {
 	})
 }
 
-func TestAShortTokenDoesNotShortenWhatReactorAskedFor(t *testing.T) {
+func TestAShortTokenDoesNotShortenTheWaitThatReactorRequested(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Status: 429, RetryAfter: time.Hour, Latency: time.Second, Times: 1},
 			emulator.Fault{ExpiresIn: new(5 * time.Minute), Latency: 2 * time.Second, Times: 1})
@@ -237,12 +237,12 @@ func TestAShortTokenDoesNotShortenWhatReactorAskedFor(t *testing.T) {
 	})
 }
 
-// Visitors of whom nobody knows who they are could otherwise keep all others out: by asking, and going away.
+// Anonymous visitors could otherwise block all others: by asking, and going away.
 func TestAVisitorWhoGoesAwaySaysNothingAboutReactor(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.ProxyHeader, s.AllowAnonymous = "", true }, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Latency: 5 * time.Second, Times: 1})
 		if got := w.ask(http.MethodPost, "", givesUpAfter(t, time.Second)); got.status == http.StatusOK {
-			t.Error("who gave up got a token")
+			t.Error("a caller that gave up got a token")
 		}
 		w.want(w.ask(http.MethodPost, ""), http.StatusOK, "")
 	})
@@ -276,14 +276,14 @@ func TestNoRequestGetsATokenForAnotherModel(t *testing.T) {
 	})
 }
 
-func TestWhoGoesAwayDoesNotTakeTheTokenFromThoseWhoWait(t *testing.T) {
+func TestACallerThatLeavesDoesNotTakeTheTokenFromThoseThatWait(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Latency: 5 * time.Second})
 		var all sync.WaitGroup
 		all.Go(func() {
 			got := w.ask(http.MethodPost, "ada", givesUpAfter(t, time.Second))
 			if got.status == http.StatusOK {
-				t.Error("who gave up got a token")
+				t.Error("a caller that gave up got a token")
 			}
 		})
 		w.pass(500 * time.Millisecond)
@@ -293,7 +293,7 @@ func TestWhoGoesAwayDoesNotTakeTheTokenFromThoseWhoWait(t *testing.T) {
 	})
 }
 
-func TestAKeyThatIsNotThereIsTold(t *testing.T) {
+func TestAMissingKeyIsReported(t *testing.T) {
 	inWorld(t, func(s *config.TokenServer) { s.APIKeyFile += ".gone" }, func(w *world) {
 		w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonKeyRejected)
 		if log := w.logged.String(); !strings.Contains(log, "api-key.gone") {

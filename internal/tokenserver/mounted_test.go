@@ -17,15 +17,15 @@ import (
 // link names, and a change turns that link.
 type secretFolder struct {
 	*testing.T
-	folder string
-	turns  int
+	folder   string
+	versions int
 }
 
-// write puts files there, all at once.
+// write replaces all files in one step.
 func (s *secretFolder) write(files map[string]string) {
 	s.Helper()
-	s.turns++
-	version := fmt.Sprintf("..2026_%d", s.turns)
+	s.versions++
+	version := fmt.Sprintf("..2026_%d", s.versions)
 	s.must(os.Mkdir(filepath.Join(s.folder, version), 0o700))
 	for name, content := range files {
 		s.must(os.WriteFile(filepath.Join(s.folder, version, name), []byte(content), 0o600))
@@ -62,7 +62,7 @@ func (w *world) tokenFiles(lifetime time.Duration) map[string]string {
 	return map[string]string{jwtFile: token.JWT.Reveal(), expiresAtFile: fmt.Sprint(token.ExpiresAt.Unix())}
 }
 
-// withOneToken runs a test with a server that gives everybody the token of a folder.
+// withOneToken runs a test with a server that gives all callers the token of a folder.
 func withOneToken(t *testing.T, test func(w *world, secret *secretFolder)) {
 	t.Helper()
 	folder := t.TempDir()
@@ -71,7 +71,7 @@ func withOneToken(t *testing.T, test func(w *world, secret *secretFolder)) {
 	})
 }
 
-func TestEverybodyGetsTheTokenOfTheSecretAndTheNextOneOnceItIsThere(t *testing.T) {
+func TestEveryCallerGetsTheTokenOfTheSecretAndTheNextOneOnceItExists(t *testing.T) {
 	withOneToken(t, func(w *world, secret *secretFolder) {
 		first := w.tokenFiles(time.Hour)
 		secret.write(first)
@@ -84,13 +84,13 @@ func TestEverybodyGetsTheTokenOfTheSecretAndTheNextOneOnceItIsThere(t *testing.T
 		secret.write(second)
 		w.pass(checkInterval)
 		if got := w.ask(http.MethodPost, "ada"); got.JWT != second[jwtFile] {
-			t.Error("the token before was handed out")
+			t.Error("the previous token was returned")
 		}
 		w.wantMints(2) // both by the test
 	})
 }
 
-func TestATokenWithTooLittleLeftIsNotHandedOut(t *testing.T) {
+func TestATokenWithTooLittleLeftIsNotReturned(t *testing.T) {
 	withOneToken(t, func(w *world, secret *secretFolder) {
 		secret.write(w.tokenFiles(time.Hour))
 		w.want(w.ask(http.MethodGet, "ada"), http.StatusOK, "")
@@ -104,7 +104,7 @@ func TestATokenWithTooLittleLeftIsNotHandedOut(t *testing.T) {
 	})
 }
 
-func TestASecretThatHoldsNoTokenIsToldAndComesBack(t *testing.T) {
+func TestASecretWithoutATokenIsReportedAndRecovers(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"no jwt":           {expiresAtFile: "1795400000"},
 		"no expiry":        {jwtFile: "eyJhbGciOi.eyJzdWIi.c2ln"},
@@ -119,7 +119,7 @@ func TestASecretThatHoldsNoTokenIsToldAndComesBack(t *testing.T) {
 				w.pass(checkInterval)
 				w.want(w.ask(http.MethodPost, "ada"), http.StatusServiceUnavailable, reasonNoToken)
 				if strings.Contains(w.logged.String(), "eyJh") {
-					t.Errorf("what stands in the place of a token is logged: %s", w.logged)
+					t.Errorf("the content of the token's file is logged: %s", w.logged)
 				}
 				secret.write(w.tokenFiles(time.Hour))
 				w.pass(checkInterval)
@@ -129,29 +129,29 @@ func TestASecretThatHoldsNoTokenIsToldAndComesBack(t *testing.T) {
 	}
 }
 
-// The kubelet removes the folder before, and may do so between the look at the link and the reading of what it names.
-func TestASecretThatIsChangedWhileItIsReadIsReadOnceMore(t *testing.T) {
+// The kubelet removes the folder before, and may do so between reading the link and reading the files that it names.
+func TestASecretThatIsChangedWhileItIsReadIsReadAgain(t *testing.T) {
 	folder := t.TempDir()
 	secret := &secretFolder{T: t, folder: folder}
-	looks := 0
+	reads := 0
 	got := retryIfRemoved(func() reading {
-		looks++
-		if looks == 1 {
+		reads++
+		if reads == 1 {
 			_, err := os.ReadFile(filepath.Join(folder, "..2026_1", jwtFile))
 			secret.write(map[string]string{jwtFile: "eyJhbGciOi.eyJzdWIi.c2ln", expiresAtFile: "1795400000"})
 			return reading{err: fmt.Errorf("the mounted Secret: %w", err)}
 		}
 		return readSecret(folder, nil)
 	})
-	if got.err != nil || looks != 2 {
-		t.Errorf("after %d looks: %v", looks, got.err)
+	if got.err != nil || reads != 2 {
+		t.Errorf("after %d reads: %v", reads, got.err)
 	}
-	if got := retryIfRemoved(func() reading { looks++; return reading{err: os.ErrPermission} }); looks != 3 || got.err == nil {
-		t.Errorf("what is no change is looked at again: %d", looks)
+	if got := retryIfRemoved(func() reading { reads++; return reading{err: os.ErrPermission} }); reads != 3 || got.err == nil {
+		t.Errorf("another error than a missing file: %d reads", reads)
 	}
 }
 
-// The folder need not be one of the kubelet: somebody may write the files in place.
+// The folder need not be one of the kubelet: another program may write the files in place.
 func TestFilesThatAreWrittenInPlaceAreReadAgain(t *testing.T) {
 	withOneToken(t, func(w *world, secret *secretFolder) {
 		for range 2 {

@@ -161,7 +161,7 @@ func TestTheServerAnswersWhatWasAskedBeforeItStops(t *testing.T) {
 	}
 }
 
-func TestAPortThatIsTakenIsToldAtOnce(t *testing.T) {
+func TestAPortThatIsInUseIsReportedImmediately(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +236,7 @@ func trusting(roots *x509.CertPool) *http.Client {
 // Who sends a header or a body byte by byte does not keep a connection for longer than its time. The times are those of every server that
 // Run makes; here they are shorter.
 func TestSlowClientsAreCutOff(t *testing.T) {
-	for name, begin := range map[string]string{
+	for name, start := range map[string]string{
 		"in the header": "POST /api/token HTTP/1.1\r\nHost: a\r\nX-Slow: ",
 		"in the body":   "POST /api/token HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n ",
 	} {
@@ -262,7 +262,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = connection.Close() }()
-			fmt.Fprint(connection, begin)
+			fmt.Fprint(connection, start)
 			reader := bufio.NewReader(connection)
 			if response, err := http.ReadResponse(reader, nil); err == nil && response.StatusCode == http.StatusOK {
 				t.Error("it got a token")

@@ -55,7 +55,7 @@ func inWorld(t *testing.T, change func(*config.TokenServer), test func(w *world)
 		test(w)
 		for _, secret := range append(w.reactor.IssuedJWTs(), firstKey, secondKey) {
 			if strings.Contains(w.logged.String(), secret) {
-				t.Errorf("the secret %s… stands in the log", secret[:6])
+				t.Errorf("the secret %s… is in the log", secret[:6])
 			}
 		}
 	})
@@ -157,7 +157,7 @@ func (w *world) want(got answer, status int, code string) {
 	case status == http.StatusOK:
 		w.Error("there is no token in the answer")
 	case got.Message == "":
-		w.Error("the answer says nothing to a person")
+		w.Error("the answer has no message for the user")
 	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
 		if seconds, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || seconds < 1 {
 			w.Errorf("Retry-After is %q", got.header.Get("Retry-After"))

@@ -119,7 +119,7 @@ func (w *world) wantStripped() {
 	}
 }
 
-func TestAnAdoptedSecretIsStrippedAlsoWhenTheObjectWentWhileTheOperatorWasAway(t *testing.T) {
+func TestAnAdoptedSecretIsStrippedEvenWhenTheObjectWasDeletedWhileTheOperatorWasAway(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(theirs(consenting), newToken("web", dressed))
 		w.start()
@@ -175,7 +175,7 @@ func TestAConsentThatMovesFromOneToAnotherIsFollowed(t *testing.T) {
 }
 
 // The watch leaves such Secrets out, so that nothing tells when they go.
-func TestATargetThatTheWatchLeavesOutIsLookedAtAgain(t *testing.T) {
+func TestATargetThatTheWatchOmitsIsReadAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		helm := theirs(func(s *corev1.Secret) { s.Type = targetsecret.UnwatchedTypes[0] })
 		w.start()
@@ -213,7 +213,7 @@ func TestASecretThatCannotBeWrittenIsRefused(t *testing.T) {
 	}
 }
 
-func TestOurSecretThatWasMadeImmutableIsTold(t *testing.T) {
+func TestOurSecretThatWasMadeImmutableIsReported(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web", lifetime("1h")))
 		w.start()

@@ -107,7 +107,7 @@ func TestAnswersOfReactor(t *testing.T) {
 	})
 }
 
-func TestPatience(t *testing.T) {
+func TestMintRetryDelay(t *testing.T) {
 	unavailable := func(retryAfter time.Duration) error {
 		return fmt.Errorf("wrapped: %w", &reactor.Error{Class: reactor.ClassUnavailable, StatusCode: 503, RetryAfter: retryAfter})
 	}
@@ -162,13 +162,13 @@ func TestWhenARefusedRequestIsRetried(t *testing.T) {
 	}
 }
 
-func TestWhatIsToldToThoseWhoWait(t *testing.T) {
+func TestTheReportedReasonOfAWait(t *testing.T) {
 	until := noon.Add(1500 * time.Millisecond)
-	told := func(reason string) func(*observation) { return failing(reason, noon.Add(-time.Minute)) }
-	toldOf := func(fingerprint string) func(*observation) {
-		return func(seen *observation) {
-			told(v1alpha1.ReasonAPIKeyRefused)(seen)
-			seen.status.LastFailure.KeyFingerprint = fingerprint
+	failedWith := func(reason string) func(*observation) { return failing(reason, noon.Add(-time.Minute)) }
+	failedWithKey := func(fingerprint string) func(*observation) {
+		return func(observed *observation) {
+			failedWith(v1alpha1.ReasonAPIKeyRefused)(observed)
+			observed.status.LastFailure.KeyFingerprint = fingerprint
 		}
 	}
 	tests := []struct {
@@ -182,37 +182,37 @@ func TestWhatIsToldToThoseWhoWait(t *testing.T) {
 		{"for a refused key", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected, Closed: true, Until: until}, v1alpha1.ReasonAPIKeyRefused, noon.Add(2 * time.Second)},
 		{"for a limited key", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRateLimited, Closed: true, Until: until}, v1alpha1.ReasonRateLimited, noon.Add(2 * time.Second)},
 		{"for a refused key that another object tries again", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected, Closed: true}, v1alpha1.ReasonAPIKeyRefused, time.Time{}},
-		{"for a slot to retry what Reactor refused", told(v1alpha1.ReasonRequestRefused), mintqueue.WaitForSlot, mintqueue.KeyStatus{State: mintqueue.KeyAccepted}, v1alpha1.ReasonRequestRefused, time.Time{}},
+		{"for a slot to retry what Reactor refused", failedWith(v1alpha1.ReasonRequestRefused), mintqueue.WaitForSlot, mintqueue.KeyStatus{State: mintqueue.KeyAccepted}, v1alpha1.ReasonRequestRefused, time.Time{}},
 		{"for the first answer to a key", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{}, v1alpha1.ReasonPending, time.Time{}},
 		{"for a refused key that is being tried", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonPending, time.Time{}},
 		{"for a limited key that is being tried", nil, mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRateLimited}, v1alpha1.ReasonPending, time.Time{}},
 		{
 			"for a refused key that is being tried, as before",
-			told(v1alpha1.ReasonAPIKeyRefused), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
+			failedWith(v1alpha1.ReasonAPIKeyRefused), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
 		},
 		{
 			"for a limited key that is being tried, as before",
-			told(v1alpha1.ReasonRateLimited), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRateLimited}, v1alpha1.ReasonRateLimited, time.Time{},
+			failedWith(v1alpha1.ReasonRateLimited), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRateLimited}, v1alpha1.ReasonRateLimited, time.Time{},
 		},
 		{
 			"for the first answer to a key since the start, and it was refused before",
-			told(v1alpha1.ReasonAPIKeyRefused), mintqueue.WaitForKey, mintqueue.KeyStatus{}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
+			failedWith(v1alpha1.ReasonAPIKeyRefused), mintqueue.WaitForKey, mintqueue.KeyStatus{}, v1alpha1.ReasonAPIKeyRefused, time.Time{},
 		},
-		{"for a key that is being tried, and another was refused", toldOf("another"), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonPending, time.Time{}},
+		{"for a key that is being tried, and another was refused", failedWithKey("another"), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonPending, time.Time{}},
 		{
 			"for a key that is being tried, after a failure that was not the key's",
-			told(v1alpha1.ReasonReactorUnavailable), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonPending, time.Time{},
+			failedWith(v1alpha1.ReasonReactorUnavailable), mintqueue.WaitForKey, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonPending, time.Time{},
 		},
 		{"for a slot", nil, mintqueue.WaitForSlot, mintqueue.KeyStatus{State: mintqueue.KeyAccepted}, v1alpha1.ReasonQueued, time.Time{}},
 		{"for a slot to try a refused key", nil, mintqueue.WaitForSlot, mintqueue.KeyStatus{State: mintqueue.KeyRejected}, v1alpha1.ReasonQueued, time.Time{}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			seen := seeing()
+			observed := observing()
 			if test.before != nil {
-				test.before(seen)
+				test.before(observed)
 			}
-			got := waitObstacle(aToken(), seen, test.decision, test.key)
+			got := waitObstacle(aToken(), observed, test.decision, test.key)
 			if got.reason != test.reason || !got.until.Equal(test.until) {
 				t.Errorf("%s until %s, want %s until %s", got.reason, got.until, test.reason, test.until)
 			}
@@ -220,7 +220,7 @@ func TestWhatIsToldToThoseWhoWait(t *testing.T) {
 	}
 }
 
-func TestInstantsAreRoundedUpToWholeSeconds(t *testing.T) {
+func TestTimesAreRoundedUpToWholeSeconds(t *testing.T) {
 	for add, want := range map[time.Duration]time.Duration{
 		0: 0, 1: time.Second, time.Second - 1: time.Second, time.Second: time.Second, time.Second + 1: 2 * time.Second,
 	} {

@@ -42,10 +42,10 @@ type apiServer struct {
 	// tokensLag is how much longer a change of a ReactorToken takes: two watches keep no order between them.
 	tokensLag time.Duration
 
-	mu     sync.Mutex
-	calls  []call
-	meddle func(made call, do func() error) error
-	said   strings.Builder // all that the operator wrote, but for the payloads of Secrets
+	mu      sync.Mutex
+	calls   []call
+	meddle  func(made call, do func() error) error
+	written strings.Builder // everything that the operator wrote, except the payloads of Secrets
 }
 
 // call is one request of the operator.
@@ -192,7 +192,7 @@ func (s *apiServer) note(made call, object any) func(call, func() error) error {
 		content := contentOf(object).Object
 		delete(content, "data")
 		text, _ := json.Marshal(content)
-		s.said.Write(append(text, '\n'))
+		s.written.Write(append(text, '\n'))
 	}
 	if s.meddle == nil {
 		return func(_ call, do func() error) error { return do() }

@@ -29,8 +29,8 @@ func TestAFightOverTheTokenCostsFewMints(t *testing.T) {
 			func(secret *corev1.Secret) bool { return string(secret.Data[targetsecret.JWTKey]) == "theirs" },
 			func(secret *corev1.Secret) { secret.Data[targetsecret.JWTKey] = []byte("theirs") },
 		)
-		if got, most := w.mints(), budgetBurst+int(time.Hour/budgetRefill)+1; got > most || got < most-3 {
-			t.Errorf("%d mints in an hour of fighting, want about %d", got, most)
+		if got, maxMints := w.mints(), budgetBurst+int(time.Hour/budgetRefill)+1; got > maxMints || got < maxMints-3 {
+			t.Errorf("%d mints in an hour of fighting, want about %d", got, maxMints)
 		}
 		w.want("web", "Ready=False/MintBudgetSpent", "Renewed=False/MintBudgetSpent", "Stalled=")
 		if w.token("web").Status.NextAttemptTime == nil {
@@ -52,13 +52,13 @@ func TestAFightOverALabelCostsFewWritesAndNoMint(t *testing.T) {
 			func(secret *corev1.Secret) { secret.Labels["team"] = "theirs" },
 		)
 		w.wantMints(1)
-		most := repairBurst + int(10*time.Minute/repairRefill) + 1
-		if got := w.api.asked(call{verb: "apply", kind: "Secret"}); got > most || got < most/2 {
-			t.Errorf("%d writes in ten minutes of fighting, want at most %d", got, most)
+		maxWrites := repairBurst + int(10*time.Minute/repairRefill) + 1
+		if got := w.api.asked(call{verb: "apply", kind: "Secret"}); got > maxWrites || got < maxWrites/2 {
+			t.Errorf("%d writes in ten minutes of fighting, want at most %d", got, maxWrites)
 		}
 		w.want("web", "Ready=True/TokenValid", "Renewed=False/SecretContested", "Stalled=")
-		if told := w.eventsOf("web"); len(told) > 4+repairBurst || w.count("web", v1alpha1.ReasonSecretContested) != 1 {
-			t.Errorf("one fight was told by the events %q", told)
+		if emitted := w.eventsOf("web"); len(emitted) > 4+repairBurst || w.count("web", v1alpha1.ReasonSecretContested) != 1 {
+			t.Errorf("one fight caused the events %q", emitted)
 		}
 		w.pass(repairCalm*repairRefill + repairRefill + time.Second)
 		w.wantAsAsked("web")

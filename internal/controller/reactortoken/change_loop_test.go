@@ -112,7 +112,7 @@ func TestARequestToRenewIsEchoed(t *testing.T) {
 	})
 }
 
-func TestWhatStandsAroundTheTokenIsPutRightWithoutAMint(t *testing.T) {
+func TestTheRestOfTheSecretIsRepairedWithoutAMint(t *testing.T) {
 	edited := func(edit func(*corev1.Secret)) func(w *world) {
 		return func(w *world) { w.editSecret("web", edit) }
 	}

@@ -52,7 +52,7 @@ func TestRenewalsHappenByReactorsClock(t *testing.T) {
 	}
 }
 
-func TestExpiryIsToldByReactorsClock(t *testing.T) {
+func TestExpiryIsReportedByReactorsClock(t *testing.T) {
 	for _, skew := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -84,7 +84,7 @@ func TestAnAnswerWithoutADateIsTakenByTheTokensOwnTime(t *testing.T) {
 	})
 }
 
-func TestASkewThatComesAndGoesIsToldEachTime(t *testing.T) {
+func TestASkewThatComesAndGoesIsReportedEachTime(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web", lifetime("1h")))
 		w.start()

@@ -89,8 +89,8 @@ func costsBudget(token *v1alpha1.ReactorToken, observed *observation, why cause)
 }
 
 func first(checks []check, token *v1alpha1.ReactorToken, observed *observation) *obstacle {
-	for _, look := range checks {
-		if found := look(token, observed); found != nil {
+	for _, check := range checks {
+		if found := check(token, observed); found != nil {
 			return found
 		}
 	}
@@ -232,22 +232,22 @@ func maxRemainingWait(reason string, observed *observation) time.Duration {
 	if reason == v1alpha1.ReasonSecretWriteRefused {
 		return writeBackoffCap + time.Second
 	}
-	longest := mintBackoffCap
+	maxWait := mintBackoffCap
 	if reason == v1alpha1.ReasonRequestRefused {
-		longest = slowRefusalRetryInterval
+		maxWait = slowRefusalRetryInterval
 	}
 	current := observed.target.Current()
 	if current == nil {
-		return longest + time.Second
+		return maxWait + time.Second
 	}
 	soonest := observed.clocks.until(current.ExpiresAt, current) / 2
 	if reason == v1alpha1.ReasonRequestRefused {
 		soonest = untilExpiring(observed.clocks, current)
 	}
 	if soonest > 0 {
-		longest = min(longest, soonest)
+		maxWait = min(maxWait, soonest)
 	}
-	return longest + time.Second
+	return maxWait + time.Second
 }
 
 // repairRefused waits after a write that the API server refused. If Reactor gives no token, what is around

@@ -42,37 +42,37 @@ func FuzzDecision(f *testing.F) {
 			v1alpha1.KeyFingerprintAnnotation: key, v1alpha1.RequestHashAnnotation: hash, v1alpha1.HandledRenewRequestAnnotation: request,
 			v1alpha1.TokenChecksumAnnotation: "sum",
 		}
-		seen := seeing(func(seen *observation) {
-			seen.target.Record = targetsecret.ReadRecord(annotations)
-			seen.clocks.elapsed = time.Duration(elapsed)
+		observed := observing(func(observed *observation) {
+			observed.target.Record = targetsecret.ReadRecord(annotations)
+			observed.clocks.elapsed = time.Duration(elapsed)
 		})
-		planned := decide(token, seen)
+		planned := decide(token, observed)
 		if planned.write != writeNothing && (planned.cause == causeNone || planned.obstacle != nil) {
 			t.Fatalf("a write without a cause, or past an obstacle: %+v", planned)
 		}
-		told := buildReport(token, seen, planned, actResult{clocks: seen.clocks})
-		held := seen.target.Record
-		valid := held != nil && seen.clocks.until(held.ExpiresAt, held) > 0
-		if ready := meta.IsStatusConditionTrue(told.status.Conditions, v1alpha1.ConditionReady); ready != valid {
-			t.Fatalf("Ready is %t with %+v", ready, held)
+		report := buildReport(token, observed, planned, actResult{clocks: observed.clocks})
+		current := observed.target.Record
+		valid := current != nil && observed.clocks.until(current.ExpiresAt, current) > 0
+		if ready := meta.IsStatusConditionTrue(report.status.Conditions, v1alpha1.ConditionReady); ready != valid {
+			t.Fatalf("Ready is %t with %+v", ready, current)
 		}
-		next := schedule(t.Context(), planned.requeue, told.requeue).RequeueAfter
-		if next < 0 || next > maxWait || valid && (next == 0 || next > max(seen.clocks.until(held.ExpiresAt, held), time.Millisecond)) {
-			t.Fatalf("the next reconcile is in %s, and the token lives for %s", next, seen.clocks.until(held.ExpiresAt, held))
+		next := schedule(t.Context(), planned.requeue, report.requeue).RequeueAfter
+		if next < 0 || next > maxWait || valid && (next == 0 || next > max(observed.clocks.until(current.ExpiresAt, current), time.Millisecond)) {
+			t.Fatalf("the next reconcile is in %s, and the token lives for %s", next, observed.clocks.until(current.ExpiresAt, current))
 		}
-		if held == nil {
+		if current == nil {
 			return
 		}
-		due := renewalTime(&token.Spec, token.UID, held)
-		if due.Before(held.IssuedAt.Truncate(time.Second)) || due.After(held.ExpiresAt.Add(minTimeToRenewal)) {
-			t.Fatalf("due at %s, issued at %s for %s", due, held.IssuedAt, held.Granted())
+		due := renewalTime(&token.Spec, token.UID, current)
+		if due.Before(current.IssuedAt.Truncate(time.Second)) || due.After(current.ExpiresAt.Add(minTimeToRenewal)) {
+			t.Fatalf("due at %s, issued at %s for %s", due, current.IssuedAt, current.Granted())
 		}
-		for _, instant := range []*metav1.Time{told.status.IssuedTime, told.status.ExpirationTime, told.status.RenewalTime} {
-			if instant == nil { // the year 1
+		for _, at := range []*metav1.Time{report.status.IssuedTime, report.status.ExpirationTime, report.status.RenewalTime} {
+			if at == nil { // the year 1
 				continue
 			}
-			if stored, err := time.Parse(time.RFC3339, instant.Format(time.RFC3339)); err != nil || !stored.Equal(instant.Time) {
-				t.Fatalf("the API server would store %s for %s, %v", stored, instant, err)
+			if stored, err := time.Parse(time.RFC3339, at.Format(time.RFC3339)); err != nil || !stored.Equal(at.Time) {
+				t.Fatalf("the API server would store %s for %s, %v", stored, at, err)
 			}
 		}
 	})

@@ -142,7 +142,7 @@ func TestADeliveryIsNotLost(t *testing.T) {
 	}
 }
 
-func TestADeliveryThatIsRefusedIsToldOnceAndTriedSeldom(t *testing.T) {
+func TestADeliveryThatIsRefusedIsReportedOnceAndRetriedSeldom(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.createWorkloads()
 		w.create(newToken("web", rolling))
@@ -257,11 +257,11 @@ func (w *world) createPods(many int) {
 	}
 }
 
-func TestADeliveryToManyPodsHoldsNobodyUp(t *testing.T) {
+func TestADeliveryToManyPodsDelaysNoOtherObject(t *testing.T) {
 	const pods = 20 * 50
 	inWorld(t, func(w *world) {
 		w.createPods(pods)
-		w.passes = 1
+		w.workers = 1
 		w.create(newToken("web", prompt))
 		w.start()
 		w.create(newToken("other"))
@@ -278,7 +278,7 @@ func TestADeliveryToManyPodsHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-func TestWithoutTheFlagsNothingIsDeliveredAndThatIsTold(t *testing.T) {
+func TestWithoutTheFlagsNothingIsDeliveredAndThatIsReported(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.tune = func(o *Options) { o.AllowRestart, o.AllowPromptDelivery = false, false }
 		w.createWorkloads()

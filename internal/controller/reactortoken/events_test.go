@@ -12,60 +12,60 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-func TestEventsTellTransitions(t *testing.T) {
+func TestEventsReportTransitions(t *testing.T) {
 	ready, renewed := "Ready=True/TokenValid", "Renewed=True/Issued"
 	due := plan{cause: causeDue, write: writeMint}
 	skewed := func(by time.Duration) func(*actResult) {
-		return func(done *actResult) {
-			held := aPendingToken()
-			held.token.Skew = by
-			done.record, done.version, done.issued = recordOfPending(held), "8", true
+		return func(result *actResult) {
+			pending := aPendingToken()
+			pending.token.Skew = by
+			result.record, result.version, result.issued = recordOfPending(pending), "8", true
 		}
 	}
 	tests := []struct {
-		name    string
-		token   func(*v1alpha1.ReactorToken)
-		seen    []func(*observation)
-		planned plan
-		done    actResult
-		want    string
+		name     string
+		token    func(*v1alpha1.ReactorToken)
+		observed []func(*observation)
+		planned  plan
+		result   actResult
+		want     string
 	}{
-		{name: "nothing happened", seen: []func(*observation){before(ready, renewed)}, done: ended()},
-		{name: "a token was issued", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(issuing), want: "Normal/TokenIssued"},
-		{name: "a Secret was adopted", seen: []func(*observation){noToken}, planned: due, done: ended(issuing, func(d *actResult) { d.adopted = true }),
+		{name: "nothing happened", observed: []func(*observation){before(ready, renewed)}, result: ended()},
+		{name: "a token was issued", observed: []func(*observation){before(ready, renewed)}, planned: due, result: ended(issuing), want: "Normal/TokenIssued"},
+		{name: "a Secret was adopted", observed: []func(*observation){noToken}, planned: due, result: ended(issuing, func(d *actResult) { d.adopted = true }),
 			want: "Normal/TokenIssued Normal/SecretAdopted"},
-		{name: "a Secret was repaired", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *actResult) { d.repaired = true }), want: "Normal/SecretRepaired"},
-		{name: "a renewal began to fail", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(failed(backedUp)), want: "Warning/ReactorUnavailable"},
-		{name: "a renewal goes on failing", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(backedUp))},
-		{name: "a renewal fails for another reason", seen: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(refusal)),
+		{name: "a Secret was repaired", observed: []func(*observation){before(ready, renewed)}, result: ended(func(d *actResult) { d.repaired = true }), want: "Normal/SecretRepaired"},
+		{name: "a renewal began to fail", observed: []func(*observation){before(ready, renewed)}, planned: due, result: ended(failed(backedUp)), want: "Warning/ReactorUnavailable"},
+		{name: "a renewal goes on failing", observed: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, result: ended(failed(backedUp))},
+		{name: "a renewal fails for another reason", observed: []func(*observation){before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, result: ended(failed(refusal)),
 			want: "Warning/RequestRefused"},
-		{name: "a first attempt failed", seen: []func(*observation){noToken}, planned: due, done: ended(failed(backedUp)), want: "Warning/ReactorUnavailable"},
-		{name: "an object was suspended", seen: []func(*observation){before(ready, renewed)}, planned: plan{obstacle: paused}, done: ended(), want: "Normal/Suspended"},
-		{name: "a token expired", seen: []func(*observation){expired, before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(backedUp)),
+		{name: "a first attempt failed", observed: []func(*observation){noToken}, planned: due, result: ended(failed(backedUp)), want: "Warning/ReactorUnavailable"},
+		{name: "an object was suspended", observed: []func(*observation){before(ready, renewed)}, planned: plan{obstacle: paused}, result: ended(), want: "Normal/Suspended"},
+		{name: "a token expired", observed: []func(*observation){expired, before(ready, "Renewed=False/ReactorUnavailable")}, planned: due, result: ended(failed(backedUp)),
 			want: "Warning/TokenExpired"},
-		{name: "a token had expired before", seen: []func(*observation){expired, before("Ready=False/TokenExpired", "Renewed=False/ReactorUnavailable")}, planned: due, done: ended(failed(backedUp))},
-		{name: "a turn is waited for", seen: []func(*observation){noToken}, planned: due, done: ended(waiting(inLine))},
-		{name: "a skew came", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(skewed(-31 * time.Second)), want: "Normal/TokenIssued Warning/ClockSkew"},
-		{name: "a skew of half a minute is none", seen: []func(*observation){before(ready, renewed)}, planned: due, done: ended(skewed(30 * time.Second)), want: "Normal/TokenIssued"},
-		{name: "a skew stays", seen: []func(*observation){before(ready, renewed), func(o *observation) { o.target.Record = aRecord(func(r *targetsecret.Record) { r.Skew = time.Hour }) }},
-			planned: due, done: ended(skewed(2 * time.Hour)), want: "Normal/TokenIssued"},
+		{name: "a token had expired before", observed: []func(*observation){expired, before("Ready=False/TokenExpired", "Renewed=False/ReactorUnavailable")}, planned: due, result: ended(failed(backedUp))},
+		{name: "a turn is waited for", observed: []func(*observation){noToken}, planned: due, result: ended(waiting(inQueue))},
+		{name: "a skew came", observed: []func(*observation){before(ready, renewed)}, planned: due, result: ended(skewed(-31 * time.Second)), want: "Normal/TokenIssued Warning/ClockSkew"},
+		{name: "a skew of half a minute is none", observed: []func(*observation){before(ready, renewed)}, planned: due, result: ended(skewed(30 * time.Second)), want: "Normal/TokenIssued"},
+		{name: "a skew stays", observed: []func(*observation){before(ready, renewed), func(o *observation) { o.target.Record = aRecord(func(r *targetsecret.Record) { r.Skew = time.Hour }) }},
+			planned: due, result: ended(skewed(2 * time.Hour)), want: "Normal/TokenIssued"},
 		{name: "a new spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Generation, token.Spec.RenewBefore = 2, "89s" },
-			seen: []func(*observation){before(ready, renewed)}, done: ended(), want: "Warning/RenewBeforeShort"},
+			observed: []func(*observation){before(ready, renewed)}, result: ended(), want: "Warning/RenewBeforeShort"},
 		{name: "a new spec with a short renewBefore and prompt delivery", token: func(token *v1alpha1.ReactorToken) {
 			token.Generation, token.Spec.RenewBefore = 2, "89s"
 			prompt(token)
-		}, seen: []func(*observation){before(ready, renewed)}, done: ended()},
+		}, observed: []func(*observation){before(ready, renewed)}, result: ended()},
 		{name: "a new spec with a renewBefore that is long enough", token: func(token *v1alpha1.ReactorToken) { token.Generation, token.Spec.RenewBefore = 2, "90s" },
-			seen: []func(*observation){before(ready, renewed)}, done: ended()},
+			observed: []func(*observation){before(ready, renewed)}, result: ended()},
 		{name: "a new spec with a lifetime that makes the default renewBefore short", token: func(token *v1alpha1.ReactorToken) {
 			token.Generation, token.Spec.Lifetime = 2, "4m29s"
-		}, seen: []func(*observation){before(ready, renewed)}, done: ended(), want: "Warning/RenewBeforeShort"},
+		}, observed: []func(*observation){before(ready, renewed)}, result: ended(), want: "Warning/RenewBeforeShort"},
 		{name: "a new spec with a lifetime that makes the default renewBefore just long enough", token: func(token *v1alpha1.ReactorToken) {
 			token.Generation, token.Spec.Lifetime = 2, "4m30s"
-		}, seen: []func(*observation){before(ready, renewed)}, done: ended()},
+		}, observed: []func(*observation){before(ready, renewed)}, result: ended()},
 		{name: "an old spec with a short renewBefore", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "89s" },
-			seen: []func(*observation){before(ready, renewed)}, done: ended()},
-		{name: "something else to tell", seen: []func(*observation){before(ready, renewed)}, done: ended(func(d *actResult) {
+			observed: []func(*observation){before(ready, renewed)}, result: ended()},
+		{name: "something else to tell", observed: []func(*observation){before(ready, renewed)}, result: ended(func(d *actResult) {
 			d.notices = []notice.Notice{notice.Warning("Odd", "Do", "%d", 1)}
 		}), want: "Warning/Odd"},
 	}
@@ -76,7 +76,7 @@ func TestEventsTellTransitions(t *testing.T) {
 				test.token(token)
 			}
 			var got []string
-			for _, n := range buildReport(token, seeing(test.seen...), test.planned, test.done).events {
+			for _, n := range buildReport(token, observing(test.observed...), test.planned, test.result).events {
 				got = append(got, n.Kind+"/"+n.Reason)
 				if n.Action == "" || n.Note == "" {
 					t.Errorf("notice %+v", n)
@@ -108,7 +108,7 @@ func TestEventsFollowTheWriteOfTheStatus(t *testing.T) {
 }
 
 func TestALongNoteFitsIntoAnEvent(t *testing.T) {
-	recorder := &told{}
+	recorder := &output{}
 	r := &Reconciler{recorder: recorder}
 	r.emit(t.Context(), aToken(), lastStatus{notices: []notice.Notice{notice.Normal("Long", "Do", "%s", strings.Repeat("ü", 2000))}})
 	if note := strings.TrimSuffix(recorder.events[0].note, " Do"); len(note) > notice.MaxNote || len(note) < notice.MaxNote-4 {

@@ -40,11 +40,11 @@ func (w *world) attemptsOf(key string) int {
 // transitions are the conditions of a ReactorToken with the instants of their last changes.
 func (w *world) transitions(name string) map[string]string {
 	w.Helper()
-	seen := map[string]string{}
+	observed := map[string]string{}
 	for _, condition := range w.token(name).Status.Conditions {
-		seen[condition.Type] = fmt.Sprint(condition.Status, "/", condition.Reason, " since ", condition.LastTransitionTime.UTC().Format(time.TimeOnly))
+		observed[condition.Type] = fmt.Sprint(condition.Status, "/", condition.Reason, " since ", condition.LastTransitionTime.UTC().Format(time.TimeOnly))
 	}
-	return seen
+	return observed
 }
 
 // probers are the ReactorTokens whose status says when they try their key again.
@@ -179,7 +179,7 @@ func TestATokenThatExpiresSoonBringsTheNextTryOfTheKeyForward(t *testing.T) {
 }
 
 // A key that was refused may be good again: who comes while another token tries it is told that, not the refusal of an hour ago.
-func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
+func TestAnObjectThatComesWhileARefusedKeyIsTriedIsNotReportedAsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
 		w.create(newToken("early"))
@@ -187,12 +187,12 @@ func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
 		w.reactor.AddKey(firstKey)
 		w.reactor.SetFaults(emulator.Fault{Hang: true})
 		w.pass(mintqueue.MinProbeWait)
-		told := w.transitions("early")
+		reported := w.transitions("early")
 		w.create(newToken("late"))
 		w.settle()
 		w.want("late", "Ready=False/Pending", "Renewed=Unknown/Pending", "Stalled=")
 		w.want("early", "Ready=False/APIKeyRefused", "Stalled=True/APIKeyRefused")
-		if diff := cmp.Diff(told, w.transitions("early")); diff != "" {
+		if diff := cmp.Diff(reported, w.transitions("early")); diff != "" {
 			t.Errorf("the conditions of the token that tries the key flap (-before +now):\n%s", diff)
 		}
 		if got := w.eventsOf("late"); slices.Contains(got, v1alpha1.ReasonAPIKeyRefused) {
@@ -207,7 +207,7 @@ func TestWhoComesWhileARefusedKeyIsTriedIsNotToldThatItIsRefused(t *testing.T) {
 }
 
 // After a restart nothing is known of a key. What status says of it stays until Reactor has answered, for all its tokens.
-func TestARestartTellsNothingNewOfARefusedKey(t *testing.T) {
+func TestARestartReportsNothingNewAboutARefusedKey(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
 		names := w.createFive()
@@ -243,7 +243,7 @@ func TestARefusedKeyLeavesValidTokensReady(t *testing.T) {
 func TestARateLimitHoldsAllTokensOfTheKeyAndNoOther(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault emulator.Fault
-		hold  time.Duration
+		wait  time.Duration
 	}{
 		"for the seconds that Reactor names":     {emulator.Fault{Status: 429, RetryAfter: 5 * time.Minute}, 5 * time.Minute},
 		"until the date that Reactor names":      {emulator.Fault{Status: 429, RetryAfter: 5 * time.Minute, RetryAfterAsDate: true}, 5 * time.Minute},
@@ -254,7 +254,7 @@ func TestARateLimitHoldsAllTokensOfTheKeyAndNoOther(t *testing.T) {
 				test.fault.Key = emulator.Fingerprint(firstKey)
 				w.reactor.SetFaults(test.fault)
 				names := w.createFive()
-				begin := time.Now()
+				started := time.Now()
 				w.start()
 				if got := w.attemptsOf(firstKey); got != 1 {
 					t.Errorf("%d requests with the limited key, want 1", got)
@@ -266,12 +266,12 @@ func TestARateLimitHoldsAllTokensOfTheKeyAndNoOther(t *testing.T) {
 				if len(probers) != 1 {
 					t.Fatalf("%v say when the key is tried again, want one of them", probers)
 				}
-				if next := w.token(probers[0]).Status.NextAttemptTime; next.Sub(begin.Add(test.hold)).Abs() > 2*time.Second {
-					t.Errorf("the next attempt is at %v, want %s after the begin", next, test.hold)
+				if next := w.token(probers[0]).Status.NextAttemptTime; next.Sub(started.Add(test.wait)).Abs() > 2*time.Second {
+					t.Errorf("the next attempt is at %v, want %s after the begin", next, test.wait)
 				}
 				w.want("other", "Ready=True/TokenValid")
 				w.reactor.ClearFaults()
-				w.passUntil(begin.Add(test.hold - 2*time.Second))
+				w.passUntil(started.Add(test.wait - 2*time.Second))
 				if got := w.attemptsOf(firstKey); got != 1 {
 					t.Errorf("%d requests during the hold, want 1", got)
 				}
@@ -287,7 +287,7 @@ func TestARateLimitHoldsAllTokensOfTheKeyAndNoOther(t *testing.T) {
 	}
 }
 
-func TestALimitThatGoesOnCostsFewerAndFewerRequests(t *testing.T) {
+func TestALimitThatContinuesCostsFewerAndFewerRequests(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Status: 429})
 		w.createFive()
@@ -300,7 +300,7 @@ func TestALimitThatGoesOnCostsFewerAndFewerRequests(t *testing.T) {
 	})
 }
 
-func TestOneTenantsBadRequestHoldsNobodyElse(t *testing.T) {
+func TestOneTenantsBadRequestDelaysNoOtherTenant(t *testing.T) {
 	for _, status := range []int{400, 403, 404, 409, 422} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -334,7 +334,7 @@ func TestARefusedRequestIsRetriedEvery15MinutesAndLaterEveryHour(t *testing.T) {
 		w.reactor.SetFaults(emulator.Fault{Status: 403})
 		w.create(newToken("web"))
 		w.start()
-		told := w.transitions("web")
+		reported := w.transitions("web")
 		w.pass(slowRefusalRetryAfter)
 		if got := w.attempts() - 1; got < 24 || got > 30 { // up to a fifth sooner
 			t.Errorf("%d retries in the first six hours", got)
@@ -344,7 +344,7 @@ func TestARefusedRequestIsRetriedEvery15MinutesAndLaterEveryHour(t *testing.T) {
 		if got := w.attempts() - attempts; got < 9 || got > 13 {
 			t.Errorf("%d retries in the next ten hours", got)
 		}
-		if diff := cmp.Diff(told, w.transitions("web")); diff != "" {
+		if diff := cmp.Diff(reported, w.transitions("web")); diff != "" {
 			t.Errorf("the conditions flap (-at first +later):\n%s", diff)
 		}
 		if diff := cmp.Diff([]string{"RequestRefused"}, w.eventsOf("web")); diff != "" {
@@ -457,7 +457,7 @@ func TestARefusedRequestIsRetriedImmediatelyAfterAChange(t *testing.T) {
 }
 
 // Old failures, with another key or for another request, make no new backoff longer.
-func TestABackoffBeginsAnewWithANewKeyOrRequest(t *testing.T) {
+func TestABackoffStartsAgainWithANewKeyOrRequest(t *testing.T) {
 	for name, change := range map[string]func(w *world){
 		"another key":      func(w *world) { w.rotate(secondKey) },
 		"another lifetime": func(w *world) { w.edit("web", lifetime("1h")) },
@@ -498,7 +498,7 @@ func TestAttemptsThatFailDoNotSpendTheMintBudget(t *testing.T) {
 	})
 }
 
-func TestAMendedKeyEndsABackoffAtOnce(t *testing.T) {
+func TestAFixedKeyEndsABackoffImmediately(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{Status: 503, Key: emulator.Fingerprint(firstKey)})
 		w.create(newToken("web"))
@@ -510,7 +510,7 @@ func TestAMendedKeyEndsABackoffAtOnce(t *testing.T) {
 	})
 }
 
-func TestAMissingOrBadKeyIsToldAndItsArrivalIsNoticed(t *testing.T) {
+func TestAMissingOrBadKeyIsReportedAndItsArrivalIsNoticed(t *testing.T) {
 	for name, test := range map[string]struct {
 		spoil  func(w *world)
 		reason string

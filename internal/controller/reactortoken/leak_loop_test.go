@@ -25,9 +25,9 @@ func TestTheSearchFindsALeakWhereverItIs(t *testing.T) {
 	plain := func(secret string) string { return secret }
 	for name, plant := range map[string]func(w *world, text string){
 		"in an event": func(w *world, text string) {
-			w.told.Eventf(newToken("web"), nil, "Normal", "Planted", "Plant", "%s", text)
+			w.output.Eventf(newToken("web"), nil, "Normal", "Planted", "Plant", "%s", text)
 		},
-		"in the log": func(w *world, text string) { w.told.logger().Info("planted", "value", text) },
+		"in the log": func(w *world, text string) { w.output.logger().Info("planted", "value", text) },
 		"in a condition": func(w *world, text string) {
 			token := newToken("web")
 			token.Status.Conditions = append(token.Status.Conditions, conditionWith(text))
@@ -47,8 +47,8 @@ func TestTheSearchFindsALeakWhereverItIs(t *testing.T) {
 						if len(w.leaks()) == 0 {
 							t.Errorf("%s… was not found", secret[:4])
 						}
-						w.told.events, w.api.said = nil, strings.Builder{}
-						w.told.log.Reset()
+						w.output.events, w.api.written = nil, strings.Builder{}
+						w.output.log.Reset()
 					}
 				})
 			})

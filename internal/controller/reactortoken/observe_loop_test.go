@@ -137,7 +137,7 @@ func TestAKeyIsReadOnceForAllItsMints(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const count = 20
 		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 1000, 1000 }
-		w.passes = 8
+		w.workers = 8
 		w.api.meddleWith(func(_ call, do func() error) error {
 			time.Sleep(100 * time.Millisecond) // so that many reconciles need the key before the first read of it has returned
 			return do()
@@ -256,7 +256,7 @@ func TestPodsThatCannotBePromptedForTooLongAreNotPromptedAnyMore(t *testing.T) {
 	})
 }
 
-func TestASelectorThatIsNoneIsToldAndHoldsNothingElse(t *testing.T) {
+func TestAnInvalidSelectorIsReportedAndDelaysNothingElse(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web", func(token *v1alpha1.ReactorToken) {
 			token.Spec.PromptDelivery = &v1alpha1.PromptDelivery{PodSelector: &metav1.LabelSelector{

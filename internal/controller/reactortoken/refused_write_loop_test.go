@@ -140,8 +140,8 @@ func TestAnAPIServerThatIsAwayCostsNoMints(t *testing.T) {
 				if got := w.api.asked(call{"apply", "Secret", "web"}) - applied; got != 1 {
 					t.Errorf("%d writes for one renewal: a token that had been written was held", got)
 				}
-				if told := w.count("web", "TokenIssued"); told > 2 {
-					t.Errorf("%d tokens were told of", told)
+				if issued := w.count("web", "TokenIssued"); issued > 2 {
+					t.Errorf("%d tokens were told of", issued)
 				}
 			})
 		})
@@ -171,7 +171,7 @@ func TestASecretThatAppearsBeforeTheFirstWriteIsNotOverwritten(t *testing.T) {
 	})
 }
 
-func TestASecretThatChangesUnderAWriteIsLookedAtAgain(t *testing.T) {
+func TestASecretThatChangesDuringAWriteIsReadAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web", lifetime("1h")))
 		w.start()
@@ -193,7 +193,7 @@ func TestASecretThatChangesUnderAWriteIsLookedAtAgain(t *testing.T) {
 	})
 }
 
-func TestATargetThatIsBeingDeletedIsWrittenAnewOnceItIsGone(t *testing.T) {
+func TestATargetThatIsBeingDeletedIsCreatedAgainAfterItsDeletion(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()

@@ -36,12 +36,12 @@ func TestAFirstTokenIsWrittenOnceAndThenNothingIsAsked(t *testing.T) {
 	})
 }
 
-func TestEachTokenIsRenewedAtTheInstantInStatusForDays(t *testing.T) {
+func TestEachTokenIsRenewedAtTheTimeInStatusForDays(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()
-		begin := time.Now()
-		for mints := 1; time.Since(begin) < 3*24*time.Hour; mints++ {
+		started := time.Now()
+		for mints := 1; time.Since(started) < 3*24*time.Hour; mints++ {
 			w.passUntil(w.token("web").Status.RenewalTime.Add(-time.Second))
 			w.wantMints(mints)
 			asked := w.api.asked(call{})
@@ -182,7 +182,7 @@ func TestAnAnswerThatCannotBeUsedIsTriedAgainAndTheTokenStays(t *testing.T) {
 	}
 }
 
-func TestAFirstTokenThatIsExpiredOnArrivalIsNeitherWrittenNorAskedForInALoop(t *testing.T) {
+func TestAFirstTokenThatIsExpiredOnArrivalIsNeitherWrittenNorRequestedInALoop(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.SetFaults(emulator.Fault{ExpiresIn: new(time.Duration(0))})
 		w.create(newToken("web"))
@@ -242,7 +242,7 @@ func TestAMintThatIsUnderWayIsFinishedWhenTheOperatorStops(t *testing.T) {
 	})
 }
 
-func TestEveryConditionSpeaksOfTheGenerationThatWasSeen(t *testing.T) {
+func TestEveryConditionHasTheObservedGeneration(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()

@@ -95,7 +95,7 @@ func TestARenewalIsNeverALoopAndNeverTooLate(t *testing.T) {
 		life := time.Duration(10+random.IntN(24*3600)) * time.Second
 		spec := &v1alpha1.ReactorTokenSpec{RenewBefore: v1alpha1.DurationOf(time.Duration(random.IntN(25*3600)) * time.Second)}
 		due := renewalTime(spec, types.UID(fmt.Sprint(random.Uint64())), granted(life)).Sub(noon)
-		if least := min(minTimeToRenewal, life/2); due < least || due >= life {
+		if minimum := min(minTimeToRenewal, life/2); due < minimum || due >= life {
 			t.Fatalf("a token of %s with renewBefore %s is renewed after %s", life, spec.RenewBefore, due)
 		}
 		if due%time.Second != 0 {
@@ -104,14 +104,14 @@ func TestARenewalIsNeverALoopAndNeverTooLate(t *testing.T) {
 	}
 }
 
-func TestTheJitterIsStableAndSpreadsACrowd(t *testing.T) {
-	const crowd, span, buckets = 10000, 1000 * time.Second, 10
+func TestTheJitterIsStableAndSpreadsABurst(t *testing.T) {
+	const objects, span, buckets = 10000, 1000 * time.Second, 10
 	var counts [buckets]int
-	for range crowd {
+	for range objects {
 		uid := types.UID(uuid.NewString())
 		jitter := spread(uid, span)
-		if again := spread(uid, span); again != jitter {
-			t.Fatalf("the jitter of %s is %s, and then %s", uid, jitter, again)
+		if second := spread(uid, span); second != jitter {
+			t.Fatalf("the jitter of %s is %s, and then %s", uid, jitter, second)
 		}
 		if jitter < 0 || jitter > span {
 			t.Fatalf("the jitter %s is outside of %s", jitter, span)
@@ -119,14 +119,14 @@ func TestTheJitterIsStableAndSpreadsACrowd(t *testing.T) {
 		counts[min(int(jitter*buckets/span), buckets-1)]++
 	}
 	for i, count := range counts {
-		if count < crowd/buckets*8/10 || count > crowd/buckets*12/10 {
-			t.Errorf("%d of %d fall into the tenth number %d", count, crowd, i+1)
+		if count < objects/buckets*8/10 || count > objects/buckets*12/10 {
+			t.Errorf("%d of %d fall into the tenth number %d", count, objects, i+1)
 		}
 	}
 }
 
 // Tokens that were made in one burst drift apart, since each has a period of its own.
-func TestACrowdDriftsApartCycleByCycle(t *testing.T) {
+func TestABurstDriftsApartCycleByCycle(t *testing.T) {
 	spec := &v1alpha1.ReactorTokenSpec{}
 	width := func(cycles int) time.Duration {
 		first, last := noon.Add(1000*time.Hour), noon
@@ -187,16 +187,16 @@ func TestBackoff(t *testing.T) {
 }
 
 func TestABackoffDiffersFromObjectToObjectByAFifthAtMost(t *testing.T) {
-	seen := map[time.Duration]bool{}
+	observed := map[time.Duration]bool{}
 	for i := range 1000 {
 		wait := backoff(100, mintBackoffCap, types.UID(fmt.Sprint(i)), 0)
 		if wait > mintBackoffCap || wait < mintBackoffCap*4/5 {
 			t.Fatalf("backoff %s", wait)
 		}
-		seen[wait] = true
+		observed[wait] = true
 	}
-	if len(seen) < 50 {
-		t.Errorf("a thousand objects return at %d instants", len(seen))
+	if len(observed) < 50 {
+		t.Errorf("a thousand objects return at %d instants", len(observed))
 	}
 }
 

@@ -19,7 +19,7 @@ func (w *world) spoil() {
 	w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.ExpiresAtKey] = []byte("0") })
 }
 
-func TestASecretIsPutRightAlsoWhileNoNewTokenCanBeHad(t *testing.T) {
+func TestASecretIsRepairedEvenWhileNoNewTokenIsAvailable(t *testing.T) {
 	for name, test := range map[string]struct {
 		obstruct func(w *world)
 		renewed  string
@@ -49,7 +49,7 @@ func TestASecretIsPutRightAlsoWhileNoNewTokenCanBeHad(t *testing.T) {
 }
 
 // The operator comes back, and finds a Secret that drifted and a renewal that Reactor refuses.
-func TestASecretIsPutRightInThePassWhoseMintFails(t *testing.T) {
+func TestASecretIsRepairedInTheReconcileWhoseMintFails(t *testing.T) {
 	for name, test := range map[string]struct {
 		meddle func(call, func() error) error
 		right  bool
@@ -78,8 +78,8 @@ func TestASecretIsPutRightInThePassWhoseMintFails(t *testing.T) {
 }
 
 // A repair whose budget is spent comes when the budget allows it, also where a mint waits for something without an instant.
-func TestARepairThatHasToWaitIsWokenAlsoWhileAMintIsHeldBack(t *testing.T) {
-	for name, hold := range map[string]func(w *world){
+func TestARepairThatHasToWaitIsRequeuedEvenWhileAMintIsDelayed(t *testing.T) {
+	for name, holdBack := range map[string]func(w *world){
 		"suspended": func(w *world) { w.edit("web", func(token *v1alpha1.ReactorToken) { token.Spec.Suspend = new(true) }) },
 		"a refused request": func(w *world) {
 			w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
@@ -90,7 +90,7 @@ func TestARepairThatHasToWaitIsWokenAlsoWhileAMintIsHeldBack(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.create(newToken("web"))
 				w.start()
-				hold(w)
+				holdBack(w)
 				w.settle()
 				for range repairBurst + 1 {
 					w.spoil()
@@ -129,7 +129,7 @@ func TestARefusedRepairDoesNotHastenTheRetryOfARefusedRequest(t *testing.T) {
 }
 
 // A webhook that does not answer, and is to fail closed, refuses each write with a 500 or a 504.
-func TestAWriteThatFailsForWhateverReasonIsTold(t *testing.T) {
+func TestAWriteThatFailsForAnyReasonIsReported(t *testing.T) {
 	for name, failure := range map[string]error{
 		"a webhook that is down":   apierrors.NewInternalError(errAway),
 		"a webhook that is slow":   apierrors.NewTimeoutError("context deadline exceeded", 1),

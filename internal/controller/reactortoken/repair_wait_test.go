@@ -16,10 +16,10 @@ func TestOnlyARefusedWritePutsARepairOff(t *testing.T) {
 		v1alpha1.ReasonReactorUnavailable: false,
 		v1alpha1.ReasonSecretWriteRefused: true,
 	} {
-		seen := &observation{clocks: clocks{now: now}}
-		seen.status.NextAttemptTime = &metav1.Time{Time: now.Add(time.Minute)}
-		seen.status.LastFailure = &v1alpha1.FailedAttempt{Reason: reason, RequestHash: requestHash(&token.Spec)}
-		if waits := repairRefused(token, seen) != nil; waits != wantWait {
+		observed := &observation{clocks: clocks{now: now}}
+		observed.status.NextAttemptTime = &metav1.Time{Time: now.Add(time.Minute)}
+		observed.status.LastFailure = &v1alpha1.FailedAttempt{Reason: reason, RequestHash: requestHash(&token.Spec)}
+		if waits := repairRefused(token, observed) != nil; waits != wantWait {
 			t.Errorf("%s: waits %v, want %v", reason, waits, wantWait)
 		}
 	}

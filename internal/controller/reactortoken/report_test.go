@@ -21,7 +21,7 @@ import (
 var (
 	refusal  = &obstacle{kind: userMustAct, problem: problem{v1alpha1.ReasonRequestRefused, "no"}}
 	backedUp = &obstacle{kind: retryWithBackoff, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonReactorUnavailable, "away"}}
-	inLine   = &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonQueued, "wait"}}
+	inQueue  = &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonQueued, "wait"}}
 	pending  = &obstacle{kind: retryAtTime, problem: problem{v1alpha1.ReasonPending, "wait"}}
 	limited  = &obstacle{kind: retryAtTime, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonRateLimited, "wait"}}
 	keyBad   = &obstacle{kind: userMustAct, until: noon.Add(time.Minute), problem: problem{v1alpha1.ReasonAPIKeyRefused, "no"}}
@@ -31,36 +31,36 @@ var (
 
 // ended is the result of a pass that ended at noon.
 func ended(changes ...func(*actResult)) actResult {
-	done := actResult{clocks: clocks{now: noon}}
+	result := actResult{clocks: clocks{now: noon}}
 	for _, change := range changes {
-		change(&done)
+		change(&result)
 	}
-	return done
+	return result
 }
 
-func failed(o *obstacle) func(*actResult)  { return func(done *actResult) { done.failed = o } }
-func waiting(o *obstacle) func(*actResult) { return func(done *actResult) { done.waiting = o } }
+func failed(o *obstacle) func(*actResult)  { return func(result *actResult) { result.failed = o } }
+func waiting(o *obstacle) func(*actResult) { return func(result *actResult) { result.waiting = o } }
 
 // issuing is an result in which a new token was written.
-func issuing(done *actResult) {
-	done.record, done.version, done.issued, done.delivered = recordOfPending(aPendingToken()), "8", true, true
+func issuing(result *actResult) {
+	result.record, result.version, result.issued, result.delivered = recordOfPending(aPendingToken()), "8", true, true
 }
 
-func noToken(seen *observation) {
-	seen.target, seen.status = targetsecret.State{}, v1alpha1.ReactorTokenStatus{}
+func noToken(observed *observation) {
+	observed.target, observed.status = targetsecret.State{}, v1alpha1.ReactorTokenStatus{}
 }
 
-func expired(seen *observation) {
-	seen.target.Record = aRecord(func(r *targetsecret.Record) { r.IssuedAt, r.ExpiresAt = noon.Add(-6*time.Hour), noon })
+func expired(observed *observation) {
+	observed.target.Record = aRecord(func(r *targetsecret.Record) { r.IssuedAt, r.ExpiresAt = noon.Add(-6*time.Hour), noon })
 }
 
 // before is a status with conditions, given as type=status/reason.
 func before(conditions ...string) func(*observation) {
-	return func(seen *observation) {
+	return func(observed *observation) {
 		for _, text := range conditions {
 			kind, state, _ := strings.Cut(text, "=")
 			status, reason, _ := strings.Cut(state, "/")
-			meta.SetStatusCondition(&seen.status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: reason,
+			meta.SetStatusCondition(&observed.status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: reason,
 				LastTransitionTime: metav1.NewTime(noon.Add(-time.Hour)), ObservedGeneration: 1})
 		}
 	}
@@ -69,53 +69,53 @@ func before(conditions ...string) func(*observation) {
 func TestConditions(t *testing.T) {
 	due, none := plan{cause: causeDue, write: writeMint}, plan{}
 	tests := []struct {
-		name    string
-		token   func(*v1alpha1.ReactorToken)
-		seen    []func(*observation)
-		planned plan
-		done    actResult
-		want    string // Ready|Renewed|LifetimeClamped|Stalled
+		name     string
+		token    func(*v1alpha1.ReactorToken)
+		observed []func(*observation)
+		planned  plan
+		result   actResult
+		want     string // Ready|Renewed|LifetimeClamped|Stalled
 	}{
-		{name: "a token was issued", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing),
+		{name: "a token was issued", observed: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint}, result: ended(issuing),
 			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
-		{name: "all is well", planned: none, done: ended(), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
-		{name: "the world changed under the first pass", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint},
-			done: ended(func(done *actResult) { done.changed = true }), want: "False/Pending|Unknown/Pending|-|-"},
-		{name: "a renewal failed", planned: due, done: ended(failed(backedUp)), want: "True/TokenValid|False/ReactorUnavailable|False/AsRequested|-"},
-		{name: "a renewal is parked", planned: plan{cause: causeDue, obstacle: refusal}, done: ended(), want: "True/TokenValid|False/RequestRefused|False/AsRequested|-"},
-		{name: "a renewal is parked, and the token has expired", seen: []func(*observation){expired}, planned: plan{cause: causeExpired, obstacle: refusal}, done: ended(),
+		{name: "all is well", planned: none, result: ended(), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
+		{name: "the world changed under the first pass", observed: []func(*observation){noToken}, planned: plan{cause: causeNew, write: writeMint},
+			result: ended(func(result *actResult) { result.changed = true }), want: "False/Pending|Unknown/Pending|-|-"},
+		{name: "a renewal failed", planned: due, result: ended(failed(backedUp)), want: "True/TokenValid|False/ReactorUnavailable|False/AsRequested|-"},
+		{name: "a renewal is parked", planned: plan{cause: causeDue, obstacle: refusal}, result: ended(), want: "True/TokenValid|False/RequestRefused|False/AsRequested|-"},
+		{name: "a renewal is parked, and the token has expired", observed: []func(*observation){expired}, planned: plan{cause: causeExpired, obstacle: refusal}, result: ended(),
 			want: "False/TokenExpired|False/RequestRefused|False/AsRequested|True/RequestRefused"},
-		{name: "a renewal fails, and the token has expired", seen: []func(*observation){expired}, planned: due, done: ended(failed(backedUp)),
+		{name: "a renewal fails, and the token has expired", observed: []func(*observation){expired}, planned: due, result: ended(failed(backedUp)),
 			want: "False/TokenExpired|False/ReactorUnavailable|False/AsRequested|-"},
-		{name: "a first token is parked", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: refusal}, done: ended(),
+		{name: "a first token is parked", observed: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: refusal}, result: ended(),
 			want: "False/RequestRefused|False/RequestRefused|-|True/RequestRefused"},
-		{name: "a first token is tried again later", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(failed(backedUp)),
+		{name: "a first token is tried again later", observed: []func(*observation){noToken}, planned: plan{cause: causeNew}, result: ended(failed(backedUp)),
 			want: "False/ReactorUnavailable|False/ReactorUnavailable|-|-"},
-		{name: "the key was refused for the first token", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(failed(keyBad)),
+		{name: "the key was refused for the first token", observed: []func(*observation){noToken}, planned: plan{cause: causeNew}, result: ended(failed(keyBad)),
 			want: "False/APIKeyRefused|False/APIKeyRefused|-|True/APIKeyRefused"},
-		{name: "the key is limited", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(waiting(limited)),
+		{name: "the key is limited", observed: []func(*observation){noToken}, planned: plan{cause: causeNew}, result: ended(waiting(limited)),
 			want: "False/RateLimited|False/RateLimited|-|-"},
-		{name: "a new object waits for its turn", seen: []func(*observation){noToken}, planned: plan{cause: causeNew}, done: ended(waiting(inLine)),
+		{name: "a new object waits for its turn", observed: []func(*observation){noToken}, planned: plan{cause: causeNew}, result: ended(waiting(inQueue)),
 			want: "False/Queued|Unknown/Pending|-|-"},
-		{name: "a renewal waits for its turn", seen: []func(*observation){before("Renewed=True/Issued")}, planned: due, done: ended(waiting(inLine)),
+		{name: "a renewal waits for its turn", observed: []func(*observation){before("Renewed=True/Issued")}, planned: due, result: ended(waiting(inQueue)),
 			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
-		{name: "a renewal that failed waits for its turn", seen: []func(*observation){before("Renewed=False/ReactorUnavailable")}, planned: due, done: ended(waiting(inLine)),
+		{name: "a renewal that failed waits for its turn", observed: []func(*observation){before("Renewed=False/ReactorUnavailable")}, planned: due, result: ended(waiting(inQueue)),
 			want: "True/TokenValid|False/ReactorUnavailable|False/AsRequested|-"},
-		{name: "a renewal waits for the first answer to its key", seen: []func(*observation){before("Renewed=True/Issued")}, planned: due, done: ended(waiting(pending)),
+		{name: "a renewal waits for the first answer to its key", observed: []func(*observation){before("Renewed=True/Issued")}, planned: due, result: ended(waiting(pending)),
 			want: "True/TokenValid|True/Issued|False/AsRequested|-"},
-		{name: "a suspended object has a token", planned: plan{obstacle: paused}, done: ended(), want: "True/TokenValid|False/Suspended|False/AsRequested|-"},
-		{name: "a suspended object has none", seen: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: paused}, done: ended(), want: "False/Suspended|False/Suspended|-|-"},
-		{name: "a budget is spent", seen: []func(*observation){func(o *observation) { o.target.Edited = true }}, planned: plan{cause: causeEdited, obstacle: spent}, done: ended(),
+		{name: "a suspended object has a token", planned: plan{obstacle: paused}, result: ended(), want: "True/TokenValid|False/Suspended|False/AsRequested|-"},
+		{name: "a suspended object has none", observed: []func(*observation){noToken}, planned: plan{cause: causeNew, obstacle: paused}, result: ended(), want: "False/Suspended|False/Suspended|-|-"},
+		{name: "a budget is spent", observed: []func(*observation){func(o *observation) { o.target.Edited = true }}, planned: plan{cause: causeEdited, obstacle: spent}, result: ended(),
 			want: "False/MintBudgetSpent|False/MintBudgetSpent|-|-"},
-		{name: "what stalled goes on", seen: []func(*observation){noToken, before("Ready=False/RequestRefused", "Stalled=True/RequestRefused")},
-			planned: plan{cause: causeNew, write: writeMint}, done: ended(issuing), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
-		{name: "the grant is shorter than the wish", seen: []func(*observation){func(o *observation) { o.target.Record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
+		{name: "what stalled goes on", observed: []func(*observation){noToken, before("Ready=False/RequestRefused", "Stalled=True/RequestRefused")},
+			planned: plan{cause: causeNew, write: writeMint}, result: ended(issuing), want: "True/TokenValid|True/Issued|False/AsRequested|-"},
+		{name: "the grant is shorter than the wish", observed: []func(*observation){func(o *observation) { o.target.Record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, result: ended(),
 			want: "True/TokenValid|True/Issued|True/Shortened|-"},
 		{name: "renewBefore does not fit into the grant", token: func(token *v1alpha1.ReactorToken) { token.Spec.RenewBefore = "5h59m" },
-			seen: []func(*observation){func(o *observation) { o.target.Record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, done: ended(),
+			observed: []func(*observation){func(o *observation) { o.target.Record.ExpiresAt = noon.Add(time.Hour) }}, planned: none, result: ended(),
 			want: "True/TokenValid|True/Issued|True/RenewBeforeIgnored|-"},
-		{name: "the token that was there is gone", seen: []func(*observation){func(o *observation) { o.target = targetsecret.State{} }, before("LifetimeClamped=True/Shortened", "Renewed=True/Issued", "Ready=True/TokenValid")},
-			planned: plan{cause: causeDeleted}, done: ended(failed(backedUp)), want: "False/ReactorUnavailable|False/ReactorUnavailable|-|-"},
+		{name: "the token that was there is gone", observed: []func(*observation){func(o *observation) { o.target = targetsecret.State{} }, before("LifetimeClamped=True/Shortened", "Renewed=True/Issued", "Ready=True/TokenValid")},
+			planned: plan{cause: causeDeleted}, result: ended(failed(backedUp)), want: "False/ReactorUnavailable|False/ReactorUnavailable|-|-"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -123,8 +123,8 @@ func TestConditions(t *testing.T) {
 			if test.token != nil {
 				test.token(token)
 			}
-			told := buildReport(token, seeing(test.seen...), test.planned, test.done)
-			if diff := cmp.Diff(test.want, fourConditions(&told.status)); diff != "" {
+			report := buildReport(token, observing(test.observed...), test.planned, test.result)
+			if diff := cmp.Diff(test.want, fourConditions(&report.status)); diff != "" {
 				t.Errorf("conditions (-want +got):\n%s", diff)
 			}
 		})
@@ -132,15 +132,15 @@ func TestConditions(t *testing.T) {
 }
 
 func fourConditions(status *v1alpha1.ReactorTokenStatus) string {
-	var told []string
+	var report []string
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRenewed, v1alpha1.ConditionLifetimeClamped, v1alpha1.ConditionStalled} {
 		if text := conditionOf(status, kind); text != "" {
-			told = append(told, text)
+			report = append(report, text)
 		} else {
-			told = append(told, "-")
+			report = append(report, "-")
 		}
 	}
-	return strings.Join(told, "|")
+	return strings.Join(report, "|")
 }
 
 // Whatever comes together, the rules that kubectl wait, Argo CD and Flux rely on hold.
@@ -153,32 +153,32 @@ func TestTheRulesOfConditionsHoldForEveryCombination(t *testing.T) {
 	}
 	outcomes := map[string]actResult{"nothing done": ended(), "issued": ended(issuing), "again": ended(func(d *actResult) { d.changed = true })}
 	obstacles := map[string]*obstacle{"nothing in the way": nil}
-	for i, found := range []*obstacle{refusal, backedUp, inLine, pending, limited, keyBad, spent, paused} {
+	for i, found := range []*obstacle{refusal, backedUp, inQueue, pending, limited, keyBad, spent, paused} {
 		obstacles[fmt.Sprint("planned ", i)] = found
 		outcomes[fmt.Sprint("failed ", i)] = ended(failed(found))
 		outcomes[fmt.Sprint("waiting ", i)] = ended(waiting(found))
 	}
-	for tokenName, hold := range tokens {
-		for earlierName, tell := range earlier {
+	for tokenName, current := range tokens {
+		for earlierName, failure := range earlier {
 			for obstacleName, found := range obstacles {
-				for outcomeName, done := range outcomes {
+				for outcomeName, result := range outcomes {
 					name := strings.Join([]string{tokenName, earlierName, obstacleName, outcomeName}, ", ")
-					seen := seeing(hold, tell)
-					holdsTheRules(t, name, seen, buildReport(aToken(), seen, plan{cause: causeDue, obstacle: found}, done), done)
+					observed := observing(current, failure)
+					holdsTheRules(t, name, observed, buildReport(aToken(), observed, plan{cause: causeDue, obstacle: found}, result), result)
 				}
 			}
 		}
 	}
 }
 
-func holdsTheRules(t *testing.T, name string, seen *observation, told statusReport, done actResult) {
+func holdsTheRules(t *testing.T, name string, observed *observation, report statusReport, result actResult) {
 	t.Helper()
-	status := &told.status
-	held := seen.target.Current()
-	if done.record != nil {
-		held = done.record
+	status := &report.status
+	current := observed.target.Current()
+	if result.record != nil {
+		current = result.record
 	}
-	valid := held != nil && held.ExpiresAt.After(noon)
+	valid := current != nil && current.ExpiresAt.After(noon)
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 	stalled := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionStalled)
 	switch {
@@ -191,13 +191,13 @@ func holdsTheRules(t *testing.T, name string, seen *observation, told statusRepo
 		t.Errorf("%s: Stalled is %s, and Ready %s", name, stalled.Status, ready.Status)
 	case status.ObservedGeneration != 1:
 		t.Errorf("%s: observed generation %d", name, status.ObservedGeneration)
-	case (held == nil) != (status.SecretName == "" && status.ExpirationTime == nil && status.RenewalTime == nil):
+	case (current == nil) != (status.SecretName == "" && status.ExpirationTime == nil && status.RenewalTime == nil):
 		t.Errorf("%s: status tells of a token that is not there, or not of one that is", name)
-	case valid && nextOf(told) == never:
+	case valid && nextOf(report) == never:
 		t.Errorf("%s: nothing wakes the next pass before the token expires", name)
 	}
 	for _, condition := range status.Conditions {
-		was := meta.FindStatusCondition(seen.status.Conditions, condition.Type)
+		was := meta.FindStatusCondition(observed.status.Conditions, condition.Type)
 		changed := was == nil || was.Status != condition.Status
 		if since := condition.LastTransitionTime.Time; changed != since.Equal(noon) {
 			t.Errorf("%s: %s changed: %v, and its last transition is at %s", name, condition.Type, changed, since)
@@ -209,13 +209,13 @@ func holdsTheRules(t *testing.T, name string, seen *observation, told statusRepo
 }
 
 func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
-	for name, done := range map[string]actResult{"well": ended(), "waiting for a key": ended(waiting(keyBad)), "in line": ended(waiting(inLine))} {
+	for name, result := range map[string]actResult{"well": ended(), "waiting for a key": ended(waiting(keyBad)), "in line": ended(waiting(inQueue))} {
 		t.Run(name, func(t *testing.T) {
-			seen := seeing()
-			first := buildReport(aToken(), seen, plan{}, done)
-			again := seeing(func(o *observation) { o.status, o.target.ResourceVersion = first.status, "9" })
-			done.clocks.now = noon.Add(time.Second)
-			second := buildReport(aToken(), again, plan{}, done)
+			observed := observing()
+			first := buildReport(aToken(), observed, plan{}, result)
+			later := observing(func(o *observation) { o.status, o.target.ResourceVersion = first.status, "9" })
+			result.clocks.now = noon.Add(time.Second)
+			second := buildReport(aToken(), later, plan{}, result)
 			if statusChanged(&first.status, &second.status, noon) {
 				t.Errorf("status (-first +second):\n%s", cmp.Diff(first.status, second.status))
 			}
@@ -227,7 +227,7 @@ func TestASecondReportOfTheSameChangesNothing(t *testing.T) {
 }
 
 func TestStatusChanged(t *testing.T) {
-	base := buildReport(aToken(), seeing(), plan{}, ended()).status
+	base := buildReport(aToken(), observing(), plan{}, ended()).status
 	base.NextAttemptTime = new(metav1.NewTime(noon.Add(time.Minute)))
 	tests := []struct {
 		name   string
@@ -290,11 +290,11 @@ func TestBoundedCutsBetweenCharacters(t *testing.T) {
 	for name, text := range map[string]string{
 		"letters": strings.Repeat("x", 5000), "umlauts": strings.Repeat("ü", 5000), "emoji": strings.Repeat("🎥", 5000), "mixed": strings.Repeat("xü🎥", 3000),
 	} {
-		for most := range 50 {
-			most += 10
-			got := notice.Bounded(text, most)
-			if len(got) > most || !utf8.ValidString(got) || !strings.HasSuffix(got, "…") || len(got) < most-4 {
-				t.Errorf("%s cut to %d bytes: %q", name, most, got)
+		for limit := range 50 {
+			limit += 10
+			got := notice.Bounded(text, limit)
+			if len(got) > limit || !utf8.ValidString(got) || !strings.HasSuffix(got, "…") || len(got) < limit-4 {
+				t.Errorf("%s cut to %d bytes: %q", name, limit, got)
 			}
 		}
 	}

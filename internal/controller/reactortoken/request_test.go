@@ -33,7 +33,7 @@ func TestRequestHashesDoNotChange(t *testing.T) {
 	}
 }
 
-func TestWhatIsAskedForIsTheSame(t *testing.T) {
+func TestWhichChangesOfTheSpecChangeTheRequest(t *testing.T) {
 	scoped := func(models ...v1alpha1.ModelName) *v1alpha1.TokenScope { return &v1alpha1.TokenScope{Models: models} }
 	base := v1alpha1.ReactorTokenSpec{Lifetime: "6h", Scope: scoped("a/1", "b/2")}
 	tests := []struct {

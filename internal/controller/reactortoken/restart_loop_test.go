@@ -17,7 +17,7 @@ import (
 func TestARestartWithValidTokensDoesNothing(t *testing.T) {
 	const count = 100
 	inWorld(t, func(w *world) {
-		w.passes = 1
+		w.workers = 1
 		w.tune = func(o *Options) { o.MintQPS = 1000 }
 		for i := range count {
 			w.create(newToken(fmt.Sprintf("web-%d", i)))
@@ -224,7 +224,7 @@ func (w *world) wantCrashed() {
 	}
 }
 
-func TestAnObjectThatWasCreatedAnewUnderItsNameBeginsAnew(t *testing.T) {
+func TestAnObjectThatIsCreatedAgainUnderItsNameStartsAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()

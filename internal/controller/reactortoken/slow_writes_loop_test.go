@@ -14,7 +14,7 @@ import (
 func TestWritesThatTakeLongDelayNoRepair(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const due = 400
-		w.passes = 8 // the default of --concurrency
+		w.workers = 8 // the default of --concurrency
 		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 200, 40 }
 		w.create(newToken("web", lifetime("6h")))
 		for i := range due {

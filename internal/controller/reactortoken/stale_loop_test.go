@@ -13,7 +13,7 @@ import (
 
 // In a large or busy cluster a cache may lag by many seconds behind the operator's own writes. It then shows neither the
 // Secret nor the status that the operator wrote, and must not be taken for the truth.
-func TestACacheThatLagsCostsNoMintAndTellsNothingTwice(t *testing.T) {
+func TestACacheThatLagsCostsNoMintAndRepeatsNoEvent(t *testing.T) {
 	for _, lag := range []time.Duration{5 * time.Second, 40 * time.Second} {
 		t.Run(fmt.Sprint(lag), func(t *testing.T) {
 			inWorld(t, func(w *world) {

@@ -24,7 +24,7 @@ func TestNeitherANewTokenNorTheLowestPriorityStarves(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		const (
-			crowd   = 50_000
+			burst   = 50_000
 			workers = 8 // the default of --concurrency
 			read    = 20 * time.Millisecond
 			renewal = 100 * time.Millisecond
@@ -34,7 +34,7 @@ func TestNeitherANewTokenNorTheLowestPriorityStarves(t *testing.T) {
 		named := func(kind string, number int) reconcile.Request {
 			return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: kind, Name: fmt.Sprint(number)}}
 		}
-		for i := range crowd {
+		for i := range burst {
 			queue.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, named("crowd", i))
 		}
 		began := time.Now()
@@ -88,8 +88,8 @@ func TestNeitherANewTokenNorTheLowestPriorityStarves(t *testing.T) {
 		queue.ShutDown()
 		running.Wait()
 		t.Logf("at the most, a new token waited %s, and one of the lowest priority %s", worst["new"], worst["crowd"])
-		if waited != crowd+fresh {
-			t.Errorf("%d of %d were reconciled in time", waited, crowd+fresh)
+		if waited != burst+fresh {
+			t.Errorf("%d of %d were reconciled in time", waited, burst+fresh)
 		}
 		if worst["new"] > read {
 			t.Errorf("a new token waited %s, longer than one read", worst["new"])

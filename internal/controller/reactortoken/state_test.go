@@ -10,7 +10,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
 
-func TestMemoryBeginsAnewForANewObjectOfTheSameName(t *testing.T) {
+func TestStateStartsAgainForANewObjectOfTheSameName(t *testing.T) {
 	m := newStateStore()
 	first := aToken()
 	first.Status.SecretName, first.Status.SecretResourceVersion = "web", "7"
@@ -44,8 +44,8 @@ func TestABudgetIsSpentAndRefills(t *testing.T) {
 	if diff := cmp.Diff(noon.Add(budgetRefill), until); diff != "" {
 		t.Errorf("spent until (-want +got):\n%s", diff)
 	}
-	if again := spentUntil(budget, until); !again.IsZero() {
-		t.Errorf("at the instant that was named it is spent until %s", again)
+	if nextTry := spentUntil(budget, until); !nextTry.IsZero() {
+		t.Errorf("at the instant that was named it is spent until %s", nextTry)
 	}
 	if early := spentUntil(budget, until.Add(-time.Second)); !early.Equal(until) {
 		t.Errorf("a second before it is spent until %s", early)

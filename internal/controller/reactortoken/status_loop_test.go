@@ -43,7 +43,7 @@ func TestAStatusThatSomebodyElseWroteIsPutRightInTheNextPass(t *testing.T) {
 }
 
 // A status that the operator has not seen is not overwritten by what it derived from an older one.
-func TestAStatusIsWrittenOverTheVersionThatWasSeenOnly(t *testing.T) {
+func TestAStatusIsWrittenOnlyOverTheObservedVersion(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		meddled := 0
@@ -73,9 +73,9 @@ func TestAStatusIsWrittenOverTheVersionThatWasSeenOnly(t *testing.T) {
 // The times of the next attempts are in status. While it cannot be written, they live in memory.
 func TestWhatCannotBeWrittenIntoTheStatusIsNotForgotten(t *testing.T) {
 	for name, test := range map[string]struct {
-		status       int
-		least, most  int
-		wantWhenBack string
+		status          int
+		atLeast, atMost int
+		wantWhenBack    string
 	}{
 		"a backoff": {http.StatusBadGateway, 12, 20, "Renewed=False/ReactorUnavailable"},
 		"a refusal": {http.StatusBadRequest, 4, 5, "Renewed=False/RequestRefused"},
@@ -87,8 +87,8 @@ func TestWhatCannotBeWrittenIntoTheStatusIsNotForgotten(t *testing.T) {
 				w.create(newToken("web"))
 				w.start()
 				w.pass(time.Hour)
-				if got := w.attempts(); got < test.least || got > test.most {
-					t.Errorf("%d attempts in an hour, want %d to %d", got, test.least, test.most)
+				if got := w.attempts(); got < test.atLeast || got > test.atMost {
+					t.Errorf("%d attempts in an hour, want %d to %d", got, test.atLeast, test.atMost)
 				}
 				w.api.meddleWith(nil)
 				w.pass(retryCap)

@@ -53,7 +53,7 @@ func TestAtASmallRateTheMostUrgentGoFirst(t *testing.T) {
 		w.pass(5*time.Minute - 2*time.Second)
 		w.create(newToken("blocker", model("blocker")))
 
-		w.passes = 1
+		w.workers = 1
 		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 0.1, 1 }
 		served := w.attempts()
 		w.start()
@@ -132,7 +132,7 @@ func TestTheRateIsKeptAfterTheBurst(t *testing.T) {
 	})
 }
 
-func TestWhoWantsNoTokenAnyMoreTakesNobodysTurn(t *testing.T) {
+func TestAnObjectThatWantsNoTokenAnyMoreTakesNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 0.1, 1 }
 		w.create(newToken("first", model("first")))

@@ -21,7 +21,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 )
 
-func TestWhatWakesAnObject(t *testing.T) {
+func TestWhatTriggersAReconcile(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*v1alpha1.ReactorToken)
@@ -97,7 +97,7 @@ func TestSecretsThatAreNeverOursAreNotWatched(t *testing.T) {
 	}
 }
 
-func TestWhoIsWokenByASecret(t *testing.T) {
+func TestWhichObjectsASecretTriggers(t *testing.T) {
 	scheme := newScheme(t)
 	cached := fake.NewClientBuilder().WithScheme(scheme).
 		WithIndex(&v1alpha1.ReactorToken{}, indexAPIKey, apiKeySecretOf).
@@ -221,7 +221,7 @@ func queued(q queue) []string {
 	return names
 }
 
-func TestNobodyIsWokenBeforeTheControllerRuns(t *testing.T) {
+func TestNoObjectIsRequeuedBeforeTheControllerRuns(t *testing.T) {
 	r := &Reconciler{}
 	r.requeue(mintqueue.RequeueSlot, objectNamed("web")) // must not panic
 	q := priorityqueue.New[reconcile.Request]("woken")

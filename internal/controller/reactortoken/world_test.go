@@ -48,13 +48,13 @@ type world struct {
 	reactor *emulator.Emulator
 	clock   clock.Clock // of the operator's host
 	tune    func(*Options)
-	passes  int // at once
+	workers int // reconciles at the same time
 	run     *run
-	told    told
+	output  output
 }
 
 // inWorld runs a test in a world that has an API key, which Reactor knows, and not yet an operator. In the end it looks for
-// secrets in all that the operator told.
+// secrets in all its output.
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
 	if testing.Short() {
@@ -62,7 +62,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 	}
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, passes: 2, clock: clock.RealClock{}, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
+		w := &world{T: t, workers: 2, clock: clock.RealClock{}, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
 		w.create(secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey))
 		t.Cleanup(func() {
 			w.stop()
@@ -82,13 +82,13 @@ func (w *world) start() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	options := Options{Minter: api, Recorder: &w.told, Clock: w.clock, MintQPS: 5, MintBurst: 10,
+	options := Options{Minter: api, Recorder: &w.output, Clock: w.clock, MintQPS: 5, MintBurst: 10,
 		AllowRestart: true, AllowPromptDelivery: true}
 	if w.tune != nil {
 		w.tune(&options)
 	}
 	w.run = newRun()
-	if err := w.run.start(w.api, w.told.logger(), w.passes, options); err != nil {
+	if err := w.run.start(w.api, w.output.logger(), w.workers, options); err != nil {
 		w.Fatal(err)
 	}
 	w.pass(settling)
@@ -114,8 +114,8 @@ func (w *world) pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// passUntil lets time pass until an instant.
-func (w *world) passUntil(instant time.Time) { w.pass(time.Until(instant)) }
+// passUntil lets time pass until a time.
+func (w *world) passUntil(until time.Time) { w.pass(time.Until(until)) }
 
 func (w *world) settle() { w.pass(settling) }
 
@@ -278,42 +278,42 @@ func (w *world) want(name string, conditions ...string) {
 	}
 }
 
-// told is all that the operator tells: events and the log.
-type told struct {
+// output is all that the operator writes outside of the API: events and the log.
+type output struct {
 	mu     sync.Mutex
-	events []toldEvent
+	events []emittedEvent
 	log    bytes.Buffer
 }
 
-type toldEvent struct {
+type emittedEvent struct {
 	at                 time.Time
 	name, reason, note string
 }
 
-// Eventf makes told a recorder of events.
-func (o *told) Eventf(regarding, _ runtime.Object, _, reason, action, note string, args ...any) {
+// Eventf makes output a recorder of events.
+func (o *output) Eventf(regarding, _ runtime.Object, _, reason, action, note string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.events = append(o.events, toldEvent{time.Now(), regarding.(client.Object).GetName(), reason, fmt.Sprintf(note, args...) + " " + action})
+	o.events = append(o.events, emittedEvent{time.Now(), regarding.(client.Object).GetName(), reason, fmt.Sprintf(note, args...) + " " + action})
 }
 
-// Write makes told the log's end.
-func (o *told) Write(line []byte) (int, error) {
+// Write makes output the destination of the log.
+func (o *output) Write(line []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.log.Write(line)
 }
 
-func (o *told) logger() logr.Logger {
+func (o *output) logger() logr.Logger {
 	return logr.FromSlogHandler(slog.NewJSONHandler(o, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // eventsOf lists the reasons of the events of a ReactorToken.
 func (w *world) eventsOf(name string) []string {
-	w.told.mu.Lock()
-	defer w.told.mu.Unlock()
+	w.output.mu.Lock()
+	defer w.output.mu.Unlock()
 	var reasons []string
-	for _, event := range w.told.events {
+	for _, event := range w.output.events {
 		if event.name == name {
 			reasons = append(reasons, event.reason)
 		}
@@ -321,11 +321,11 @@ func (w *world) eventsOf(name string) []string {
 	return reasons
 }
 
-// count counts how often an event was told of a ReactorToken.
+// count counts how often an event was emitted for a ReactorToken.
 func (w *world) count(name, reason string) int {
 	count := 0
-	for _, told := range w.eventsOf(name) {
-		if told == reason {
+	for _, emitted := range w.eventsOf(name) {
+		if emitted == reason {
 			count++
 		}
 	}
@@ -335,28 +335,28 @@ func (w *world) count(name, reason string) int {
 // wantNoErrors checks that nothing was logged as an error.
 func (w *world) wantNoErrors() {
 	w.Helper()
-	w.told.mu.Lock()
-	defer w.told.mu.Unlock()
-	for line := range strings.Lines(w.told.log.String()) {
+	w.output.mu.Lock()
+	defer w.output.mu.Unlock()
+	for line := range strings.Lines(w.output.log.String()) {
 		if strings.Contains(line, `"level":"ERROR"`) {
 			w.Errorf("logged: %s", line)
 		}
 	}
 }
 
-// leaks searches all that the operator told, and wrote outside of payloads, for every secret that there ever was.
+// leaks searches the output of the operator, and all that it wrote outside of payloads, for every secret that there ever was.
 func (w *world) leaks() []string {
 	w.api.mu.Lock()
-	said := w.api.said.String()
+	written := w.api.written.String()
 	w.api.mu.Unlock()
-	w.told.mu.Lock()
-	defer w.told.mu.Unlock()
-	places := map[string]string{"what was written": said, "the log": w.told.log.String(), "the events": fmt.Sprint(w.told.events)}
+	w.output.mu.Lock()
+	defer w.output.mu.Unlock()
+	texts := map[string]string{"what was written": written, "the log": w.output.log.String(), "the events": fmt.Sprint(w.output.events)}
 	var found []string
 	for _, secret := range append(w.reactor.IssuedJWTs(), firstKey, secondKey) {
-		for place, text := range places {
+		for where, text := range texts {
 			if slices.ContainsFunc(formsOf(secret), func(form string) bool { return strings.Contains(text, form) }) {
-				found = append(found, fmt.Sprintf("%s… in %s", secret[:6], place))
+				found = append(found, fmt.Sprintf("%s… in %s", secret[:6], where))
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-// Package authn answers who sends a request to the token server: the subject of an ID token (oidc.go), a service account of the cluster
+// Package authn identifies the caller of the token server: the subject of an ID token (oidc.go), a service account of the cluster
 // (serviceaccounts.go), a user that an authenticating proxy names (proxy.go), or an anonymous client. choose.go chooses by the flags.
 //
 // Credentials are checked in two steps. Inspect uses only what is in memory, so that a flood of made-up credentials costs little. Authenticate
@@ -48,7 +48,7 @@ func (u *UnavailableError) Unwrap() error { return u.cause }
 // maxBearerBytes limits the length of a bearer token.
 const maxBearerBytes = 8 << 10
 
-// bearerToken returns the token of the header Authorization. It rejects a request with two such headers, because either could be the right one.
+// bearerToken returns the token of the header Authorization. It rejects a request with two such headers, because either could be the valid one.
 func bearerToken(request *http.Request) (string, error) {
 	values := request.Header.Values("Authorization")
 	if len(values) == 0 {

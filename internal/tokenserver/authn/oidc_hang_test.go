@@ -34,7 +34,7 @@ func (s *slowIssuer) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // beforeSlowIssuer runs a test in a bubble of virtual time, with an issuer that takes this long for each answer.
-func beforeSlowIssuer(t *testing.T, takes time.Duration, test func(t *testing.T, slow *slowIssuer, who *oidcTokens)) {
+func beforeSlowIssuer(t *testing.T, takes time.Duration, test func(t *testing.T, slow *slowIssuer, authenticator *oidcTokens)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		slow := &slowIssuer{issuer: authntest.NewIssuer(t), takes: takes}
@@ -49,15 +49,15 @@ type outcome struct {
 }
 
 // callAt starts a caller after a delay. The caller gives up after its patience.
-func callAt(t *testing.T, who Authenticator, delay, patience time.Duration, token string) <-chan outcome {
+func callAt(t *testing.T, authenticator Authenticator, delay, timeout time.Duration, token string) <-chan outcome {
 	t.Helper()
 	landed, request := make(chan outcome, 1), bearer(t, token)
 	start := time.Now()
 	go func() {
 		time.Sleep(delay)
-		ctx, cancel := context.WithTimeout(request.Context(), patience)
+		ctx, cancel := context.WithTimeout(request.Context(), timeout)
 		defer cancel()
-		_, err := who.Authenticate(request.WithContext(ctx))
+		_, err := authenticator.Authenticate(request.WithContext(ctx))
 		landed <- outcome{err, time.Since(start)}
 	}()
 	return landed
@@ -66,11 +66,11 @@ func callAt(t *testing.T, who Authenticator, delay, patience time.Duration, toke
 // The scenario: the issuer accepts connections and never answers. Four callers ask at the same time. Each of them must have its answer when
 // the one call has timed out, and not when the calls of those before it have timed out, one after the other.
 func TestAnIssuerThatHangsIsAskedOnceForAllCallers(t *testing.T) {
-	beforeSlowIssuer(t, time.Hour, func(t *testing.T, slow *slowIssuer, who *oidcTokens) {
+	beforeSlowIssuer(t, time.Hour, func(t *testing.T, slow *slowIssuer, authenticator *oidcTokens) {
 		token := slow.issuer.Sign(t, jwt.SigningMethodES256, slow.issuer.Key, nil)
 		var callers []<-chan outcome
 		for range 4 {
-			callers = append(callers, callAt(t, who, 0, time.Hour, token))
+			callers = append(callers, callAt(t, authenticator, 0, time.Hour, token))
 		}
 		for _, caller := range callers {
 			if got := <-caller; !isUnavailable(got.err) || got.after != issuerTimeout {
@@ -85,10 +85,10 @@ func TestAnIssuerThatHangsIsAskedOnceForAllCallers(t *testing.T) {
 
 // The pause starts when the call has failed: one that started with the call would be over when a call that hangs times out.
 func TestAfterACallThatHangsTheIssuerIsNotAskedAgainImmediately(t *testing.T) {
-	beforeSlowIssuer(t, time.Hour, func(t *testing.T, slow *slowIssuer, who *oidcTokens) {
+	beforeSlowIssuer(t, time.Hour, func(t *testing.T, slow *slowIssuer, authenticator *oidcTokens) {
 		token := slow.issuer.Sign(t, jwt.SigningMethodES256, slow.issuer.Key, nil)
-		<-callAt(t, who, 0, time.Hour, token)
-		if got := <-callAt(t, who, time.Second, time.Hour, token); !isUnavailable(got.err) || got.after != time.Second {
+		<-callAt(t, authenticator, 0, time.Hour, token)
+		if got := <-callAt(t, authenticator, time.Second, time.Hour, token); !isUnavailable(got.err) || got.after != time.Second {
 			t.Errorf("a second later, after %s: %v", got.after, got.err)
 		}
 		if asked := slow.asked.Load(); asked != 1 {
@@ -96,7 +96,7 @@ func TestAfterACallThatHangsTheIssuerIsNotAskedAgainImmediately(t *testing.T) {
 		}
 		time.Sleep(discoveryRetryDelay)
 		slow.takes = 0
-		if got := <-callAt(t, who, 0, time.Hour, token); got.err != nil {
+		if got := <-callAt(t, authenticator, 0, time.Hour, token); got.err != nil {
 			t.Errorf("after the pause: %v", got.err)
 		}
 	})
@@ -104,9 +104,9 @@ func TestAfterACallThatHangsTheIssuerIsNotAskedAgainImmediately(t *testing.T) {
 
 // A caller that gives up is gone when it gives up, and takes nothing from the others, though its request was the one that asked the issuer.
 func TestACallerThatGivesUpIsNotKeptAndFailsNoOther(t *testing.T) {
-	beforeSlowIssuer(t, 3*time.Second, func(t *testing.T, slow *slowIssuer, who *oidcTokens) {
+	beforeSlowIssuer(t, 3*time.Second, func(t *testing.T, slow *slowIssuer, authenticator *oidcTokens) {
 		token := slow.issuer.Sign(t, jwt.SigningMethodES256, slow.issuer.Key, nil)
-		impatient, patient := callAt(t, who, 0, time.Second, token), callAt(t, who, 500*time.Millisecond, time.Hour, token)
+		impatient, patient := callAt(t, authenticator, 0, time.Second, token), callAt(t, authenticator, 500*time.Millisecond, time.Hour, token)
 		if got := <-impatient; !errors.Is(got.err, context.DeadlineExceeded) || got.after != time.Second {
 			t.Errorf("the first, after %s: %v", got.after, got.err)
 		}

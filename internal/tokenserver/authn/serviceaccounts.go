@@ -188,8 +188,7 @@ func (s *serviceAccounts) isVerified(ctx context.Context, raw string, hash token
 	return err == nil
 }
 
-// review asks the cluster about a token, if the budget allows it, and caches the result. A token that is rejected does not count as verified
-// any more.
+// review sends a TokenReview for a token, if the budget allows it, and caches the result. A rejected token no longer counts as verified.
 func (s *serviceAccounts) review(ctx context.Context, raw string, hash tokenHash) (string, error) {
 	budget := s.verified
 	if !s.isVerified(ctx, raw, hash) {
@@ -215,7 +214,7 @@ func (s *serviceAccounts) review(ctx context.Context, raw string, hash tokenHash
 	return account, nil
 }
 
-// reviewedAccount returns the service account that the cluster names, as namespace:name. It is empty for any other user, whatever its name is.
+// reviewedAccount returns the service account that the cluster names, as namespace:name. It is empty for any other user.
 func reviewedAccount(status *authenticationv1.TokenReviewStatus, audience string) string {
 	account, ok := strings.CutPrefix(status.User.Username, serviceAccountPrefix)
 	if !ok || !status.Authenticated || !slices.Contains(status.Audiences, audience) {

@@ -38,7 +38,7 @@ func accountsOf(c *authntest.Cluster, now clock.PassiveClock) *serviceAccounts {
 func TestServiceAccountsThatAreNamedMayAsk(t *testing.T) {
 	api := authntest.NewCluster(t)
 	now := clocktesting.NewFakePassiveClock(time.Now())
-	who := accountsOf(api, now)
+	authenticator := accountsOf(api, now)
 	foreign := authntest.NewCluster(t)
 	for name, test := range map[string]struct{ token, want string }{
 		"a named account":             {api.Token(t, "studio:web", nil), "studio/web"},
@@ -46,8 +46,8 @@ func TestServiceAccountsThatAreNamedMayAsk(t *testing.T) {
 		"for several audiences":       {api.Token(t, "studio:web", jwt.MapClaims{"aud": []string{"other", authntest.Audience}}), "studio/web"},
 		"another account":             {api.Token(t, "studio:other", nil), ""},
 		"a longer name":               {api.Token(t, "studio:web:extra", nil), ""},
-		"a person":                    {api.Token(t, "", jwt.MapClaims{"sub": "ada@example.com"}), ""},
-		"a person with such a name":   {api.Token(t, "", jwt.MapClaims{"sub": "studio:web"}), ""},
+		"a user":                      {api.Token(t, "", jwt.MapClaims{"sub": "ada@example.com"}), ""},
+		"a user with such a name":     {api.Token(t, "", jwt.MapClaims{"sub": "studio:web"}), ""},
 		"for another audience":        {api.Token(t, "studio:web", jwt.MapClaims{"aud": "other"}), ""},
 		"expired":                     {api.Token(t, "studio:web", jwt.MapClaims{"exp": now.Now().Add(-time.Hour).Unix()}), ""},
 		"of another cluster":          {foreign.Token(t, "studio:web", nil), ""},
@@ -57,11 +57,11 @@ func TestServiceAccountsThatAreNamedMayAsk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 2 { // the second time from memory
-				caller, err := who.Authenticate(bearer(t, test.token))
+				caller, err := authenticator.Authenticate(bearer(t, test.token))
 				if _, refused := errors.AsType[*RejectedError](err); caller != test.want || refused != (test.want == "") {
 					t.Errorf("%q, %v", caller, err)
 				}
-				if _, err := who.Inspect(bearer(t, test.token)); (err != nil) != (test.want == "") {
+				if _, err := authenticator.Inspect(bearer(t, test.token)); (err != nil) != (test.want == "") {
 					t.Errorf("afterwards, inspect says: %v", err)
 				}
 			}
@@ -96,19 +96,19 @@ func TestATokenThatWasNotCheckedForTheAudienceIsRefused(t *testing.T) {
 func TestTheClustersWordIsBelievedForAMinute(t *testing.T) {
 	now := clocktesting.NewFakePassiveClock(time.Now())
 	api := authntest.NewCluster(t)
-	who, token := accountsOf(api, now), api.Token(t, "studio:web", nil)
+	authenticator, token := accountsOf(api, now), api.Token(t, "studio:web", nil)
 	for range 5 {
-		if _, err := who.Authenticate(bearer(t, token)); err != nil {
+		if _, err := authenticator.Authenticate(bearer(t, token)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wantReviews(t, api, 1)
 	api.Review = func(string, []string) (authenticationv1.TokenReviewStatus, error) { // the pod was deleted
-		return authenticationv1.TokenReviewStatus{Error: "the pod is gone"}, nil
+		return authenticationv1.TokenReviewStatus{Error: "the pod was deleted"}, nil
 	}
 	now.SetTime(now.Now().Add(reviewTTL + time.Second))
 	for range 5 { // a refusal is believed too
-		if caller, err := who.Authenticate(bearer(t, token)); err == nil {
+		if caller, err := authenticator.Authenticate(bearer(t, token)); err == nil {
 			t.Errorf("got %q", caller)
 		}
 	}
@@ -116,7 +116,7 @@ func TestTheClustersWordIsBelievedForAMinute(t *testing.T) {
 	api.Review = func(string, []string) (authenticationv1.TokenReviewStatus, error) {
 		return authenticationv1.TokenReviewStatus{}, errors.New("the API server is away")
 	}
-	if _, err := who.Authenticate(bearer(t, api.Token(t, "media:bot", nil))); !isUnavailable(err) {
+	if _, err := authenticator.Authenticate(bearer(t, api.Token(t, "media:bot", nil))); !isUnavailable(err) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -125,17 +125,17 @@ func TestTheClustersWordIsBelievedForAMinute(t *testing.T) {
 func TestMadeUpTokensPushNoAcceptedTokenOutOfTheMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := authntest.NewCluster(t)
-		who, known := accountsOf(api, clock.RealClock{}), api.Token(t, "studio:web", nil)
-		if _, err := who.Authenticate(bearer(t, known)); err != nil {
+		authenticator, known := accountsOf(api, clock.RealClock{}), api.Token(t, "studio:web", nil)
+		if _, err := authenticator.Authenticate(bearer(t, known)); err != nil {
 			t.Fatal(err)
 		}
 		for i := range maxCachedReviews + 1 {
-			if _, err := who.Authenticate(bearer(t, api.MadeUpToken(i))); err == nil {
+			if _, err := authenticator.Authenticate(bearer(t, api.MadeUpToken(i))); err == nil {
 				t.Fatal("a made-up token is accepted")
 			}
 		}
 		before := api.Reviews()
-		if _, err := who.Authenticate(bearer(t, known)); err != nil || api.Reviews() != before {
+		if _, err := authenticator.Authenticate(bearer(t, known)); err != nil || api.Reviews() != before {
 			t.Errorf("the cluster was asked about a known token again: %v", err)
 		}
 	})
@@ -143,15 +143,15 @@ func TestMadeUpTokensPushNoAcceptedTokenOutOfTheMemory(t *testing.T) {
 
 // The scenario: a page asks several times at the same moment with one token. The cluster is asked once, and the first request, which gives up,
 // does not take the answer from the others.
-func TestOneTokenIsReviewedOnceForAllWhoAskWithIt(t *testing.T) {
+func TestOneTokenIsReviewedOnceForAllCallersThatSendIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := authntest.NewCluster(t)
 		api.ReviewLatency = 3 * time.Second
-		who, token := accountsOf(api, clock.RealClock{}), api.Token(t, "studio:web", nil)
-		impatient := callAt(t, who, 0, time.Second, token)
+		authenticator, token := accountsOf(api, clock.RealClock{}), api.Token(t, "studio:web", nil)
+		impatient := callAt(t, authenticator, 0, time.Second, token)
 		var others []<-chan outcome
 		for range 5 {
-			others = append(others, callAt(t, who, time.Millisecond, time.Hour, token))
+			others = append(others, callAt(t, authenticator, time.Millisecond, time.Hour, token))
 		}
 		if got := <-impatient; !isUnavailable(got.err) || got.after != time.Second {
 			t.Errorf("the first, after %s: %v", got.after, got.err)
@@ -170,11 +170,11 @@ func TestOnlySoManyReviewsArePendingAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := authntest.NewCluster(t)
 		api.ReviewLatency = time.Hour
-		who := accountsOf(api, clock.RealClock{})
+		authenticator := accountsOf(api, clock.RealClock{})
 		var callers []<-chan outcome
 		for i := range 3 * maxVerifiedReviews {
 			// Not faster than the cluster may be asked.
-			callers = append(callers, callAt(t, who, time.Duration(i)*20*time.Millisecond, time.Hour, api.Token(t, fmt.Sprint("media:bot", i), nil)))
+			callers = append(callers, callAt(t, authenticator, time.Duration(i)*20*time.Millisecond, time.Hour, api.Token(t, fmt.Sprint("media:bot", i), nil)))
 		}
 		waited := 0
 		for i, caller := range callers {
