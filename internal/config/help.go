@@ -66,3 +66,9 @@ func wrapped(text string, width int) []string {
 	}
 	return append(lines, line)
 }
+
+// flagGroup is a part of the help.
+type flagGroup struct {
+	title string
+	flags *pflag.FlagSet
+}

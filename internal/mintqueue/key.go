@@ -50,8 +50,9 @@ const (
 // At most one object, the prober, has the duty to try a key that is not accepted. It alone requeues itself for the time at which
 // the key is tried again. Otherwise each of 10,000 tokens would write that time to its status whenever it moves.
 type key struct {
-	fingerprint string
-	users       int // objects whose last request was for a call with this key
+	fingerprint  string
+	minProbeWait time.Duration // Limits.ProbeWait
+	users        int           // objects whose last request was for a call with this key
 
 	state           KeyState
 	until           time.Time // KeyRateLimited, KeyRejected: when the prober may try the key again
@@ -65,8 +66,8 @@ type key struct {
 	waiting map[types.NamespacedName]waiter // the prober is one of them
 }
 
-func newKey(fingerprint string) *key {
-	return &key{fingerprint: fingerprint, waiting: map[types.NamespacedName]waiter{}}
+func newKey(fingerprint string, minProbeWait time.Duration) *key {
+	return &key{fingerprint: fingerprint, minProbeWait: minProbeWait, waiting: map[types.NamespacedName]waiter{}}
 }
 
 // waiter is an object that waits for the answer to its key.
@@ -215,9 +216,9 @@ func (k *key) reject(r Request, now time.Time) {
 //  3. The token expires. A wait that doubled with each 401 would now be 15 minutes long, and the token would be missing for
 //     that time, although Reactor accepts the key again a minute later.
 func (k *key) probeWait(expires, now time.Time) time.Duration {
-	wait := MinProbeWait
+	wait := k.minProbeWait
 	if !k.rejectedSince.IsZero() {
-		wait = min(now.Sub(k.rejectedSince)+MinProbeWait, maxProbeWait)
+		wait = min(now.Sub(k.rejectedSince)+k.minProbeWait, maxProbeWait)
 	}
 	if left := expires.Sub(now.Round(0)); !expires.IsZero() && left > 0 {
 		wait = min(wait, max(left/probeShare, probeFloor))

@@ -73,7 +73,7 @@ func TestKey(t *testing.T) {
 // play plays a script against a new key.
 func play(t *testing.T, script string) string {
 	t.Helper()
-	k, now, requests := newKey("k"), noon, map[string]Request{}
+	k, now, requests := newKey("k", MinProbeWait), noon, map[string]Request{}
 	var got []string
 	woken := func(requests []Request, whichever bool) {
 		names := make([]string, len(requests))
@@ -126,7 +126,7 @@ func play(t *testing.T, script string) string {
 }
 
 func TestTheFirstObjectThatWaitsAfterTheProberLeftHasTheDutyToTryTheKey(t *testing.T) {
-	k, first, second := newKey("k"), Request{Object: objectNamed("first")}, Request{Object: objectNamed("second")}
+	k, first, second := newKey("k", MinProbeWait), Request{Object: objectNamed("first")}, Request{Object: objectNamed("second")}
 	k.recordAnswer(first, Outcome{AnswerRateLimited, 5 * time.Minute}, noon)
 	k.abandon(first.Object)
 	k.wait(second, noon.Add(time.Minute))

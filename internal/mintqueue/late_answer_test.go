@@ -24,7 +24,7 @@ func TestAnAnswerToACallThatWasSentBeforeTheGateClosed(t *testing.T) {
 		"no Answer after a 401, which says nothing": {AnswerRejected, AnswerNone, 0, KeyStatus{KeyRejected, true, now.Add(MinProbeWait)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := newKey("k")
+			k := newKey("k", MinProbeWait)
 			k.state = KeyAccepted
 			k.recordAnswer(first, Outcome{test.closing, 10 * time.Minute}, now)
 			k.recordAnswer(second, Outcome{test.late, test.retryAfter}, now)

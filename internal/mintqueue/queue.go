@@ -31,16 +31,24 @@ const (
 
 // Options are the settings of a Queue.
 type Options struct {
-	QPS     float64 // calls to Reactor per second, for the whole installation
-	Burst   int     // calls to Reactor at the same time, after a quiet time
+	Limits
+
 	Clock   clock.Clock
 	Requeue func(priority int, objects ...types.NamespacedName) // called without a lock held
+}
+
+// Limits are the settings of an installation.
+type Limits struct {
+	QPS       float64       // calls to Reactor per second
+	Burst     int           // calls to Reactor at the same time, after a time with fewer calls
+	ProbeWait time.Duration // how long after a 401 a rejected key is tried again; 0: MinProbeWait
 }
 
 // Queue decides which objects may call Reactor. It is safe for concurrent use.
 type Queue struct {
 	clock   clock.Clock
 	requeue func(priority int, objects ...types.NamespacedName)
+	limits  Limits
 
 	mu      sync.Mutex
 	keys    map[string]*key               // by fingerprint, while an object uses the key, or Reactor limits it
@@ -53,8 +61,12 @@ type Queue struct {
 
 // New returns a Queue that Start makes work.
 func New(o Options) *Queue {
+	if o.ProbeWait == 0 {
+		o.ProbeWait = MinProbeWait
+	}
 	return &Queue{
 		clock:   o.Clock,
+		limits:  o.Limits,
 		requeue: o.Requeue,
 		keys:    map[string]*key{},
 		keyOf:   map[types.NamespacedName]*key{},
@@ -216,7 +228,7 @@ func (q *Queue) useKey(r Request) (k *key, next []Request) {
 	}
 	k, ok = q.keys[r.Fingerprint]
 	if !ok {
-		k = newKey(r.Fingerprint)
+		k = newKey(r.Fingerprint, q.limits.ProbeWait)
 		q.keys[r.Fingerprint] = k
 	}
 	k.users++
@@ -244,7 +256,7 @@ func (q *Queue) releaseKey(object types.NamespacedName) {
 	now := q.clock.Now()
 	if k.users--; k.users == 0 {
 		q.unused[k.fingerprint] = k
-		if soon := now.Add(MinProbeWait); k.state == KeyRejected && soon.Before(k.until) {
+		if soon := now.Add(q.limits.ProbeWait); k.state == KeyRejected && soon.Before(k.until) {
 			k.until = soon
 		}
 	}

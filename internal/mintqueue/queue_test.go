@@ -31,7 +31,7 @@ type fixture struct {
 func newFixture(t *testing.T, qps float64, burst int) *fixture {
 	t.Helper()
 	f := &fixture{}
-	f.Queue = New(Options{QPS: qps, Burst: burst, Clock: clock.RealClock{}, Requeue: func(priority int, objects ...types.NamespacedName) {
+	f.Queue = New(Options{Limits: Limits{QPS: qps, Burst: burst}, Clock: clock.RealClock{}, Requeue: func(priority int, objects ...types.NamespacedName) {
 		f.lock.Lock()
 		defer f.lock.Unlock()
 		for _, object := range objects {
@@ -240,7 +240,7 @@ func TestRenewalsBeyondWhatTheWorkersKeepUpWithAreQueued(t *testing.T) {
 }
 
 func TestSomeWorkersAreLeftToObjectsWithoutASlot(t *testing.T) {
-	f := New(Options{QPS: 1, Burst: 1, Clock: clock.RealClock{}})
+	f := New(Options{Limits: Limits{QPS: 1, Burst: 1}, Clock: clock.RealClock{}})
 	for workers, want := range map[int]int{1: 1, 2: 1, 3: 2, 4: 3, 8: 6, 32: 24} {
 		if f.SetWorkers(workers); f.slots.max != want {
 			t.Errorf("%d workers have %d slots, want %d", workers, f.slots.max, want)

@@ -22,6 +22,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 	"github.com/reactor-operator/reactor-operator/internal/metrics"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/notice"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
@@ -107,8 +108,7 @@ func addTokens(mgr manager.Manager, d dependencies) error {
 		APIURL:              d.settings.APIURL,
 		Recorder:            d.events,
 		Clock:               clock.RealClock{},
-		MintQPS:             d.settings.MintQPS,
-		MintBurst:           d.settings.MintBurst,
+		Mint:                mintqueue.Limits{QPS: d.settings.MintQPS, Burst: d.settings.MintBurst},
 		AllowRestart:        d.settings.AllowRestart,
 		AllowPromptDelivery: d.settings.AllowPromptDelivery,
 	})

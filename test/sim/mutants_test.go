@@ -54,7 +54,7 @@ var mutants = []mutant{
 		"	if reason == v1alpha1.ReasonRequestRefused {\n		next = next.DeepCopy()\n		next.Time = observed.clocks.now.Add(time.Hour)\n	} else if wait := next.Sub(observed.clocks.now); wait <= 0 ||", []string{ruleRetried}},
 	{"a refusal is retried without regard to the expiry", "reactortoken/answers.go",
 		"	case failed.untilExpiring > 0:\n		wait = min(wait, failed.untilExpiring)", "	case failed.untilExpiring > 0:\n		_ = wait", []string{ruleRetried}},
-	{"a refused key is first tried after 15 minutes", "../mintqueue/key.go", "		wait = min(now.Sub(k.rejectedSince)+MinProbeWait, maxProbeWait)\n", "		wait = maxProbeWait\n", []string{ruleValid}},
+	{"a refused key is first tried after 15 minutes", "../mintqueue/key.go", "		wait = min(now.Sub(k.rejectedSince)+k.minProbeWait, maxProbeWait)\n", "		wait = maxProbeWait\n", []string{ruleValid}},
 	{"the probe ignores the remaining life", "../mintqueue/key.go", "		wait = min(wait, max(left/probeShare, probeFloor))\n", "		_ = left\n", []string{ruleValid}},
 	{"every token of a refused key carries the probe time", "../mintqueue/key.go", "	if status.Closed && k.prober == object {", "	if status.Closed {", []string{ruleRest}},
 	{"a refused key is tried every second", "../mintqueue/key.go", "	k.until, k.prober = now.Add(wait), r.Object\n", "	k.until, k.prober = now.Add(min(wait, time.Second)), r.Object\n", []string{ruleLimits}},

@@ -24,6 +24,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 	"github.com/reactor-operator/reactor-operator/test/sim/apimodel"
 )
@@ -108,7 +109,7 @@ func (w *world) addControllers(mgr ctrl.Manager, r *run, access client.Client) e
 	}
 	tokens := reactortoken.New(reactortoken.Options{
 		Client: access, Cache: mgr.GetCache(), APIReader: access, Minter: api, APIURL: reactorURL, Recorder: &w.told, Clock: clock,
-		MintQPS: mintQPS, MintBurst: mintBurst, AllowRestart: true, AllowPromptDelivery: true,
+		Mint: mintqueue.Limits{QPS: mintQPS, Burst: mintBurst}, AllowRestart: true, AllowPromptDelivery: true,
 	})
 	sessions := reactorsession.New(reactorsession.Options{
 		Client: access, Cache: mgr.GetCache(), Lister: reactorsession.IndexedLister(mgr.GetCache()), APIReader: access,

@@ -23,6 +23,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/attempts"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 )
 
@@ -145,7 +146,7 @@ func (w *world) start() {
 		w.Fatal(err)
 	}
 	options.Reactor = api
-	tokens := reactortoken.Options{Minter: api, Recorder: w, Clock: options.Clock, MintQPS: 20, MintBurst: 40}
+	tokens := reactortoken.Options{Minter: api, Recorder: w, Clock: options.Clock, Mint: mintqueue.Limits{QPS: 20, Burst: 40}}
 	w.run = newRun()
 	if err := w.run.start(w.api, logr.Discard(), w.passes, options, tokens); err != nil {
 		w.Fatal(err)

@@ -85,7 +85,7 @@ func TestAnswersOfReactor(t *testing.T) {
 			if got := answerOf(err); got != test.key {
 				t.Errorf("for the key it means %d, want %d", got, test.key)
 			}
-			queue := mintqueue.New(mintqueue.Options{QPS: 1, Burst: 1, Clock: clock.RealClock{}, Requeue: func(int, ...types.NamespacedName) {}})
+			queue := mintqueue.New(mintqueue.Options{Limits: mintqueue.Limits{QPS: 1, Burst: 1}, Clock: clock.RealClock{}, Requeue: func(int, ...types.NamespacedName) {}})
 			key := queue.Done(mintqueue.Request{Object: objectNamed("web"), Fingerprint: goodKey}, outcomeOf(err), noon)
 			got := mintObstacle(aToken(), &failedMint{err: err, key: key, failures: 1, now: noon})
 			if got.reason != test.reason || got.kind != test.kind {

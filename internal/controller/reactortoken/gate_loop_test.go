@@ -401,7 +401,7 @@ func TestAMinuteOfErrorPagesLetsNoTokenExpire(t *testing.T) {
 // An account of which Reactor refuses hundreds of requests must leave the rate to those that it grants.
 func TestRetriesOfRefusedRequestsTakeATenthOfTheRate(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 1, 1 }
+		w.tune = func(o *Options) { o.Mint.QPS, o.Mint.Burst = 1, 1 }
 		w.reactor.SetFaults(emulator.Fault{Model: "acme/forbidden", Status: 403})
 		const refused = 200
 		for i := range refused {
@@ -554,7 +554,7 @@ func TestAMissingOrBadKeyIsReportedAndItsArrivalIsNoticed(t *testing.T) {
 // answer must not expire meanwhile.
 func TestATokenDoesNotExpireBecauseTheOneThatTriesItsKeyIsQueued(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 1, 20 }
+		w.tune = func(o *Options) { o.Mint.QPS, o.Mint.Burst = 1, 20 }
 		w.create(secretIn(namespace, otherKeySecret, v1alpha1.DefaultAPIKeyKey, secondKey))
 		var short []string
 		for i := range 6 {

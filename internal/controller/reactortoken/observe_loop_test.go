@@ -136,7 +136,7 @@ func TestARefusedKeyIsReadAgainBeforeItIsReported(t *testing.T) {
 func TestAKeyIsReadOnceForAllItsMints(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const count = 20
-		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 1000, 1000 }
+		w.tune = func(o *Options) { o.Mint.QPS, o.Mint.Burst = 1000, 1000 }
 		w.workers = 8
 		w.api.meddleWith(func(_ call, do func() error) error {
 			time.Sleep(100 * time.Millisecond) // so that many reconciles need the key before the first read of it has returned

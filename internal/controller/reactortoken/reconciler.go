@@ -37,8 +37,7 @@ type Options struct {
 	Recorder  events.EventRecorder // events.k8s.io
 	Clock     clock.Clock
 
-	MintQPS   float64 // calls to Reactor per second, for the whole installation
-	MintBurst int     // calls to Reactor at the same time, after a quiet time
+	Mint mintqueue.Limits // of the calls to Reactor
 
 	AllowRestart        bool // spec.restart is acted on
 	AllowPromptDelivery bool // spec.promptDelivery is acted on
@@ -74,7 +73,7 @@ func New(o Options) *Reconciler {
 			Client: o.Client, Pods: o.APIReader, AllowRestart: o.AllowRestart, AllowRefresh: o.AllowPromptDelivery,
 		}),
 	}
-	r.mintQueue = mintqueue.New(mintqueue.Options{QPS: o.MintQPS, Burst: o.MintBurst, Clock: o.Clock, Requeue: r.requeue})
+	r.mintQueue = mintqueue.New(mintqueue.Options{Limits: o.Mint, Clock: o.Clock, Requeue: r.requeue})
 	return r
 }
 

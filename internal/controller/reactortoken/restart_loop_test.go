@@ -18,7 +18,7 @@ func TestARestartWithValidTokensDoesNothing(t *testing.T) {
 	const count = 100
 	inWorld(t, func(w *world) {
 		w.workers = 1
-		w.tune = func(o *Options) { o.MintQPS = 1000 }
+		w.tune = func(o *Options) { o.Mint.QPS = 1000 }
 		for i := range count {
 			w.create(newToken(fmt.Sprintf("web-%d", i)))
 		}

@@ -15,7 +15,7 @@ func TestWritesThatTakeLongDelayNoRepair(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const due = 400
 		w.workers = 8 // the default of --concurrency
-		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 200, 40 }
+		w.tune = func(o *Options) { o.Mint.QPS, o.Mint.Burst = 200, 40 }
 		w.create(newToken("web", lifetime("6h")))
 		for i := range due {
 			w.create(newToken(fmt.Sprintf("due-%d", i)))

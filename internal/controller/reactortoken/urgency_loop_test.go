@@ -54,7 +54,7 @@ func TestAtASmallRateTheMostUrgentGoFirst(t *testing.T) {
 		w.create(newToken("blocker", model("blocker")))
 
 		w.workers = 1
-		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 0.1, 1 }
+		w.tune = func(o *Options) { o.Mint.QPS, o.Mint.Burst = 0.1, 1 }
 		served := w.attempts()
 		w.start()
 		queued := 0
@@ -94,7 +94,7 @@ func TestOneTenantsManyTokensDoNotStarveAnothersOne(t *testing.T) {
 		other.Namespace = "small"
 		key := secretIn("small", keySecret, v1alpha1.DefaultAPIKeyKey, secondKey)
 		w.create(key, other)
-		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 1, 1 }
+		w.tune = func(o *Options) { o.Mint.QPS, o.Mint.Burst = 1, 1 }
 		w.start()
 		w.pass(many * time.Second)
 		got := w.served(0)
@@ -113,7 +113,7 @@ func TestTheRateIsKeptAfterTheBurst(t *testing.T) {
 		for i := range 40 {
 			w.create(newToken(fmt.Sprintf("web-%d", i)))
 		}
-		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 2, 5 }
+		w.tune = func(o *Options) { o.Mint.QPS, o.Mint.Burst = 2, 5 }
 		w.start()
 		w.pass(time.Minute)
 		w.wantMints(40)
@@ -134,7 +134,7 @@ func TestTheRateIsKeptAfterTheBurst(t *testing.T) {
 
 func TestAnObjectThatWantsNoTokenAnyMoreTakesNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.tune = func(o *Options) { o.MintQPS, o.MintBurst = 0.1, 1 }
+		w.tune = func(o *Options) { o.Mint.QPS, o.Mint.Burst = 0.1, 1 }
 		w.create(newToken("first", model("first")))
 		w.start()
 		w.create(newToken("leaver", model("leaver")))

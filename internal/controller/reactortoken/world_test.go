@@ -25,6 +25,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
 )
@@ -82,7 +83,7 @@ func (w *world) start() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	options := Options{Minter: api, Recorder: &w.output, Clock: w.clock, MintQPS: 5, MintBurst: 10,
+	options := Options{Minter: api, Recorder: &w.output, Clock: w.clock, Mint: mintqueue.Limits{QPS: 5, Burst: 10},
 		AllowRestart: true, AllowPromptDelivery: true}
 	if w.tune != nil {
 		w.tune(&options)
