@@ -61,7 +61,7 @@ func NewManager(kube *rest.Config, settings config.Config, version string) (*Man
 		return nil, err
 	}
 	caches := &cachesFilled{filled: make(chan struct{})}
-	return &Manager{mgr, caches, recorder}, errors.Join(addProbes(mgr, caches), mgr.Add(manager.RunnableFunc(releaseMemory)))
+	return &Manager{mgr, caches, recorder}, addProbes(mgr, caches)
 }
 
 // checkLeaseNamespace says what controller-runtime would say in the words of its own options.
