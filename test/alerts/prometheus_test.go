@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
@@ -64,7 +65,7 @@ func startPrometheus(t *testing.T, token string, rules ruleGroups, targets ...st
 		}
 	})
 	s := &server{Process: running, url: "http://" + address}
-	eventually(t, "prometheus to serve", func() error {
+	expect.Eventually(t, "prometheus to serve", func() error {
 		_, err := s.query(t.Context(), "vector(1)")
 		return err
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
@@ -111,7 +112,7 @@ func freeAddress(t *testing.T) string {
 // wait waits until an expression has a value.
 func (r *rehearsal) wait(t *testing.T, what, expr string) {
 	t.Helper()
-	eventually(t, what, func() error {
+	expect.Eventually(t, what, func() error {
 		found, err := r.prometheus.query(t.Context(), expr)
 		if err == nil && len(found) == 0 {
 			err = fmt.Errorf("%s has no value", expr)

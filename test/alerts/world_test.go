@@ -1,7 +1,6 @@
 package alerts
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -25,6 +24,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
@@ -33,11 +33,6 @@ const (
 	systemNamespace = "reactor-operator-system"
 	studio          = "studio"
 	keySecret       = "reactor-api-key"
-
-	// patience is how long the test waits for what is to happen. It measures nothing: it ends a test that waits in vain.
-	patience = 3 * time.Minute
-	// glance is the time between two looks.
-	glance = 100 * time.Millisecond
 )
 
 // world is a control plane with config/default, a Reactor, and programs of the operator with the rights of its service account.
@@ -140,7 +135,7 @@ func (w *world) replica(name, metrics string) *process.Process {
 			w.Logf("%s said:\n%s", name, replica.Tail(40))
 		}
 	})
-	eventually(w.T, name+" to be ready", func() error {
+	expect.Eventually(w.T, name+" to be ready", func() error {
 		if err := replica.Failure(); err != nil {
 			return err
 		}
@@ -181,7 +176,7 @@ func (w *world) token(name string) *v1alpha1.ReactorToken {
 	token := &v1alpha1.ReactorToken{ObjectMeta: metav1.ObjectMeta{Namespace: studio, Name: name}}
 	token.Spec.APIKeySecretRef.Name, token.Spec.Lifetime = keySecret, "1m"
 	w.create(token)
-	eventually(w.T, "the token "+name, func() error {
+	expect.Eventually(w.T, "the token "+name, func() error {
 		if err := w.kube.Get(w.Context(), client.ObjectKeyFromObject(token), token); err != nil {
 			return err
 		}
@@ -247,7 +242,7 @@ func minuteAgo() metav1.Time { return metav1.NewTime(time.Now().Add(-time.Minute
 func (w *world) setPod(session string, phase corev1.PodPhase, state corev1.ContainerState) {
 	w.Helper()
 	pod := &corev1.Pod{}
-	eventually(w.T, "the pod of "+session, func() error {
+	expect.Eventually(w.T, "the pod of "+session, func() error {
 		pods := &corev1.PodList{}
 		if err := w.kube.List(w.Context(), pods, client.InNamespace(studio)); err != nil {
 			return err
@@ -264,25 +259,5 @@ func (w *world) setPod(session string, phase corev1.PodPhase, state corev1.Conta
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "stream", State: state}}
 	if err := w.kube.Status().Update(w.Context(), pod); err != nil {
 		w.Fatal(err)
-	}
-}
-
-// eventually looks until there is nothing to object to.
-func eventually(t *testing.T, what string, look func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	ticker := time.NewTicker(glance)
-	defer ticker.Stop()
-	for {
-		err := look()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waiting for %s: %v", what, err)
-		case <-ticker.C:
-		}
 	}
 }

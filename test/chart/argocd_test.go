@@ -7,6 +7,8 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // Argo CD renders a chart with helm template and reads the annotations of Helm. There is no Argo CD here: these tests hold the chart to what
@@ -57,7 +59,7 @@ func TestTheDrainNeedsNoObjectOfAnotherHook(t *testing.T) {
 				return
 			}
 			account := job.Spec.Template.Spec.ServiceAccountName
-			only(t, installed(objects), "ServiceAccount", account)
+			expect.Only(t, installed(objects), "ServiceAccount", account)
 			bound := slices.ContainsFunc(installed(objects), func(object *unstructured.Unstructured) bool {
 				subjects, _, _ := unstructured.NestedSlice(object.Object, "subjects")
 				return strings.HasSuffix(object.GetName(), "-sessions") && slices.ContainsFunc(subjects, func(subject any) bool {
@@ -78,7 +80,7 @@ func drainOf(t *testing.T, objects []*unstructured.Unstructured) *batchv1.Job {
 	for _, object := range objects {
 		if object.GetKind() == "Job" {
 			job := &batchv1.Job{}
-			convert(t, object, job)
+			expect.Convert(t, object, job)
 			return job
 		}
 	}
@@ -105,7 +107,7 @@ func TestTheDrainCanBeRunByHand(t *testing.T) {
 			if len(objects) != 1 {
 				t.Fatalf("it is not one object: %s", stream)
 			}
-			only(t, objects, "Job", operatorName+"-drain")
+			expect.Only(t, objects, "Job", operatorName+"-drain")
 			kubectl(t, stream, "create", "--dry-run=server", "--filename=-")
 		})
 	}

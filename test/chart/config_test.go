@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // kustomizations are what config/ has for the same installations.
@@ -91,7 +92,7 @@ func TestTheOperatorAndItsDrainUnderstandTheArgumentsOfEachRelease(t *testing.T)
 				switch object.GetKind() {
 				case "Deployment":
 					deployment := appsv1.Deployment{}
-					convert(t, object, &deployment)
+					expect.Convert(t, object, &deployment)
 					switch deployment.Spec.Template.Labels["app.kubernetes.io/component"] {
 					case "token-server":
 						tokenServerSettings(t, &deployment.Spec.Template.Spec)
@@ -101,7 +102,7 @@ func TestTheOperatorAndItsDrainUnderstandTheArgumentsOfEachRelease(t *testing.T)
 					}
 				case "Job":
 					job := batchv1.Job{}
-					convert(t, object, &job)
+					expect.Convert(t, object, &job)
 					checkDrain(t, &job.Spec)
 				}
 			}
@@ -131,13 +132,13 @@ func TestTheChartBringsTheMonitoringOfConfig(t *testing.T) {
 	want, got := decode(t, kustomize(t, "cluster-monitored")), decode(t, render(t, "cluster-monitored"))
 	// The chart tells its release from others.
 	selector := []string{"spec", "selector", "matchLabels", "app.kubernetes.io/instance"}
-	unstructured.RemoveNestedField(only(t, got, "ServiceMonitor", operatorName).Object, selector...)
+	unstructured.RemoveNestedField(expect.Only(t, got, "ServiceMonitor", operatorName).Object, selector...)
 	for _, object := range []struct{ kind, name, part string }{
 		{"ServiceMonitor", operatorName, "spec"},
 		{"PrometheusRule", operatorName, "spec"},
 		{"ConfigMap", operatorName + "-dashboard", "data"},
 	} {
-		if diff := cmp.Diff(only(t, want, object.kind, object.name).Object[object.part], only(t, got, object.kind, object.name).Object[object.part]); diff != "" {
+		if diff := cmp.Diff(expect.Only(t, want, object.kind, object.name).Object[object.part], expect.Only(t, got, object.kind, object.name).Object[object.part]); diff != "" {
 			t.Errorf("the %s differs (-config +chart):\n%s", object.kind, diff)
 		}
 	}
@@ -150,8 +151,8 @@ func TestTheChartBringsTheNetworkPoliciesOfConfig(t *testing.T) {
 	for _, name := range []string{operatorName, operatorName + "-token-server"} {
 		// The chart tells its release from others.
 		selector := []string{"spec", "podSelector", "matchLabels", "app.kubernetes.io/instance"}
-		unstructured.RemoveNestedField(only(t, got, "NetworkPolicy", name).Object, selector...)
-		diff := cmp.Diff(only(t, want, "NetworkPolicy", name).Object["spec"], only(t, got, "NetworkPolicy", name).Object["spec"])
+		unstructured.RemoveNestedField(expect.Only(t, got, "NetworkPolicy", name).Object, selector...)
+		diff := cmp.Diff(expect.Only(t, want, "NetworkPolicy", name).Object["spec"], expect.Only(t, got, "NetworkPolicy", name).Object["spec"])
 		if diff != "" {
 			t.Errorf("the policies %s differ (-config +chart):\n%s", name, diff)
 		}
@@ -165,10 +166,10 @@ func checkSelections(t *testing.T, objects []*unstructured.Unstructured, names .
 	t.Helper()
 	for _, deploymentName := range names {
 		deployment := appsv1.Deployment{}
-		convert(t, only(t, objects, "Deployment", deploymentName), &deployment)
+		expect.Convert(t, expect.Only(t, objects, "Deployment", deploymentName), &deployment)
 		for _, name := range names {
 			policy := networkingv1.NetworkPolicy{}
-			convert(t, only(t, objects, "NetworkPolicy", name), &policy)
+			expect.Convert(t, expect.Only(t, objects, "NetworkPolicy", name), &policy)
 			selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
 			if err != nil {
 				t.Fatal(err)
@@ -191,7 +192,7 @@ func TestNoClusterRoleOfANamespacedReleaseMentionsSecrets(t *testing.T) {
 					continue
 				}
 				role := rbacv1.ClusterRole{}
-				convert(t, object, &role)
+				expect.Convert(t, object, &role)
 				for _, rule := range role.Rules {
 					if !cmp.Equal(rule.APIGroups, []string{"reactor.inc"}) {
 						t.Errorf("the ClusterRole %s is about more than the kinds: %v", role.Name, rule)
@@ -250,7 +251,7 @@ func rights(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
 		switch object.GetKind() {
 		case "Role", "ClusterRole":
 			role := rbacv1.ClusterRole{}
-			convert(t, object, &role)
+			expect.Convert(t, object, &role)
 			found[name] = role.Rules
 			for label, value := range role.Labels {
 				if strings.HasPrefix(label, "rbac.authorization.k8s.io/") {
@@ -259,7 +260,7 @@ func rights(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
 			}
 		case "RoleBinding", "ClusterRoleBinding":
 			binding := rbacv1.ClusterRoleBinding{}
-			convert(t, object, &binding)
+			expect.Convert(t, object, &binding)
 			found[name] = append([]any{binding.RoleRef}, binding.Subjects)
 		}
 	}
@@ -292,7 +293,7 @@ func TestTheTokenServerIsToldItsOwnDefaults(t *testing.T) {
 	objects := decode(t, mustHelm(t, append([]string{"template", "--set", "tokenServer.enabled=true,tokenServer.apiKeySecretRef.name=reactor-api-key",
 		"--set", "tokenServer.models={reactor/helios},tokenServer.allowAnonymous=true"}, told("cluster")...)...))
 	deployment := appsv1.Deployment{}
-	convert(t, only(t, objects, "Deployment", operatorName+"-token-server"), &deployment)
+	expect.Convert(t, expect.Only(t, objects, "Deployment", operatorName+"-token-server"), &deployment)
 	got := tokenServerSettings(t, &deployment.Spec.Template.Spec)
 	want, err := config.ParseTokenServer([]string{"--api-key-file=/var/run/secrets/reactor/api-key", "--models=reactor/helios", "--allow-anonymous"}, io.Discard)
 	if err != nil {
@@ -305,8 +306,8 @@ func TestTheTokenServerIsToldItsOwnDefaults(t *testing.T) {
 
 func TestTheChartStartsTheTokenServerAsConfigDoes(t *testing.T) {
 	want, got := appsv1.Deployment{}, appsv1.Deployment{}
-	convert(t, only(t, decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"token-server"}))), "Deployment", operatorName+"-token-server"), &want)
-	convert(t, only(t, decode(t, mustHelm(t, append([]string{"template", "--set", "tokenServer.enabled=true,tokenServer.apiKeySecretRef.name=reactor-api-key",
+	expect.Convert(t, expect.Only(t, decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"token-server"}))), "Deployment", operatorName+"-token-server"), &want)
+	expect.Convert(t, expect.Only(t, decode(t, mustHelm(t, append([]string{"template", "--set", "tokenServer.enabled=true,tokenServer.apiKeySecretRef.name=reactor-api-key",
 		"--set", "tokenServer.models={reactor/helios},tokenServer.allowAnonymous=true"}, told("cluster")...)...)), "Deployment", operatorName+"-token-server"), &got)
 	if _, err := config.ParseTokenServer(arguments(&want.Spec.Template.Spec), io.Discard); err == nil || !strings.Contains(err.Error(), "choose how callers authenticate") {
 		t.Errorf("the component must leave it to its user who may ask: %v", err)

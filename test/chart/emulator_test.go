@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 const emulatorName = operatorName + "-emulator"
@@ -32,7 +33,7 @@ func trialOfConfig(t *testing.T) []*unstructured.Unstructured {
 func TestTheOperatorOfATrialUsesTheEmulatorByAURLThatWorksInAllNamespaces(t *testing.T) {
 	service := corev1.Service{}
 	objects := trialOfChart(t)
-	convert(t, only(t, objects, "Service", emulatorName), &service)
+	expect.Convert(t, expect.Only(t, objects, "Service", emulatorName), &service)
 	if port := service.Spec.Ports[0].Port; port != 8080 {
 		t.Errorf("the port of the Service is %d", port)
 	}
@@ -45,7 +46,7 @@ func TestTheOperatorOfATrialUsesTheEmulatorByAURLThatWorksInAllNamespaces(t *tes
 		t.Errorf("the drain uses another API, or there is none: %v", drain)
 	}
 	tokenServer := appsv1.Deployment{}
-	convert(t, only(t, objects, "Deployment", tokenServerName), &tokenServer)
+	expect.Convert(t, expect.Only(t, objects, "Deployment", tokenServerName), &tokenServer)
 	if got := tokenServerSettings(t, &tokenServer.Spec.Template.Spec).APIURL; got != want {
 		t.Errorf("the token server of the chart uses %s, want %s", got, want)
 	}
@@ -60,7 +61,7 @@ func TestTheOperatorOfATrialUsesTheEmulatorByAURLThatWorksInAllNamespaces(t *tes
 	if got := settings(t, &pod).APIURL; got != strings.Replace(want, systemNamespace, "studio", 1) {
 		t.Errorf("the operator of config/ uses %s", got)
 	}
-	convert(t, only(t, objects, "Deployment", tokenServerName), &tokenServer)
+	expect.Convert(t, expect.Only(t, objects, "Deployment", tokenServerName), &tokenServer)
 	if args := tokenServer.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--api-url=http://"+emulatorName+":8080") {
 		t.Errorf("the token server of config/ uses another API: %v", args)
 	}
@@ -68,7 +69,7 @@ func TestTheOperatorOfATrialUsesTheEmulatorByAURLThatWorksInAllNamespaces(t *tes
 
 func TestTheEmulatorKnowsTheDemoKeyOnlyAndIsNotControlledFromOtherPods(t *testing.T) {
 	deployment := appsv1.Deployment{}
-	convert(t, only(t, trialOfChart(t), "Deployment", emulatorName), &deployment)
+	expect.Convert(t, expect.Only(t, trialOfChart(t), "Deployment", emulatorName), &deployment)
 	container := deployment.Spec.Template.Spec.Containers[0]
 	want := []string{"--listen=:8080", "--control-listen=127.0.0.1:8090", "--key=rk_demo-key-of-the-emulator"}
 	if diff := cmp.Diff(want, container.Args); diff != "" || len(container.Env) > 0 {
@@ -86,7 +87,7 @@ func TestTheChartRunsTheEmulatorAsConfigDoes(t *testing.T) {
 		{"NetworkPolicy", operatorName, "spec"},
 		{"NetworkPolicy", tokenServerName, "spec"},
 	} {
-		chart, config := only(t, got, object.kind, object.name).Object[object.part], only(t, want, object.kind, object.name).Object[object.part]
+		chart, config := expect.Only(t, got, object.kind, object.name).Object[object.part], expect.Only(t, want, object.kind, object.name).Object[object.part]
 		// The chart tells its release from others, and has a policy of its own for pulling images.
 		if diff := cmp.Diff(config, withoutKeys(chart, "app.kubernetes.io/instance", "imagePullPolicy")); diff != "" || chart == nil {
 			t.Errorf("the %s %s differs (-config +chart):\n%s", object.kind, object.name, diff)
@@ -155,7 +156,7 @@ func TestTheAPIServerTakesTheTrialWithoutAWarning(t *testing.T) {
 	kubectl(t, "", "apply", "--server-side", "--force-conflicts", "--filename", manifests+"/crd/bases")
 	stream := kubectl(t, "", "kustomize", manifests+"/try")
 	objects := decode(t, stream)
-	only(t, objects, "Namespace", "reactor-try")
+	expect.Only(t, objects, "Namespace", "reactor-try")
 	ensureNamespace(t, "reactor-try") // which a dry run does not make
 	kubectl(t, stream, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "--filename=-")
 	for _, object := range objects {
@@ -172,9 +173,9 @@ func TestTheAPIServerTakesTheTrialWithoutAWarning(t *testing.T) {
 func TestTheViewerOfTheTrialMountsTheTokenAndGetsItPromptly(t *testing.T) {
 	objects := decode(t, kubectl(t, "", "kustomize", manifests+"/try"))
 	key, token, viewer := corev1.Secret{}, v1alpha1.ReactorToken{}, appsv1.Deployment{}
-	convert(t, only(t, objects, "Secret", "reactor-api-key"), &key)
-	convert(t, only(t, objects, "ReactorToken", "web"), &token)
-	convert(t, only(t, objects, "Deployment", "viewer"), &viewer)
+	expect.Convert(t, expect.Only(t, objects, "Secret", "reactor-api-key"), &key)
+	expect.Convert(t, expect.Only(t, objects, "ReactorToken", "web"), &token)
+	expect.Convert(t, expect.Only(t, objects, "Deployment", "viewer"), &viewer)
 	if key.StringData["api-key"] != "rk_demo-key-of-the-emulator" || token.Spec.APIKeySecretRef.Name != key.Name {
 		t.Errorf("the token is for the key of the Secret %s, which is %v", token.Spec.APIKeySecretRef.Name, key.StringData)
 	}

@@ -8,8 +8,9 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
+
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // releases are those that are rendered: values in testdata/<name>.values.yaml, the result in testdata/<name>.golden.yaml.
@@ -77,32 +78,11 @@ func installed(objects []*unstructured.Unstructured) []*unstructured.Unstructure
 	})
 }
 
-func only(t *testing.T, objects []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
-	t.Helper()
-	var found []*unstructured.Unstructured
-	for _, object := range objects {
-		if object.GetKind() == kind && object.GetName() == name {
-			found = append(found, object)
-		}
-	}
-	if len(found) != 1 {
-		t.Fatalf("there must be one %s %s, and there are %d", kind, name, len(found))
-	}
-	return found[0]
-}
-
-func convert(t *testing.T, object *unstructured.Unstructured, into any) {
-	t.Helper()
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, into); err != nil {
-		t.Fatalf("%s %s: %v", object.GetKind(), object.GetName(), err)
-	}
-}
-
 // operator returns the Deployment of the operator.
 func operator(t *testing.T, objects []*unstructured.Unstructured) *appsv1.Deployment {
 	t.Helper()
 	deployment := &appsv1.Deployment{}
-	convert(t, only(t, objects, "Deployment", operatorName), deployment)
+	expect.Convert(t, expect.Only(t, objects, "Deployment", operatorName), deployment)
 	if count := len(deployment.Spec.Template.Spec.Containers); count != 1 {
 		t.Fatalf("the operator must have one container, and has %d", count)
 	}

@@ -10,6 +10,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 const (
@@ -45,7 +47,7 @@ func TestTheTokenServerHasTheRightsThatTheReleaseSays(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			deployment := appsv1.Deployment{}
-			convert(t, only(t, objects, "Deployment", tokenServerName), &deployment)
+			expect.Convert(t, expect.Only(t, objects, "Deployment", tokenServerName), &deployment)
 			if got := deployment.Spec.Template.Spec.ServiceAccountName; got != test.account {
 				t.Errorf("it runs with the service account %s, want %s", got, test.account)
 			}
@@ -72,7 +74,7 @@ func TestTheTokenServerMayCreateTokenReviewsAndNothingElse(t *testing.T) {
 			continue
 		}
 		binding := rbacv1.ClusterRoleBinding{}
-		convert(t, object, &binding)
+		expect.Convert(t, object, &binding)
 		for _, subject := range binding.Subjects {
 			if subject.Name == tokenServerName && binding.Name != reviewsRole {
 				t.Errorf("the binding %s gives it the rights of %s", binding.Name, binding.RoleRef.Name)
@@ -89,8 +91,8 @@ func withTokenServer(t *testing.T, set string) []*unstructured.Unstructured {
 }
 
 func TestADrainOfANodeLeavesATokenServer(t *testing.T) {
-	want := only(t, decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"token-server"}))), "PodDisruptionBudget", tokenServerName)
-	got := only(t, withTokenServer(t, "replicas=1"), "PodDisruptionBudget", tokenServerName)
+	want := expect.Only(t, decode(t, kubectl(t, "", "kustomize", overlay(t, systemNamespace, []string{"token-server"}))), "PodDisruptionBudget", tokenServerName)
+	got := expect.Only(t, withTokenServer(t, "replicas=1"), "PodDisruptionBudget", tokenServerName)
 	// The chart tells its release from others.
 	unstructured.RemoveNestedField(got.Object, "spec", "selector", "matchLabels", "app.kubernetes.io/instance")
 	if diff := cmp.Diff(want.Object["spec"], got.Object["spec"]); diff != "" {

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 	"github.com/reactor-operator/reactor-operator/test/infra/node"
 	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
@@ -33,10 +34,8 @@ const (
 	// keySecret holds the API key in each world.
 	keySecret = "reactor-api-key"
 
-	// patience is how long a test waits for what is to happen. It measures nothing: it ends tests that wait in vain.
-	patience = 3 * time.Minute
-	// glance is the time between two looks.
-	glance = 20 * time.Millisecond
+	// patience is how long a test waits. It measures nothing: it ends tests that wait in vain.
+	patience = expect.Timeout
 )
 
 // world is a namespace with an API key in it, a Reactor of its own that knows the key, and an operator that works there.
@@ -225,22 +224,8 @@ func (w *world) get(name string, into client.Object) error {
 	return cluster.kube.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, into)
 }
 
-// eventually waits until the check finds nothing to object to. The test fails with the last objection.
+// eventually waits until check returns nil. Otherwise the test fails with the last error, and with the pods.
 func (w *world) eventually(what string, check func() error) {
 	w.t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	ticker := time.NewTicker(glance)
-	defer ticker.Stop()
-	for {
-		objection := check()
-		if objection == nil {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-deadline.C:
-			w.t.Fatalf("waited %s for this: %s\nat last: %v\npods:\n%s", patience, what, objection, w.kubectl("describe", "pods"))
-		}
-	}
+	expect.Eventually(w.t, what, check, func() string { return "pods:\n" + w.kubectl("describe", "pods") })
 }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // consent lets a ReactorToken write into a Secret.
@@ -113,7 +114,7 @@ func TestAConsentingSecretIsAdoptedAndGivenBack(t *testing.T) {
 			if away {
 				o = w.start()
 			}
-			eventually(t, "our keys to leave the Secret", func() error {
+			expect.Eventually(t, "our keys to leave the Secret", func() error {
 				return differ("keys", []string{"theirs"}, slices.Sorted(maps.Keys(w.secret("web").Data)))
 			})
 			w.collectGarbage()

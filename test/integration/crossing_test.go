@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // request is a request as it came by, its body included when it is a write.
@@ -224,7 +226,7 @@ func (s *stop) await() verdict {
 // waitUntilReached returns once the request stands there.
 func (s *stop) waitUntilReached(what string) {
 	s.t.Helper()
-	eventually(s.t, what, func() error {
+	expect.Eventually(s.t, what, func() error {
 		select {
 		case <-s.reached:
 			return nil

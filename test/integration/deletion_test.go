@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 func TestADeletedReactorTokenTakesItsSecretWithIt(t *testing.T) {
@@ -50,7 +51,7 @@ func TestARetainedSecretStays(t *testing.T) {
 	w.create("later")
 	w.waitUntilReady("later")
 	w.edit("later", retain)
-	eventually(t, "the Secret to lose its owner", func() error {
+	expect.Eventually(t, "the Secret to lose its owner", func() error {
 		if owners := w.secret("later").OwnerReferences; len(owners) > 0 {
 			return fmt.Errorf("it has %d", len(owners))
 		}

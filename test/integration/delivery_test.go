@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // deployment creates a Deployment whose pods read the token once.
@@ -120,7 +121,7 @@ func (w *world) runningPod(name, secret string, phase corev1.PodPhase) {
 	pod.Spec.Volumes = []corev1.Volume{{Name: "token", VolumeSource: corev1.VolumeSource{
 		Secret: &corev1.SecretVolumeSource{SecretName: secret},
 	}}}
-	eventually(w.t, "the pod to be admitted", func() error { return w.kube.Create(w.t.Context(), pod.DeepCopy()) }) // its service account is on its way
+	expect.Eventually(w.t, "the pod to be admitted", func() error { return w.kube.Create(w.t.Context(), pod.DeepCopy()) }) // its service account is on its way
 	pod.Status.Phase = phase
 	if err := w.kube.Status().Update(w.t.Context(), pod); err != nil {
 		w.t.Fatal(err)

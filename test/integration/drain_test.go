@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // bind does what the scheduler does; no node of that name runs here.
@@ -36,7 +37,7 @@ func (w *world) runsAsBilled(name string) (pod *corev1.Pod, id string) {
 // waitForStop waits until the kubelet is to end the pod.
 func (w *world) waitForStop(pod *corev1.Pod) {
 	w.t.Helper()
-	eventually(w.t, "the pod to be stopped", func() error {
+	expect.Eventually(w.t, "the pod to be stopped", func() error {
 		if err := w.kube.Get(w.t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // applied are one object of each kind, as a person would apply them.
@@ -53,7 +54,7 @@ func TestMetadataThatTheOperatorDoesNotKeepSurvivesItsWrites(t *testing.T) {
 				}
 				return nil
 			})
-			eventually(t, "the session to be seen", func() error {
+			expect.Eventually(t, "the session to be seen", func() error {
 				if meta.FindStatusCondition(w.session("web").Status.Conditions, v1alpha1.ConditionReady) == nil {
 					return fmt.Errorf("it has no condition")
 				}

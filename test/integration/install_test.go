@@ -15,11 +15,11 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/internal/config"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 const (
@@ -272,7 +272,7 @@ func TestEditorsAndViewersGetTheKindsByAggregation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			role := rbacv1.ClusterRole{}
-			convert(t, only(t, objects, "ClusterRole", name), &role)
+			expect.Convert(t, expect.Only(t, objects, "ClusterRole", name), &role)
 			if role.Labels[want.label] != "true" {
 				t.Errorf("the role has no label %s", want.label)
 			}
@@ -347,13 +347,13 @@ func overlayOf(t *testing.T, resources, namespace string, components ...string) 
 // neither such a role nor its binding.
 func bindings(t *testing.T, objects []*unstructured.Unstructured) (bound, rest []string) {
 	t.Helper()
-	account := only(t, objects, "ServiceAccount", operatorName)
+	account := expect.Only(t, objects, "ServiceAccount", operatorName)
 	for _, object := range objects {
 		if !strings.HasSuffix(object.GetKind(), "RoleBinding") {
 			continue
 		}
 		binding := rbacv1.ClusterRoleBinding{} // whose fields are those of a RoleBinding
-		convert(t, object, &binding)
+		expect.Convert(t, object, &binding)
 		want := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: operatorName, Namespace: account.GetNamespace()}}
 		if diff := cmp.Diff(want, binding.Subjects); diff != "" {
 			t.Errorf("%s %s binds another account (-want +got):\n%s", object.GetKind(), object.GetName(), diff)
@@ -390,7 +390,7 @@ func checkRules(t *testing.T, objects []*unstructured.Unstructured) {
 				continue
 			}
 			role := rbacv1.ClusterRole{}
-			convert(t, object, &role)
+			expect.Convert(t, object, &role)
 			if diff := cmp.Diff(want, role.Rules); diff != "" {
 				t.Errorf("the rules of the %s %s differ (-want +got):\n%s", object.GetKind(), name, diff)
 			}
@@ -418,31 +418,10 @@ func may(t *testing.T, account string, what authorizationv1.ResourceAttributes) 
 func arguments(t *testing.T, objects []*unstructured.Unstructured) []string {
 	t.Helper()
 	deployment := appsv1.Deployment{}
-	convert(t, only(t, objects, "Deployment", operatorName), &deployment)
+	expect.Convert(t, expect.Only(t, objects, "Deployment", operatorName), &deployment)
 	containers := deployment.Spec.Template.Spec.Containers
 	if len(containers) != 1 {
 		t.Fatalf("the operator must have one container, and has %d", len(containers))
 	}
 	return containers[0].Args
-}
-
-func only(t *testing.T, objects []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
-	t.Helper()
-	var found []*unstructured.Unstructured
-	for _, object := range objects {
-		if object.GetKind() == kind && object.GetName() == name {
-			found = append(found, object)
-		}
-	}
-	if len(found) != 1 {
-		t.Fatalf("there must be one %s %s, and there are %d", kind, name, len(found))
-	}
-	return found[0]
-}
-
-func convert(t *testing.T, object *unstructured.Unstructured, into any) {
-	t.Helper()
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, into); err != nil {
-		t.Fatalf("%s %s: %v", object.GetKind(), object.GetName(), err)
-	}
 }

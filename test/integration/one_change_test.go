@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // change is something that a person does to a ReactorToken, or around it.
@@ -151,7 +152,7 @@ func TestASecretThatIsDeletedAgainAndAgainCostsNoMoreThanTheBudget(t *testing.T)
 	w := newWorld(t)
 	o := w.start()
 	token := w.create("web")
-	eventually(t, "the operator to spend no more", func() error {
+	expect.Eventually(t, "the operator to spend no more", func() error {
 		err := checkCondition(w.token("web"), v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonMintBudgetSpent)
 		if err != nil {
 			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "web"}}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // furnished asks for more in the Secret than a token.
@@ -60,7 +61,7 @@ func TestWhatTheSpecNoLongerNamesLeavesTheSecret(t *testing.T) {
 		},
 		"when somebody else wrote our key too": func(w *world, o *process) *process {
 			w.editSecret("web", func(s *corev1.Secret) { s.Labels["tier"] = "back" })
-			eventually(w.t, "our label to be put right", func() error {
+			expect.Eventually(w.t, "our label to be put right", func() error {
 				if got := w.secret("web").Labels["tier"]; got != "front" {
 					return fmt.Errorf("it is %s", got)
 				}

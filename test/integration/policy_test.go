@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // admissionRule is what one of the sample policies refuses, and what it admits.
@@ -87,7 +88,7 @@ func (w *world) applyAdmissionPolicies() {
 
 func (w *world) waitUntilRefused(manifest, says string) {
 	w.t.Helper()
-	eventually(w.t, "the refusal "+says, func() error {
+	expect.Eventually(w.t, "the refusal "+says, func() error {
 		_, said, ok := kubectl(w.t, manifest, "-n", w.namespace, "apply", "--dry-run=server", "-f", "-")
 		if ok || !strings.Contains(said, says) {
 			return fmt.Errorf("accepted %t; said %s", ok, said)
@@ -109,7 +110,7 @@ func TestTheSamplePoliciesRefuseAndSayWhatToWrite(t *testing.T) {
 	}
 	for _, rule := range admissionRules {
 		t.Run(rule.name, func(t *testing.T) {
-			eventually(t, "the good one to be admitted", func() error {
+			expect.Eventually(t, "the good one to be admitted", func() error {
 				if _, said, ok := kubectl(t, rule.accepted, "-n", w.namespace, "apply", "--dry-run=server", "-f", "-"); !ok {
 					return errors.New(said)
 				}
@@ -147,8 +148,8 @@ func TestTheNetworkPolicyIsForTheOperatorAndLetsItWork(t *testing.T) {
 	namespace := newNamespace(t, nil)
 	objects := decode(t, mustKubectl(t, "kustomize", overlay(t, namespace, "network-policy")))
 	policy := networkingv1.NetworkPolicy{}
-	convert(t, only(t, objects, "NetworkPolicy", operatorName), &policy)
-	deployment := only(t, objects, "Deployment", operatorName)
+	expect.Convert(t, expect.Only(t, objects, "NetworkPolicy", operatorName), &policy)
+	deployment := expect.Only(t, objects, "Deployment", operatorName)
 	carried, _, _ := unstructured.NestedStringMap(deployment.Object, "spec", "template", "metadata", "labels")
 	selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
 	if err != nil || selector.Empty() || !selector.Matches(labels.Set(carried)) || policy.Namespace != deployment.GetNamespace() {

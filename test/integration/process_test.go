@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 	reactorprocess "github.com/reactor-operator/reactor-operator/test/infra/process"
 )
 
@@ -134,7 +135,7 @@ var (
 func (o *process) waitUntilReady() bool {
 	o.t.Helper()
 	ready := false
-	eventually(o.t, "an operator with filled caches", func() error {
+	expect.Eventually(o.t, "an operator with filled caches", func() error {
 		select {
 		case <-o.exited:
 			return nil
@@ -244,7 +245,7 @@ func (o *process) passes() int {
 // waitUntilIdle returns once at least so many passes were made, none is under way, and none is due now.
 func (o *process) waitUntilIdle(passes int) {
 	o.t.Helper()
-	eventually(o.t, "an operator that is idle", func() error {
+	expect.Eventually(o.t, "an operator that is idle", func() error {
 		text, err := o.scrape()
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/attempts"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // queueGate is the gate of a queue. Kueue's is kueue.x-k8s.io/admission.
@@ -20,7 +21,7 @@ const queueGate = "example.com/queue"
 // admit is what Kueue writes when it admits a pod: one patch over the version that it has seen, with what the flavor of its quota says.
 func (w *world) admit(pod *corev1.Pod) {
 	w.t.Helper()
-	eventually(w.t, "the queue to admit pod "+pod.Name, func() error {
+	expect.Eventually(w.t, "the queue to admit pod "+pod.Name, func() error {
 		if err := w.kube.Get(w.t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}
@@ -56,7 +57,7 @@ func TestAPodInAQueueGetsItsTokenWhenItIsAdmitted(t *testing.T) {
 	if attempt := session.Status.CurrentAttempt; attempt.PodUID != string(pod.UID) || attempt.TokenIssuedTime == nil {
 		t.Errorf("the attempt is %+v", attempt)
 	}
-	eventually(t, "the last gate to be gone, and nothing else", func() error {
+	expect.Eventually(t, "the last gate to be gone, and nothing else", func() error {
 		if err := w.kube.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/test/docs"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // tried is how a command block of README.md is tested: exactly one of its fields says so.
@@ -136,7 +137,7 @@ func (w *world) target(commands string) string {
 // dryRun has the API server check a manifest.
 func (w *world) dryRun(manifest string) {
 	w.t.Helper()
-	eventually(w.t, "the service account of the namespace, without which no pod is admitted", func() error {
+	expect.Eventually(w.t, "the service account of the namespace, without which no pod is admitted", func() error {
 		if _, stderr, ok := kubectl(w.t, "", "--namespace="+w.namespace, "get", "serviceaccount", "default"); !ok {
 			return fmt.Errorf("kubectl: %s", stderr)
 		}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // refusal is what the policy of these tests says.
@@ -115,7 +116,7 @@ func (w *world) refuseWritesOf(secret string) (allow func()) {
 		object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: secret, Labels: map[string]string{"try": "x"}}}
 		return w.kube.Create(w.t.Context(), object, client.DryRunAll)
 	}
-	eventually(w.t, "the policy to be in force", func() error {
+	expect.Eventually(w.t, "the policy to be in force", func() error {
 		if err := try(); !apierrors.IsForbidden(err) {
 			return fmt.Errorf("a write is not refused: %w", err)
 		}
@@ -124,7 +125,7 @@ func (w *world) refuseWritesOf(secret string) (allow func()) {
 	return func() {
 		w.t.Helper()
 		w.deleteObject(binding)
-		eventually(w.t, "the policy to be gone", func() error {
+		expect.Eventually(w.t, "the policy to be gone", func() error {
 			if err := try(); apierrors.IsForbidden(err) {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // into names the target Secret.
@@ -98,7 +99,7 @@ func TestOfTwoReactorTokensThatTheOperatorMeetsTogetherOneGetsTheSecret(t *testi
 		w.create(name, into("shared"))
 	}
 	o := w.start()
-	eventually(t, "one ready, one claimed", func() error {
+	expect.Eventually(t, "one ready, one claimed", func() error {
 		reasons := map[string]int{}
 		for _, name := range names {
 			if ready := meta.FindStatusCondition(w.token(name).Status.Conditions, v1alpha1.ConditionReady); ready != nil {

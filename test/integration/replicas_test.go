@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // grantLease gives the rights that a lease in the world's namespace needs.
@@ -42,7 +44,7 @@ func TestOfTwoReplicasOnlyTheLeaderMintsAndTheOtherTakesOver(t *testing.T) {
 	w.grantLease()
 	elect := []string{"--leader-elect", "--leader-election-namespace=" + w.namespace}
 	leader := w.start(elect...)
-	eventually(t, "the first to lead", leader.leads)
+	expect.Eventually(t, "the first to lead", leader.leads)
 	standby := w.start(elect...)
 	for i := range 5 {
 		name := fmt.Sprintf("web-%d", i)
@@ -68,7 +70,7 @@ func TestOfTwoReplicasOnlyTheLeaderMintsAndTheOtherTakesOver(t *testing.T) {
 	if code := leader.waitForExit(); code != 0 {
 		t.Errorf("the leader ended with %d", code)
 	}
-	eventually(t, "the other to lead", standby.leads)
+	expect.Eventually(t, "the other to lead", standby.leads)
 	standby.waitUntilIdle(5)
 	w.settle(standby)
 	if mints := w.mints(); mints != 5 {
@@ -92,7 +94,7 @@ func TestAStopFinishesTheMintThatIsInFlightAndBeginsNoOther(t *testing.T) {
 	w.create("later") // with the same key, which nobody knows to be good yet: it waits for the answer
 	w.fence()
 	o.terminate()
-	eventually(t, "the operator to stop", func() error {
+	expect.Eventually(t, "the operator to stop", func() error {
 		if !strings.Contains(o.said.String(), "Stopping and waiting for") {
 			return errors.New("it does not say so")
 		}

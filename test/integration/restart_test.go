@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // crowd is how many tokens stay valid over the restarts.
@@ -72,7 +73,7 @@ func crowdName(i int) string { return fmt.Sprintf("web-%03d", i) }
 // waitForCrowd waits until all of the crowd have valid tokens.
 func (w *world) waitForCrowd() {
 	w.t.Helper()
-	eventually(w.t, "valid tokens for all", func() error {
+	expect.Eventually(w.t, "valid tokens for all", func() error {
 		tokens, secrets := &v1alpha1.ReactorTokenList{}, &corev1.SecretList{}
 		for _, list := range []client.ObjectList{tokens, secrets} {
 			if err := w.kube.List(w.t.Context(), list, client.InNamespace(w.namespace)); err != nil {

@@ -13,6 +13,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // forbidden is what the operator's log tells of a right that is missing.
@@ -158,11 +160,11 @@ func (o *process) checkMetricsAuthentication(worlds ...*world) {
 	}
 	w.deleteAtEnd(binding)
 	w.waitUntilMayScrape("system:serviceaccount:" + w.namespace + ":scraper") // the operator remembers a refusal for a while
-	eventually(o.t, "401 for nobody", func() error { return o.scrapeAs("", http.StatusUnauthorized, nil) })
-	eventually(o.t, "403 for who may not", func() error { return o.scrapeAs(stranger, http.StatusForbidden, nil) })
+	expect.Eventually(o.t, "401 for nobody", func() error { return o.scrapeAs("", http.StatusUnauthorized, nil) })
+	expect.Eventually(o.t, "403 for who may not", func() error { return o.scrapeAs(stranger, http.StatusForbidden, nil) })
 	// The filter of controller-runtime answers 500 and not 401: the API server reports an invalid token as an error of the review.
-	eventually(o.t, "500 for a token that the API server did not issue", func() error { return o.scrapeAs("none", http.StatusInternalServerError, nil) })
-	eventually(o.t, "200 and the metrics for who may", func() error {
+	expect.Eventually(o.t, "500 for a token that the API server did not issue", func() error { return o.scrapeAs("none", http.StatusInternalServerError, nil) })
+	expect.Eventually(o.t, "200 and the metrics for who may", func() error {
 		return o.scrapeAs(scraper, http.StatusOK, func(text string) error {
 			var missing []error
 			for _, in := range worlds {
@@ -178,7 +180,7 @@ func (o *process) checkMetricsAuthentication(worlds ...*world) {
 
 func (w *world) waitUntilMayScrape(account string) {
 	w.t.Helper()
-	eventually(w.t, "the right to scrape", func() error {
+	expect.Eventually(w.t, "the right to scrape", func() error {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 			User: account, NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"},
 		}}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // sessionRule is one rule of the CRD of ReactorSessions, with a spec on either side of it.
@@ -117,7 +118,7 @@ func TestTheKindOfSessionsIsSmallEnoughForAClientSideApply(t *testing.T) {
 func (w *world) sessionIs(name, reason string) *v1alpha1.ReactorSession {
 	w.t.Helper()
 	session := &v1alpha1.ReactorSession{}
-	eventually(w.t, name+" to be "+reason, func() error {
+	expect.Eventually(w.t, name+" to be "+reason, func() error {
 		if err := w.kube.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, session); err != nil {
 			return err
 		}
@@ -134,7 +135,7 @@ func (w *world) sessionIs(name, reason string) *v1alpha1.ReactorSession {
 func (w *world) podOf(session string, attempt int32) *corev1.Pod {
 	w.t.Helper()
 	pod := &corev1.Pod{}
-	eventually(w.t, "the pod of "+session, func() error {
+	expect.Eventually(w.t, "the pod of "+session, func() error {
 		current := &v1alpha1.ReactorSession{}
 		if err := w.kube.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: session}, current); err != nil {
 			return err
@@ -150,7 +151,7 @@ func (w *world) podOf(session string, attempt int32) *corev1.Pod {
 // play writes what a kubelet would write of the session's container; there is none here.
 func (w *world) play(pod *corev1.Pod, phase corev1.PodPhase, state corev1.ContainerState) {
 	w.t.Helper()
-	eventually(w.t, "the status of pod "+pod.Name, func() error {
+	expect.Eventually(w.t, "the status of pod "+pod.Name, func() error {
 		if err := w.kube.Get(w.t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}
@@ -238,7 +239,7 @@ func TestASessionRunsFailsRunsAgainAndCompletes(t *testing.T) {
 	if done.Status.Attempts != 2 || done.Status.RecentAttempts[0].Cleanup != v1alpha1.CleanupUnverified {
 		t.Errorf("status %+v", done.Status)
 	}
-	eventually(t, "the pods to be let go, and the tokens to be gone", func() error {
+	expect.Eventually(t, "the pods to be let go, and the tokens to be gone", func() error {
 		for _, pod := range []*corev1.Pod{first, second} {
 			if err := w.kube.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil || len(pod.Finalizers) > 0 {
 				return fmt.Errorf("finalizers %v, %w", pod.Finalizers, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 func TestARenewalHappensAtTheRightTimeOfAServerWhoseClockIsOff(t *testing.T) {
@@ -23,7 +24,7 @@ func TestARenewalHappensAtTheRightTimeOfAServerWhoseClockIsOff(t *testing.T) {
 			secret := w.waitUntilReady("web")
 			token := w.token("web")
 			w.waitForEvent(token.UID, "ClockSkew")
-			eventually(t, "the metric of the skew", func() error {
+			expect.Eventually(t, "the metric of the skew", func() error {
 				text, err := o.scrape()
 				if got := sum(text, "reactor_clock_skew_seconds"); err != nil || math.Abs(got-skew.Seconds()) > 5 {
 					return errors.Join(fmt.Errorf("it tells of %g s", got), err)

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // edit is a change of a ReactorToken.
@@ -111,7 +112,7 @@ func annotate(name, value string) edit {
 func (w *world) waitFor(name, what string, check func(*v1alpha1.ReactorToken) error) *v1alpha1.ReactorToken {
 	w.t.Helper()
 	var token *v1alpha1.ReactorToken
-	eventually(w.t, fmt.Sprintf("ReactorToken %s: %s", name, what), func() error {
+	expect.Eventually(w.t, fmt.Sprintf("ReactorToken %s: %s", name, what), func() error {
 		token = w.token(name)
 		return check(token)
 	})
@@ -204,7 +205,7 @@ func (w *world) checkStatus(token *v1alpha1.ReactorToken, secret *corev1.Secret)
 // waitUntilGone waits until an object does not exist.
 func (w *world) waitUntilGone(object client.Object) {
 	w.t.Helper()
-	eventually(w.t, fmt.Sprintf("%T %s to be gone", object, object.GetName()), func() error {
+	expect.Eventually(w.t, fmt.Sprintf("%T %s to be gone", object, object.GetName()), func() error {
 		err := w.kube.Get(w.t.Context(), client.ObjectKeyFromObject(object), object)
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -233,7 +234,7 @@ func (w *world) events(uid types.UID, reason string) []eventsv1.Event {
 func (w *world) waitForEvent(uid types.UID, reason string) eventsv1.Event {
 	w.t.Helper()
 	var found []eventsv1.Event
-	eventually(w.t, "an event "+reason, func() error {
+	expect.Eventually(w.t, "an event "+reason, func() error {
 		if found = w.events(uid, reason); len(found) == 0 {
 			return errors.New("there is none")
 		}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 )
 
 // keySecret holds the API key in each world.
@@ -209,7 +210,7 @@ func (w *world) waitForRight(rule map[string]any) {
 	wanted := authorizationv1.ResourceAttributes{
 		Namespace: w.namespace, Verb: first("verbs"), Group: first("apiGroups"), Resource: resource, Subresource: subresource,
 	}
-	eventually(w.t, "the Role to be in force", func() error {
+	expect.Eventually(w.t, "the Role to be in force", func() error {
 		if !may(w.t, "system:serviceaccount:"+systemNamespace+":"+operatorName, wanted) {
 			return fmt.Errorf("%v is not allowed", wanted)
 		}

@@ -10,12 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/reactor-operator/reactor-operator/test/infra/expect"
 	"github.com/reactor-operator/reactor-operator/test/infra/helm"
 	"github.com/reactor-operator/reactor-operator/test/infra/node"
 )
@@ -29,8 +28,8 @@ const (
 	operatorName    = "reactor-operator"
 	trialNamespace  = "reactor-try"
 
-	// patience is how long a test waits for what is to happen. It measures nothing: it ends tests that wait in vain.
-	patience = 3 * time.Minute
+	// patience is how long a test waits. It measures nothing: it ends tests that wait in vain.
+	patience = expect.Timeout
 )
 
 // images are those of a release.
@@ -102,15 +101,8 @@ func state(t *testing.T) string {
 	return all.String()
 }
 
-// eventually waits until the check finds nothing to object to. The test fails with the last objection.
+// eventually waits until check returns nil. Otherwise the test fails with the last error, and with the state of the cluster.
 func eventually(t *testing.T, what string, check func(ctx context.Context) error) {
 	t.Helper()
-	var objection error
-	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		objection = check(ctx)
-		return objection == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("waited %s for this: %s\nat last: %v\n%s", patience, what, objection, state(t))
-	}
+	expect.Eventually(t, what, func() error { return check(t.Context()) }, func() string { return state(t) })
 }
