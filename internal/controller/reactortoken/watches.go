@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -129,7 +128,7 @@ func keepNeeded(object any) (any, error) {
 	return meta, nil
 }
 
-// operatorAnnotations are the annotations of the operator. Their names, and the values that most Secrets share, are kept once for all Secrets.
+// operatorAnnotations returns the annotations of the operator.
 func operatorAnnotations(annotations map[string]string) map[string]string {
 	var kept map[string]string
 	for name, value := range annotations {
@@ -139,11 +138,7 @@ func operatorAnnotations(annotations map[string]string) map[string]string {
 		if kept == nil {
 			kept = make(map[string]string, len(annotations))
 		}
-		switch name {
-		case v1alpha1.KeyFingerprintAnnotation, v1alpha1.RequestHashAnnotation, v1alpha1.ClockSkewAnnotation:
-			value = unique.Make(value).Value()
-		}
-		kept[unique.Make(name).Value()] = value
+		kept[name] = value
 	}
 	return kept
 }
