@@ -3,8 +3,6 @@ package metrics
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,8 +29,7 @@ type collector[List client.ObjectList] struct {
 	kind    string // in the plural
 	descs   []*prometheus.Desc
 	newList func() List
-	// start returns what exports the objects of one list after the other, and what exports the totals in the end.
-	begin func(metrics chan<- prometheus.Metric) (add func(list List), end func())
+	export  func(metrics chan<- prometheus.Metric, list List)
 }
 
 // Describe implements prometheus.Collector.
@@ -51,39 +48,13 @@ func (c *collector[List]) Collect(metrics chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
 	defer cancel()
-	add, end := c.begin(metrics)
-	for part := range parts {
-		list := c.newList()
-		if err := c.reader.List(ctx, list, client.MatchingFields{indexPart: strconv.Itoa(part)}, client.UnsafeDisableDeepCopy); err != nil {
-			// The whole scrape fails. That is better than a scrape that looks as if there were no objects.
-			metrics <- prometheus.NewInvalidMetric(c.descs[0], fmt.Errorf("listing %s: %w", c.kind, err))
-			return
-		}
-		add(list)
+	list := c.newList()
+	if err := c.reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		// The whole scrape fails. That is better than a scrape that looks as if there were no objects.
+		metrics <- prometheus.NewInvalidMetric(c.descs[0], fmt.Errorf("listing %s: %w", c.kind, err))
+		return
 	}
-	end()
-}
-
-// The objects are read in parts. A list has a copy of each object, however shallow, and the registry holds all series until the scrape is
-// answered: of 10,000 tokens, a whole list in addition makes the operator larger by a sixth.
-const (
-	parts     = 32
-	indexPart = "part"
-)
-
-// Index makes the cache find the parts of a kind. A collector needs it.
-func Index(ctx context.Context, indexer client.FieldIndexer, kind client.Object) error {
-	if err := indexer.IndexField(ctx, kind, indexPart, partOf); err != nil {
-		return fmt.Errorf("indexing %T for the metrics: %w", kind, err)
-	}
-	return nil
-}
-
-// partOf is the part that an object is in, by its name.
-func partOf(object client.Object) []string {
-	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(object.GetName())) // never fails, says hash.Hash
-	return []string{strconv.Itoa(int(hash.Sum32() % parts))}
+	c.export(metrics, list)
 }
 
 // gauge makes a series with labels of its own.
