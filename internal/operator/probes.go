@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"runtime/debug"
 
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -32,7 +31,6 @@ type cachesFilled struct {
 // Start implements manager.Runnable.
 func (c *cachesFilled) Start(ctx context.Context) error {
 	close(c.filled)
-	debug.FreeOSMemory() // what the lists came in is garbage by now, as large as the caches, and Go would keep it for minutes
 	<-ctx.Done()
 	return nil
 }
