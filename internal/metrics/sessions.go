@@ -24,17 +24,15 @@ func NewSessionCollector(reader client.Reader, elected <-chan struct{}, perObjec
 		reader: reader, elected: elected, kind: "ReactorSessions",
 		descs:   []*prometheus.Desc{sessionsDesc, stalledDesc},
 		newList: func() *v1alpha1.ReactorSessionList { return &v1alpha1.ReactorSessionList{} },
-		start: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorSessionList), func()) {
+		export: func(metrics chan<- prometheus.Metric, list *v1alpha1.ReactorSessionList) {
 			counts := readyCounts{}
-			add := func(list *v1alpha1.ReactorSessionList) {
-				for i := range list.Items {
-					counts.add(list.Items[i].Status.Conditions)
-					if perObject {
-						exportStalled(metrics, &list.Items[i])
-					}
+			for i := range list.Items {
+				counts.add(list.Items[i].Status.Conditions)
+				if perObject {
+					exportStalled(metrics, &list.Items[i])
 				}
 			}
-			return add, func() { counts.export(metrics, sessionsDesc) }
+			counts.export(metrics, sessionsDesc)
 		},
 	}
 }

@@ -45,17 +45,15 @@ func NewTokenCollector(reader client.Reader, elected <-chan struct{}, perObject 
 			issuedDesc, expirationDesc, renewalDesc, readyDesc, failuresDesc, suspendedDesc, notRenewedDesc,
 		},
 		newList: func() *v1alpha1.ReactorTokenList { return &v1alpha1.ReactorTokenList{} },
-		start: func(metrics chan<- prometheus.Metric) (func(*v1alpha1.ReactorTokenList), func()) {
+		export: func(metrics chan<- prometheus.Metric, list *v1alpha1.ReactorTokenList) {
 			totals := tokenTotals{counts: readyCounts{}, failing: map[string]int{}}
-			add := func(list *v1alpha1.ReactorTokenList) {
-				for i := range list.Items {
-					totals.add(&list.Items[i])
-					if perObject {
-						exportToken(metrics, &list.Items[i])
-					}
+			for i := range list.Items {
+				totals.add(&list.Items[i])
+				if perObject {
+					exportToken(metrics, &list.Items[i])
 				}
 			}
-			return add, func() { totals.export(metrics) }
+			totals.export(metrics)
 		},
 	}
 }

@@ -25,8 +25,7 @@ func newReader(t *testing.T, objects ...client.Object) client.WithWatch {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
-		WithIndex(&v1alpha1.ReactorToken{}, indexPart, partOf).WithIndex(&v1alpha1.ReactorSession{}, indexPart, partOf).Build()
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
 }
 
 func leading() <-chan struct{} {

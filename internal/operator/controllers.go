@@ -17,7 +17,6 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/config"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
@@ -114,7 +113,6 @@ func addTokens(mgr manager.Manager, d dependencies) error {
 	})
 	return errors.Join(
 		tokens.SetupWithManager(mgr),
-		metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorToken{}),
 		d.registry.Register(metrics.NewTokenCollector(mgr.GetCache(), mgr.Elected(), d.settings.MetricsPerObject)),
 	)
 }
@@ -152,7 +150,6 @@ func addSessions(mgr manager.Manager, d dependencies) error {
 	})
 	return errors.Join(
 		sessions.SetupWithManager(mgr),
-		metrics.Index(context.Background(), mgr.GetFieldIndexer(), &v1alpha1.ReactorSession{}),
 		d.registry.Register(metrics.NewSessionCollector(mgr.GetCache(), mgr.Elected(), d.settings.MetricsPerObject)),
 	)
 }
