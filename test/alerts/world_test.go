@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,8 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -67,11 +64,7 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	w.plane = plane
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		t.Fatal(err)
-	}
-	if w.kube, err = client.NewWithWatch(plane.Config, client.Options{Scheme: scheme}); err != nil {
+	if w.kube, err = controlplane.NewClient(plane.Config); err != nil {
 		t.Fatal(err)
 	}
 	w.reactor = emulator.New(emulator.Options{Keys: []string{w.key}})
@@ -86,11 +79,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := controlplane.KubeconfigFor(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(w.account, content, 0o600); err != nil {
+	if err := controlplane.WriteKubeconfig(w.account, config); err != nil {
 		t.Fatal(err)
 	}
 	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: studio}})

@@ -22,6 +22,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactorsession"
 	"github.com/reactor-operator/reactor-operator/internal/controller/reactortoken"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
 	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
@@ -87,7 +88,7 @@ func newFloor(ctx context.Context, s *stage.Stage, writes *example, flags ...str
 	if f.reactor, err = reactor.NewClient(reactor.Options{BaseURL: s.Reactor}); err != nil {
 		return nil, err
 	}
-	scheme, err := stage.Scheme()
+	scheme, err := controlplane.Scheme()
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/internal/attempts"
+	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
 	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
@@ -45,7 +46,7 @@ func startKubelet(ctx context.Context, s *stage.Stage) (*kubelet, error) {
 		return nil, err
 	}
 	k := &kubelet{stage: s, nodes: nodes}
-	scheme, err := stage.Scheme()
+	scheme, err := controlplane.Scheme()
 	if err != nil {
 		return nil, err
 	}

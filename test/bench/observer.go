@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
+	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
 	"github.com/reactor-operator/reactor-operator/test/infra/stage"
 )
 
@@ -36,7 +37,7 @@ type observer struct {
 
 // observe opens the watches of some kinds, and returns once they have what is there already.
 func observe(ctx context.Context, s *stage.Stage, kinds ...milestone) (*observer, error) {
-	scheme, err := stage.Scheme()
+	scheme, err := controlplane.Scheme()
 	if err != nil {
 		return nil, err
 	}

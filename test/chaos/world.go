@@ -12,12 +12,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
 	"github.com/reactor-operator/reactor-operator/test/infra/node"
 	"github.com/reactor-operator/reactor-operator/test/infra/process"
@@ -133,13 +130,8 @@ func (w *world) startCluster(ctx context.Context) error {
 // file is one that goes with the control plane.
 func (w *world) file(name string) string { return filepath.Join(w.plane.Dir, "data", name) }
 
-func (w *world) connect(context.Context) error {
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	var err error
-	w.kube, err = client.NewWithWatch(w.plane.Config, client.Options{Scheme: scheme})
+func (w *world) connect(context.Context) (err error) {
+	w.kube, err = controlplane.NewClient(w.plane.Config)
 	return err
 }
 
@@ -154,12 +146,8 @@ func (w *world) grant(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := controlplane.KubeconfigFor(account)
-	if err != nil {
-		return err
-	}
 	w.account = w.file("operator.kubeconfig")
-	return os.WriteFile(w.account, kubeconfig, 0o600)
+	return controlplane.WriteKubeconfig(w.account, account)
 }
 
 func apiKey(i int) string { return fmt.Sprintf("rk_chaos_%d", i) }

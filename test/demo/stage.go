@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -11,12 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
 	"github.com/reactor-operator/reactor-operator/test/infra/node"
 	"github.com/reactor-operator/reactor-operator/test/infra/process"
@@ -69,12 +65,8 @@ func (s *stage) startPlane(ctx context.Context) error {
 	if err := os.Mkdir(s.folder, 0o700); err != nil {
 		return err
 	}
-	scheme := runtime.NewScheme()
 	var err error
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
-	if s.kube, err = client.New(s.plane.Config, client.Options{Scheme: scheme}); err != nil {
+	if s.kube, err = controlplane.NewClient(s.plane.Config); err != nil {
 		return err
 	}
 	return s.plane.WriteKubeconfig(s.file("kubeconfig"))

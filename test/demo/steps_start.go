@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -134,11 +133,7 @@ func (d *demo) becomeOperator(ctx context.Context) (*kubernetes.Clientset, error
 		return nil, err
 	}
 	d.say.veil.hide(config.BearerToken)
-	kubeconfig, err := controlplane.KubeconfigFor(config)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(d.stage.file("operator.kubeconfig"), kubeconfig, 0o600); err != nil {
+	if err := controlplane.WriteKubeconfig(d.stage.file("operator.kubeconfig"), config); err != nil {
 		return nil, err
 	}
 	account, err := kubernetes.NewForConfig(rest.CopyConfig(config))

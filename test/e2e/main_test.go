@@ -17,13 +17,10 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
 	"github.com/reactor-operator/reactor-operator/test/infra/helm"
 	"github.com/reactor-operator/reactor-operator/test/infra/node"
@@ -145,12 +142,8 @@ func build(ctx context.Context) error {
 
 // connect makes the clients, and the service account of the operators.
 func connect(ctx context.Context) error {
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
-	}
 	var err error
-	if cluster.kube, err = client.NewWithWatch(cluster.ControlPlane.Config, client.Options{Scheme: scheme}); err != nil {
+	if cluster.kube, err = controlplane.NewClient(cluster.ControlPlane.Config); err != nil {
 		return err
 	}
 	if cluster.clientset, err = kubernetes.NewForConfig(cluster.ControlPlane.Config); err != nil {
@@ -168,10 +161,6 @@ func connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text, err := controlplane.KubeconfigFor(config)
-	if err != nil {
-		return err
-	}
 	cluster.account = filepath.Join(cluster.folder, "kubeconfig")
-	return os.WriteFile(cluster.account, text, 0o600)
+	return controlplane.WriteKubeconfig(cluster.account, config)
 }

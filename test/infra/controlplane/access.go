@@ -3,6 +3,7 @@ package controlplane
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,10 +13,15 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
 // tokenLifetime outlasts every test and benchmark, so that nobody has to renew.
@@ -28,7 +34,7 @@ func (cp *ControlPlane) KubeconfigPath() string {
 
 // WriteKubeconfig writes the administrator's kubeconfig to another file too.
 func (cp *ControlPlane) WriteKubeconfig(path string) error {
-	return writeKubeconfig(path, cp.Config)
+	return WriteKubeconfig(path, cp.Config)
 }
 
 // ServiceAccountConfig lets a client be a service account, which must exist, by a token as a pod of it would have: so an
@@ -54,6 +60,21 @@ func (cp *ControlPlane) UserConfig(name string, groups ...string) (*rest.Config,
 	return user.Config(), nil
 }
 
+// Scheme has the types of Kubernetes and of the operator.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
+// NewClient returns a client for the types of Scheme.
+func NewClient(config *rest.Config) (client.WithWatch, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	return client.NewWithWatch(config, client.Options{Scheme: scheme})
+}
+
 // KubeconfigFor writes a client's configuration as a kubeconfig, for a program of its own.
 func KubeconfigFor(config *rest.Config) ([]byte, error) {
 	const name = "controlplane"
@@ -69,7 +90,8 @@ func KubeconfigFor(config *rest.Config) ([]byte, error) {
 	return clientcmd.Write(*kubeconfig)
 }
 
-func writeKubeconfig(path string, config *rest.Config) error {
+// WriteKubeconfig writes a client's configuration as a kubeconfig into a file that only its owner may read.
+func WriteKubeconfig(path string, config *rest.Config) error {
 	content, err := KubeconfigFor(config)
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func (cp *ControlPlane) startComponent(name string, flags ...string) (*process, 
 		return nil, err
 	}
 	kubeconfig := filepath.Join(cp.data(), name+".kubeconfig")
-	if err := writeKubeconfig(kubeconfig, user.Config()); err != nil {
+	if err := WriteKubeconfig(kubeconfig, user.Config()); err != nil {
 		return nil, err
 	}
 	log, err := cp.openLog(name)

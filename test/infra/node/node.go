@@ -218,12 +218,8 @@ func (n *Node) startKubelet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := controlplane.KubeconfigFor(config)
-	if err != nil {
-		return err
-	}
 	path := filepath.Join(data, "kubelet.kubeconfig")
-	if err := os.WriteFile(path, kubeconfig, 0o600); err != nil {
+	if err := controlplane.WriteKubeconfig(path, config); err != nil {
 		return err
 	}
 	if err := n.run("kubelet", "--config", filepath.Join(data, "kubelet.yaml"), "--kubeconfig", path,

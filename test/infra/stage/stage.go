@@ -7,17 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	kruntime "k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/test/infra/controlplane"
 	"github.com/reactor-operator/reactor-operator/test/infra/process"
 )
@@ -91,21 +87,12 @@ func (s *Stage) Stop() error {
 	return s.Plane.Stop()
 }
 
-// Scheme knows what the operator reads and writes.
-func Scheme() (*kruntime.Scheme, error) {
-	scheme := kruntime.NewScheme()
-	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
-}
-
 // prepare gives the operator its rights, and the API key that it is to use.
 func (s *Stage) prepare(ctx context.Context, more [][]string) error {
-	scheme, err := Scheme()
-	if err != nil {
-		return err
-	}
 	administrator := rest.CopyConfig(s.Plane.Config)
 	administrator.QPS = -1
-	if s.Kube, err = client.NewWithWatch(administrator, client.Options{Scheme: scheme}); err != nil {
+	var err error
+	if s.Kube, err = controlplane.NewClient(administrator); err != nil {
 		return err
 	}
 	for _, what := range append([][]string{{"-f", "config/manager/namespace.yaml"}, {"-k", "config/rbac"}}, more...) {
@@ -116,12 +103,8 @@ func (s *Stage) prepare(ctx context.Context, more [][]string) error {
 	if s.Account, err = s.Plane.ServiceAccountConfig(ctx, OperatorNamespace, OperatorAccount); err != nil {
 		return err
 	}
-	kubeconfig, err := controlplane.KubeconfigFor(s.Account)
-	if err != nil {
-		return err
-	}
 	s.kubeconfig = filepath.Join(s.Plane.Dir, "operator.kubeconfig")
-	if err := os.WriteFile(s.kubeconfig, kubeconfig, 0o600); err != nil {
+	if err := controlplane.WriteKubeconfig(s.kubeconfig, s.Account); err != nil {
 		return err
 	}
 	return s.Kube.Create(ctx, &corev1.Secret{
