@@ -100,7 +100,10 @@ func (r *Reconciler) createPod(ctx context.Context, session *v1alpha1.ReactorSes
 		r.cancelAfter(session, observed, err)
 		state.podRefusals++
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // the operator's Role, and its permissions, may be deleted before the session
-			patched, err := r.setFinalizers(ctx, session, without(session.Finalizers, attempts.CleanupFinalizer))
+			released, err := r.setFinalizers(ctx, session, without(session.Finalizers, attempts.CleanupFinalizer))
+			if err == nil {
+				patched = released
+			}
 			done := from(err)
 			done.patched, done.state = patched, &state
 			return done
