@@ -14,34 +14,34 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/attempts"
 )
 
-// tally counts what it is told.
-type tally struct {
+// metricsCounter counts what is reported to it.
+type metricsCounter struct {
 	mu      sync.Mutex
 	counts  map[string]int
 	running map[v1alpha1.AttemptClass]time.Duration
 }
 
-func (c *tally) AttemptEnded(class v1alpha1.AttemptClass, running time.Duration) {
+func (c *metricsCounter) AttemptEnded(class v1alpha1.AttemptClass, running time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts["attempt "+string(class)]++
 	c.running[class] += running
 }
 
-func (c *tally) CleanedUp(result v1alpha1.CleanupResult) {
+func (c *metricsCounter) CleanedUp(result v1alpha1.CleanupResult) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts["clean-up "+string(result)]++
 }
 
 // counted gives the world an operator that counts.
-func (w *world) counted() *tally {
-	counter := &tally{counts: map[string]int{}, running: map[v1alpha1.AttemptClass]time.Duration{}}
+func (w *world) counted() *metricsCounter {
+	counter := &metricsCounter{counts: map[string]int{}, running: map[v1alpha1.AttemptClass]time.Duration{}}
 	w.tune = func(options *Options) { options.Metrics = counter }
 	return counter
 }
 
-func (c *tally) want(w *world, want map[string]int) {
+func (c *metricsCounter) want(w *world, want map[string]int) {
 	w.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
