@@ -14,7 +14,7 @@ export CGO_ENABLED := 0
 
 # The modules of the tree: those with code, and one that is only a list of versions.
 CODE_MODULES := . test/infra/cluster test/infra/media hack/image hack/manifests
-MODULES      := $(CODE_MODULES) test/infra/cluster/kubelet test/infra/cluster/containerd tools/prometheus tools tools/helm
+MODULES      := $(CODE_MODULES) test/infra/cluster/kubelet test/infra/cluster/containerd tools/prometheus tools tools/helm tools/vale
 
 TOOL           := go tool -modfile=$(CURDIR)/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
@@ -24,6 +24,9 @@ GOLANGCI_LINT  := $(TOOL) golangci-lint-kube-api-linter
 GOVULNCHECK    := $(TOOL) govulncheck
 # In its own module, because it has many dependencies, some of them in other versions. test/infra/helm builds it in the same way.
 HELM           := CGO_ENABLED=0 GOFLAGS=-trimpath go tool -modfile=$(CURDIR)/tools/helm/go.mod helm
+# The linter of English, in its own module for the same reason. It contains tree-sitter, so no version of it builds without a C compiler.
+# This prints the path of the program.
+VALE           := CGO_ENABLED=1 go tool -modfile=$(CURDIR)/tools/vale/go.mod -n vale
 
 # Prints the folder of a Kubernetes control plane's binaries, and builds them if necessary.
 CLUSTER_BINARIES := go run -C test/infra/cluster ./build
@@ -57,6 +60,8 @@ PKG     ?= ./...
 # RACE=1 adds the race detector, which needs gcc, and compiles everything again.
 RACE    ?=
 GO_TEST  = $(if $(RACE),CGO_ENABLED=1 go test -race,go test)
+# For make prose: error or warning.
+LEVEL   ?= error
 # The packages of make e2e. ARGS goes to each of them, and some flags are of one.
 E2E_PACKAGES ?= ./test/infra/node ./test/e2e/...
 # Set it, and make e2e is content with a machine that cannot run a node.
@@ -100,13 +105,14 @@ test: ## Run the Go tests, on a real control plane (PKG=./internal/... for some 
 	$(GO_TEST) -C hack/manifests $(ARGS) ./...)
 
 .PHONY: lint
-lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module, and check the manifests.
+lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module, and check the manifests and the English.
 	@status=0; \
 	for module in $(CODE_MODULES); do \
 	  echo "lint $$module"; \
 	  (cd $$module && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || status=1; \
 	done; \
 	$(MAKE) lint-manifests || status=1; \
+	$(MAKE) prose || status=1; \
 	exit $$status
 
 .PHONY: verify
@@ -380,6 +386,15 @@ tidy: ## Tidy the go.mod of every module.
 lint-manifests: ## Check chart, config/, samples and examples with kubeconform and kube-score; accepted findings are in hack/manifests/exemptions.go.
 	@echo 'lint manifests'
 	@go run -C hack/manifests . lint
+
+.PHONY: prose
+prose: ## Check the English of docs, comments, and texts that users see with Vale (LEVEL=warning also reports long sentences).
+	@echo 'lint prose'
+	@if command -v "$$(go env CC)" >/dev/null || [ -n "$${CI:-}" ]; then \
+	  vale="$$($(VALE))" && go run ./hack/prose -level $(LEVEL) "$$vale"; \
+	else \
+	  echo 'Skipped: Vale needs a C compiler to build. The CI runs this check.'; \
+	fi
 
 .PHONY: vet
 vet: ## Run go vet in every module.

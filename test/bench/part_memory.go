@@ -79,7 +79,7 @@ func (b *bench) rowsOfMemory(nothing, burst, restarted, beside stage.Usage) {
 	}
 	more := megabytes(beside) - megabytes(restarted)
 	b.row(Row{
-		Figure:   fmt.Sprintf("and with %d unrelated Secrets of 1 MB besides", b.secrets),
+		Figure:   fmt.Sprintf("and also with %d unrelated Secrets of 1 MB", b.secrets),
 		Operator: fmt.Sprintf("%+.1f MB (peak %.0f MB)", more, float64(beside.Peak)/mega),
 		Floor:    fmt.Sprintf("%.0f MB without them", megabytes(restarted)), Goal: "≤ +5 MB", Verdict: goal(more <= 5),
 	})

@@ -209,7 +209,7 @@ func (b *bench) rowsOfSessions(operators, floors []sessionRun) {
 	late, leastLate := podsOf(operators), podsOf(floors)
 	p99, leastP99 := quantile(late, 0.99), quantile(leastLate, 0.99)
 	b.row(Row{
-		Figure:   "from created to pod created, p99, all of them created at once",
+		Figure:   "from created to pod created, p99, all of them created at the same time",
 		Operator: fmt.Sprintf("%.1f s", p99/1000), Floor: fmt.Sprintf("%.1f s", leastP99/1000), Ratio: fmt.Sprintf("%.2f", ratio(p99, leastP99)),
 		Goal: "≤ 1.5", Verdict: goal(ratio(p99, leastP99) <= 1.5),
 	})

@@ -229,7 +229,7 @@ func (b *bench) rowsOfSteady(
 		cpu := meter.millicores(phase.time.from, phase.time.to)
 		b.row(Row{Figure: phase.name + ": CPU", Operator: fmt.Sprintf("%.0fm (%.2f ms a mint)", cpu, ratio(cpu*(to-from), float64(len(inside)))), Goal: "printed"})
 	}
-	b.row(Row{Figure: "pods that had been told of the token in their Secret, at one moment of it", Operator: fmt.Sprintf("%d of %d", prompted, pods), Goal: "printed"})
+	b.row(Row{Figure: "pods that had been notified of the token in their Secret, at one moment of it", Operator: fmt.Sprintf("%d of %d", prompted, pods), Goal: "printed"})
 	failed := 0
 	for _, call := range seen.Calls {
 		if call.JTI == "" {
