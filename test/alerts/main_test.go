@@ -1,4 +1,4 @@
-// Package alerts tries what config/prometheus tells Prometheus and Grafana: the alert rules, with promtool and in a rehearsed outage,
+// Package alerts tests what config/prometheus gives to Prometheus and Grafana: the alert rules, with promtool and in a rehearsed outage,
 // and the dashboard. make test-alerts runs it all; without it, what needs the programs of Prometheus is skipped.
 package alerts
 

@@ -27,7 +27,7 @@ type rehearsal struct {
 	began      time.Time
 }
 
-// An outage of Reactor, a key that is revoked, a clock that is wrong, a session that nobody saw end, one that waits for a person, an
+// An outage of Reactor, a key that is revoked, a clock that is wrong, a session whose end was not observed, one that waits for a user, an
 // operator that is away: a real Prometheus scrapes two real replicas of the operator, with the rules and the dashboard of
 // config/prometheus.
 func TestARehearsedOutage(t *testing.T) {
@@ -153,7 +153,7 @@ func (r *rehearsal) wantSilent(t *testing.T, alert string) {
 	r.wait(t, alert+" to resolve", fmt.Sprintf(`absent(ALERTS{alertname=%q, alertstate="firing"})`, alert))
 }
 
-// wantOnce checks that each alert has fired, no object was told of twice at once, and none that was to be left alone.
+// wantOnce checks that each alert has fired, no object is in two alerts at the same time, and no alert names an object that is healthy.
 func (r *rehearsal) wantOnce(t *testing.T) {
 	t.Helper()
 	const most = `max_over_time(count by (alertname, namespace, name) (ALERTS{alertstate="firing"})[15m:1s])`

@@ -98,7 +98,7 @@ func TestEachAlertFiresWhenItShouldAndOnlyThen(t *testing.T) {
 	}
 }
 
-// An alert that always fires, one that never does, and one that fires at once, are found out.
+// An alert that always fires, one that never does, and one that fires immediately, are detected.
 func TestTheTestsOfAnAlertCanFail(t *testing.T) {
 	promtool := program(t, "promtool")
 	for _, alert := range readRules(t).names() {

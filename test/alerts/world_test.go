@@ -32,7 +32,7 @@ const (
 	keySecret       = "reactor-api-key"
 )
 
-// world is a control plane with config/default, a Reactor, and programs of the operator with the rights of its service account.
+// world is a control plane with config/default, a Reactor, and programs of the operator with the permissions of its service account.
 type world struct {
 	*testing.T
 	plane   *controlplane.ControlPlane
@@ -217,7 +217,7 @@ func (w *world) runs(session string) {
 	w.setPod(session, corev1.PodRunning, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: minuteAgo()}})
 }
 
-// ends lets its program end, which never told its session id.
+// ends lets its program end, which never reported its session ID.
 func (w *world) ends(session string) {
 	w.Helper()
 	w.setPod(session, corev1.PodSucceeded, corev1.ContainerState{
@@ -227,7 +227,7 @@ func (w *world) ends(session string) {
 
 func minuteAgo() metav1.Time { return metav1.NewTime(time.Now().Add(-time.Minute)) }
 
-// setPod writes the status of the pod of a session, once it is there.
+// setPod writes the status of the pod of a session, when it exists.
 func (w *world) setPod(session string, phase corev1.PodPhase, state corev1.ContainerState) {
 	w.Helper()
 	pod := &corev1.Pod{}

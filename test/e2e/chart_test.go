@@ -195,7 +195,7 @@ func TestASecondReplicaTakesOverFromALeaderThatIsKilled(t *testing.T) {
 	leader, mints := w.leader(2, ""), w.reactor.Ledger().Mints()
 
 	killed := time.Now()
-	w.kubectl("delete", "pod", leader, "--grace-period=0", "--force") // it gives its lease back to nobody
+	w.kubectl("delete", "pod", leader, "--grace-period=0", "--force") // it does not release its lease
 	w.renew("token")
 	w.waitForToken("token", first)
 	t.Logf("another replica had done what was due %s after the leader was killed", time.Since(killed).Round(100*time.Millisecond))

@@ -2,7 +2,7 @@
 // make e2e starts; without it they are skipped.
 //
 // A test makes a world (newWorld): a namespace, a Reactor of its own, and an operator that works in that namespace alone, as a
-// process of this machine under its service account and the rights of config/watched-namespace. It can stop the operator
+// process of this machine under its service account and the permissions of config/watched-namespace. It can stop the operator
 // and start it again, run pods, and read what they print.
 package e2e
 

@@ -10,7 +10,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// Each manifest that people copy runs as it stands, under Pod Security restricted, but for the image, which is theirs.
+// Each manifest that users copy runs unchanged under Pod Security restricted, except for the image, which is their own.
 func TestTheSampleSessionsRunUnderPodSecurityRestricted(t *testing.T) {
 	t.Parallel()
 	var files []string

@@ -48,7 +48,7 @@ func (w *world) waitUntilGone(object client.Object) {
 	})
 }
 
-// The hook of docs/reactorsession.md for programs that listen to SIGINT only; SIGTERM comes after it. Which one ended the program is told
+// The hook of docs/reactorsession.md for programs that listen to SIGINT only; SIGTERM comes after it. Which one ended the program is reported
 // by its exit code: the kubelet removes the log of a pod that is deleted.
 func TestSIGINTThroughPreStopReachesTheProgram(t *testing.T) {
 	t.Parallel()
@@ -94,7 +94,7 @@ func TestARenewedTokenReachesTheProgramOfASession(t *testing.T) {
 	}
 }
 
-// Whatever ends a pod, and whatever its program still gets to do, its Reactor session is over when the outcome is told.
+// Whatever ends a pod, and whatever its program still gets to do, its Reactor session is over when the outcome is recorded.
 func TestEachEndOfAPodEndsItsReactorSession(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -154,7 +154,7 @@ func TestEachEndOfAPodEndsItsReactorSession(t *testing.T) {
 	}
 }
 
-// A kubelet that evicts a pod may remove its container before it has read how that ended, and then nobody knows the id of its Reactor
+// A kubelet that evicts a pod may remove its container before it has read how that ended, and then the ID is unknown of its Reactor
 // session any more (cleanUpContainersInPod in k8s.io/kubernetes/pkg/kubelet, of evicted pods). Then the token of the attempt bounds it: in
 // ten minutes Reactor has ended it.
 func TestAnEvictionByTheKubeletLeavesNothingOpen(t *testing.T) {
@@ -192,7 +192,7 @@ func TestASessionEndsCleanlyAfterItsKeyIsGone(t *testing.T) {
 	}
 }
 
-// The operator has its rights from a Role in the namespace, which goes with it: pods go before.
+// The operator has its permissions from a Role in the namespace, which is deleted with it, after the pods.
 func TestADeletedNamespaceEndsItsSessionsAndGoes(t *testing.T) {
 	t.Parallel()
 	w := newSessionWorld(t)

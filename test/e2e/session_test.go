@@ -108,7 +108,7 @@ func TestASessionCompletesWithEitherCredential(t *testing.T) {
 	}
 }
 
-// The program is told with SIGTERM, and ends its session before its pod has ended.
+// The program gets SIGTERM, and ends its session before its pod has ended.
 func TestASuspendedSessionIsStoppedCleanlyAndResumed(t *testing.T) {
 	t.Parallel()
 	w := newSessionWorld(t)
@@ -137,7 +137,7 @@ func TestASessionThatMaxDurationStopsKeepsItsLog(t *testing.T) {
 	w.wantLogOfStopped(pod)
 }
 
-// wantLogOfStopped checks that a pod that the operator stopped is there, with the exit code and the log of its program.
+// wantLogOfStopped checks that a pod that the operator stopped exists, with the exit code and the log of its program.
 func (w *world) wantLogOfStopped(name string) {
 	w.t.Helper()
 	pod := &corev1.Pod{}
@@ -217,7 +217,7 @@ func TestARotatedKeyAndAnotherOperatorLeaveARunningSessionAlone(t *testing.T) {
 	w.killOperator()
 	w.startOperator()
 	w.renew(before.Status.CurrentAttempt.TokenName)
-	w.token("fence", v1alpha1.ReactorTokenSpec{}) // what comes after it in the operator's queues has been seen when it is done
+	w.token("fence", v1alpha1.ReactorTokenSpec{}) // what is after it in the operator's queues was reconciled when it is done
 	w.waitForToken("fence", "")
 	pod := &corev1.Pod{}
 	if err := w.get(before.Status.CurrentAttempt.PodName, pod); err != nil || string(pod.UID) != before.Status.CurrentAttempt.PodUID || restarts(pod) != 0 {

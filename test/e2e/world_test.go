@@ -52,7 +52,7 @@ type world struct {
 	starts    int
 }
 
-// newWorld makes a world whose operator runs with these arguments, and with the rights that config/watched-namespace gives.
+// newWorld makes a world whose operator runs with these arguments, and with the permissions of config/watched-namespace.
 func newWorld(t *testing.T, args ...string) *world {
 	t.Helper()
 	w := &world{t: t, key: "rk_" + strings.ToLower(rand.Text()+rand.Text()), args: args, account: cluster.account}
@@ -114,7 +114,7 @@ func (w *world) startReactor() {
 	w.t.Cleanup(func() { _ = server.Close() })
 }
 
-// startOperator starts the operator, after stopOperator or killOperator once more, and waits until its caches are filled.
+// startOperator starts the operator, after stopOperator or killOperator again, and waits until its caches are filled.
 func (w *world) startOperator() {
 	w.t.Helper()
 	const attempts = 5
@@ -192,7 +192,7 @@ func (w *world) endOperator(operator *process.Process, end func()) {
 	}
 }
 
-// operatorLog is the end of what the operator said.
+// operatorLog is the end of the operator's log.
 func (w *world) operatorLog() string {
 	text := w.operator.Tail(100)
 	if strings.Contains(text, w.key) {

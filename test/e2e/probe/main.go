@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// glance is the time between two looks at the file.
+// glance is the time between two reads of the file.
 const glance = 10 * time.Millisecond
 
 func main() {

@@ -58,7 +58,7 @@ func available(t *testing.T, namespace, name string) {
 	kubectl(t, "rollout", "status", "--namespace="+namespace, "deployment/"+name, "--timeout="+patience.String())
 }
 
-// The node reaches no Reactor, and the operator says so: then the CRDs, the rights, the image and the operator's connections work.
+// The node reaches no Reactor, and the operator reports that: then the CRDs, the permissions, the image and the operator's connections work.
 func TestInstallYAMLInstallsAnOperatorThatWorks(t *testing.T) {
 	apply(t, "install.yaml")
 	available(t, systemNamespace, operatorName)

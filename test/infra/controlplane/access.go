@@ -24,7 +24,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// tokenLifetime outlasts every test and benchmark, so that nobody has to renew.
+// tokenLifetime outlasts every test and benchmark, so that no test has to renew.
 const tokenLifetime = 24 * time.Hour
 
 // KubeconfigPath is the file of the administrator's kubeconfig; it exists until Stop.
@@ -38,7 +38,7 @@ func (cp *ControlPlane) WriteKubeconfig(path string) error {
 }
 
 // ServiceAccountConfig lets a client be a service account, which must exist, by a token as a pod of it would have: so an
-// operator runs under the rights that it really gets.
+// operator runs with its real permissions.
 func (cp *ControlPlane) ServiceAccountConfig(ctx context.Context, namespace, name string) (*rest.Config, error) {
 	seconds := int64(tokenLifetime.Seconds())
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// startControllerManager must come after the API server is ready: before, the roles that it needs are not there.
+// startControllerManager must come after the API server is ready: before, the roles that it needs do not exist.
 func (cp *ControlPlane) startControllerManager(ctx context.Context, controllers []string) error {
 	if len(controllers) > 0 {
 		controllers = append([]string{"serviceaccount-controller", "serviceaccount-token-controller"}, controllers...)
@@ -50,8 +50,8 @@ func (cp *ControlPlane) startScheduler() error {
 	return err
 }
 
-// startComponent starts a program as the user system:<name>, to whom Kubernetes itself grants what it needs. It serves nothing,
-// since nobody asks it.
+// startComponent starts a program as the user system:<name>, which has the permissions that it needs in Kubernetes. It serves nothing,
+// since no client calls it.
 func (cp *ControlPlane) startComponent(name string, flags ...string) (*process, error) {
 	user, err := cp.servers.AddUser(envtest.User{Name: "system:" + name}, &rest.Config{})
 	if err != nil {

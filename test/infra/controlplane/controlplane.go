@@ -1,5 +1,5 @@
 // Package controlplane starts and stops a real Kubernetes control plane for tests, the demo and benchmarks: etcd and
-// kube-apiserver with envtest, and beside them kube-controller-manager, so that owner references collect garbage, namespaces go
+// kube-apiserver with envtest, and also kube-controller-manager, so that owner references collect garbage, namespaces go
 // away and service accounts come with tokens. There are no nodes, and pods are accepted and never run, unless test/infra/node adds one.
 //
 // It runs binaries and imports none of them; the module in test/infra/cluster builds them. Everything listens on loopback only, unless
@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// startTimeout is for each of the programs: one start takes two seconds, and several at once on a busy machine much longer.
+// startTimeout is for each of the programs: one start takes two seconds, and several at the same time on a busy machine much longer.
 const startTimeout = 90 * time.Second
 
 // Options say what to start.
@@ -33,20 +33,20 @@ type Options struct {
 	// BinDir is the folder of the binaries. Empty: what KUBEBUILDER_ASSETS names.
 	BinDir string
 	// CRDPaths are files or folders of CustomResourceDefinitions. They are installed before the controller manager starts:
-	// later ones are seen by its garbage collector only after half a minute.
+	// its garbage collector observes later ones only after half a minute.
 	CRDPaths []string
-	// Controllers are those that kube-controller-manager runs, by the names that its --controllers knows, beside the ones that make the
+	// Controllers are those that kube-controller-manager runs, by the names that its --controllers knows, in addition to those that make the
 	// default service accounts. Empty: all that it runs by default.
 	Controllers []string
 	// Scheduler starts kube-scheduler too.
 	Scheduler bool
 	// Address is the IP address that kube-apiserver listens on. Empty: loopback, where no node reaches it.
 	Address string
-	// AuditUser is somebody whose requests kube-apiserver writes down, into the file AuditLogPath. Empty: nobody's.
+	// AuditUser is a user whose requests kube-apiserver records in the file AuditLogPath. Empty: no requests are recorded.
 	AuditUser string
 	// Dir is where the logs stay after Stop; one control plane at a time may use it. Empty: a temporary folder, which goes.
 	Dir string
-	// Log gets a line for each step of the start. Nil: nobody does.
+	// Log gets a line for each step of the start. Nil: there is no log.
 	Log io.Writer
 }
 
@@ -172,7 +172,7 @@ func (cp *ControlPlane) ready(ctx context.Context) error {
 	return cp.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 }
 
-// Healthy tells whether all of it still works: what has died, or what kube-apiserver says of itself and of etcd.
+// Healthy returns nil if all of it still works, and otherwise what has died, or what kube-apiserver reports of itself and of etcd.
 func (cp *ControlPlane) Healthy(ctx context.Context) error {
 	if err := cp.failures(); err != nil {
 		return err
@@ -193,7 +193,7 @@ func (cp *ControlPlane) failures() error {
 	return errors.Join(all...)
 }
 
-// Stop ends all programs, waits for them, and removes what they stored. Its error tells what had died before, and what could not
+// Stop ends all programs, waits for them, and removes what they stored. Its error reports what had died before, and what could not
 // be ended or removed.
 func (cp *ControlPlane) Stop() error {
 	errs := []error{cp.failures(), cp.killOrphan()}

@@ -88,7 +88,7 @@ func (cp *ControlPlane) Restart(ctx context.Context, name string, flags ...strin
 	if !known {
 		return fmt.Errorf("restart %s: it was not killed", name)
 	}
-	// A connection of somebody else may have the port just now, for as long as it takes to notice that nobody serves there.
+	// A connection of another program may have the port now, until it notices that no program serves there.
 	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, startTimeout, true, func(ctx context.Context) (bool, error) {
 		return cp.tryToRestart(ctx, name, args, flags)
 	})
@@ -130,7 +130,7 @@ func (cp *ControlPlane) tryToRestart(ctx context.Context, name string, args, fla
 	return true, nil
 }
 
-// serves tells when a program is there for others. Those that serve nobody are there at once.
+// serves reports whether a program serves clients. Those without clients do so immediately.
 func (cp *ControlPlane) serves(name string) func(context.Context) bool {
 	switch name {
 	case etcdName:
@@ -142,7 +142,7 @@ func (cp *ControlPlane) serves(name string) func(context.Context) bool {
 	}
 }
 
-// EtcdURL is where etcd serves clients, without TLS and to everybody.
+// EtcdURL is where etcd serves clients, without TLS and to all clients.
 func (cp *ControlPlane) EtcdURL() string { return cp.servers.Etcd.URL.String() }
 
 // Answers reports whether a GET of a URL is answered with 200.

@@ -33,7 +33,7 @@ func TestWhatIsKilledComesBackWithItsData(t *testing.T) {
 		if after := programsOf(t, dir); len(after) != len(before) || after[name] == before[name] {
 			t.Errorf("before %v, after %v", before, after)
 		}
-		// etcd is there before kube-apiserver has noticed that.
+		// etcd runs before kube-apiserver has noticed that.
 		eventually(t, "the control plane to be healthy after "+name, func(ctx context.Context) (bool, error) { return cp.Healthy(ctx) == nil, nil })
 		if _, err := secrets.Get(t.Context(), "kept", metav1.GetOptions{}); err != nil {
 			t.Errorf("after %s: %v", name, err)

@@ -9,13 +9,13 @@ import (
 
 // janitor is a shell that outlives this process in order to clean up after it. A test that is interrupted, killed or out of time
 // never comes to its Stop, and what it started would run on, each time another control plane. A signal at the death of the parent
-// would not do: envtest starts its programs without one, and nobody would remove the data.
+// would not do: envtest starts its programs without one, and nothing would remove the data.
 type janitor struct {
 	cmd   *exec.Cmd
 	alive io.Closer
 }
 
-// script waits until nobody can write to its standard input any more, kills what still has a folder below $1 as one of its
+// script waits until no process can write to its standard input anymore, kills what still has a folder below $1 as one of its
 // -dir flags, and removes the folder $2.
 const script = `trap '' HUP INT TERM
 read -r _
@@ -25,7 +25,7 @@ for file in $(grep -lsF -e "-dir=$1/" /proc/[0-9]*/cmdline); do
 done
 rm -rf "$2" || rm -rf "$2"`
 
-// startJanitor watches over the programs that have their data in a folder, and over what is to be removed with them.
+// startJanitor watches over the programs that have their data in a folder, and over what must be removed with them.
 func startJanitor(data, doomed string) (*janitor, error) {
 	cmd := exec.Command("/bin/sh", "-c", script, "janitor", data, doomed)
 	// A session of its own, so that what ends ours spares it.

@@ -14,7 +14,7 @@ import (
 // stopTimeout is how long a program may take to end before it is killed.
 const stopTimeout = 10 * time.Second
 
-// process is a program that runs beside the API server.
+// process is a program that runs next to the API server.
 type process struct {
 	name  string
 	args  []string
@@ -46,7 +46,7 @@ func startProcess(binary string, log *os.File, args ...string) (*process, error)
 	return p, nil
 }
 
-// failure says how a program ended that nobody has stopped, and nil while it runs.
+// failure returns how a program ended that was not stopped; nil while it runs.
 func (p *process) failure() error {
 	select {
 	case <-p.ended:

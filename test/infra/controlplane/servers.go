@@ -36,10 +36,10 @@ func (cp *ControlPlane) startServers(ctx context.Context, options Options) error
 	}
 	etcd := &envtest.Etcd{Path: cp.binary(etcdName), DataDir: etcdDir, Out: etcdLog, Err: etcdLog, StartTimeout: startTimeout}
 	server := &envtest.APIServer{Path: cp.binary(apiServerName), CertDir: certDir, Out: serverLog, Err: serverLog, StartTimeout: startTimeout}
-	// envtest turns this admission off, for want of a controller that makes the default service accounts. Here is one, and pods
+	// envtest turns this admission off, for lack of a controller that makes the default service accounts. Here is one, and pods
 	// get their service account as in any cluster.
 	server.Configure().Disable("disable-admission-plugins")
-	// Some distributions, OpenShift among them, turn this one on: who sets an owner reference needs rights for it.
+	// Some distributions, OpenShift among them, turn this one on: a client that sets an owner reference needs permission for it.
 	server.Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	if options.Address != "" {
 		if err := listenForNodes(server, options.Address); err != nil {
@@ -80,13 +80,13 @@ func listenForNodes(server *envtest.APIServer, address string) error {
 	return nil
 }
 
-// AuditLogPath is the file of what Options.AuditUser asked for: a line of JSON for each request that is done, and for each watch as it
-// begins. It stays as long as the other logs.
+// AuditLogPath is the file of what Options.AuditUser requested: a line of JSON for each request that is done, and for each watch when it
+// starts. It stays as long as the other logs.
 func (cp *ControlPlane) AuditLogPath() string {
 	return filepath.Join(cp.Dir, "audit.log")
 }
 
-// auditPolicy has the metadata of a user's requests written down, and nothing of anybody else's.
+// auditPolicy records the metadata of the requests of one user, and nothing of other users.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -103,11 +103,11 @@ func (cp *ControlPlane) audit(server *envtest.APIServer, user string) error {
 	server.Configure().
 		Set("audit-policy-file", policy).
 		Set("audit-log-path", cp.AuditLogPath()).
-		Set("audit-log-maxsize", "10000") // megabytes: it must not begin another file
+		Set("audit-log-maxsize", "10000") // megabytes: it must not start another file
 	return nil
 }
 
-// startTwice gives a start that fails a second chance: a connection of somebody else may have taken a port that was free when it
+// startTwice gives a start that fails a second chance: a connection of another program may have taken a port that was free when it
 // was chosen.
 func startTwice(servers *envtest.ControlPlane) error {
 	if servers.Start() == nil {

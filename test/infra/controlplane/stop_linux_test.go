@@ -198,7 +198,7 @@ func TestAStartGetsASecondChance(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The first time that it is to serve, it ends as if its port were taken.
+	// The first time that it should serve, it ends as if its port were taken.
 	script := fmt.Sprintf(`#!/bin/sh
 [ "$1" = --help ] || [ -e %[1]s/tried ] || { touch %[1]s/tried; exit 1; }
 exec %[2]s/kube-apiserver "$@"

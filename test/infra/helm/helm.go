@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Build returns the path of the Helm that tools/helm names, which Go builds into its own cache when it is not there: with the flags of
+// Build returns the path of the Helm that tools/helm names, which Go builds into its own cache when it does not exist: with the flags of
 // the operator's image, so that most of it is compiled once for both. It takes the root of the repository.
 func Build(ctx context.Context, repository string) (string, error) {
 	command := exec.CommandContext(ctx, "go", "tool", "-modfile="+filepath.Join("tools", "helm", "go.mod"), "-n", "helm")

@@ -17,7 +17,7 @@ const (
 )
 
 // BuildImage compiles a main package of this repository and writes the archive of an image that runs it. It calls Go, in the folder
-// of the repository or one below. No registry is asked for images of localhost, and pods find them if their tag is not latest.
+// of the repository or one below. Images of localhost are requested from no registry, and pods find them if their tag is not latest.
 func BuildImage(ctx context.Context, tag, mainPackage, archive string) error {
 	return BuildImageOf(ctx, ".", tag, mainPackage, archive)
 }

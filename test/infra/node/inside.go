@@ -86,7 +86,7 @@ func (n *namespaces) connect(ctx context.Context) error {
 
 // killAll kills all that runs inside but the first process, and that too if it does not work.
 func (n *namespaces) killAll() {
-	// Nothing is to be killed where another process is the first one.
+	// Nothing must be killed where another process is the first one.
 	const script = `grep -qF "$1" /proc/1/cmdline && kill -KILL -1`
 	if err := command(context.Background(), n.enter("sh", "-c", script, "sh", data)...); err != nil {
 		_ = n.cmd.Process.Kill() // it may have ended already

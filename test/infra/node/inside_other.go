@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// newNamespaces is what only Linux can do; Supported has said so.
+// newNamespaces is what only Linux can do; Supported has reported that.
 func newNamespaces() *syscall.SysProcAttr { return nil }
 
 // enter is what only Linux can do, too.

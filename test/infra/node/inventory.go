@@ -14,7 +14,7 @@ import (
 // and processes. Take one before Start and one after Stop, and compare.
 type Inventory []string
 
-// TakeInventory looks at the machine as it is.
+// TakeInventory records the state of the machine.
 func TakeInventory() (Inventory, error) {
 	var all Inventory
 	for _, look := range []func() ([]string, error){mounted, linked, grouped, configured, kept, running} {

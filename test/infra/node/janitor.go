@@ -18,10 +18,10 @@ import (
 //go:embed clean.sh
 var cleanScript string
 
-// waiting goes before the script that cleans up: it waits until nobody can write to its standard input any more.
+// waiting goes before the script that cleans up: it waits until no process can write to its standard input anymore.
 const waiting = "trap '' HUP INT TERM\nread -r _\n"
 
-// janitor is a shell that cleans up after the node: when it is told to, or when this process has ended.
+// janitor is a shell that cleans up after the node: on request, or when this process has ended.
 type janitor struct {
 	cmd        *exec.Cmd
 	alive      io.Closer

@@ -19,7 +19,7 @@ var settings = []string{
 	"vm/panic_on_oom",
 }
 
-// rememberKernel writes down the settings, for the shell that puts them back.
+// rememberKernel records the settings, for the shell that restores them.
 func rememberKernel() error {
 	var lines strings.Builder
 	for _, name := range settings {
@@ -70,7 +70,7 @@ func (h hierarchy) giveProcessors() error {
 }
 
 // enableControllers hands the controllers of version 2 down to the cgroups of the machine, as systemd does with most of them, and
-// writes down which ones it has added, for the shell that takes them back.
+// records which ones it has added, for the shell that removes them.
 func (h hierarchy) enableControllers() error {
 	control := filepath.Join(h.v2, "cgroup.subtree_control")
 	content, err := os.ReadFile(control)

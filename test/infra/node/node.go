@@ -1,10 +1,10 @@
-// Package node starts and stops a real Kubernetes cluster of one node for tests: the control plane of test/infra/controlplane, and beside
-// it containerd and kubelet, so that pods run. It needs Linux, root and some programs; Supported tells what is missing.
+// Package node starts and stops a real Kubernetes cluster of one node for tests: the control plane of test/infra/controlplane, and in addition to
+// it containerd and kubelet, so that pods run. It needs Linux, root and some programs; Supported returns what is missing.
 //
 // The node lives in mount, network and process namespaces of its own, with its own /run, /var/lib and /var/log. Its one way out is
 // a link to the machine: pods reach what listens on HostAddress, each other and Services, and nothing else; the machine reaches
-// pods at their addresses. What kubelet changes on the machine is put back: cgroups, kernel settings, the link. A shell sees to that
-// also when the process that started the node is killed.
+// pods at their addresses. What kubelet changes on the machine is put back: cgroups, kernel settings, the link. A shell does that
+// even when the process that started the node is killed.
 //
 // Services and their names work in pods as in other clusters, as far as trials and tests need it: TCP to a cluster IP, and A records in
 // cluster.local. The process that started the node serves both (services.go, dns.go).
@@ -61,12 +61,12 @@ type Options struct {
 	ControlPlane controlplane.Options
 	// Images are archives to import, as BuildImage makes them.
 	Images []string
-	// SyncFrequency is how often kubelet looks at a pod to which nothing has happened, and so bounds how soon a changed Secret reaches
+	// SyncFrequency is how often kubelet checks a pod without changes, and so bounds how soon a changed Secret reaches
 	// its files. 0: a minute, as in most clusters.
 	SyncFrequency time.Duration
 	// Dir is where the logs stay after Stop. Empty: they go.
 	Dir string
-	// Log gets a line for each step of the start. Nil: nobody does.
+	// Log gets a line for each step of the start. Nil: there is no log.
 	Log io.Writer
 }
 
@@ -134,7 +134,7 @@ func (n *Node) start(ctx context.Context, options Options) (err error) {
 	return n.startKubelet(ctx)
 }
 
-// prepare waits for its turn, clears up after a node that nobody cleaned up, and makes the node's folders.
+// prepare waits for its turn, cleans up after a node that was not cleaned up, and makes the node's folders.
 func (n *Node) prepare(ctx context.Context, options Options) error {
 	turn, err := waitForTurn(ctx, n.log)
 	if err != nil {
@@ -243,7 +243,7 @@ func (n *Node) startKubelet(ctx context.Context) error {
 	return nil
 }
 
-// canRunPods tells whether pods are scheduled to the node: it says that it is ready, and the node controller has seen that.
+// canRunPods reports whether pods are scheduled to the node: it is ready, and the node controller has observed that.
 func canRunPods(object *corev1.Node) bool {
 	ready := false
 	for _, condition := range object.Status.Conditions {
@@ -268,7 +268,7 @@ func (n *Node) await(ctx context.Context, what string, done wait.ConditionWithCo
 	return nil
 }
 
-// Healthy tells whether all of it still works: what has died, or what the control plane says of itself.
+// Healthy returns nil if all of it still works, and otherwise what has died, or what the control plane reports of itself.
 func (n *Node) Healthy(ctx context.Context) error {
 	return errors.Join(n.failures(), n.ControlPlane.Healthy(ctx))
 }
@@ -288,7 +288,7 @@ func (n *Node) failures() error {
 	return errors.Join(all...)
 }
 
-// Stop ends all programs and pods, and puts the machine back into the state that it was in. Its error tells what had died before,
+// Stop ends all programs and pods, and puts the machine back into the state that it was in. Its error reports what had died before,
 // and what could not be ended or removed.
 func (n *Node) Stop() error {
 	errs := []error{n.failures()}

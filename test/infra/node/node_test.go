@@ -66,7 +66,7 @@ func kill(t *testing.T, shellToo bool) {
 	if _, err := fmt.Sscan(line, &shell); err != nil {
 		t.Fatal(err)
 	}
-	if shellToo { // first, so that it cannot begin
+	if shellToo { // first, so that it cannot start
 		if err := syscall.Kill(shell, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func inventory(t *testing.T) Inventory {
 	return found
 }
 
-// needNode skips a test where no node is asked for: make e2e asks for one, and make test does not.
+// needNode skips a test where no node is requested: make e2e requests one, and make test does not.
 func needNode(t *testing.T) {
 	t.Helper()
 	if os.Getenv("E2E") == "" {
@@ -173,7 +173,7 @@ func TestAKubeletThatIsKilledAndStartedAgainTellsThatTheNodeIsReady(t *testing.T
 	if err := n.Restart("kubelet"); err == nil {
 		t.Error("what runs was started again")
 	}
-	// A kubelet renews its lease every ten seconds. What the node's status says is told again after minutes, when it has not changed.
+	// A kubelet renews its lease every ten seconds. The node's status is reported again after minutes, when it has not changed.
 	err = wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		lease, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, Name, metav1.GetOptions{})
 		if err != nil || lease.Spec.RenewTime == nil || !lease.Spec.RenewTime.After(killed) {

@@ -13,7 +13,7 @@ import (
 // plugins is where Debian has the plug-ins that give pods an interface.
 const plugins = "/usr/lib/cni"
 
-// packages are Debian's names of what brings the programs that a node needs beside its own.
+// packages are Debian's names of what brings the programs that a node needs in addition to its own.
 var packages = map[string]string{
 	"runc":                  "runc",
 	"ip":                    "iproute2",
@@ -52,7 +52,7 @@ func exists(program string) bool {
 	return err == nil
 }
 
-// missingPackages are the packages of the programs that are not there.
+// missingPackages are the packages of the programs that do not exist.
 func missingPackages(packages map[string]string, exists func(string) bool) []string {
 	var missing []string
 	for program, pkg := range packages {
@@ -122,7 +122,7 @@ func (h hierarchy) unsuited() string {
 	return ""
 }
 
-// isVersion2 tells whether the controllers are in version 2.
+// isVersion2 reports whether the controllers are in version 2.
 func (h hierarchy) isVersion2() bool { return h.v1["memory"] == "" }
 
 // mountPoints are those of all hierarchies, each once.

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// machine answers what is read from these files, and that others are not there.
+// machine answers what is read from these files, and that others do not exist.
 func machine(files map[string]string) func(string) ([]byte, error) {
 	return func(path string) ([]byte, error) {
 		content, ok := files[path]

@@ -1,4 +1,4 @@
-// Package process runs the programs that the demo and the tests have beside themselves: each writes into a log file, and none
+// Package process runs the programs that the demo and the tests need next to themselves: each writes into a log file, and none
 // outlives the process that started it.
 package process
 
@@ -116,7 +116,7 @@ func (p *Process) Tail(most int) string {
 	return strings.Join(lines[max(0, len(lines)-most):], "\n")
 }
 
-// FreeAddress returns a loopback address, host:port, that nobody listened on a moment ago.
+// FreeAddress returns a loopback address, host:port, on which no program listened a moment ago.
 func FreeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

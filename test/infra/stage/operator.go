@@ -20,12 +20,12 @@ type Operator struct {
 	Metrics, Probes, Profiles string
 }
 
-// Flags are what an operator of this stage is told beside its own flags. All of its other settings are the defaults, as in production.
+// Flags are the flags of an operator of this stage, in addition to its own. All of its other settings are the defaults, as in production.
 func (s *Stage) Flags() []string {
 	return []string{"--api-url=" + s.Reactor, "--leader-election-namespace=" + OperatorNamespace, "--metrics-auth=false"}
 }
 
-// StartOperator starts one and returns at once.
+// StartOperator starts one and returns immediately.
 func (s *Stage) StartOperator(flags ...string) (*Operator, error) {
 	var addresses [3]string
 	for i := range addresses {
@@ -60,7 +60,7 @@ func (o *Operator) AwaitReady(ctx context.Context) error {
 	return errors.Join(await(ctx, o.Process, o.Probes+"/readyz"), await(ctx, o.Process, o.Metrics))
 }
 
-// Explain adds to an error what the operator said last, and that it has ended if it has.
+// Explain adds the end of the operator's log to an error, and that it has ended if it has.
 func (o *Operator) Explain(err error) error {
 	if err == nil {
 		return nil
@@ -93,7 +93,7 @@ func UsageOf(pid int) (Usage, error) {
 	return Usage{status.VmRSS, status.VmHWM, stat.CPUTime()}, errors.Join(statusErr, statErr)
 }
 
-// ForgetPeak has the peak of the memory begin anew.
+// ForgetPeak resets the peak of the memory.
 func (o *Operator) ForgetPeak() error {
 	const resetPeak = "5" // see proc_pid_clear_refs(5)
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", o.PID()), []byte(resetPeak), 0); err != nil {

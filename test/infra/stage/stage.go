@@ -1,5 +1,5 @@
-// Package stage is what measurements of the operator share: a real control plane with the rights of config/, the emulator, and the
-// operator as a process under its own service account. There is no node; who needs running pods plays the kubelet.
+// Package stage is what measurements of the operator share: a real control plane with the permissions of config/, the emulator, and the
+// operator as a process under its own service account. There is no node; a measurement that needs running pods plays the kubelet.
 package stage
 
 import (
@@ -36,9 +36,9 @@ const (
 
 // Options say what to start.
 type Options struct {
-	// Log gets a line for each step of the start. Nil: nobody does.
+	// Log gets a line for each step of the start. Nil: there is no log.
 	Log io.Writer
-	// Audit has the control plane write down the operator's requests.
+	// Audit makes the control plane record the operator's requests.
 	Audit bool
 	// Apply are more arguments of kubectl apply, such as {"-k", "config/components/prompt-delivery"}.
 	Apply [][]string
@@ -87,7 +87,7 @@ func (s *Stage) Stop() error {
 	return s.Plane.Stop()
 }
 
-// prepare gives the operator its rights, and the API key that it is to use.
+// prepare gives the operator its permissions, and the API key that it uses.
 func (s *Stage) prepare(ctx context.Context, more [][]string) error {
 	administrator := rest.CopyConfig(s.Plane.Config)
 	administrator.QPS = -1

@@ -67,7 +67,7 @@ var loopback = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Con
 // Get reads what a program of this machine serves.
 func Get(ctx context.Context, url string) ([]byte, error) { return Ask(ctx, http.MethodGet, url, "") }
 
-// Ask sends a request to a program of this machine. What it answers is told in the error too, when it refuses.
+// Ask sends a request to a program of this machine. If it refuses, the error has its answer.
 func Ask(ctx context.Context, method, url, body string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {

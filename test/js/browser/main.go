@@ -48,7 +48,7 @@ func run(ctx context.Context) (err error) {
 	started := time.Now()
 	cluster, err := node.Start(ctx, node.Options{
 		ControlPlane: controlplane.Options{CRDPaths: []string{"config/crd/bases"}},
-		// A renewed Secret is in its pods soon, so that nobody waits for it here.
+		// A renewed Secret is in its pods soon, so that this test waits only a short time.
 		SyncFrequency: time.Second,
 	})
 	if err != nil {
@@ -82,7 +82,7 @@ func run(ctx context.Context) (err error) {
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "KUBECTL="+filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl"), "REACTOR_API_URL="+api)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%w\nthe operator said at last:\n%s", err, operator.Tail(30))
+		return fmt.Errorf("%w\nthe end of the operator's log:\n%s", err, operator.Tail(30))
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
 // Package picture is a model's far end of a WebRTC connection, as the session API of Reactor negotiates it: it sends every client the same
-// moving test picture, for ever.
+// moving test picture, forever.
 package picture
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/pion/webrtc/v4/pkg/media/ivfreader"
 )
 
-// The picture, in VP8, 4 s long. It was made with Debian's ffmpeg, and has a key frame each second, so that a loss heals:
+// The picture, in VP8, 4 s long. It was made with Debian's ffmpeg, and has a key frame each second, so that the picture recovers from a loss:
 //
 //	ffmpeg -f lavfi -i testsrc=size=480x270:rate=15:duration=4 -c:v libvpx -b:v 200k -g 15 -keyint_min 15 -auto-alt-ref 0 -threads 1 -bitexact picture.ivf
 //
@@ -96,7 +96,7 @@ func (p *Player) Connect(ctx context.Context, offer string, lost func()) (answer
 	if err != nil {
 		return "", err
 	}
-	// The model takes every command and does nothing about it. A channel of which nobody wants to know is closed.
+	// The model takes every command and does nothing about it. A channel without a use is closed.
 	connection.OnDataChannel(func(*webrtc.DataChannel) {})
 	connected := make(chan struct{}, 1)
 	connection.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
@@ -114,7 +114,7 @@ func (p *Player) Connect(ctx context.Context, offer string, lost func()) (answer
 	if answer, err = describe(ctx, connection); err != nil {
 		return "", err
 	}
-	context.AfterFunc(ctx, func() { _ = connection.Close() }) // there is nobody who could do anything about a failure
+	context.AfterFunc(ctx, func() { _ = connection.Close() }) // nothing can be done about a failure
 	go p.play(ctx, connected, track)
 	return answer, nil
 }

@@ -26,7 +26,7 @@ func main() {
 	pflag.StringArrayVar(&options.ControlPlane.CRDPaths, "crds", nil,
 		"file or folder of CustomResourceDefinitions to install; may be given several times")
 	pflag.StringArrayVar(&options.Images, "image", nil, "archive of an image that pods may use; may be given several times")
-	pflag.DurationVar(&options.SyncFrequency, "sync-frequency", time.Minute, "how often kubelet looks at a pod to which nothing has happened")
+	pflag.DurationVar(&options.SyncFrequency, "sync-frequency", time.Minute, "how often kubelet checks a pod without changes")
 	pflag.StringVar(&options.Dir, "dir", "", "folder where the logs stay; by default they go")
 	check := pflag.Bool("check", false, "only say whether this machine can run a node")
 	pflag.Parse()
