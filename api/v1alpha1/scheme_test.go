@@ -8,7 +8,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
 
-// That the kinds are runtime.Objects, which the compiler checks here, is that their deep copies were generated.
+// That the types are runtime.Objects, which the compiler checks here, is that their deep copies were generated.
 func TestTheSchemeKnowsTheKinds(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {

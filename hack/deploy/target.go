@@ -25,7 +25,7 @@ const (
 type target struct {
 	// context is the name of the kubeconfig context, and server the URL of its API server.
 	context, server string
-	// kind is one of the kinds above. Empty: another cluster, which pulls its images.
+	// kind is one of the constants above. Empty: another cluster, which pulls its images.
 	kind string
 	// name is what the command that loads images calls the cluster.
 	name string

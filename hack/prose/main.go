@@ -40,7 +40,7 @@ func run(ctx context.Context, level string, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	lines, err := extractAll(ctx, folder)
 	if err != nil {
 		return err
@@ -108,10 +108,10 @@ func extractedName(path string) string {
 
 // finding is a part of what Vale reports of one place.
 type finding struct {
-	Check    string
-	Line     int
-	Message  string
-	Severity string
+	Check    string `json:"Check"`
+	Line     int    `json:"Line"`
+	Message  string `json:"Message"`
+	Severity string `json:"Severity"`
 }
 
 // lint runs Vale on the folder, and returns its findings by path.

@@ -153,7 +153,7 @@ func (a anchors) next(heading string) string {
 	return free
 }
 
-// elsewhere tells whether a target is outside of the repository: an address with a scheme, such as https.
+// elsewhere reports whether a target is outside of the repository: an address with a scheme, such as https.
 func elsewhere(target string) bool {
 	address, err := url.Parse(target)
 	return err == nil && address.Scheme != ""

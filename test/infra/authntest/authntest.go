@@ -106,7 +106,7 @@ type ReviewFunc func(token string, audiences []string) (authenticationv1.TokenRe
 // rest.Config, and the client of TokenReviews.
 type Cluster struct {
 	*Issuer
-	KeysForbidden bool          // nobody can read the keys
+	KeysForbidden bool          // no client can read the keys
 	ReviewLatency time.Duration // of each review
 	Review        ReviewFunc
 
