@@ -96,7 +96,12 @@ func (s *step) annotatePods(ctx context.Context, pods []corev1.Pod) error {
 			return errMorePods // others were annotated before: the rate allows a burst of 50
 		}
 		name := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
-		if err := s.annotate(ctx, name, annotationPatch(s.in.TokenID)); client.IgnoreNotFound(err) != nil {
+		switch err := s.annotate(ctx, name, annotationPatch(s.in.TokenID)); {
+		case client.IgnoreNotFound(err) == nil:
+			s.annotated++
+		case ctx.Err() != nil && s.annotated > 0: // the time of this reconcile ended during the patch
+			return errMorePods
+		default:
 			return fmt.Errorf("annotating pod %q: %w", pod.Name, err)
 		}
 	}

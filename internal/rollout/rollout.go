@@ -107,9 +107,10 @@ func (r *Rollout) Continue(ctx context.Context, in Input) Result {
 type step struct {
 	*Rollout
 
-	in       Input
-	progress Progress
-	notices  []notice.Notice
+	in        Input
+	progress  Progress
+	notices   []notice.Notice
+	annotated int // pods, by this call
 }
 
 // of returns the progress of this token: a copy, so that a Result shares nothing with the Input.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -16,13 +15,10 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/uuid"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 	"github.com/reactor-operator/reactor-operator/test/sim/apimodel"
 )
@@ -62,15 +58,6 @@ type world struct {
 	wrong  []wrongAnswers           // of Reactor
 }
 
-// newScheme knows the kinds that the model serves.
-func newScheme() *runtime.Scheme {
-	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		panic(err)
-	}
-	return scheme
-}
-
 // newUIDs makes UIDs that a seed decides.
 func newUIDs(seed uint64) func() types.UID {
 	var key [32]byte
@@ -90,9 +77,10 @@ func newUIDs(seed uint64) func() types.UID {
 
 // newWorld makes a world with API keys, a node and no operator. It works until ctx ends.
 func newWorld(ctx context.Context, plan schedule) *world {
-	w := &world{plan: plan, scheme: newScheme(), power: ctx, host: &host{}, lags: map[string]time.Duration{}, byUser: map[string]*run{}}
-	w.api = apimodel.New(apimodel.Options{Scheme: w.scheme, UID: newUIDs(plan.Seed), Clock: worldClock{&w.clocks}})
+	w := &world{plan: plan, power: ctx, host: &host{}, lags: map[string]time.Duration{}, byUser: map[string]*run{}}
+	w.api = apimodel.New(apimodel.Options{UID: newUIDs(plan.Seed), Clock: worldClock{&w.clocks}})
 	w.people = w.api.Client("people")
+	w.scheme = w.people.Scheme()
 	w.reactor = emulator.New(emulator.Options{Keys: goodKeys, Clock: worldClock{&w.clocks}, Quotas: &emulator.Quotas{}})
 	w.transport = w.reactor.Transport()
 	w.judge = newJudge(w)

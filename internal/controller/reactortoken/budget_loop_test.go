@@ -53,7 +53,7 @@ func TestAFightOverALabelCostsFewWritesAndNoMint(t *testing.T) {
 		)
 		w.wantMints(1)
 		maxWrites := repairBurst + int(10*time.Minute/repairRefill) + 1
-		if got := w.api.asked(call{verb: "apply", kind: "Secret"}); got > maxWrites || got < maxWrites/2 {
+		if got := w.api.Asked(call{Verb: "apply", Kind: "Secret"}); got > maxWrites || got < maxWrites/2 {
 			t.Errorf("%d writes in ten minutes of fighting, want at most %d", got, maxWrites)
 		}
 		w.want("web", "Ready=True/TokenValid", "Renewed=False/SecretContested", "Stalled=")

@@ -73,7 +73,7 @@ func TestOneChangeCostsOneMint(t *testing.T) {
 				w.create(newToken("web", dressed))
 				w.start()
 				old := string(w.secret("web").Data[targetsecret.JWTKey])
-				writes := w.api.asked(call{kind: "Secret", name: "web"})
+				writes := w.api.Asked(call{Kind: "Secret", Name: "web"})
 				change(w)
 				w.settle()
 				w.wantMints(2)
@@ -82,7 +82,7 @@ func TestOneChangeCostsOneMint(t *testing.T) {
 				if string(w.secret("web").Data[targetsecret.JWTKey]) == old {
 					t.Error("the Secret still holds the old token")
 				}
-				if got := w.api.asked(call{kind: "Secret", name: "web"}) - writes; got > 6 {
+				if got := w.api.Asked(call{Kind: "Secret", Name: "web"}) - writes; got > 6 {
 					t.Errorf("%d requests for the Secret", got)
 				}
 				w.pass(time.Hour)
@@ -226,11 +226,11 @@ func TestNoOtherEditMints(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.create(newToken("web", dressed))
 				w.start()
-				writes := w.api.asked(call{verb: "apply", kind: "Secret"})
+				writes := w.api.Asked(call{Verb: "apply", Kind: "Secret"})
 				edit(w)
 				w.pass(time.Hour)
 				w.wantMints(1)
-				if got := w.api.asked(call{verb: "apply", kind: "Secret"}); got != writes {
+				if got := w.api.Asked(call{Verb: "apply", Kind: "Secret"}); got != writes {
 					t.Errorf("%d writes of the Secret", got-writes)
 				}
 				w.passUntil(w.token("web").Status.RenewalTime.Add(5 * time.Second))

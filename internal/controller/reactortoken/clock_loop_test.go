@@ -181,10 +181,10 @@ func TestATokenThatAFastClockRequestedEarlyIsKeptUntilItIsDue(t *testing.T) {
 		w.start()
 		before := w.token("web").Status
 		w.pass(20 * time.Minute)
-		w.api.meddleWith(forbidden)
+		w.api.MeddleWith(forbidden)
 		w.moveToAFastHost()
 		w.wantMints(2)
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.passUntil(before.RenewalTime.Add(-time.Second))
 		w.want("web", "Ready=True/TokenValid")
 		w.pass(2 * time.Second)

@@ -3,6 +3,7 @@ package reactortoken
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -82,13 +83,13 @@ func TestWorkloadsAreRolledForAChangedTokenAndNotForTheFirst(t *testing.T) {
 		if got := w.count("web", "Restarted"); got != 3 {
 			t.Errorf("%d restarts were told, want 3", got)
 		}
-		patches := w.api.asked(call{verb: "patch", kind: "Deployment"})
+		patches := w.api.Asked(call{Verb: "patch", Kind: "Deployment"})
 		w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.ExpiresAtKey] = nil })
 		w.settle()
 		w.stop()
 		w.start()
 		w.pass(time.Hour)
-		if got := w.api.asked(call{verb: "patch", kind: "Deployment"}); got != patches {
+		if got := w.api.Asked(call{Verb: "patch", Kind: "Deployment"}); got != patches {
 			t.Errorf("%d more patches without a changed token", got-patches)
 		}
 	})
@@ -99,18 +100,18 @@ func TestADeliveryIsNotLost(t *testing.T) {
 	for name, meddle := range map[string]func(w *world) func(call, func() error) error{
 		"when the API server refuses": func(*world) func(call, func() error) error {
 			return func(made call, do func() error) error {
-				if made.kind == "StatefulSet" {
-					return apierrors.NewForbidden(schema.GroupResource{Resource: "statefulsets"}, made.name, errors.New("no Role"))
+				if made.Kind == "StatefulSet" {
+					return apierrors.NewForbidden(schema.GroupResource{Resource: "statefulsets"}, made.Name, errors.New("no Role"))
 				}
 				return do()
 			}
 		},
 		"when the operator crashes": func(w *world) func(call, func() error) error {
 			return func(made call, do func() error) error {
-				if made.kind != "StatefulSet" {
+				if made.Kind != "StatefulSet" {
 					return do()
 				}
-				w.run.crash()
+				w.run.Crash()
 				return errors.New("crashed")
 			}
 		},
@@ -121,14 +122,14 @@ func TestADeliveryIsNotLost(t *testing.T) {
 				w.create(newToken("web", rolling))
 				w.start()
 				first := w.token("web").Status.DeliveredTokenID
-				w.api.meddleWith(meddle(w))
+				w.api.MeddleWith(meddle(w))
 				w.passUntil(w.token("web").Status.RenewalTime.Add(time.Minute))
 				w.wantValid("web")
 				if got := w.token("web").Status.DeliveredTokenID; got != first {
 					t.Errorf("status calls token %q delivered", got)
 				}
-				w.api.meddleWith(nil)
-				if w.run.crashed.Load() {
+				w.api.MeddleWith(nil)
+				if w.run.Crashed() {
 					w.start()
 				}
 				w.pass(15 * time.Minute)
@@ -147,21 +148,21 @@ func TestADeliveryThatIsRefusedIsReportedOnceAndRetriedSeldom(t *testing.T) {
 		w.createWorkloads()
 		w.create(newToken("web", rolling))
 		w.start()
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.kind == "StatefulSet" {
-				return apierrors.NewForbidden(schema.GroupResource{Resource: "statefulsets"}, made.name, errors.New("no Role"))
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Kind == "StatefulSet" {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "statefulsets"}, made.Name, errors.New("no Role"))
 			}
 			return do()
 		})
 		w.passUntil(w.token("web").Status.RenewalTime.Add(time.Hour))
 		w.wantMints(2)
-		if got := w.api.asked(call{verb: "patch", kind: "StatefulSet"}); got < 4 || got > 5 {
+		if got := w.api.Asked(call{Verb: "patch", Kind: "StatefulSet"}); got < 4 || got > 5 {
 			t.Errorf("%d attempts in an hour", got)
 		}
 		if diff := cmp.Diff([]string{"TokenIssued", "TokenIssued", "Restarted", "DeliveryRefused", "Restarted"}, w.eventsOf("web")); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.edit("web", func(token *v1alpha1.ReactorToken) { token.Spec.Restart = token.Spec.Restart[:2] }) // whoever mends it need not wait
 		w.settle()
 		if got := w.rolled()["db"]; got != w.tokenID() {
@@ -174,9 +175,9 @@ func TestADeliveryThatIsRefusedIsReportedOnceAndRetriedSeldom(t *testing.T) {
 func TestPodsThatMayNotBeAnnotatedKeepNoWorkloadFromBeingRolled(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.createWorkloads()
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.kind == "Pod" {
-				return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, made.name, errors.New("no Role"))
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Kind == "Pod" {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, made.Name, errors.New("no Role"))
 			}
 			return do()
 		})
@@ -201,25 +202,25 @@ func TestAWorkloadThatCannotBePatchedInTimeIsTriedAgainWithABackoff(t *testing.T
 		w.create(newToken("web", rolling))
 		w.start()
 		refused := false
-		w.api.meddleWith(func(made call, do func() error) error {
+		w.api.MeddleWith(func(made call, do func() error) error {
 			switch {
-			case made.kind == "StatefulSet":
+			case made.Kind == "StatefulSet":
 				time.Sleep((5 * time.Second))
 				return context.DeadlineExceeded
-			case made.kind == "DaemonSet" && !refused:
+			case made.Kind == "DaemonSet" && !refused:
 				refused = true
-				return apierrors.NewForbidden(schema.GroupResource{Resource: "daemonsets"}, made.name, errors.New("no Role"))
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "daemonsets"}, made.Name, errors.New("no Role"))
 			}
 			return do()
 		})
 		w.passUntil(w.token("web").Status.RenewalTime.Add(10 * time.Minute))
-		if got := w.api.asked(call{verb: "patch", kind: "StatefulSet"}); got < 8 || got > 20 {
+		if got := w.api.Asked(call{Verb: "patch", Kind: "StatefulSet"}); got < 8 || got > 20 {
 			t.Errorf("%d attempts in ten minutes", got)
 		}
-		if got := w.api.asked(call{verb: "patch", kind: "DaemonSet"}); got != 1 {
+		if got := w.api.Asked(call{Verb: "patch", Kind: "DaemonSet"}); got != 1 {
 			t.Errorf("what was refused was tried %d times in ten minutes", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(retryCap)
 		if rolled := w.rolled(); rolled["db"] != w.tokenID() || rolled["agent"] != "" {
 			t.Errorf("rolled %v: what was not refused waits for what was", rolled)
@@ -234,8 +235,8 @@ func TestAWorkloadThatCannotBePatchedInTimeIsTriedAgainWithABackoff(t *testing.T
 func TestTheStatusDoesNotWaitForADelivery(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(podWith("web", mounting("web")), newToken("web", prompt))
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.kind == "Pod" {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Kind == "Pod" {
 				w.want("web", "Ready=True/TokenValid")
 			}
 			return do()
@@ -250,10 +251,8 @@ func TestTheStatusDoesNotWaitForADelivery(t *testing.T) {
 // createPods creates so many running pods that mount the Secret.
 func (w *world) createPods(many int) {
 	w.Helper()
-	for range many {
-		pod := podWith("", mounting("web"))
-		pod.GenerateName = "web-"
-		w.create(pod)
+	for i := range many {
+		w.create(podWith(fmt.Sprint("web-", i), mounting("web")))
 	}
 }
 
@@ -295,7 +294,7 @@ func TestWithoutTheFlagsNothingIsDeliveredAndThatIsReported(t *testing.T) {
 		if w.count("web", "RestartNotAllowed") == 0 || w.count("web", "PromptDeliveryNotAllowed") == 0 {
 			t.Errorf("events %q", w.eventsOf("web"))
 		}
-		if got := w.api.asked(call{kind: "Pod"}) + w.api.asked(call{kind: "Deployment"}); got != 0 {
+		if got := w.api.Asked(call{Kind: "Pod"}) + w.api.Asked(call{Kind: "Deployment"}); got != 0 {
 			t.Errorf("%d requests that the operator has no right to", got)
 		}
 	})
@@ -369,9 +368,9 @@ func TestPromptDeliveryAnnotatesOnlyRunningPodsThatMountTheSecret(t *testing.T) 
 		if diff := cmp.Diff(map[string]string{"mounts": id, "projects": id}, w.promptedPods()); diff != "" {
 			t.Errorf("after the first token (-want +got):\n%s", diff)
 		}
-		lists := w.api.asked(call{verb: "list", kind: "Pod"})
+		lists := w.api.Asked(call{Verb: "list", Kind: "Pod"})
 		w.pass(time.Hour)
-		if got := w.api.asked(call{verb: "list", kind: "Pod"}); got != lists {
+		if got := w.api.Asked(call{Verb: "list", Kind: "Pod"}); got != lists {
 			t.Error("pods were listed without a new token")
 		}
 		w.passUntil(w.token("web").Status.RenewalTime.Add(5 * time.Second))
@@ -388,8 +387,8 @@ func TestManyPodsAreAnnotatedAtALimitedRate(t *testing.T) {
 		w.createPods(pods)
 		w.create(newToken("web", prompt))
 		var patched []time.Time
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "patch" && made.kind == "Pod" {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "patch" && made.Kind == "Pod" {
 				patched = append(patched, time.Now())
 			}
 			return do()
@@ -411,7 +410,7 @@ func TestAnExpiredTokenIsNotDelivered(t *testing.T) {
 		w.createWorkloads()
 		w.create(newToken("web", rolling, lifetime("1h")))
 		w.start()
-		w.crashAt(call{"patch", "Deployment", "web"}, false)
+		w.crashAt(call{Verb: "patch", Kind: "Deployment", Name: "web"}, false)
 		w.passUntil(w.token("web").Status.RenewalTime.Add(time.Minute))
 		w.wantCrashed()
 		w.pass(2 * time.Hour)

@@ -93,13 +93,13 @@ func TestEventsReportTransitions(t *testing.T) {
 func TestEventsFollowTheWriteOfTheStatus(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.reactor.RevokeKey(firstKey)
-		w.api.meddleWith(withoutStatus)
+		w.api.MeddleWith(withoutStatus)
 		w.create(newToken("web"))
 		w.start()
 		if got := w.eventsOf("web"); len(got) != 0 {
 			t.Errorf("events %q without a status", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(retryCap)
 		if diff := cmp.Diff([]string{"APIKeyRefused"}, w.eventsOf("web")); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)

@@ -31,10 +31,10 @@ func TestTheSearchFindsALeakWhereverItIs(t *testing.T) {
 		"in a condition": func(w *world, text string) {
 			token := newToken("web")
 			token.Status.Conditions = append(token.Status.Conditions, conditionWith(text))
-			w.api.note(call{"update status", "ReactorToken", "web"}, token)
+			w.api.Record(call{Verb: "update status", Kind: "ReactorToken", Name: "web"}, token)
 		},
 		"in an annotation": func(w *world, text string) {
-			w.api.note(call{"create", "Secret", "web"}, theirs(func(s *corev1.Secret) { s.Annotations = map[string]string{"a": text} }))
+			w.api.Record(call{Verb: "create", Kind: "Secret", Name: "web"}, theirs(func(s *corev1.Secret) { s.Annotations = map[string]string{"a": text} }))
 		},
 	} {
 		for form, write := range map[string]func(string) string{"plain": plain, "base64": inBase64, "inside base64": insideBase64} {
@@ -47,7 +47,7 @@ func TestTheSearchFindsALeakWhereverItIs(t *testing.T) {
 						if len(w.leaks()) == 0 {
 							t.Errorf("%s… was not found", secret[:4])
 						}
-						w.output.events, w.api.written = nil, strings.Builder{}
+						w.output.events = nil
 						w.output.log.Reset()
 					}
 				})
@@ -58,7 +58,7 @@ func TestTheSearchFindsALeakWhereverItIs(t *testing.T) {
 
 func TestASecretInAPayloadIsNoLeak(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.note(call{"create", "Secret", "web"}, secretIn(namespace, "web", targetsecret.JWTKey, firstKey))
+		w.api.Record(call{Verb: "create", Kind: "Secret", Name: "web"}, secretIn(namespace, "web", targetsecret.JWTKey, firstKey))
 		if leaks := w.leaks(); len(leaks) != 0 {
 			t.Errorf("found %q", leaks)
 		}
@@ -75,12 +75,12 @@ func TestSecretsThatOthersQuoteAreNotPassedOn(t *testing.T) {
 			w.reactor.SetFaults(emulator.Fault{Body: new(`{"jwt": "` + firstKey + `", "expires_at": "soon"}`)})
 		},
 		"a policy quotes the token that it refuses": func(w *world) {
-			w.api.meddleWith(quoting(func(text string) error {
+			w.api.MeddleWith(quoting(func(text string) error {
 				return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "web", errors.New(text))
 			}, w))
 		},
 		"a failing API server quotes the token": func(w *world) {
-			w.api.meddleWith(quoting(errors.New, w))
+			w.api.MeddleWith(quoting(errors.New, w))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestSecretsThatOthersQuoteAreNotPassedOn(t *testing.T) {
 // quoting fails each write of a Secret with an error that quotes all tokens, plain and in base64.
 func quoting(failWith func(string) error, w *world) func(call, func() error) error {
 	return func(made call, do func() error) error {
-		if made.kind != "Secret" || !made.writes() {
+		if made.Kind != "Secret" || !made.Writes() {
 			return do()
 		}
 		var text strings.Builder

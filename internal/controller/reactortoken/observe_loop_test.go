@@ -26,7 +26,7 @@ import (
 // away fails the calls of a verb and kind, and of a name if there is one.
 func away(at call) func(call, func() error) error {
 	return func(made call, do func() error) error {
-		if made.verb == at.verb && made.kind == at.kind && (at.name == "" || made.name == at.name) {
+		if made.Verb == at.Verb && made.Kind == at.Kind && (at.Name == "" || made.Name == at.Name) {
 			return errAway
 		}
 		return do()
@@ -40,11 +40,11 @@ func TestAReadThatFailsDecidesNothing(t *testing.T) {
 		change func(w *world)
 		mints  int
 	}{
-		"of the key": {call{"get", "Secret", keySecret}, func(w *world) { w.rotate(secondKey) }, 2},
-		"of the target": {call{"get", "Secret", "web"}, func(w *world) {
+		"of the key": {call{Verb: "get", Kind: "Secret", Name: keySecret}, func(w *world) { w.rotate(secondKey) }, 2},
+		"of the target": {call{Verb: "get", Kind: "Secret", Name: "web"}, func(w *world) {
 			w.editSecret("web", func(secret *corev1.Secret) { secret.Data[targetsecret.JWTKey] = nil })
 		}, 2},
-		"of the target that only drifted": {call{"get", "Secret", "web"}, func(w *world) {
+		"of the target that only drifted": {call{Verb: "get", Kind: "Secret", Name: "web"}, func(w *world) {
 			w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Data, targetsecret.ExpiresAtKey) })
 		}, 1},
 	} {
@@ -53,18 +53,18 @@ func TestAReadThatFailsDecidesNothing(t *testing.T) {
 				w.create(newToken("web"))
 				w.start()
 				before := w.transitions("web")
-				w.api.meddleWith(away(test.at))
+				w.api.MeddleWith(away(test.at))
 				test.change(w)
-				writes := w.api.writes()
+				writes := w.api.Writes()
 				w.pass(10 * time.Minute)
 				w.wantMints(1)
-				if got := w.api.writes(); got != writes {
+				if got := w.api.Writes(); got != writes {
 					t.Errorf("%d writes", got-writes)
 				}
 				if got := w.transitions("web"); got["Ready"] != before["Ready"] || got["Renewed"] != before["Renewed"] {
 					t.Errorf("conditions %v, and before %v", got, before)
 				}
-				w.api.meddleWith(nil)
+				w.api.MeddleWith(nil)
 				w.pass(retryCap)
 				w.wantMints(test.mints)
 				w.wantValid("web")
@@ -91,7 +91,7 @@ func TestAKeyThatIsReplacedAndRevokedUnderAMintIsNotReportedAsRefused(t *testing
 		for _, name := range names {
 			w.create(newToken(name))
 		}
-		w.api.cacheLag = time.Minute
+		w.api.CacheLag = time.Minute
 		var once sync.Once
 		w.tune = func(o *Options) {
 			o.Minter = minterAfter{o.Minter, func() {
@@ -127,7 +127,7 @@ func TestARefusedKeyIsReadAgainBeforeItIsReported(t *testing.T) {
 		w.reactor.RevokeKey(firstKey)
 		w.start()
 		w.want("web", "Ready=False/APIKeyRefused", "Stalled=True/APIKeyRefused")
-		if got := w.api.asked(call{"get", "Secret", keySecret}); got != 2 {
+		if got := w.api.Asked(call{Verb: "get", Kind: "Secret", Name: keySecret}); got != 2 {
 			t.Errorf("%d reads of the key, want one for the mint and one after its refusal", got)
 		}
 	})
@@ -138,11 +138,11 @@ func TestAKeyIsReadOnceForAllItsMints(t *testing.T) {
 		const count = 20
 		w.tune = func(o *Options) { o.Mint.QPS, o.Mint.Burst = 1000, 1000 }
 		w.workers = 8
-		w.api.meddleWith(func(_ call, do func() error) error {
+		w.api.MeddleWith(func(_ call, do func() error) error {
 			time.Sleep(100 * time.Millisecond) // so that many reconciles need the key before the first read of it has returned
 			return do()
 		})
-		keyReads := func() int { return w.api.asked(call{"get", "Secret", keySecret}) }
+		keyReads := func() int { return w.api.Asked(call{Verb: "get", Kind: "Secret", Name: keySecret}) }
 		createMany := func(name string) {
 			for i := range count {
 				w.create(newToken(fmt.Sprintf("%s-%d", name, i)))
@@ -156,11 +156,11 @@ func TestAKeyIsReadOnceForAllItsMints(t *testing.T) {
 			t.Errorf("%d reads of the key for %d mints, want 1", got, count)
 		}
 
-		asked := w.api.asked(call{})
+		asked := w.api.Asked(call{})
 		createMany("second")
 		w.pass(10 * time.Second)
 		w.wantMints(2 * count)
-		if got := w.api.asked(call{}) - asked; got != 2*count {
+		if got := w.api.Asked(call{}) - asked; got != 2*count {
 			t.Errorf("%d requests for %d mints with a key in memory, want 2 each: the Secret and the status", got, count)
 		}
 
@@ -181,17 +181,17 @@ func TestARepairThatIsRefusedKeepsTheTokenReadyAndIsMadeUpFor(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web", dressed))
 		w.start()
-		w.api.meddleWith(forbidden)
+		w.api.MeddleWith(forbidden)
 		w.editSecret("web", func(secret *corev1.Secret) { delete(secret.Labels, "team") })
 		w.pass(10 * time.Minute)
 		w.want("web", "Ready=True/TokenValid", "Renewed=False/SecretWriteRefused", "Stalled=")
 		if got := w.token("web").Status.LastFailure.Message; !strings.HasPrefix(got, "the operator repairs the Secret as soon as the API server accepts it: ") {
 			t.Errorf("message %q", got)
 		}
-		if got := w.api.asked(call{verb: "apply", kind: "Secret"}) + w.api.asked(call{verb: "patch", kind: "Secret"}); got > 20 {
+		if got := w.api.Asked(call{Verb: "apply", Kind: "Secret"}) + w.api.Asked(call{Verb: "patch", Kind: "Secret"}); got > 20 {
 			t.Errorf("%d writes were tried in ten minutes", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(writeBackoffCap + time.Second)
 		w.wantAsAsked("web")
 		w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
@@ -203,7 +203,7 @@ func TestAnOldSecretThatCannotBeRemovedNowIsRemovedLater(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()
-		w.api.meddleWith(away(call{"delete", "Secret", "web"}))
+		w.api.MeddleWith(away(call{Verb: "delete", Kind: "Secret", Name: "web"}))
 		w.edit("web", writesTo("moved"))
 		w.pass(10 * time.Minute)
 		w.wantValid("moved")
@@ -211,7 +211,7 @@ func TestAnOldSecretThatCannotBeRemovedNowIsRemovedLater(t *testing.T) {
 		if w.secret("web") == nil {
 			t.Error("the old Secret went, although that failed")
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(retryCap)
 		if w.secret("web") != nil {
 			t.Error("the old Secret is still there")
@@ -223,13 +223,13 @@ func TestAnOldSecretThatCannotBeRemovedNowIsRemovedLater(t *testing.T) {
 func TestPodsThatCannotBeListedNowArePromptedLater(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(podWith("mounts", mounting("web")), newToken("web", prompt))
-		w.api.meddleWith(away(call{"list", "Pod", ""}))
+		w.api.MeddleWith(away(call{Verb: "list", Kind: "Pod"}))
 		w.start()
 		w.want("web", "Ready=True/TokenValid")
-		w.api.meddleWith(away(call{"patch", "Pod", "mounts"}))
+		w.api.MeddleWith(away(call{Verb: "patch", Kind: "Pod", Name: "mounts"}))
 		w.pass(20 * time.Second)
 		w.want("web", "Ready=True/TokenValid")
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(retryCap)
 		if got := w.promptedPods()["mounts"]; got != w.tokenID() {
 			t.Errorf("the pod was told of the token %q", got)
@@ -242,15 +242,15 @@ func TestPodsThatCannotBeListedNowArePromptedLater(t *testing.T) {
 func TestPodsThatCannotBePromptedForTooLongAreNotPromptedAnyMore(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(podWith("mounts", mounting("web")), newToken("web", prompt))
-		w.api.meddleWith(away(call{"list", "Pod", ""}))
+		w.api.MeddleWith(away(call{Verb: "list", Kind: "Pod"}))
 		w.start()
 		w.pass(2*rollout.KubeletRefresh + retryCap)
 		if got := w.token("web").Status.DeliveredTokenID; got != w.tokenID() {
 			t.Errorf("status calls token %q delivered", got)
 		}
-		asked := w.api.asked(call{verb: "list", kind: "Pod"})
+		asked := w.api.Asked(call{Verb: "list", Kind: "Pod"})
 		w.pass(time.Hour)
-		if got := w.api.asked(call{verb: "list", kind: "Pod"}); got != asked {
+		if got := w.api.Asked(call{Verb: "list", Kind: "Pod"}); got != asked {
 			t.Errorf("pods were listed %d times more", got-asked)
 		}
 	})
@@ -280,7 +280,7 @@ func TestTwoOperatorsAtOnceDoNoHarm(t *testing.T) {
 		w.run = nil
 		w.start()
 		defer func() {
-			if err := first.stop(); err != nil {
+			if err := first.Stop(); err != nil {
 				t.Error(err)
 			}
 		}()
@@ -297,27 +297,27 @@ func TestTwoOperatorsAtOnceDoNoHarm(t *testing.T) {
 func TestAReadThatIsRefusedIsReportedInAConditionAndAnEvent(t *testing.T) {
 	refuse := func(name string) func(call, func() error) error {
 		return func(made call, do func() error) error {
-			if made.verb == "get" && made.kind == "Secret" && made.name == name {
-				return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, made.name, errors.New("no Role allows it"))
+			if made.Verb == "get" && made.Kind == "Secret" && made.Name == name {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, made.Name, errors.New("no Role allows it"))
 			}
 			return do()
 		}
 	}
 	t.Run("before there is a token", func(t *testing.T) {
 		inWorld(t, func(w *world) {
-			w.api.meddleWith(refuse(keySecret))
+			w.api.MeddleWith(refuse(keySecret))
 			w.create(newToken("web"))
 			w.start()
 			w.want("web", "Ready=False/ReadRefused", "Renewed=False/ReadRefused", "Stalled=True/ReadRefused")
-			writes := w.api.writes()
+			writes := w.api.Writes()
 			w.pass(time.Hour)
-			if got := w.api.writes(); got != writes {
+			if got := w.api.Writes(); got != writes {
 				t.Errorf("%d more writes while nothing changes", got-writes)
 			}
 			if diff := cmp.Diff([]string{"ReadRefused"}, w.eventsOf("web")); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
 			}
-			w.api.meddleWith(nil)
+			w.api.MeddleWith(nil)
 			w.pass(retryCap)
 			w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued", "Stalled=")
 		})
@@ -327,12 +327,12 @@ func TestAReadThatIsRefusedIsReportedInAConditionAndAnEvent(t *testing.T) {
 			w.create(newToken("web", lifetime("1h")))
 			w.start()
 			expiry := w.token("web").Status.ExpirationTime.Time
-			w.api.meddleWith(refuse(keySecret))
+			w.api.MeddleWith(refuse(keySecret))
 			w.passUntil(expiry.Add(-5 * time.Minute))
 			w.want("web", "Ready=True/TokenValid", "Renewed=False/ReadRefused", "Stalled=")
 			w.passUntil(expiry.Add(retryCap + time.Second))
 			w.want("web", "Ready=False/TokenExpired", "Renewed=False/ReadRefused", "Stalled=True/ReadRefused")
-			w.api.meddleWith(nil)
+			w.api.MeddleWith(nil)
 			w.pass(retryCap)
 			w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued", "Stalled=")
 		})
@@ -342,13 +342,13 @@ func TestAReadThatIsRefusedIsReportedInAConditionAndAnEvent(t *testing.T) {
 			w.create(newToken("web", lifetime("1h")))
 			w.start()
 			expiry := w.token("web").Status.ExpirationTime.Time
-			w.api.meddleWith(refuse("web"))
+			w.api.MeddleWith(refuse("web"))
 			w.editSecret("web", func(secret *corev1.Secret) { metav1.SetMetaDataAnnotation(&secret.ObjectMeta, "example.com/note", "x") })
 			w.settle()
 			w.want("web", "Ready=True/TokenValid", "Renewed=False/ReadRefused", "Stalled=")
 			w.passUntil(expiry.Add(retryCap + time.Second))
 			w.want("web", "Ready=False/TokenExpired", "Renewed=False/ReadRefused", "Stalled=True/ReadRefused")
-			w.api.meddleWith(nil)
+			w.api.MeddleWith(nil)
 			w.pass(retryCap)
 			w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued", "Stalled=")
 		})

@@ -15,13 +15,13 @@ import (
 
 func TestAnHourOfRefusedWritesCostsOneMint(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.meddleWith(forbidden)
+		w.api.MeddleWith(forbidden)
 		w.create(newToken("web"))
 		w.start()
 		w.pass(time.Hour)
 		w.wantMints(1)
 		w.want("web", "Ready=False/SecretWriteRefused", "Renewed=False/SecretWriteRefused", "Stalled=")
-		if got := w.api.asked(call{verb: "create"}); got < 50 || got > 80 {
+		if got := w.api.Asked(call{Verb: "create"}); got < 50 || got > 80 {
 			t.Errorf("%d writes were tried in an hour", got)
 		}
 		if got := w.token("web").Status.LastFailure.Message; !strings.HasPrefix(got, "the token is kept in memory until the API server accepts it: ") {
@@ -30,7 +30,7 @@ func TestAnHourOfRefusedWritesCostsOneMint(t *testing.T) {
 		if got := w.count("web", "SecretWriteRefused"); got != 1 {
 			t.Errorf("the refusal was told %d times", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(writeBackoffCap + time.Second)
 		w.wantMints(1)
 		w.wantValid("web")
@@ -43,13 +43,13 @@ func TestARenewalWhoseWriteIsRefusedKeepsTheOldTokenAndMintsOnce(t *testing.T) {
 		w.create(newToken("web", lifetime("1h")))
 		w.start()
 		status := w.token("web").Status
-		w.api.meddleWith(forbidden)
+		w.api.MeddleWith(forbidden)
 		w.passUntil(status.ExpirationTime.Add(-time.Second))
 		w.want("web", "Ready=True/TokenValid", "Renewed=False/SecretWriteRefused")
 		w.wantMints(2)
 		w.pass(2 * time.Second)
 		w.want("web", "Ready=False/TokenExpired", "Renewed=False/SecretWriteRefused")
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(writeBackoffCap + time.Second)
 		w.wantMints(2)
 		w.wantValid("web")
@@ -59,14 +59,14 @@ func TestARenewalWhoseWriteIsRefusedKeepsTheOldTokenAndMintsOnce(t *testing.T) {
 
 func TestATokenThatExpiresUnwrittenIsReplaced(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.meddleWith(forbidden)
+		w.api.MeddleWith(forbidden)
 		w.create(newToken("web", lifetime("10m")))
 		w.start()
 		w.pass(time.Hour)
 		if got := w.mints(); got < 6 || got > 7 {
 			t.Errorf("%d mints in an hour of tokens that live 10 minutes and are never written", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(writeBackoffCap + time.Second)
 		w.wantValid("web")
 	})
@@ -79,10 +79,10 @@ func TestATokenThatIsNotWantedAnyMoreIsNotWritten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.api.meddleWith(forbidden)
+				w.api.MeddleWith(forbidden)
 				w.create(newToken("web"))
 				w.start()
-				w.api.meddleWith(nil)
+				w.api.MeddleWith(nil)
 				change(w)
 				w.settle()
 				w.wantMints(2)
@@ -99,19 +99,19 @@ func TestATokenThatIsNotWantedAnyMoreIsNotWritten(t *testing.T) {
 func TestAnAPIServerThatIsAwayCostsNoMints(t *testing.T) {
 	for name, meddle := range map[string]func(call, func() error) error{
 		"for writes of Secrets": func(made call, do func() error) error {
-			if made.kind == "Secret" && made.writes() {
+			if made.Kind == "Secret" && made.Writes() {
 				return errAway
 			}
 			return do()
 		},
 		"for all writes": func(made call, do func() error) error {
-			if made.writes() {
+			if made.Writes() {
 				return errAway
 			}
 			return do()
 		},
 		"for the answers of writes": func(made call, do func() error) error {
-			if err := do(); err != nil || !made.writes() {
+			if err := do(); err != nil || !made.Writes() {
 				return err
 			}
 			return apierrors.NewTimeoutError("the answer was lost", 1)
@@ -119,25 +119,25 @@ func TestAnAPIServerThatIsAwayCostsNoMints(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.api.meddleWith(meddle)
+				w.api.MeddleWith(meddle)
 				w.create(newToken("web"))
 				w.start()
 				w.pass(time.Hour)
 				w.wantMints(1)
-				if got := w.api.asked(call{verb: "create"}); got > 80 {
+				if got := w.api.Asked(call{Verb: "create"}); got > 80 {
 					t.Errorf("%d writes were tried in an hour", got)
 				}
-				w.api.meddleWith(nil)
+				w.api.MeddleWith(nil)
 				w.pass(retryCap)
 				w.wantMints(1)
 				w.wantValid("web")
 				w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
 
-				applied := w.api.asked(call{"apply", "Secret", "web"})
+				applied := w.api.Asked(call{Verb: "apply", Kind: "Secret", Name: "web"})
 				w.passUntil(w.token("web").Status.RenewalTime.Add(time.Minute))
 				w.wantMints(2)
 				w.wantValid("web")
-				if got := w.api.asked(call{"apply", "Secret", "web"}) - applied; got != 1 {
+				if got := w.api.Asked(call{Verb: "apply", Kind: "Secret", Name: "web"}) - applied; got != 1 {
 					t.Errorf("%d writes for one renewal: a token that had been written was held", got)
 				}
 				if issued := w.count("web", "TokenIssued"); issued > 2 {
@@ -151,8 +151,8 @@ func TestAnAPIServerThatIsAwayCostsNoMints(t *testing.T) {
 func TestASecretThatAppearsBeforeTheFirstWriteIsNotOverwritten(t *testing.T) {
 	inWorld(t, func(w *world) {
 		meddled := false
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "create" && !meddled {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "create" && !meddled {
 				meddled = true
 				w.create(secretIn(namespace, "web", "jwt", "somebody else's"))
 			}
@@ -176,8 +176,8 @@ func TestASecretThatChangesDuringAWriteIsReadAgain(t *testing.T) {
 		w.create(newToken("web", lifetime("1h")))
 		w.start()
 		meddled := false
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "apply" && made.kind == "Secret" && !meddled {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "apply" && made.Kind == "Secret" && !meddled {
 				meddled = true
 				w.editSecret("web", func(secret *corev1.Secret) { secret.Data["theirs"] = []byte("kept") })
 			}

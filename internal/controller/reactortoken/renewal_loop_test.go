@@ -28,9 +28,9 @@ func TestAFirstTokenIsWrittenOnceAndThenNothingIsAsked(t *testing.T) {
 		if status.SecretName != "web" || status.RequestedLifetime != "1h" || status.GrantedLifetime != "1h" || status.DeliveredTokenID == "" {
 			t.Errorf("status %+v", status)
 		}
-		asked := w.api.asked(call{})
+		asked := w.api.Asked(call{})
 		w.pass(30 * time.Minute)
-		if more := w.api.asked(call{}) - asked; more != 0 {
+		if more := w.api.Asked(call{}) - asked; more != 0 {
 			t.Errorf("%d more requests in half an hour in which nothing was due", more)
 		}
 	})
@@ -44,12 +44,12 @@ func TestEachTokenIsRenewedAtTheTimeInStatusForDays(t *testing.T) {
 		for mints := 1; time.Since(started) < 3*24*time.Hour; mints++ {
 			w.passUntil(w.token("web").Status.RenewalTime.Add(-time.Second))
 			w.wantMints(mints)
-			asked := w.api.asked(call{})
+			asked := w.api.Asked(call{})
 			w.pass(3 * time.Second)
 			w.wantMints(mints + 1)
 			w.wantValid("web")
 			w.want("web", "Ready=True/TokenValid", "Renewed=True/Issued")
-			if got := w.api.asked(call{}) - asked; got != 3 {
+			if got := w.api.Asked(call{}) - asked; got != 3 {
 				t.Errorf("a renewal cost %d requests, want 3: the key, the Secret and the status", got)
 			}
 		}

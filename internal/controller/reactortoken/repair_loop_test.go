@@ -65,7 +65,7 @@ func TestASecretIsRepairedInTheReconcileWhoseMintFails(t *testing.T) {
 				w.reactor.SetFaults(emulator.Fault{Status: http.StatusBadRequest})
 				w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
 				w.spoil()
-				w.api.meddleWith(test.meddle)
+				w.api.MeddleWith(test.meddle)
 				w.start()
 				w.want("web", "Ready=True/TokenValid", "Renewed=False/RequestRefused")
 				if right := string(w.secret("web").Data[targetsecret.ExpiresAtKey]) != "0"; right != test.right {
@@ -112,7 +112,7 @@ func TestARefusedRepairDoesNotHastenTheRetryOfARefusedRequest(t *testing.T) {
 		w.edit("web", annotate(v1alpha1.RenewRequestedAtAnnotation, "now"))
 		w.settle()
 		asked := w.attempts()
-		w.api.meddleWith(forbidden)
+		w.api.MeddleWith(forbidden)
 		w.spoil()
 		w.pass(80 * time.Minute)
 		if got := w.attempts() - asked; got < 5 || got > 6 {
@@ -122,7 +122,7 @@ func TestARefusedRepairDoesNotHastenTheRetryOfARefusedRequest(t *testing.T) {
 		if got := w.count("web", v1alpha1.ReasonRequestRefused); got != 1 {
 			t.Errorf("the refusal was told %d times", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(writeBackoffCap + time.Second)
 		w.wantValid("web")
 	})
@@ -139,8 +139,8 @@ func TestAWriteThatFailsForAnyReasonIsReported(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.api.meddleWith(func(made call, do func() error) error {
-					if made.kind == "Secret" && made.writes() {
+				w.api.MeddleWith(func(made call, do func() error) error {
+					if made.Kind == "Secret" && made.Writes() {
 						return failure
 					}
 					return do()
@@ -156,7 +156,7 @@ func TestAWriteThatFailsForAnyReasonIsReported(t *testing.T) {
 				if got := w.count("web", "SecretWriteRefused"); got != 1 {
 					t.Errorf("it was told %d times", got)
 				}
-				w.api.meddleWith(nil)
+				w.api.MeddleWith(nil)
 				w.pass(writeBackoffCap + time.Second)
 				w.wantMints(1)
 				w.wantValid("web")

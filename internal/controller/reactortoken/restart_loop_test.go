@@ -25,17 +25,17 @@ func TestARestartWithValidTokensDoesNothing(t *testing.T) {
 		w.start()
 		w.wantMints(count)
 		w.pass(time.Minute)
-		asked, writes := w.api.asked(call{}), w.api.writes()
+		asked, writes := w.api.Asked(call{}), w.api.Writes()
 		w.stop()
 		w.start()
 		w.pass(time.Minute)
 		if got := w.attempts(); got != count {
 			t.Errorf("%d requests to Reactor", got-count)
 		}
-		if got := w.api.writes(); got != writes {
+		if got := w.api.Writes(); got != writes {
 			t.Errorf("%d writes", got-writes)
 		}
-		if got := w.api.asked(call{}) - asked; got != 1 {
+		if got := w.api.Asked(call{}) - asked; got != 1 {
 			t.Errorf("%d reads past the cache, want 1: the API key that all of them share", got)
 		}
 		w.wantNoErrors()
@@ -73,13 +73,13 @@ func TestARestartWritesWhatAChangedSpecAsksFor(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()
-		w.api.meddleWith(forbidden)
+		w.api.MeddleWith(forbidden)
 		w.edit("web", func(token *v1alpha1.ReactorToken) {
 			token.Spec.Secret.AdditionalKeys = []v1alpha1.AdditionalKey{{Name: "header", Format: v1alpha1.FormatAuthorizationHeader}}
 		})
 		w.settle()
 		w.stop()
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.start()
 		w.pass(writeBackoffCap)
 		if len(w.secret("web").Data["header"]) == 0 {
@@ -148,10 +148,10 @@ func TestACrashLosesNothing(t *testing.T) {
 		after     bool // the call reaches the API server, and the operator does not live to see its answer
 		wantMints int
 	}{
-		"before the first write of the Secret": {at: call{"create", "Secret", "web"}, wantMints: 2},
-		"after the first write of the Secret":  {at: call{"create", "Secret", "web"}, after: true, wantMints: 1},
-		"before the first write of the status": {at: call{"update status", "ReactorToken", "web"}, wantMints: 1},
-		"after the first write of the status":  {at: call{"update status", "ReactorToken", "web"}, after: true, wantMints: 1},
+		"before the first write of the Secret": {at: call{Verb: "create", Kind: "Secret", Name: "web"}, wantMints: 2},
+		"after the first write of the Secret":  {at: call{Verb: "create", Kind: "Secret", Name: "web"}, after: true, wantMints: 1},
+		"before the first write of the status": {at: call{Verb: "update status", Kind: "ReactorToken", Name: "web"}, wantMints: 1},
+		"after the first write of the status":  {at: call{Verb: "update status", Kind: "ReactorToken", Name: "web"}, after: true, wantMints: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -175,10 +175,10 @@ func TestACrashDuringARenewalLosesNothing(t *testing.T) {
 		after     bool
 		wantMints int
 	}{
-		"before the write of the Secret": {at: call{"apply", "Secret", "web"}, wantMints: 3},
-		"after the write of the Secret":  {at: call{"apply", "Secret", "web"}, after: true, wantMints: 2},
-		"before the write of the status": {at: call{"update status", "ReactorToken", "web"}, wantMints: 2},
-		"after the write of the status":  {at: call{"update status", "ReactorToken", "web"}, after: true, wantMints: 2},
+		"before the write of the Secret": {at: call{Verb: "apply", Kind: "Secret", Name: "web"}, wantMints: 3},
+		"after the write of the Secret":  {at: call{Verb: "apply", Kind: "Secret", Name: "web"}, after: true, wantMints: 2},
+		"before the write of the status": {at: call{Verb: "update status", Kind: "ReactorToken", Name: "web"}, wantMints: 2},
+		"after the write of the status":  {at: call{Verb: "update status", Kind: "ReactorToken", Name: "web"}, after: true, wantMints: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -203,7 +203,7 @@ func TestACrashDuringARenewalLosesNothing(t *testing.T) {
 
 // crashAt crashes the operator at its next such call.
 func (w *world) crashAt(at call, after bool) {
-	w.api.meddleWith(func(made call, do func() error) error {
+	w.api.MeddleWith(func(made call, do func() error) error {
 		if made != at {
 			return do()
 		}
@@ -211,15 +211,15 @@ func (w *world) crashAt(at call, after bool) {
 		if after {
 			err = do()
 		}
-		w.run.crash()
-		w.api.meddleWith(nil)
+		w.run.Crash()
+		w.api.MeddleWith(nil)
 		return errors.Join(err, errors.New("crashed"))
 	})
 }
 
 func (w *world) wantCrashed() {
 	w.Helper()
-	if !w.run.crashed.Load() {
+	if !w.run.Crashed() {
 		w.Fatal("the operator has not crashed: the call did not come")
 	}
 }

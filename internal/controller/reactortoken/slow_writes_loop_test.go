@@ -23,7 +23,7 @@ func TestWritesThatTakeLongDelayNoRepair(t *testing.T) {
 		w.start()
 		w.stop()
 		w.passUntil(w.token("due-0").Status.ExpirationTime.Add(-12 * time.Minute))
-		w.api.meddleWith(func(_ call, do func() error) error {
+		w.api.MeddleWith(func(_ call, do func() error) error {
 			time.Sleep(time.Second)
 			return do()
 		})

@@ -17,7 +17,7 @@ func TestACacheThatLagsCostsNoMintAndRepeatsNoEvent(t *testing.T) {
 	for _, lag := range []time.Duration{5 * time.Second, 40 * time.Second} {
 		t.Run(fmt.Sprint(lag), func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.api.cacheLag = lag
+				w.api.CacheLag = lag
 				w.create(newToken("web", dressed, lifetime("1h")))
 				w.start()
 				w.pass(2 * time.Minute)
@@ -46,7 +46,7 @@ func TestACacheThatLagsCostsNoMintAndRepeatsNoEvent(t *testing.T) {
 
 func TestAStatusThatIsNotVisibleYetIsNotForgotten(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.cacheLag = 10 * time.Minute
+		w.api.CacheLag = 10 * time.Minute
 		w.create(newToken("web"))
 		w.reactor.SetFaults(emulator.Fault{Status: 503})
 		w.start()
@@ -67,7 +67,7 @@ func TestAStatusThatIsNotVisibleYetIsNotForgotten(t *testing.T) {
 func TestASecretThatIsNotVisibleYetIsNotOverwritten(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
-		w.api.cacheLag = 10 * time.Minute
+		w.api.CacheLag = 10 * time.Minute
 		w.start()
 		w.remove(w.secret("web"))
 		w.pass(time.Minute) // nobody has told the operator
@@ -78,7 +78,7 @@ func TestASecretThatIsNotVisibleYetIsNotOverwritten(t *testing.T) {
 			t.Error("somebody else's Secret was written")
 		}
 		w.want("web", "Ready=False/SecretNotOwned")
-		if got := w.api.asked(call{verb: "create"}); got > 2 {
+		if got := w.api.Asked(call{Verb: "create"}); got > 2 {
 			t.Errorf("%d times it was tried to create what is there", got)
 		}
 	})
@@ -86,9 +86,9 @@ func TestASecretThatIsNotVisibleYetIsNotOverwritten(t *testing.T) {
 
 func TestASecretThatTheCacheDoesNotShowIsTriedToBeCreatedOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.cacheLag = 10 * time.Minute
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "create" && w.secret("web") == nil {
+		w.api.CacheLag = 10 * time.Minute
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "create" && w.secret("web") == nil {
 				w.create(theirs())
 			}
 			return do()
@@ -97,7 +97,7 @@ func TestASecretThatTheCacheDoesNotShowIsTriedToBeCreatedOnce(t *testing.T) {
 		w.start()
 		w.pass(time.Minute)
 		w.want("web", "Ready=False/SecretNotOwned")
-		if got := w.api.asked(call{verb: "create"}); got != 1 {
+		if got := w.api.Asked(call{Verb: "create"}); got != 1 {
 			t.Errorf("%d attempts to create what is there", got)
 		}
 	})

@@ -26,14 +26,14 @@ func TestATokenThatIsDueAtTheStartDoesNotWaitForTheOthers(t *testing.T) {
 			w.editSecret(fmt.Sprintf("a-%d", i), func(secret *corev1.Secret) { metav1.SetMetaDataAnnotation(&secret.ObjectMeta, "example.com/note", "x") })
 		}
 		w.create(newToken("z-new"))
-		w.api.meddleWith(func(_ call, do func() error) error {
+		w.api.MeddleWith(func(_ call, do func() error) error {
 			time.Sleep(time.Second)
 			return do()
 		})
 		w.start()
 		w.pass(10 * time.Second) // 200 reads by two workers take 100
 		w.want("z-new", "Ready=True/TokenValid")
-		if got := w.api.asked(call{"get", "Secret", ""}); got > idle {
+		if got := w.api.Asked(call{Verb: "get", Kind: "Secret"}); got > idle {
 			t.Errorf("%d Secrets were read by then: this test shows nothing", got)
 		}
 	})

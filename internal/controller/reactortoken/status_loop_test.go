@@ -47,8 +47,8 @@ func TestAStatusIsWrittenOnlyOverTheObservedVersion(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		meddled := 0
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "update status" && meddled == 0 {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "update status" && meddled == 0 {
 				meddled++
 				w.edit("web", annotate("example.com/note", "in between"))
 				if err := do(); err == nil {
@@ -83,14 +83,14 @@ func TestWhatCannotBeWrittenIntoTheStatusIsNotForgotten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.reactor.SetFaults(emulator.Fault{Status: test.status})
-				w.api.meddleWith(withoutStatus)
+				w.api.MeddleWith(withoutStatus)
 				w.create(newToken("web"))
 				w.start()
 				w.pass(time.Hour)
 				if got := w.attempts(); got < test.atLeast || got > test.atMost {
 					t.Errorf("%d attempts in an hour, want %d to %d", got, test.atLeast, test.atMost)
 				}
-				w.api.meddleWith(nil)
+				w.api.MeddleWith(nil)
 				w.pass(retryCap)
 				w.want("web", test.wantWhenBack)
 			})
@@ -100,13 +100,13 @@ func TestWhatCannotBeWrittenIntoTheStatusIsNotForgotten(t *testing.T) {
 
 func TestEventsWaitForTheStatusAndAreNotLost(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.meddleWith(withoutStatus)
+		w.api.MeddleWith(withoutStatus)
 		w.create(newToken("web"))
 		w.start()
 		if got := w.eventsOf("web"); len(got) != 0 {
 			t.Errorf("events %q before the status", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(retryCap)
 		if diff := cmp.Diff([]string{"TokenIssued"}, w.eventsOf("web")); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)

@@ -41,8 +41,8 @@ func TestTheOldSecretStaysUntilTheNewOneIsWritten(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.create(newToken("web"))
 		w.start()
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.name == "moved" {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Name == "moved" {
 				return forbidden(made, do)
 			}
 			return do()
@@ -51,7 +51,7 @@ func TestTheOldSecretStaysUntilTheNewOneIsWritten(t *testing.T) {
 		w.pass(time.Minute)
 		w.wantValid("web")
 		w.stop() // and a crash in the middle leaves nothing behind
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.start()
 		w.pass(writeBackoffCap)
 		w.wantValid("moved")
@@ -132,10 +132,10 @@ func TestADeletedObjectTakesItsSecretAlongUnlessItIsRetained(t *testing.T) {
 // Garbage collection is told of before the deletion that caused it.
 func TestASecretThatWentWithItsObjectIsNotWrittenAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.tokensLag = 10 * time.Second
+		w.api.KindLag["ReactorToken"] = w.api.CacheLag + 10*time.Second
 		w.create(newToken("web"))
 		w.start()
-		w.pass(w.api.tokensLag)
+		w.pass(10 * time.Second)
 		w.remove(w.token("web"))
 		w.pass(time.Minute)
 		w.wantMints(1)

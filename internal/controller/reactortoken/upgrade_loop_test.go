@@ -1,7 +1,6 @@
 package reactortoken
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,15 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/managedfields"
-	clientgoapply "k8s.io/client-go/applyconfigurations"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
-	"github.com/reactor-operator/reactor-operator/api/v1alpha1/applyconfiguration"
 )
 
 // upgraded are the ReactorTokens in testdata/upgrade-8505e71, with their Secrets.
@@ -43,23 +37,14 @@ func (w *world) loadUpgrade() {
 			w.Fatal(err)
 		}
 	}
-	scheme := newScheme(w.T)
-	base := fake.NewClientBuilder().
-		WithScheme(scheme).
-		WithStatusSubresource(&v1alpha1.ReactorToken{}).
-		WithTypeConverters(
-			clientgoapply.NewTypeConverter(clientgoscheme.Scheme),
-			applyconfiguration.NewTypeConverter(scheme),
-			managedfields.NewDeducedTypeConverter(),
-		).
-		WithReturnManagedFields().
-		WithGlobalResourceVersionCounter().
-		WithLists(tokens, secrets).
-		Build()
-	w.api = &apiServer{WithWatch: interceptor.NewClient(base, whatTheFakeLeavesOut()), cacheLag: 20 * time.Millisecond}
-	for i := range 20 { // the fake's resourceVersions start at 1, and the fixture's end at 14
-		w.create(secretIn("elsewhere", fmt.Sprint(i), "key", "value"))
+	var objects []client.Object
+	for i := range tokens.Items {
+		objects = append(objects, &tokens.Items[i])
 	}
+	for i := range secrets.Items {
+		objects = append(objects, &secrets.Items[i])
+	}
+	w.api = newAPI(w.T, objects...)
 	w.create(secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey))
 }
 
@@ -85,11 +70,11 @@ func TestAnUpgradeLeavesTheSecretsOfThePreviousReleaseAlone(t *testing.T) {
 		if got := w.attempts(); got != 0 {
 			t.Errorf("%d requests to Reactor, want none", got)
 		}
-		if got := w.api.writes(); got != len(upgraded) {
+		if got := w.api.Writes(); got != len(upgraded) {
 			t.Errorf("%d writes, want one status of each of the %d tokens", got, len(upgraded))
 		}
 		w.pass(time.Minute)
-		if got := w.api.writes(); got != len(upgraded) {
+		if got := w.api.Writes(); got != len(upgraded) {
 			t.Errorf("%d writes a minute later, want no further ones", got-len(upgraded))
 		}
 		tokensAfter, secretsAfter := w.snapshot()
@@ -148,7 +133,7 @@ func TestAnUpgradeAcceptsSecretsOfThePreviousReleaseThatItReads(t *testing.T) {
 		w.start()
 		w.pass(time.Minute)
 		for _, secret := range upgraded {
-			if w.api.asked(call{verb: "get", kind: "Secret", name: secret}) == 0 {
+			if w.api.Asked(call{Verb: "get", Kind: "Secret", Name: secret}) == 0 {
 				t.Errorf("Secret %s was not read", secret)
 			}
 		}

@@ -98,7 +98,7 @@ func TestSecretsThatAreNeverOursAreNotWatched(t *testing.T) {
 }
 
 func TestWhichObjectsASecretTriggers(t *testing.T) {
-	scheme := newScheme(t)
+	scheme := newAPI(t).Scheme()
 	cached := fake.NewClientBuilder().WithScheme(scheme).
 		WithIndex(&v1alpha1.ReactorToken{}, indexAPIKey, apiKeySecretOf).
 		WithIndex(&v1alpha1.ReactorToken{}, indexTarget, unlessOwnName(targetSecretOf)).
@@ -185,7 +185,7 @@ func TestWhichObjectsASecretTriggers(t *testing.T) {
 
 // The pods of a Secret that is gone have no token: they must not wait behind all that share a rotated key.
 func TestADeletedTargetIsUrgent(t *testing.T) {
-	cached := fake.NewClientBuilder().WithScheme(newScheme(t)).
+	cached := fake.NewClientBuilder().WithScheme(newAPI(t).Scheme()).
 		WithIndex(&v1alpha1.ReactorToken{}, indexAPIKey, apiKeySecretOf).
 		WithIndex(&v1alpha1.ReactorToken{}, indexTarget, unlessOwnName(targetSecretOf)).
 		WithObjects(newToken("web"), newToken("other", withOtherKey)).
@@ -262,7 +262,7 @@ func TestWhatHasTheNameOfItsObjectIsFoundWithoutAnIndex(t *testing.T) {
 	secret := func(name, writer string) client.Object {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{v1alpha1.TokenNameAnnotation: writer}}}
 	}
-	r := &Reconciler{cache: fake.NewClientBuilder().WithScheme(newScheme(t)).
+	r := &Reconciler{cache: fake.NewClientBuilder().WithScheme(newAPI(t).Scheme()).
 		WithIndex(&corev1.Secret{}, indexWriter, unlessOwnName(writerOf)).
 		WithObjects(secret("web", "web"), secret("web-earlier", "web"), secret("other", "web-earlier")).Build()}
 	for token, want := range map[string][]string{"web": {"web-earlier", "web"}, "web-earlier": {"other"}, "other": nil, "gone": nil} {

@@ -21,6 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -28,6 +30,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
 	"github.com/reactor-operator/reactor-operator/internal/targetsecret"
+	"github.com/reactor-operator/reactor-operator/test/sim/controllertest"
 )
 
 const (
@@ -45,12 +48,12 @@ func objectNamed(name string) types.NamespacedName {
 // event to the next, so that days cost milliseconds.
 type world struct {
 	*testing.T
-	api     *apiServer
+	api     *controllertest.API
 	reactor *emulator.Emulator
 	clock   clock.Clock // of the operator's host
 	tune    func(*Options)
 	workers int // reconciles at the same time
-	run     *run
+	run     *controllertest.Run
 	output  output
 }
 
@@ -63,7 +66,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 	}
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, workers: 2, clock: clock.RealClock{}, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
+		w := &world{T: t, workers: 2, clock: clock.RealClock{}, api: newAPI(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
 		w.create(secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, firstKey))
 		t.Cleanup(func() {
 			w.stop()
@@ -73,6 +76,15 @@ func inWorld(t *testing.T, test func(w *world)) {
 		})
 		test(w)
 	})
+}
+
+func newAPI(t *testing.T, restored ...client.Object) *controllertest.API {
+	t.Helper()
+	api, err := controllertest.NewAPI(restored...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api
 }
 
 // start starts the operator, and lets it do what there is to do at once.
@@ -88,8 +100,15 @@ func (w *world) start() {
 	if w.tune != nil {
 		w.tune(&options)
 	}
-	w.run = newRun()
-	if err := w.run.start(w.api, w.output.logger(), w.workers, options); err != nil {
+	w.run = w.api.NewRun()
+	err = w.run.Start(controllertest.Options{
+		Logger: w.output.logger(), Concurrency: w.workers, ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: SecretCache()},
+		Add: func(mgr ctrl.Manager, access client.Client) error {
+			options.Client, options.Cache, options.APIReader = access, mgr.GetCache(), access
+			return New(options).SetupWithManager(mgr)
+		},
+	})
+	if err != nil {
 		w.Fatal(err)
 	}
 	w.pass(settling)
@@ -100,7 +119,7 @@ func (w *world) stop() {
 	if w.run == nil {
 		return
 	}
-	if err := w.run.stop(); err != nil && !w.run.crashed.Load() {
+	if err := w.run.Stop(); err != nil && !w.run.Crashed() {
 		w.Error(err)
 	}
 	w.run = nil
@@ -123,8 +142,15 @@ func (w *world) settle() { w.pass(settling) }
 func (w *world) create(objects ...client.Object) {
 	w.Helper()
 	for _, object := range objects {
+		pod, isPod := object.DeepCopyObject().(*corev1.Pod)
 		if err := w.api.Create(context.Background(), object); err != nil {
 			w.Fatal(err)
+		}
+		if isPod { // a create ignores the status
+			pod.ResourceVersion = object.GetResourceVersion()
+			if err := w.api.Status().Update(context.Background(), pod); err != nil {
+				w.Fatal(err)
+			}
 		}
 	}
 }
@@ -208,18 +234,7 @@ func (w *world) remove(object client.Object) {
 		w.Fatal(err)
 	}
 	w.pass(time.Second)
-	secrets := &corev1.SecretList{}
-	if err := w.api.List(ctx, secrets, client.InNamespace(object.GetNamespace())); err != nil {
-		w.Fatal(err)
-	}
-	for i := range secrets.Items {
-		if !targetsecret.OwnedBy(secrets.Items[i].OwnerReferences, object.GetUID()) {
-			continue
-		}
-		if err := w.api.Delete(ctx, &secrets.Items[i]); err != nil {
-			w.Fatal(err)
-		}
-	}
+	w.api.CollectGarbage()
 }
 
 // mints is how many tokens Reactor has issued.
@@ -347,9 +362,7 @@ func (w *world) wantNoErrors() {
 
 // leaks searches the output of the operator, and all that it wrote outside of payloads, for every secret that there ever was.
 func (w *world) leaks() []string {
-	w.api.mu.Lock()
-	written := w.api.written.String()
-	w.api.mu.Unlock()
+	written := w.api.TakeWritten()
 	w.output.mu.Lock()
 	defer w.output.mu.Unlock()
 	texts := map[string]string{"what was written": written, "the log": w.output.log.String(), "the events": fmt.Sprint(w.output.events)}

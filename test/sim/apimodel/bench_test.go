@@ -8,7 +8,7 @@ import (
 )
 
 func BenchmarkStatusUpdate(b *testing.B) {
-	api := newServer(b).Client("somebody")
+	api := New(Options{}).Client("somebody")
 	token := tokenNamed("t")
 	if err := api.Create(b.Context(), token); err != nil {
 		b.Fatal(err)

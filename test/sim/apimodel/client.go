@@ -31,8 +31,8 @@ var errUnsupported = errors.New("the model of the API server does not do this")
 
 var noKind = schema.GroupVersionKind{}
 
-func (a *access) asked(verb string, k *kind, key client.ObjectKey) Request {
-	return Request{User: a.user, Verb: verb, Kind: k.gvk.Kind, Namespace: key.Namespace, Name: key.Name}
+func (a *access) asked(verb string, k *kind, key client.ObjectKey, sent any) Request {
+	return Request{User: a.user, Verb: verb, Kind: k.gvk.Kind, Namespace: key.Namespace, Name: key.Name, Sent: sent}
 }
 
 func (a *access) manager(named string) string {
@@ -51,7 +51,7 @@ func (a *access) Get(ctx context.Context, key client.ObjectKey, into client.Obje
 	if raw := (&client.GetOptions{}).ApplyOptions(options).Raw; raw != nil && raw.ResourceVersion != "" {
 		return fmt.Errorf("%w: a read at a resourceVersion", errUnsupported)
 	}
-	return a.ask(ctx, a.asked(VerbGet, k, key), k, into, func() (client.Object, error) { return a.server.live(k, key) })
+	return a.ask(ctx, a.asked(VerbGet, k, key, nil), k, into, func() (client.Object, error) { return a.server.live(k, key) })
 }
 
 // ask has a request served, and gives the caller what it made. A caller who gets an error, be it from a hook, gets nothing else.
@@ -89,7 +89,7 @@ func (a *access) List(ctx context.Context, into client.ObjectList, options ...cl
 		return fmt.Errorf("%w: a list at a resourceVersion", errUnsupported)
 	}
 	var listed page
-	err = a.server.ask(ctx, a.asked(VerbList, k, client.ObjectKey{Namespace: wanted.Namespace}), func() (err error) {
+	err = a.server.ask(ctx, a.asked(VerbList, k, client.ObjectKey{Namespace: wanted.Namespace}, nil), func() (err error) {
 		listed, err = a.server.list(k, selection{wanted.Namespace, wanted.LabelSelector, wanted.FieldSelector}, wanted.Limit, wanted.Continue)
 		return err
 	})
@@ -115,7 +115,7 @@ func (a *access) Watch(ctx context.Context, list client.ObjectList, options ...c
 		kind: k, wanted: selection{wanted.Namespace, wanted.LabelSelector, wanted.FieldSelector}, metadataOnly: metadataOnly,
 		lag: func() time.Duration { return 0 },
 	}
-	return a.server.openWatch(ctx, a.asked(VerbWatch, k, client.ObjectKey{Namespace: wanted.Namespace}), w, from)
+	return a.server.openWatch(ctx, a.asked(VerbWatch, k, client.ObjectKey{Namespace: wanted.Namespace}, nil), w, from)
 }
 
 // written is the object that is to be written, if it is one that can be.
@@ -140,7 +140,7 @@ func (a *access) Create(ctx context.Context, object client.Object, options ...cl
 	if err := noDryRun(with.DryRun); err != nil {
 		return err
 	}
-	return a.ask(ctx, a.asked(VerbCreate, k, client.ObjectKeyFromObject(object)), k, object, func() (client.Object, error) {
+	return a.ask(ctx, a.asked(VerbCreate, k, client.ObjectKeyFromObject(object), object), k, object, func() (client.Object, error) {
 		return a.server.create(k, object, a.manager(with.FieldManager))
 	})
 }
@@ -159,7 +159,7 @@ func (a *access) update(ctx context.Context, object, body client.Object, subreso
 	if err := noDryRun(with.DryRun); err != nil {
 		return err
 	}
-	asked := a.asked(VerbUpdate, k, client.ObjectKeyFromObject(object))
+	asked := a.asked(VerbUpdate, k, client.ObjectKeyFromObject(object), body)
 	asked.Subresource = subresource
 	return a.ask(ctx, asked, k, body, func() (client.Object, error) {
 		return a.server.overwrite(k, body, subresource, a.manager(with.FieldManager))
@@ -188,7 +188,7 @@ func (a *access) patch(ctx context.Context, object, body client.Object, patch cl
 	if sent.how != types.ApplyPatchType {
 		verb, sent.manager = VerbPatch, a.manager(sent.manager)
 	}
-	asked := a.asked(verb, k, client.ObjectKeyFromObject(object))
+	asked := a.asked(verb, k, client.ObjectKeyFromObject(object), json.RawMessage(text))
 	asked.Subresource = subresource
 	return a.ask(ctx, asked, k, body, func() (client.Object, error) { return a.server.patch(k, client.ObjectKeyFromObject(object), sent) })
 }
@@ -217,7 +217,7 @@ func (a *access) apply(ctx context.Context, of, body runtime.ApplyConfiguration,
 		return err
 	}
 	sent := edit{how: types.ApplyPatchType, text: text, subresource: subresource, manager: with.FieldManager, force: with.Force != nil && *with.Force}
-	asked := a.asked(VerbApply, k, client.ObjectKeyFromObject(identity))
+	asked := a.asked(VerbApply, k, client.ObjectKeyFromObject(identity), json.RawMessage(text))
 	asked.Subresource = subresource
 	var applied client.Object
 	err = a.server.ask(ctx, asked, func() (err error) {
@@ -245,7 +245,8 @@ func (a *access) Delete(ctx context.Context, object client.Object, options ...cl
 		return err
 	}
 	key := client.ObjectKeyFromObject(object)
-	return a.server.ask(ctx, a.asked(VerbDelete, k, key), func() error { return a.server.delete(k, key, with.AsDeleteOptions()) })
+	sent := with.AsDeleteOptions()
+	return a.server.ask(ctx, a.asked(VerbDelete, k, key, sent), func() error { return a.server.delete(k, key, sent) })
 }
 
 // DeleteAllOf is not supported.

@@ -43,7 +43,7 @@ func TestTheModelDoesWhatTheRealAPIServerDoes(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	scheme := newTestScheme(t)
+	scheme := newScheme()
 	actual, err := client.NewWithWatch(plane.Config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func compareBoth(t *testing.T, actual client.WithWatch, seed uint64) {
 	t.Helper()
 	namespace := fmt.Sprintf("seed-%d", seed)
 	makeNamespace(t, actual, namespace)
-	server := newServer(t)
+	server := New(Options{})
 	sides := []*side{newSide(t, "the model", server.Client("test"), namespace), newSide(t, "the real one", actual, namespace)}
 	dice := rand.New(rand.NewPCG(seed, 7))
 	var played []string

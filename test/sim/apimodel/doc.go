@@ -2,7 +2,7 @@
 // works in the virtual time of a testing/synctest bubble. controller-runtime's fake client keeps no generations, UIDs, creation times,
 // preconditions and garbage; the model does, and conformance_test.go holds it to a real API server, which plays the same operations.
 //
-// It serves Secrets, Pods, Deployments, ReactorTokens and ReactorSessions, to clients (Server.Client) and informers
+// It serves Secrets, Pods, Deployments, StatefulSets, DaemonSets, ReactorTokens and ReactorSessions, to clients (Server.Client) and informers
 // (Server.ListerWatcher), and passes every request through a hook (Server.SetHook), which can be slow, fail it, or lose its answer. What the
 // model does not do, it refuses with an error that says so.
 //

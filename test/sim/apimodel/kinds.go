@@ -50,8 +50,19 @@ type rules struct {
 	grace         func(object client.Object, asked *int64) int64 // nil: the kind knows no graceful deletion
 	fields        func(object client.Object) fields.Set          // that a selector may name, besides those of metadata
 
+	metadataOnly func(metadata client.Object) // changes what a reader of metadata gets
+
 	// What an update, or one of the status, does not change, and so nobody owns by it.
 	resetByUpdate, resetByStatus []fieldpath.Path
+}
+
+// newScheme knows the kinds that are served, and those next to them.
+func newScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		panic(err) // the Go types are wrong
+	}
+	return scheme
 }
 
 // servedKinds are the kinds that this model knows the rules of.
@@ -61,6 +72,8 @@ func servedKinds(scheme *runtime.Scheme) []*kind {
 		newKind(scheme, &corev1.Secret{}, "secrets", builtIn, secretRules()),
 		newKind(scheme, &corev1.Pod{}, "pods", builtIn, podRules()),
 		newKind(scheme, &appsv1.Deployment{}, "deployments", builtIn, deploymentRules()),
+		newKind(scheme, &appsv1.StatefulSet{}, "statefulsets", builtIn, statefulSetRules()),
+		newKind(scheme, &appsv1.DaemonSet{}, "daemonsets", builtIn, daemonSetRules()),
 		newKind(scheme, &v1alpha1.ReactorToken{}, "reactortokens", custom, tokenRules()),
 		newKind(scheme, &v1alpha1.ReactorSession{}, "reactorsessions", custom, sessionRules()),
 	}

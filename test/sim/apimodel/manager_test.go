@@ -9,16 +9,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,12 +27,6 @@ import (
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // or controller-runtime complains that nobody did
 	os.Exit(m.Run())
-}
-
-func newServer(tb testing.TB) *Server {
-	tb.Helper()
-	uid := func() types.UID { return types.UID(uuid.NewString()) }
-	return New(Options{Scheme: newTestScheme(tb), UID: uid, Clock: clock.RealClock{}})
 }
 
 const testLag = 700 * time.Millisecond
@@ -86,7 +77,7 @@ func tokenNamed(name string) *v1alpha1.ReactorToken {
 
 func TestTheCacheOfARealManagerSeesAChangeAfterTheLag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer(t)
+		s := New(Options{})
 		people := s.Client("people")
 		token := tokenNamed("first")
 		if err := people.Create(t.Context(), token); err != nil {
@@ -120,7 +111,7 @@ func TestTheCacheOfARealManagerSeesAChangeAfterTheLag(t *testing.T) {
 
 func TestACacheOfMetadataForgetsWhatLeavesTheSelector(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer(t)
+		s := New(Options{})
 		people := s.Client("people")
 		shown := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "studio", Name: "shown"}, StringData: map[string]string{"a": "b"}}
 		hidden := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "studio", Name: "hidden"}, Type: "hidden"}
@@ -159,7 +150,7 @@ func TestACacheOfMetadataForgetsWhatLeavesTheSelector(t *testing.T) {
 
 func TestACacheListsAgainAfterItsWatchWasBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer(t)
+		s := New(Options{})
 		people := s.Client("people")
 		mgr := newTestManager(t, s, "operator")
 		run(t, mgr)

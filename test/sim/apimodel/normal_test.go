@@ -7,24 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"testing"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
-
-	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 )
-
-func newTestScheme(tb testing.TB) *runtime.Scheme {
-	tb.Helper()
-	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		tb.Fatal(err)
-	}
-	return scheme
-}
 
 func asStatus(err error, status *apierrors.APIStatus) bool { return errors.As(err, status) }
 

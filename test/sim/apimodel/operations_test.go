@@ -34,13 +34,16 @@ type operation struct {
 	run   func(s *side) (runtime.Object, error)
 }
 
-var testKinds = []string{"Secret", "Pod", "Deployment", "ReactorToken", "ReactorSession"}
+var testKinds = []string{"Secret", "Pod", "Deployment", "StatefulSet", "DaemonSet", "ReactorToken", "ReactorSession"}
+
+// workloads are the kinds with a pod template, of which the pods are made.
+var workloads = []string{"Deployment", "StatefulSet", "DaemonSet"}
 
 var testNames = []string{"a", "b", "c"}
 
 func gvkOf(kind string) schema.GroupVersionKind {
 	switch kind {
-	case "Deployment":
+	case "Deployment", "StatefulSet", "DaemonSet":
 		return appsv1.SchemeGroupVersion.WithKind(kind)
 	case "ReactorToken", "ReactorSession":
 		return v1alpha1.SchemeGroupVersion.WithKind(kind)
@@ -52,6 +55,10 @@ func emptyOf(kind string) client.Object {
 	switch kind {
 	case "Deployment":
 		return &appsv1.Deployment{}
+	case "StatefulSet":
+		return &appsv1.StatefulSet{}
+	case "DaemonSet":
+		return &appsv1.DaemonSet{}
 	case "ReactorToken":
 		return &v1alpha1.ReactorToken{}
 	case "ReactorSession":
@@ -66,6 +73,10 @@ func emptyListOf(kind string) client.ObjectList {
 	switch kind {
 	case "Deployment":
 		return &appsv1.DeploymentList{}
+	case "StatefulSet":
+		return &appsv1.StatefulSetList{}
+	case "DaemonSet":
+		return &appsv1.DaemonSetList{}
 	case "ReactorToken":
 		return &v1alpha1.ReactorTokenList{}
 	case "ReactorSession":
@@ -258,7 +269,7 @@ func mergePatchOperation(kind, name string, v int) operation {
 			metadata["labels"] = map[string]any{"team": nil}
 		}
 		patch := map[string]any{"metadata": metadata}
-		if kind == "Deployment" && pick(&v, 0, 1) == 1 {
+		if slices.Contains(workloads, kind) && pick(&v, 0, 1) == 1 {
 			patch["spec"] = map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{"note": pick(&v, "x", "y")}}}}
 		}
 		if pick(&v, 0, 0, 1) == 1 {
@@ -282,8 +293,8 @@ func strategicPatchOperation(kind, name string, v int) operation {
 		switch kind {
 		case "Pod":
 			patch = pick(&v, `{"spec":{"containers":[{"name":"main","image":"example.com/other:2"}]}}`, `{"spec":{"activeDeadlineSeconds":60}}`, patch)
-		case "Deployment":
-			patch = pick(&v, `{"spec":{"template":{"spec":{"containers":[{"name":"main","env":[{"name":"A","value":"1"}]}]}}}}`, `{"spec":{"replicas":3}}`)
+		case "Deployment", "StatefulSet", "DaemonSet":
+			patch = pick(&v, `{"spec":{"template":{"spec":{"containers":[{"name":"main","env":[{"name":"A","value":"1"}]}]}}}}`, `{"spec":{"minReadySeconds":3}}`)
 		}
 		object := s.at(kind, name)
 		return object, s.api.Patch(ctx, object, client.RawPatch(types.StrategicMergePatchType, []byte(patch)), client.FieldOwner("patcher"))
@@ -564,12 +575,15 @@ func fill(object client.Object, v *int) {
 	case *corev1.Pod:
 		fillPod(o, v)
 	case *appsv1.Deployment:
-		labels := map[string]string{"app": "web"}
 		o.Spec.Replicas = pick(v, nil, new(int32(1)), new(int32(2)))
-		o.Spec.Selector = &metav1.LabelSelector{MatchLabels: labels}
-		o.Spec.Template.Labels = labels
-		o.Spec.Template.Annotations = pick(v, nil, map[string]string{"note": "x"})
-		o.Spec.Template.Spec.Containers = []corev1.Container{{Name: "main", Image: pick(v, "example.com/web:1", "example.com/web")}}
+		o.Spec.Selector = fillTemplate(&o.Spec.Template, v)
+	case *appsv1.StatefulSet:
+		o.Spec.Replicas = pick(v, nil, new(int32(1)), new(int32(2)))
+		o.Spec.ServiceName = "web"
+		o.Spec.Selector = fillTemplate(&o.Spec.Template, v)
+	case *appsv1.DaemonSet:
+		o.Spec.MinReadySeconds = pick(v, int32(0), 1, 2)
+		o.Spec.Selector = fillTemplate(&o.Spec.Template, v)
 	case *v1alpha1.ReactorToken:
 		o.Spec.APIKeySecretRef.Name = pick(v, "key", "other-key")
 		o.Spec.Lifetime = pick(v, v1alpha1.Duration(""), "1h")
@@ -584,6 +598,15 @@ func fill(object client.Object, v *int) {
 		o.Spec.Template.Labels = map[string]string{"a": pick(v, "b", "c")}
 		o.Spec.Template.Spec.Containers = []corev1.Container{{Name: "main", Image: "example.com/session:1"}}
 	}
+}
+
+// fillTemplate fills the pod template of a workload, and returns the selector for it.
+func fillTemplate(template *corev1.PodTemplateSpec, v *int) *metav1.LabelSelector {
+	labels := map[string]string{"app": "web"}
+	template.Labels = labels
+	template.Annotations = pick(v, nil, map[string]string{"note": "x"})
+	template.Spec.Containers = []corev1.Container{{Name: "main", Image: pick(v, "example.com/web:1", "example.com/web")}}
+	return &metav1.LabelSelector{MatchLabels: labels}
 }
 
 func fillPod(pod *corev1.Pod, v *int) {
@@ -626,6 +649,12 @@ func changeStatus(object client.Object, v *int) {
 		}
 	case *appsv1.Deployment:
 		o.Status.Replicas = pick(v, int32(0), 1, 2)
+		o.Status.ObservedGeneration = 1
+	case *appsv1.StatefulSet:
+		o.Status.Replicas = pick(v, int32(0), 1, 2)
+		o.Status.ObservedGeneration = 1
+	case *appsv1.DaemonSet:
+		o.Status.NumberReady = pick(v, int32(0), 1, 2)
 		o.Status.ObservedGeneration = 1
 	case *v1alpha1.ReactorToken:
 		o.Status.SecretName = pick(v, "", "written", "other")

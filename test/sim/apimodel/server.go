@@ -8,16 +8,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/utils/clock"
 )
 
-// Options are what a Server needs.
+// Options are the settings of a Server.
 type Options struct {
-	// Scheme knows the kinds. Of those that it knows, the ones of kinds.go are served.
-	Scheme *runtime.Scheme
-	// UID makes the UIDs of new objects, and what completes generated names.
+	// UID makes the UIDs of new objects, and what completes generated names. Defaults to random ones.
 	UID func() types.UID
-	// Clock tells creation and deletion times. How late events come is counted in the time of package time, which a synctest bubble replaces.
+	// Clock tells creation and deletion times. Defaults to the time of package time, which a synctest bubble replaces. How late events come is
+	// always counted in that time.
 	Clock clock.PassiveClock
 }
 
@@ -36,9 +36,15 @@ type Server struct {
 
 // New makes a server that holds nothing.
 func New(options Options) *Server {
-	s := &Server{scheme: options.Scheme, uid: options.UID, clock: options.Clock, kinds: map[string]*kind{}}
+	s := &Server{scheme: newScheme(), uid: options.UID, clock: options.Clock, kinds: map[string]*kind{}}
+	if s.uid == nil {
+		s.uid = uuid.NewUUID
+	}
+	if s.clock == nil {
+		s.clock = clock.RealClock{}
+	}
 	mapper := meta.NewDefaultRESTMapper(nil)
-	for _, k := range servedKinds(options.Scheme) {
+	for _, k := range servedKinds(s.scheme) {
 		s.kinds[k.gvk.Kind] = k
 		resource := k.gvk.GroupVersion().WithResource(k.resource.Resource)
 		mapper.AddSpecific(k.gvk, resource, resource, meta.RESTScopeNamespace)
@@ -67,6 +73,10 @@ type Request struct {
 	Subresource string
 	Namespace   string
 	Name        string // empty for lists, watches and objects whose name is generated
+
+	// Sent is the body of a write: the object of a create and of an update, which the hook may change before the server serves it; the
+	// json.RawMessage of a patch and of an apply; the *metav1.DeleteOptions of a delete. Nil for reads.
+	Sent any
 }
 
 // Writes reports whether the request is to change something.

@@ -41,9 +41,13 @@ func mustGet[T client.Object](t *testing.T, api client.Client, object T) T {
 }
 
 func TestTheHookSeesEveryRequestAndWhoAsks(t *testing.T) {
-	s := newServer(t)
+	s := New(Options{})
 	var seen []Request
 	s.SetHook(func(_ context.Context, asked Request, do func() error) error {
+		if asked.Writes() == (asked.Sent == nil) {
+			t.Errorf("%+v: want a body for writes only", asked)
+		}
+		asked.Sent = nil
 		seen = append(seen, asked)
 		return do()
 	})
@@ -73,16 +77,16 @@ func TestTheHookSeesEveryRequestAndWhoAsks(t *testing.T) {
 		}
 	}
 	want := []Request{
-		{"somebody", VerbCreate, "Pod", "", "studio", "p"},
-		{"somebody", VerbWatch, "Pod", "", "studio", ""},
-		{"an informer", VerbList, "ReactorToken", "", "", ""},
-		{"somebody", VerbCreate, "Pod", "binding", "studio", "p"},
-		{"somebody", VerbGet, "Pod", "", "studio", "p"},
-		{"somebody", VerbUpdate, "Pod", "", "studio", "p"},
-		{"somebody", VerbUpdate, "Pod", "status", "studio", "p"},
-		{"somebody", VerbPatch, "Pod", "", "studio", "p"},
-		{"somebody", VerbList, "Pod", "", "", ""},
-		{"somebody", VerbDelete, "Pod", "", "studio", "p"},
+		{"somebody", VerbCreate, "Pod", "", "studio", "p", nil},
+		{"somebody", VerbWatch, "Pod", "", "studio", "", nil},
+		{"an informer", VerbList, "ReactorToken", "", "", "", nil},
+		{"somebody", VerbCreate, "Pod", "binding", "studio", "p", nil},
+		{"somebody", VerbGet, "Pod", "", "studio", "p", nil},
+		{"somebody", VerbUpdate, "Pod", "", "studio", "p", nil},
+		{"somebody", VerbUpdate, "Pod", "status", "studio", "p", nil},
+		{"somebody", VerbPatch, "Pod", "", "studio", "p", nil},
+		{"somebody", VerbList, "Pod", "", "", "", nil},
+		{"somebody", VerbDelete, "Pod", "", "studio", "p", nil},
 	}
 	if difference := cmp.Diff(want, seen); difference != "" {
 		t.Errorf("the hook saw (-want +got):\n%s", difference)
@@ -99,7 +103,7 @@ func TestARequestThatTheHookFailsTellsTheCallerNothing(t *testing.T) {
 		"what was not served is not":                         {false, "old"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t)
+			s := New(Options{})
 			api := s.Client("somebody")
 			secret := secretNamed("s")
 			mustCreate(t, api, secret)
@@ -128,7 +132,7 @@ func TestARequestThatTheHookFailsTellsTheCallerNothing(t *testing.T) {
 }
 
 func TestARequestOfACallerThatIsGoneIsNotServed(t *testing.T) {
-	s := newServer(t)
+	s := New(Options{})
 	ctx, end := context.WithCancel(t.Context())
 	end()
 	if err := s.Client("somebody").Create(ctx, secretNamed("s")); !errors.Is(err, context.Canceled) {
@@ -140,7 +144,7 @@ func TestARequestOfACallerThatIsGoneIsNotServed(t *testing.T) {
 }
 
 func TestNobodySharesMemoryWithTheStore(t *testing.T) {
-	s := newServer(t)
+	s := New(Options{})
 	api := s.Client("somebody")
 	created := secretNamed("s")
 	mustCreate(t, api, created)
@@ -166,7 +170,7 @@ func TestNobodySharesMemoryWithTheStore(t *testing.T) {
 
 func TestTimesComeFromTheClockInWholeSeconds(t *testing.T) {
 	at := time.Date(2031, 2, 3, 4, 5, 6, 789, time.UTC)
-	s := newServer(t)
+	s := New(Options{})
 	s.clock = clocktesting.NewFakePassiveClock(at)
 	token := tokenNamed("t")
 	token.Finalizers = []string{"example.com/hold"}
@@ -181,7 +185,7 @@ func TestTimesComeFromTheClockInWholeSeconds(t *testing.T) {
 }
 
 func TestANameIsGeneratedFromTheUID(t *testing.T) {
-	s := newServer(t)
+	s := New(Options{})
 	s.uid = func() types.UID { return "0a1b2c3d-0000-4000-8000-000000000000" }
 	secret := secretNamed("")
 	secret.GenerateName = "some-"
@@ -192,7 +196,7 @@ func TestANameIsGeneratedFromTheUID(t *testing.T) {
 }
 
 func TestAListComesInPages(t *testing.T) {
-	api := newServer(t).Client("somebody")
+	api := New(Options{}).Client("somebody")
 	mustCreate(t, api, secretNamed("c"), secretNamed("a"), secretNamed("b"), secretNamed("d"), secretNamed("e"))
 	var pages [][]string
 	list := &corev1.SecretList{}
@@ -215,7 +219,7 @@ func TestAListComesInPages(t *testing.T) {
 }
 
 func TestWhatTheModelDoesNotDoIsRefused(t *testing.T) {
-	s := newServer(t)
+	s := New(Options{})
 	api := s.Client("somebody")
 	secret, pod := secretNamed("s"), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "studio", Name: "p"}}
 	mustCreate(t, api, secret, pod)
@@ -237,7 +241,7 @@ func TestWhatTheModelDoesNotDoIsRefused(t *testing.T) {
 }
 
 func TestAWatchFromBeforeTheHistoryHasExpired(t *testing.T) {
-	s := newServer(t)
+	s := New(Options{})
 	api := s.Client("somebody")
 	secret := secretNamed("s")
 	mustCreate(t, api, secret)
@@ -275,7 +279,7 @@ func TestAWatchEndsWithItsContextAndWithTheServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // which fails when a goroutine is left
-				s := newServer(t)
+				s := New(Options{})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				lists := s.ListerWatcher(&corev1.Secret{}, WatchOptions{User: "u", Lag: func(string) time.Duration { return time.Hour }})
@@ -293,5 +297,31 @@ func TestAWatchEndsWithItsContextAndWithTheServer(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestRestoredObjectsKeepWhatTheServerSets(t *testing.T) {
+	before := New(Options{})
+	token := tokenNamed("kept")
+	mustCreate(t, before.Client("people"), token, tokenNamed("later"))
+	token.Status.SecretName = "written"
+	if err := before.Client("operator").Status().Update(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	after := New(Options{})
+	if err := after.Restore(token); err != nil {
+		t.Fatal(err)
+	}
+	people := after.Client("people")
+	restored := mustGet(t, people, tokenNamed("kept"))
+	if diff := cmp.Diff(token, restored); diff != "" {
+		t.Errorf("restored (-want +got):\n%s", diff)
+	}
+	restored.Spec.APIKeySecretRef.Name = "other"
+	if err := people.Update(t.Context(), restored); err != nil {
+		t.Fatal(err)
+	}
+	if restored.Generation != 2 || version(restored.ResourceVersion) <= version(token.ResourceVersion) {
+		t.Errorf("after an update: generation %d, resourceVersion %s after %s", restored.Generation, restored.ResourceVersion, token.ResourceVersion)
 	}
 }

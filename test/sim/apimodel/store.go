@@ -55,6 +55,24 @@ func (s *Server) put(k *kind, object client.Object) {
 	k.tell(happened)
 }
 
+// Restore stores objects as they are, with their UIDs, resourceVersions, statuses and managed fields, as a backup that is restored does. It must
+// be called before anybody watches.
+func (s *Server) Restore(objects ...client.Object) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, object := range objects {
+		k, err := s.kindOf(object)
+		if err != nil {
+			return err
+		}
+		restored, _ := object.DeepCopyObject().(client.Object)
+		restored.GetObjectKind().SetGroupVersionKind(k.gvk)
+		k.objects[client.ObjectKeyFromObject(object)] = restored
+		s.version = max(s.version, version(object.GetResourceVersion()))
+	}
+	return nil
+}
+
 // remove removes an object. Its deletion has a resourceVersion of its own, which the last state of the object then bears.
 func (s *Server) remove(k *kind, key types.NamespacedName) {
 	s.version++
@@ -90,5 +108,8 @@ func partial(k *kind, object client.Object) *metav1.PartialObjectMetadata {
 	metadata.SetGroupVersionKind(k.gvk)
 	from, _ := object.(metav1.ObjectMetaAccessor).GetObjectMeta().(*metav1.ObjectMeta)
 	from.DeepCopyInto(&metadata.ObjectMeta)
+	if k.metadataOnly != nil {
+		k.metadataOnly(metadata)
+	}
 	return metadata
 }

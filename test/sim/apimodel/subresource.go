@@ -46,7 +46,7 @@ func (r *subresource) Create(ctx context.Context, object, sub client.Object, _ .
 		return err
 	}
 	key := client.ObjectKeyFromObject(object)
-	asked := r.access.asked(VerbCreate, k, key)
+	asked := r.access.asked(VerbCreate, k, key, binding)
 	asked.Subresource = r.name
 	return r.access.server.ask(ctx, asked, func() error { return r.access.server.bind(k, key, binding) })
 }
