@@ -24,7 +24,7 @@ const definitions = "#/definitions/"
 // OpenAPI document in the module from which the tests build their API server.
 func writeSchemas(ctx context.Context, repository, folder string) (location string, err error) {
 	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", "k8s.io/kubernetes")
-	command.Dir, command.Stderr = filepath.Join(repository, "test", "cluster"), os.Stderr
+	command.Dir, command.Stderr = filepath.Join(repository, "test", "infra", "cluster"), os.Stderr
 	output, err := command.Output()
 	if err != nil {
 		return "", fmt.Errorf("download the module k8s.io/kubernetes: %w\n%s", err, output)
