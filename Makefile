@@ -22,10 +22,12 @@ GOVULNCHECK    := $(TOOL) govulncheck
 # In its own module, because it has many dependencies, some of them in other versions. test/helm builds it in the same way.
 HELM           := CGO_ENABLED=0 GOFLAGS=-trimpath go tool -modfile=$(CURDIR)/tools/helm/go.mod helm
 
-# Prints the folder of a Kubernetes control plane's binaries, and builds them if necessary.
+# Prints the folder of a Kubernetes control plane's binaries. If the cache has none, it downloads or builds them.
 CLUSTER_BINARIES := go run -C test/cluster ./build
 # The same for a node's binaries.
 NODE_BINARIES    := go run -C test/cluster ./build node
+# Downloads the Go modules of packages, and prints a counter instead of a line for each module.
+GO_MODULES       := go run -C test/cluster ./build modules $(CURDIR)
 
 CHART   := charts/reactor-operator
 KUBECTL ?= kubectl
@@ -88,7 +90,8 @@ demo-broken: ## The same with a stopped operator. It must fail, or the demo prov
 .PHONY: test
 test: ## Run the Go tests of all modules with the race detector, on a real control plane (built once; takes minutes). e2e, test-alerts, sim and others are separate targets.
 # -count=1, because Go's cache of results does not see the manifests that kubectl reads.
-	@assets=$$($(CLUSTER_BINARIES)); \
+	@$(GO_MODULES) -test ./...; \
+	assets=$$($(CLUSTER_BINARIES)); \
 	set -x; \
 	KUBEBUILDER_ASSETS=$$assets go test -race -count=1 -timeout 20m $(ARGS) ./...; \
 	go test -C test/cluster -race $(ARGS) ./...; \
@@ -207,6 +210,7 @@ browser-test: build web ## Run the page of examples/web in Chromium, on a node o
 
 .PHONY: build
 build: ## Build bin/manager, bin/token-server and bin/reactor-emulator, static, with the version of git describe.
+	@$(GO_MODULES) ./...
 	$(GO_BUILD) -o bin/ ./cmd/...
 
 .PHONY: chart
@@ -235,12 +239,16 @@ node: ## Start an empty cluster with a node, where pods run, for make try and ma
 	KUBEBUILDER_ASSETS=$$assets NODE_ASSETS=$$node exec bin/node $(ARGS)
 
 .PHONY: cluster-binaries
-cluster-binaries: ## Build the control plane for tests into a cache, if it does not exist, and print its folder.
+cluster-binaries: ## Download or build the control plane for tests into a cache, if it does not exist, and print its folder.
 	@$(CLUSTER_BINARIES)
 
 .PHONY: node-binaries
-node-binaries: ## Build kubelet and containerd for tests into a cache, if they do not exist, and print their folder.
+node-binaries: ## Download or build kubelet and containerd for tests into a cache, if they do not exist, and print their folder.
 	@$(NODE_BINARIES)
+
+.PHONY: cluster-sums
+cluster-sums: ## Write the SHA-256 sums that downloads of Kubernetes, etcd and containerd must have, after a change of their versions. It downloads all of them.
+	@go run -C test/cluster ./build sums
 
 .PHONY: measure
 measure: build ## Print what memory and processor time the operator takes, as the table in docs/resources.md (Linux; takes a quarter of an hour).

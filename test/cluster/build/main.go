@@ -59,7 +59,7 @@ func provideTier(ctx context.Context, args []string, getenv func(string) string,
 	case len(args) == 1 && args[0] == "node":
 		return node.built(ctx, getenv, log)
 	default:
-		return "", fmt.Errorf("unknown arguments %q: use none for a control plane, node, sums, or modules FOLDER PACKAGE...", args)
+		return "", fmt.Errorf("unknown arguments %q: use none for a control plane, or one of: node; sums; modules with a folder and packages", args)
 	}
 }
 
