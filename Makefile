@@ -28,10 +28,12 @@ HELM           := CGO_ENABLED=0 GOFLAGS=-trimpath go tool -modfile=$(CURDIR)/too
 # This prints the path of the program.
 VALE           := CGO_ENABLED=1 go tool -modfile=$(CURDIR)/tools/vale/go.mod -n vale
 
-# Prints the folder of a Kubernetes control plane's binaries, and builds them if necessary.
+# Prints the folder of a Kubernetes control plane's binaries. If the cache has none, it downloads or builds them.
 CLUSTER_BINARIES := go run -C test/infra/cluster ./build
 # The same for a node's binaries.
 NODE_BINARIES    := go run -C test/infra/cluster ./build node
+# Downloads the Go modules of packages, and prints a counter instead of a line for each module.
+GO_MODULES       := go run -C test/infra/cluster ./build modules $(CURDIR)
 
 CHART   := charts/reactor-operator
 KUBECTL ?= kubectl
@@ -95,7 +97,8 @@ quick: ## Run the tests that need no control plane and no simulated cluster: dec
 .PHONY: test
 test: ## Run the Go tests, on a real control plane (PKG=./internal/... for some packages, RACE=1 for the race detector; minutes).
 # -count=1, because Go's cache of results does not know the manifests that kubectl reads.
-	@assets=$$($(CLUSTER_BINARIES)); \
+	@$(GO_MODULES) -test ./...; \
+	assets=$$($(CLUSTER_BINARIES)); \
 	set -x; \
 	$(if $(RACE),CGO_ENABLED=1 go build -race,go build) -o bin/test/manager ./cmd/manager; \
 	MANAGER=$(CURDIR)/bin/test/manager KUBEBUILDER_ASSETS=$$assets $(GO_TEST) -count=1 -timeout 20m $(ARGS) $(PKG)$(if $(filter ./...,$(PKG)),; \
@@ -121,6 +124,7 @@ verify: ## Fail if generated files are not up to date, or a go.mod is not tidy.
 
 .PHONY: build
 build: ## Build bin/manager, bin/token-server and bin/reactor-emulator, static, with the version of git describe.
+	@$(GO_MODULES) ./...
 	$(GO_BUILD) -o bin/ ./cmd/...
 
 .PHONY: run
@@ -410,12 +414,16 @@ vulncheck: ## Report known vulnerabilities that the code of any module reaches (
 	exit $$status
 
 .PHONY: cluster-binaries
-cluster-binaries: ## Build the control plane for tests into a cache, if it does not exist, and print its folder.
+cluster-binaries: ## Download or build the control plane for tests into a cache, if it does not exist, and print its folder.
 	@$(CLUSTER_BINARIES)
 
 .PHONY: node-binaries
-node-binaries: ## Build kubelet and containerd for tests into a cache, if they do not exist, and print their folder.
+node-binaries: ## Download or build kubelet and containerd for tests into a cache, if they do not exist, and print their folder.
 	@$(NODE_BINARIES)
+
+.PHONY: cluster-sums
+cluster-sums: ## Write the SHA-256 sums that downloads of Kubernetes, etcd and containerd must have, after a change of their versions. It downloads all of them.
+	@go run -C test/infra/cluster ./build sums
 
 ##@ Release
 

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// compile builds the programs into a folder.
+// compile builds the programs of the tier into a folder.
 func (t tier) compile(ctx context.Context, version, folder string, p *progress) error {
-	p.announce(fmt.Sprintf(t.contents, version))
-	stop := p.start()
+	p.announce(fmt.Sprintf("%s from source, for Kubernetes %s, once: %s", names(t.programs), version, t.cost))
+	stop := p.start(p.line)
 	err := t.runBuild(ctx, version, folder, p)
 	stop()
 	if ctx.Err() != nil {
@@ -36,13 +36,11 @@ func (t tier) runBuild(ctx context.Context, version, folder string, p *progress)
 	// Listing comes first since it downloads the modules, and tells how much there is to compile.
 	packages := 0
 	for _, module := range t.modules() {
-		list := goCommand(ctx, module, append([]string{"list", "-deps"}, t.packagesOf(module)...), p)
-		var dependencies bytes.Buffer
-		list.Stdout = &dependencies
-		if err := list.Run(); err != nil {
+		dependencies, err := listDependencies(ctx, module, t.packagesOf(module), p)
+		if err != nil {
 			return err
 		}
-		packages += bytes.Count(dependencies.Bytes(), []byte("\n"))
+		packages += dependencies
 	}
 	p.expect(packages)
 	for _, module := range t.modules() {
@@ -54,8 +52,17 @@ func (t tier) runBuild(ctx context.Context, version, folder string, p *progress)
 	return nil
 }
 
+// listDependencies returns how many packages the given ones consist of. It downloads the modules of these packages.
+func listDependencies(ctx context.Context, module string, packages []string, p *progress) (int, error) {
+	list := goCommand(ctx, module, append([]string{"list", "-deps"}, packages...), p)
+	var dependencies bytes.Buffer
+	list.Stdout = &dependencies
+	err := list.Run()
+	return bytes.Count(dependencies.Bytes(), []byte("\n")), err
+}
+
 func goCommand(ctx context.Context, module string, args []string, p *progress) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the packages are arguments of this program
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	cmd.Stdout = p

@@ -1,12 +1,14 @@
-// Command build makes the binaries of a Kubernetes control plane from the sources that this module pins, and prints the folder
+// Command build provides the binaries of a Kubernetes control plane in the version that this module pins, and prints the folder
 // that holds them as its only output:
 //
 //	KUBEBUILDER_ASSETS=$(go -C test/infra/cluster run ./build) go test ./...
 //
 // With the argument node it does the same for the binaries of a node, which the modules in kubelet and containerd pin.
 //
-// The first run compiles for minutes; later ones find the result in the cache and return at once. Where KUBEBUILDER_ASSETS
-// already names binaries that fit, those are taken. It needs the standard library, Go, and no C compiler.
+// It takes the binaries, in this order, from the folder in KUBEBUILDER_ASSETS (control plane), from its cache, from a download of
+// files whose SHA-256 sums the tree pins, and from a build. DOWNLOAD=0 skips the download. A build needs Go and no C compiler.
+//
+// The argument sums writes the pinned sums. The arguments modules FOLDER PACKAGE... download the Go modules of packages.
 package main
 
 import (
@@ -17,18 +19,36 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	folder, err := provideTier(ctx, os.Args[1:], os.Getenv, os.Stderr)
-	if err != nil {
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster binaries:", err)
 		os.Exit(1)
 	}
-	fmt.Println(folder)
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, log io.Writer) error {
+	switch {
+	case len(args) == 1 && args[0] == "sums":
+		return newDownloader(runtime.GOARCH, log).writeSums(ctx, controlPlane, node)
+	case len(args) > 2 && args[0] == "modules":
+		return downloadModules(ctx, args[1], args[2:], log)
+	}
+	folder, err := provideTier(ctx, args, getenv, log)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, folder)
+	return err
+}
+
+func newDownloader(arch string, log io.Writer) downloader {
+	return downloader{fetcher: newFetcher(), source: ".", arch: arch, log: log}
 }
 
 // provideTier returns a folder with the binaries that the arguments ask for.
@@ -39,12 +59,11 @@ func provideTier(ctx context.Context, args []string, getenv func(string) string,
 	case len(args) == 1 && args[0] == "node":
 		return node.built(ctx, getenv, log)
 	default:
-		return "", fmt.Errorf("unknown arguments %q: use none for a control plane, or node", args)
+		return "", fmt.Errorf("unknown arguments %q: use none for a control plane, or one of: node; sums; modules with a folder and packages", args)
 	}
 }
 
-// provide returns a folder with a control plane: the user's own where they fit, else the ones of this module, which it builds
-// when the cache lacks them.
+// provide returns a folder with a control plane: the user's own one if it fits, otherwise the one in the cache.
 func provide(ctx context.Context, getenv func(string) string, log io.Writer) (string, error) {
 	pinned, err := controlPlane.readPins(".")
 	if err != nil {
@@ -61,7 +80,7 @@ func provide(ctx context.Context, getenv func(string) string, log io.Writer) (st
 	return controlPlane.built(ctx, getenv, log)
 }
 
-// built returns the folder of the tier's binaries in the cache, and builds them when the cache lacks them.
+// built returns the folder of the tier's binaries in the cache, and fills it if the cache lacks them.
 func (t tier) built(ctx context.Context, getenv func(string) string, log io.Writer) (string, error) {
 	pinned, err := t.readPins(".")
 	if err != nil {
@@ -72,8 +91,27 @@ func (t tier) built(ctx context.Context, getenv func(string) string, log io.Writ
 		return "", err
 	}
 	return t.cached(ctx, root, t.folderName(pinned), log, func(ctx context.Context, folder string) error {
-		return t.compile(ctx, pinned.version, folder, newProgress(log))
+		build := func(rest tier) error { return rest.compile(ctx, pinned.version, folder, newProgress(log)) }
+		return t.fill(ctx, folder, pinned.version, getenv, newDownloader(runtime.GOARCH, log), build)
 	})
+}
+
+// fill puts the binaries into an empty folder: it downloads what it can, takes kubectl from the PATH, and has the rest built.
+func (t tier) fill(ctx context.Context, folder, version string, getenv func(string) string, from downloader, build func(rest tier) error) error {
+	if getenv("DOWNLOAD") == "0" {
+		fmt.Fprintln(from.log, "not downloading: DOWNLOAD=0")
+	} else if err := from.download(ctx, t, folder); err != nil {
+		return err
+	}
+	if err := t.copyKubectl(ctx, folder, version, from.log); err != nil {
+		return err
+	}
+	rest := t
+	rest.programs = t.missing(folder)
+	if len(rest.programs) == 0 {
+		return nil
+	}
+	return build(rest)
 }
 
 // cacheRoot is where the binaries of all versions live: outside the tree, so that cleaning or cloning it does not cost a build.

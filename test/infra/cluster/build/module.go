@@ -18,18 +18,17 @@ import (
 // program is a tool of a module: the name that the binary gets, the folder of the module that pins it, and its main package.
 type program struct{ name, module, mainPackage string }
 
-// tier is a set of binaries that are built together and lie in one folder.
+// tier is a set of binaries that lie in one folder.
 type tier struct {
 	prefix   string // of the folder's name
-	contents string // what is built, and what that takes
+	cost     string // what it takes to build all of them
 	programs []program
 }
 
 // controlPlane is all that accepts pods and never runs them.
 var controlPlane = tier{
 	prefix: "kubernetes",
-	contents: "etcd and Kubernetes %s from source, once: on two cores this takes less than ten minutes, with 4 GB for Go's build cache" +
-		" and 400 MB for the result",
+	cost:   "on two cores, all of them take less than ten minutes, with 4 GB for Go's build cache and 400 MB for the result",
 	programs: []program{
 		{"etcd", ".", "go.etcd.io/etcd/server/v3"},
 		{"kube-apiserver", ".", "k8s.io/kubernetes/cmd/kube-apiserver"},
@@ -49,8 +48,7 @@ const (
 // stale; the one of kubelet has the versions of the control plane's, so that most of it is in Go's build cache by then.
 var node = tier{
 	prefix: "node",
-	contents: "kubelet %s and containerd from source, once: on two cores this takes two minutes after the control plane, and six without it;" +
-		" the result has 170 MB",
+	cost:   "on two cores, all of them take two minutes after the control plane, and six without it; the result has 170 MB",
 	programs: []program{
 		{"kubelet", kubeletModule, "k8s.io/kubernetes/cmd/kubelet"},
 		{"containerd", containerdModule, "github.com/containerd/containerd/v2/cmd/containerd"},
@@ -147,16 +145,29 @@ func number(digits string) int {
 	return n
 }
 
-// complete tells which binaries a folder lacks.
-func (t tier) complete(folder string) error {
-	var missing []string
+// missing returns the programs that a folder lacks.
+func (t tier) missing(folder string) []program {
+	var missing []program
 	for _, program := range t.programs {
 		if info, err := os.Stat(filepath.Join(folder, program.name)); err != nil || !info.Mode().IsRegular() {
-			missing = append(missing, program.name)
+			missing = append(missing, program)
 		}
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("it has no %s", strings.Join(missing, ", "))
+	return missing
+}
+
+// complete returns an error that names the programs that a folder lacks.
+func (t tier) complete(folder string) error {
+	if missing := t.missing(folder); len(missing) > 0 {
+		return fmt.Errorf("it has no %s", names(missing))
 	}
 	return nil
+}
+
+func names(programs []program) string {
+	var all []string
+	for _, program := range programs {
+		all = append(all, program.name)
+	}
+	return strings.Join(all, ", ")
 }

@@ -10,12 +10,65 @@ import (
 	"time"
 )
 
-// progress reads what the go command says and tells how far it is: on a terminal in one line that changes every second, and in
-// a log in a line every ten.
-type progress struct {
+// display shows a line that changes: on a terminal in place every second, and in a log as a new line every ten seconds.
+type display struct {
 	out      io.Writer
 	terminal bool
 	started  time.Time
+}
+
+func newDisplay(out io.Writer) *display {
+	terminal := false
+	if file, isFile := out.(*os.File); isFile {
+		info, err := file.Stat()
+		terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	return &display{out: out, terminal: terminal, started: time.Now()}
+}
+
+// start shows the line regularly until the function that it returns is called.
+func (d *display) start(line func(elapsed time.Duration) string) (stop func()) {
+	interval := 10 * time.Second
+	if d.terminal {
+		interval = time.Second
+	}
+	ticker := time.NewTicker(interval)
+	done := make(chan struct{})
+	var shown sync.WaitGroup
+	shown.Go(func() {
+		for {
+			select {
+			case <-ticker.C:
+				d.show(line(time.Since(d.started)))
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		ticker.Stop()
+		close(done)
+		shown.Wait()
+		if d.terminal {
+			fmt.Fprint(d.out, "\r\x1b[K")
+		}
+	}
+}
+
+func (d *display) show(line string) {
+	if d.terminal {
+		fmt.Fprint(d.out, "\r\x1b[K"+line)
+		return
+	}
+	fmt.Fprintln(d.out, line)
+}
+
+// elapsed is the time since the start, in whole seconds.
+func (d *display) elapsed() time.Duration { return time.Since(d.started).Truncate(time.Second) }
+
+// progress reads the output of the go command and counts what it downloads and compiles.
+type progress struct {
+	*display
 
 	mu         sync.Mutex
 	partial    []byte
@@ -26,59 +79,13 @@ type progress struct {
 	other      []string
 }
 
-func newProgress(out io.Writer) *progress {
-	file, isFile := out.(*os.File)
-	terminal := false
-	if isFile {
-		info, err := file.Stat()
-		terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	return &progress{out: out, terminal: terminal, started: time.Now()}
-}
+func newProgress(out io.Writer) *progress { return &progress{display: newDisplay(out)} }
 
 func (p *progress) announce(what string) {
 	fmt.Fprintf(p.out, "building %s\n", what)
 }
 
-// start shows the progress regularly until the function that it returns is called.
-func (p *progress) start() (stop func()) {
-	interval := 10 * time.Second
-	if p.terminal {
-		interval = time.Second
-	}
-	ticker := time.NewTicker(interval)
-	done := make(chan struct{})
-	var shown sync.WaitGroup
-	shown.Go(func() {
-		for {
-			select {
-			case <-ticker.C:
-				p.show()
-			case <-done:
-				return
-			}
-		}
-	})
-	return func() {
-		ticker.Stop()
-		close(done)
-		shown.Wait()
-		if p.terminal {
-			fmt.Fprint(p.out, "\r\x1b[K")
-		}
-	}
-}
-
-func (p *progress) show() {
-	line := p.line(time.Since(p.started))
-	if p.terminal {
-		fmt.Fprint(p.out, "\r\x1b[K"+line)
-		return
-	}
-	fmt.Fprintln(p.out, line)
-}
-
-// line says where the build is after some time.
+// line describes the state of the build after some time.
 func (p *progress) line(elapsed time.Duration) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,7 +101,7 @@ func (p *progress) line(elapsed time.Duration) string {
 }
 
 func (p *progress) finish() {
-	fmt.Fprintf(p.out, "built in %s\n", time.Since(p.started).Truncate(time.Second))
+	fmt.Fprintf(p.out, "built in %s\n", p.elapsed())
 }
 
 func (p *progress) expect(packages int) {
@@ -137,4 +144,10 @@ func (p *progress) complaints() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return strings.Join(append(p.other, string(p.partial)), "\n")
+}
+
+func (p *progress) downloadedModules() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.downloaded
 }
