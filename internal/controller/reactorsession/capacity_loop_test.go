@@ -32,7 +32,9 @@ func TestSessionsOfOneKeyShareItsCapacity(t *testing.T) {
 
 // shareCapacity has more sessions run than there may be at once.
 func (w *world) shareCapacity(sessionLag time.Duration) {
-	w.api.sessionLag = sessionLag
+	if sessionLag > 0 {
+		w.api.KindLag["ReactorSession"] = sessionLag
+	}
 	const many = 20
 	w.node.runNow(runs(time.Minute))
 	for i := range many {
@@ -164,15 +166,15 @@ func TestASessionThatCannotBePassedOverDoesNotKeepTheOthersWaiting(t *testing.T)
 		w.settle()
 		w.want("older", "Ready=False/WaitingForCapacity")
 		pod := w.session("older").Status.CurrentAttempt.PodName
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "get" && made.kind == "Pod" && made.name == pod {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "get" && made.Kind == "Pod" && made.Name == pod {
 				return errNotAllowed
 			}
 			return do()
 		})
 		w.pass(30 * time.Minute)
 		w.want("younger", "Complete=True/Completed")
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(45 * time.Minute)
 		w.want("older", "Complete=True/Completed")
 	})
@@ -180,8 +182,8 @@ func TestASessionThatCannotBePassedOverDoesNotKeepTheOthersWaiting(t *testing.T)
 
 func TestPodsThatAreRefusedUseUpNoStarts(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "create" && made.kind == "Pod" && strings.HasPrefix(made.name, "refused") {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "create" && made.Kind == "Pod" && strings.HasPrefix(made.Name, "refused") {
 				return errNotAllowed
 			}
 			return do()
@@ -258,8 +260,8 @@ func TestASlotIsNotKeptForATokenThatDoesNotCome(t *testing.T) {
 		"Reactor refuses the key":  {func(w *world) { w.reactor.SetFaults(emulator.Fault{Status: http.StatusUnauthorized}) }, 20 * time.Second},
 		"Reactor is not available": {func(w *world) { w.reactor.SetFaults(emulator.Fault{Status: http.StatusServiceUnavailable}) }, 20 * time.Second},
 		"its controller is away": {func(w *world) {
-			w.api.meddleWith(func(made call, do func() error) error {
-				if made.verb == "update status" && made.kind == "ReactorToken" {
+			w.api.MeddleWith(func(made call, do func() error) error {
+				if made.Verb == "update status" && made.Kind == "ReactorToken" {
 					return errAway
 				}
 				return do()
@@ -278,7 +280,7 @@ func TestASlotIsNotKeptForATokenThatDoesNotCome(t *testing.T) {
 				if got := w.condition("younger"); got == "False/WaitingForCapacity" || got == "" {
 					t.Errorf("after %s the younger session is %q", test.within, got)
 				}
-				w.api.meddleWith(nil)
+				w.api.MeddleWith(nil)
 				w.reactor.ClearFaults()
 				w.pass(3 * time.Hour)
 				w.want("older", "Complete=True/Completed")
@@ -301,9 +303,9 @@ func TestTheSlotIsKeptUntilItIsKnownWhetherThePodMayRun(t *testing.T) {
 				w.tune = oneSlot
 				w.kueue(false)
 				var lost atomic.Int32
-				w.api.meddleWith(func(made call, do func() error) error {
+				w.api.MeddleWith(func(made call, do func() error) error {
 					err := do()
-					if made.verb == test.verb && made.kind == "Pod" && lost.Add(1) == 1 {
+					if made.Verb == test.verb && made.Kind == "Pod" && lost.Add(1) == 1 {
 						return errAway
 					}
 					return err

@@ -174,8 +174,7 @@ func TestAPodThatWasLostWhileItPulledMayHaveStarted(t *testing.T) {
 		w.create(newSession("night"))
 		w.start()
 		pod := &w.pods()[0]
-		pod.Spec.NodeName = "node"
-		if err := w.api.Update(t.Context(), pod); err != nil {
+		if err := w.node.bind(t.Context(), pod); err != nil {
 			t.Fatal(err)
 		}
 		pod.Status = corev1.PodStatus{Phase: corev1.PodFailed,
@@ -304,7 +303,7 @@ func TestACleanupOfASecondCostsNoWrite(t *testing.T) {
 		if got := w.ended("night"); got != "1 Succeeded Completed Ended" {
 			t.Errorf("attempts %q", got)
 		}
-		if got := w.api.asked(call{verb: "update status", kind: "ReactorSession"}); got != 4 {
+		if got := w.api.Asked(call{Verb: "update status", Kind: "ReactorSession"}); got != 4 {
 			t.Errorf("%d writes of the status, want 4", got)
 		}
 	})

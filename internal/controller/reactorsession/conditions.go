@@ -126,10 +126,11 @@ func unpaidCondition(status *v1alpha1.ReactorSessionStatus) *readyCondition {
 		last.Number, problem, billingURL, status.NextAttemptTime.UTC().Format(time.RFC3339))
 }
 
-// describePending describes in one line why a pod does not run yet.
+// describePending describes in one line why a pod without scheduling gates does not run yet. When the last gate is removed, the condition
+// PodScheduled still has the reason SchedulingGated, until the scheduler replaces it.
 func describePending(pod *corev1.Pod) string {
 	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse && condition.Reason != corev1.PodReasonSchedulingGated {
 			return fmt.Sprintf("the pod is not scheduled: %s: %s", condition.Reason, condition.Message)
 		}
 	}

@@ -20,7 +20,7 @@ func (w *world) drain(ctx context.Context, timeout time.Duration) error {
 	if err != nil {
 		w.Fatal(err)
 	}
-	access := w.api.clientFor(func() bool { return false })
+	access := w.api.ClientFor(func() bool { return false })
 	sessions := New(Options{Client: access, Cache: access, Lister: LiveLister(access), APIReader: access, Reactor: api, APIURL: "https://reactor.test", Recorder: w, Clock: clock.RealClock{}})
 	drainer := drain.Drainer{Client: access, Sessions: sessions, Recorder: w}
 	return drainer.Run(ctx, nil, timeout)
@@ -143,8 +143,8 @@ func TestADrainSaysWhenItWasInterruptedOrCouldNotDoItsWork(t *testing.T) {
 		if err := w.drain(interrupted, time.Minute); !errors.Is(err, context.Canceled) {
 			w.Errorf("interrupted: %v", err)
 		}
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.writes() {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Writes() {
 				return errAway
 			}
 			return do()

@@ -43,7 +43,8 @@ func TestAPodThatAQueueHoldsBackRunsWithAFreshToken(t *testing.T) {
 				w.settle()
 				w.want("night", "Ready=True/Running")
 				w.wantMints(1)
-				if pod := w.onePod("night"); pod.Spec.NodeSelector["example.com/flavor"] != "spot" || len(pod.Spec.Tolerations) != 1 || pod.Labels["kueue.x-k8s.io/podset"] != "main" {
+				tolerated := func(toleration corev1.Toleration) bool { return toleration.Key == "spot" }
+				if pod := w.onePod("night"); pod.Spec.NodeSelector["example.com/flavor"] != "spot" || !slices.ContainsFunc(pod.Spec.Tolerations, tolerated) || pod.Labels["kueue.x-k8s.io/podset"] != "main" {
 					t.Errorf("what Kueue set is lost: %v, %v, %v", pod.Spec.NodeSelector, pod.Spec.Tolerations, pod.Labels)
 				}
 				w.pass(2 * time.Hour)
@@ -82,8 +83,8 @@ func TestWhatASessionCosts(t *testing.T) {
 				w.pass(time.Hour)
 				w.want("night", "Complete=True/Completed")
 				var writes []call
-				for _, made := range w.api.made() {
-					if made.writes() && (made.verb != "delete" || !slices.Contains(writes, made)) { // the cache may show for a moment what is gone
+				for _, made := range w.api.Calls() {
+					if made.Writes() && (made.Verb != "delete" || !slices.Contains(writes, made)) { // the cache may show for a moment what is gone
 						writes = append(writes, made)
 					}
 				}
@@ -255,7 +256,7 @@ func TestAPodThatAWebhookHoldsBackGivesItsSlotBackAndKeepsItsToken(t *testing.T)
 		w.create(newSession("night", tenMinutes))
 		w.start()
 		w.want("night", "Ready=False/SchedulingGated", "TokenReady=True/TokenValid")
-		w.api.mutateWith(nil)
+		w.api.MutateWith(nil)
 		w.node.runNow(runs(2 * time.Hour))
 		w.create(newSession("other"))
 		w.settle()
@@ -308,20 +309,20 @@ func TestACrashAtAnyWriteOfAQueuedAttemptCostsNoSecondPodOrToken(t *testing.T) {
 					w.kueue(false)
 					w.node.runNow(runs(9 * time.Minute))
 					var writes atomic.Int32
-					w.api.meddleWith(func(made call, do func() error) error {
-						if !made.writes() || int(writes.Add(1)) != at+1 {
+					w.api.MeddleWith(func(made call, do func() error) error {
+						if !made.Writes() || int(writes.Add(1)) != at+1 {
 							return do()
 						}
 						if after {
 							_ = do()
 						}
-						w.run.crash()
+						w.run.Crash()
 						return errors.New("crashed")
 					})
 					w.create(newSession("night", queued, tenMinutes, ofModel("only/night")))
 					w.start()
 					again := func() {
-						if w.run.crashed.Load() {
+						if w.run.Crashed() {
 							w.start()
 						}
 					}
@@ -353,8 +354,8 @@ func TestAGateThatCannotBeRemovedIsReportedAndHoldsNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.tune = oneSlot
 		var denied atomic.Bool
-		w.api.meddleWith(func(made call, do func() error) error {
-			if denied.Load() && made.verb == "patch" && made.kind == "Pod" {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if denied.Load() && made.Verb == "patch" && made.Kind == "Pod" {
 				return errNotAllowed
 			}
 			return do()
@@ -411,13 +412,6 @@ func TestATokenWithAnotherScopeIsNotGivenToAQueuedPod(t *testing.T) {
 	})
 }
 
-// made are the calls of the operator.
-func (s *apiServer) made() []call {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]call(nil), s.calls...)
-}
-
 // events are those of an object.
 func (w *world) events(name string) []string {
 	w.mu.Lock()
@@ -471,7 +465,7 @@ func TestAPodWhoseGatesAnotherClientRemovesGetsItsToken(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.kueue(false)
 				if test.mutate != nil {
-					w.api.mutateWith(test.mutate)
+					w.api.MutateWith(test.mutate)
 				}
 				w.node.runNow(runs(9 * time.Minute))
 				w.create(newSession("night", queued, tenMinutes))
@@ -499,8 +493,8 @@ func TestAPodWhoseGatesAnotherClientRemovesGetsItsToken(t *testing.T) {
 func TestAQueuedPodWhoseKeyAWebhookInjectsIsNotStartedAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.kueue(false)
-		gate := w.api.mutate
-		w.api.mutateWith(func(created client.Object) {
+		gate := w.api.Mutate()
+		w.api.MutateWith(func(created client.Object) {
 			gate(created)
 			if pod, ok := created.(*corev1.Pod); ok {
 				for i := range pod.Spec.Containers[0].Env {

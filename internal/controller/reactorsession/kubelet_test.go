@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,7 +22,7 @@ import (
 // grace period, and writes down how they ended.
 type kubelet struct {
 	api     client.Client
-	writes  *atomic.Uint64 // to the API, by anybody
+	writes  func() uint64 // to the API, by anybody
 	reactor http.RoundTripper
 	program func(*machine) // what each session's container does; see runNow
 	power   chan struct{}  // closed when the world ends
@@ -91,7 +90,7 @@ func (k *kubelet) sync(ctx context.Context) {
 	if k.lost {
 		return
 	}
-	if written := k.writes.Load() + 1; k.seen != written {
+	if written := k.writes() + 1; k.seen != written {
 		if err := k.api.List(ctx, &k.pods); err != nil {
 			return
 		}
@@ -105,14 +104,17 @@ func (k *kubelet) sync(ctx context.Context) {
 func (k *kubelet) syncPod(ctx context.Context, pod *corev1.Pod) {
 	m, runs := k.running[pod.UID]
 	switch {
-	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
-	case !runs && pod.DeletionTimestamp == nil && pod.Spec.NodeName == "" && !k.stuck && len(pod.Spec.SchedulingGates) == 0:
+	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed || !runs && pod.DeletionTimestamp != nil:
+		if pod.DeletionTimestamp != nil { // the last thing that a kubelet writes
+			_ = k.api.Delete(ctx, pod, client.GracePeriodSeconds(0), client.Preconditions{UID: &pod.UID}) // the pod may be gone
+		}
+	case !runs && pod.Spec.NodeName == "" && !k.stuck && len(pod.Spec.SchedulingGates) == 0:
 		k.start(ctx, pod)
 	case runs && isDone(m):
 		k.finish(ctx, pod, m)
 	case runs && pod.DeletionTimestamp != nil:
 		m.kill()
-		if time.Since(pod.DeletionTimestamp.Time) >= graceOfPod(pod) {
+		if time.Now().After(pod.DeletionTimestamp.Time) {
 			k.finish(ctx, pod, m)
 		}
 	case runs && pod.Spec.ActiveDeadlineSeconds != nil && time.Since(m.started) >= time.Duration(*pod.Spec.ActiveDeadlineSeconds)*time.Second:
@@ -142,10 +144,18 @@ func isDone(m *machine) bool {
 	}
 }
 
+// bind does what the scheduler does, and reads the pod again.
+func (k *kubelet) bind(ctx context.Context, pod *corev1.Pod) error {
+	binding := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "node"}}
+	if err := k.api.SubResource("binding").Create(ctx, pod, binding); err != nil {
+		return err
+	}
+	return k.api.Get(ctx, client.ObjectKeyFromObject(pod), pod)
+}
+
 // start binds a pod and starts its program.
 func (k *kubelet) start(ctx context.Context, pod *corev1.Pod) {
-	pod.Spec.NodeName = "node"
-	if err := k.api.Update(ctx, pod); err != nil {
+	if err := k.bind(ctx, pod); err != nil {
 		return
 	}
 	m := &machine{pod: *pod.DeepCopy(), env: map[string]string{}, kubelet: k, started: time.Now(), ended: make(chan struct{})}

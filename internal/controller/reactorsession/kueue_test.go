@@ -28,7 +28,7 @@ func queued(session *v1alpha1.ReactorSession) {
 
 // kueue is Kueue's webhook: it gates the pods of a queue when they are created. all is for an installation that manages pods without the label, too.
 func (w *world) kueue(all bool) {
-	w.api.mutateWith(func(created client.Object) {
+	w.api.MutateWith(func(created client.Object) {
 		pod, ok := created.(*corev1.Pod)
 		if !ok || pod.Labels[attempts.QueueNameLabel] == "" && !all {
 			return

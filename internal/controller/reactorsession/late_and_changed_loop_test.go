@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/apikey"
@@ -101,7 +102,7 @@ func TestASessionWhoseLimitIsTakenAwayGoesOn(t *testing.T) {
 // A session that somebody deletes before the operator has put its finalizer there is gone at once, and a cache may show it for long.
 func TestASessionThatIsGoneIsNoHotLoop(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.sessionLag = time.Minute
+		w.api.KindLag["ReactorSession"] = time.Minute
 		w.start()
 		w.create(newSession("night"))
 		w.pass(30 * time.Second)
@@ -241,7 +242,9 @@ func TestALostPodThatWasNeverSeenRunningIsUnverified(t *testing.T) {
 		if err := w.api.Update(w.Context(), pod); err != nil {
 			w.Fatal(err)
 		}
-		w.remove(pod)
+		if err := w.api.Delete(w.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
+			w.Fatal(err)
+		}
 		w.start()
 		w.settle()
 		if got, want := w.ended("night"), "1 Ignored PodLost Unverified"; got != want {

@@ -59,8 +59,8 @@ func TestAPodThatLosesItsLabelsAfterItsEndIsLetGo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.node.runNow(runs(time.Minute))
-				w.api.meddleWith(func(made call, do func() error) error {
-					if made.verb == "patch" && made.kind == "Pod" {
+				w.api.MeddleWith(func(made call, do func() error) error {
+					if made.Verb == "patch" && made.Kind == "Pod" {
 						return errors.New("a quota is being changed")
 					}
 					return do()
@@ -69,7 +69,7 @@ func TestAPodThatLosesItsLabelsAfterItsEndIsLetGo(t *testing.T) {
 				w.start()
 				w.pass(2 * time.Minute)
 				w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
-				w.api.meddleWith(nil)
+				w.api.MeddleWith(nil)
 				w.pass(2 * time.Minute)
 				first := w.pods()[0]
 				if !outcome.HasEnded(&first) || attempts.HasFinalizer(&first, attempts.TrackingFinalizer) {
@@ -97,8 +97,8 @@ func TestAPodWhoseLabelsCannotBePutBackDoesNotKeepItsSession(t *testing.T) {
 		w.remove(w.session("night"))
 		w.settle()
 		w.changePod(func(pod *corev1.Pod) { pod.Labels = nil })
-		w.api.meddleWith(func(made call, do func() error) error {
-			if pods := w.pods(); made.verb == "patch" && made.kind == "Pod" && len(pods) > 0 && attempts.HasFinalizer(&pods[0], attempts.TrackingFinalizer) && !w.pastBound() {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if pods := w.pods(); made.Verb == "patch" && made.Kind == "Pod" && len(pods) > 0 && attempts.HasFinalizer(&pods[0], attempts.TrackingFinalizer) && !w.pastBound() {
 				return errors.New("a policy refuses the labels")
 			}
 			return do()
@@ -157,8 +157,8 @@ func TestLabelsThatAnotherControllerRemovesEachTimeAreNoHotLoop(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.node.runNow(runs(10 * time.Minute))
 		var patches atomic.Int32
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.kind != "Pod" || made.verb != "patch" {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Kind != "Pod" || made.Verb != "patch" {
 				return do()
 			}
 			if patches.Add(1) > 500 { // a hot loop would never end here

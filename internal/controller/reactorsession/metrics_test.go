@@ -74,8 +74,8 @@ func TestAnAttemptIsNotCountedBeforeItsOutcomeStandsInStatus(t *testing.T) {
 	inWorld(t, func(w *world) {
 		counter := w.counted()
 		away := atomic.Bool{}
-		w.api.meddleWith(func(made call, do func() error) error {
-			if away.Load() && strings.HasPrefix(made.verb, "update") {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if away.Load() && strings.HasPrefix(made.Verb, "update") {
 				return fmt.Errorf("status: %w", errAway)
 			}
 			return do()

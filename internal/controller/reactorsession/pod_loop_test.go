@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/attempts"
@@ -36,11 +37,13 @@ func TestAPodThatAWebhookHeldBackHasItsWholeTimeToStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.node.be(func(k *kubelet) { k.stuck = true })
+				w.api.MutateWith(func(created client.Object) {
+					if pod, ok := created.(*corev1.Pod); ok {
+						pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/queue"}}
+					}
+				})
 				w.create(newSession("night"))
 				w.start()
-				w.changePod(func(pod *corev1.Pod) {
-					pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/queue"}}
-				})
 				w.pass(time.Hour)
 				w.changePod(func(pod *corev1.Pod) { pod.Spec.SchedulingGates = nil })
 				between(w)
@@ -101,11 +104,11 @@ func TestASessionIsNotKeptInANamespaceThatGoes(t *testing.T) {
 	for _, kind := range []string{"ReactorToken", "Pod"} {
 		t.Run(kind, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.api.meddleWith(func(made call, do func() error) error {
-					if made.verb != "create" || made.kind != kind {
+				w.api.MeddleWith(func(made call, do func() error) error {
+					if made.Verb != "create" || made.Kind != kind {
 						return do()
 					}
-					refused := apierrors.NewForbidden(schema.GroupResource{Resource: strings.ToLower(kind)}, made.name, nil)
+					refused := apierrors.NewForbidden(schema.GroupResource{Resource: strings.ToLower(kind)}, made.Name, nil)
 					refused.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 					return refused
 				})

@@ -15,9 +15,9 @@ import (
 
 // denyPodPatches is a webhook that denies each patch of a pod.
 func (w *world) denyPodPatches() {
-	w.api.meddleWith(func(made call, do func() error) error {
-		if made.verb == "patch" && made.kind == "Pod" {
-			return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, made.name, errors.New(`admission webhook "pods.example.com" denied the request`))
+	w.api.MeddleWith(func(made call, do func() error) error {
+		if made.Verb == "patch" && made.Kind == "Pod" {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, made.Name, errors.New(`admission webhook "pods.example.com" denied the request`))
 		}
 		return do()
 	})
@@ -34,13 +34,13 @@ func TestThatTheFinalizerOfAPodCannotBeRemovedIsReported(t *testing.T) {
 		w.pass(30 * time.Minute)
 		w.want("night", "Ready=False/WriteRefused", "Stalled=True/WriteRefused")
 		w.wantMessage("night", v1alpha1.ConditionReady, denied, "retries")
-		if got := w.api.asked(call{verb: "patch", kind: "Pod"}); got < 10 || got > 60 {
+		if got := w.api.Asked(call{Verb: "patch", Kind: "Pod"}); got < 10 || got > 60 {
 			t.Errorf("%d attempts in half an hour", got)
 		}
 		if got := w.count("night", v1alpha1.ReasonWriteRefused); got != 1 {
 			t.Errorf("it was reported in %d events", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.node.runNow(runs(time.Hour))
 		w.pass(2 * time.Minute)
 		w.want("night", "Ready=True/Running", "Stalled=")
@@ -56,7 +56,7 @@ func TestASessionThatHasCompletedStaysReadyWhileThePodsFinalizerCannotBeRemoved(
 		w.pass(30 * time.Minute)
 		w.want("night", "Ready=True/Completed", "Complete=True/Completed", "Stalled=")
 		w.wantMessage("night", v1alpha1.ConditionReady, denied)
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(2 * time.Minute)
 		if got, want := w.message("night", v1alpha1.ConditionReady), w.message("night", v1alpha1.ConditionComplete); got != want {
 			t.Errorf("Ready says %q, want %q", got, want)
@@ -89,12 +89,12 @@ func TestADeletedSessionIsNotKeptByAPodWhoseFinalizerCannotBeRemoved(t *testing.
 					t.Errorf("that the pod is left behind was reported %d times", got)
 				}
 				between(w)
-				asked := w.api.asked(call{verb: "patch", kind: "Pod"})
+				asked := w.api.Asked(call{Verb: "patch", Kind: "Pod"})
 				w.pass(time.Hour)
-				if got := w.api.asked(call{verb: "patch", kind: "Pod"}) - asked; got < 30 || got > 80 || len(w.pods()) != 1 {
+				if got := w.api.Asked(call{Verb: "patch", Kind: "Pod"}) - asked; got < 30 || got > 80 || len(w.pods()) != 1 {
 					t.Errorf("%d attempts in an hour, %d pods", got, len(w.pods()))
 				}
-				w.api.meddleWith(nil)
+				w.api.MeddleWith(nil)
 				w.pass(2 * time.Minute)
 				if len(w.pods()) != 0 {
 					t.Error("the pod is still there")
@@ -108,9 +108,9 @@ func TestADeletedSessionIsNotKeptByAPodWhoseFinalizerCannotBeRemoved(t *testing.
 // The finalizer that keeps the session while a pod of it may run is written before the pod is.
 func TestThatTheFinalizerOfASessionCannotBeWrittenIsReported(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "patch" && made.kind == "ReactorSession" {
-				return apierrors.NewForbidden(schema.GroupResource{Resource: "reactorsessions"}, made.name, errors.New(denied))
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "patch" && made.Kind == "ReactorSession" {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "reactorsessions"}, made.Name, errors.New(denied))
 			}
 			return do()
 		})
@@ -118,7 +118,7 @@ func TestThatTheFinalizerOfASessionCannotBeWrittenIsReported(t *testing.T) {
 		w.start()
 		w.want("night", "Ready=False/WriteRefused", "Stalled=True/WriteRefused")
 		w.wantMessage("night", v1alpha1.ConditionReady, denied)
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(retryCap + 10*time.Second)
 		w.want("night", "Ready=True/Running", "Stalled=")
 	})
@@ -168,9 +168,9 @@ func TestThatTheStatusCannotBeWrittenIsReportedInOneEvent(t *testing.T) {
 		w.start()
 		w.pass(time.Minute)
 		w.want("night", "Ready=True/Running")
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "update status" && made.kind == "ReactorSession" {
-				return apierrors.NewForbidden(schema.GroupResource{Group: "reactor.inc", Resource: "reactorsessions/status"}, made.name, errors.New("a policy denies it"))
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "update status" && made.Kind == "ReactorSession" {
+				return apierrors.NewForbidden(schema.GroupResource{Group: "reactor.inc", Resource: "reactorsessions/status"}, made.Name, errors.New("a policy denies it"))
 			}
 			return do()
 		})
@@ -179,7 +179,7 @@ func TestThatTheStatusCannotBeWrittenIsReportedInOneEvent(t *testing.T) {
 		if got := w.count("night", v1alpha1.ReasonWriteRefused); got != 1 {
 			t.Errorf("it was reported in %d events, want 1", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(20 * time.Minute)
 		w.want("night", "Ready=False/Suspended")
 	})

@@ -23,12 +23,10 @@ import (
 
 // writesOf counts the writes of the session controller: those of the tokens' own and of the tokens' controller apart.
 func (w *world) writesOf(kinds ...string) int {
-	w.api.mu.Lock()
-	defer w.api.mu.Unlock()
 	count := 0
-	for _, made := range w.api.calls {
+	for _, made := range w.api.Calls() {
 		for _, kind := range kinds {
-			if made.kind == kind && made.writes() {
+			if made.Kind == kind && made.Writes() {
 				count++
 			}
 		}
@@ -44,7 +42,7 @@ func TestASessionThatCompletesCostsFewWrites(t *testing.T) {
 		w.pass(2 * time.Minute)
 		w.want("night", "Complete=True/Completed")
 		if got := w.writesOf("ReactorSession", "Pod"); got > 8 {
-			t.Errorf("%d writes: %v", got, w.api.calls)
+			t.Errorf("%d writes: %v", got, w.api.Calls())
 		}
 	})
 }
@@ -262,7 +260,7 @@ func TestASessionOnALostNodeCanBeDeletedAfterItsBound(t *testing.T) {
 		if told := w.count("night", "CleanupUnverified"); told != 1 {
 			t.Errorf("that the clean-up could not be verified was told %d times", told)
 		}
-		if forced := w.api.asked(call{verb: "delete by force"}); forced != 0 {
+		if forced := w.api.Asked(call{Verb: "delete by force"}); forced != 0 {
 			t.Errorf("%d pods were deleted by force", forced)
 		}
 		w.wantOpen(1)
@@ -525,9 +523,9 @@ func TestATemplateThatCannotBeRunIsToldAndMended(t *testing.T) {
 
 func TestAPodThatTheAPIServerRefusesIsTriedAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "create" && made.kind == "Pod" {
-				return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, made.name, errors.New("exceeded quota"))
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "create" && made.Kind == "Pod" {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, made.Name, errors.New("exceeded quota"))
 			}
 			return do()
 		})
@@ -535,10 +533,10 @@ func TestAPodThatTheAPIServerRefusesIsTriedAgain(t *testing.T) {
 		w.start()
 		w.want("night", "Ready=False/PodRefused", "Stalled=")
 		w.pass(time.Hour)
-		if got := w.api.asked(call{verb: "create", kind: "Pod"}); got < 50 || got > 80 {
+		if got := w.api.Asked(call{Verb: "create", Kind: "Pod"}); got < 50 || got > 80 {
 			t.Errorf("%d attempts in an hour", got)
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(retryCap)
 		w.want("night", "Ready=True/Running")
 	})
@@ -604,9 +602,9 @@ func TestACleanUpWithAKeyThatWasReplacedAndRevokedUsesTheNewOne(t *testing.T) {
 		tokenSecret := w.pods()[0].Name
 		w.reactor.SetFaults(emulator.Fault{Route: "GET /sessions/{id}", Status: http.StatusUnauthorized, Times: 1}) // to the attempt's own token
 		var replaced atomic.Bool
-		w.api.meddleWith(func(made call, do func() error) error {
+		w.api.MeddleWith(func(made call, do func() error) error {
 			err := do()
-			if made == (call{"get", "Secret", tokenSecret}) && !replaced.Swap(true) {
+			if made == (call{Verb: "get", Kind: "Secret", Name: tokenSecret}) && !replaced.Swap(true) {
 				w.reactor.RevokeKey(firstKey)
 				return errors.Join(err, w.api.Update(context.Background(), secretIn(namespace, keySecret, v1alpha1.DefaultAPIKeyKey, secondKey)))
 			}

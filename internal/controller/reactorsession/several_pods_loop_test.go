@@ -46,7 +46,7 @@ func TestTwoPodsAreStoppedWhenTheSessionIsAndOtherwiseLeftAlone(t *testing.T) {
 				w.pass(time.Hour)
 				w.want("night", "Ready=False/PodsConflict", "Stalled=True/PodsConflict")
 				w.wantOpen(2)
-				if got := w.api.asked(call{verb: "delete", kind: "Pod"}); got != 0 {
+				if got := w.api.Asked(call{Verb: "delete", Kind: "Pod"}); got != 0 {
 					t.Errorf("%d pods were deleted, and nobody stopped the session", got)
 				}
 				stop(w)

@@ -52,8 +52,8 @@ func TestAPodWhoseDeadlineCannotBeLoweredIsDeleted(t *testing.T) {
 		w.start()
 		w.want("night", "Ready=True/Running")
 		denied := 0
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "patch" && made.kind == "Pod" && denied == 0 {
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "patch" && made.Kind == "Pod" && denied == 0 {
 				denied++
 				return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "night", nil)
 			}

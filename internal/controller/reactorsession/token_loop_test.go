@@ -67,9 +67,9 @@ func TestATokenThatLostItsLabelsIsStillTheAttempts(t *testing.T) {
 		w.create(newSession("night"))
 		w.start()
 		w.updateChild("night", func(token *v1alpha1.ReactorToken) { token.Labels = nil })
-		before := w.api.asked(call{verb: "create", kind: "ReactorToken"})
+		before := w.api.Asked(call{Verb: "create", Kind: "ReactorToken"})
 		w.pass(time.Hour)
-		if got := w.api.asked(call{verb: "create", kind: "ReactorToken"}) - before; got != 0 {
+		if got := w.api.Asked(call{Verb: "create", Kind: "ReactorToken"}) - before; got != 0 {
 			t.Errorf("%d attempts in an hour to create a token that exists", got)
 		}
 		w.want("night", "Ready=False/WaitingForToken", "TokenReady=False/APIKeyRefused")
@@ -94,7 +94,7 @@ func TestATokenOfSomebodyElseUnderTheNameOfTheAttemptsIsReportedAndLeftAlone(t *
 		w.pass(time.Hour)
 		w.want("night", "Ready=False/TokenConflict", "Stalled=True/TokenConflict", "TokenReady=False/TokenConflict")
 		w.wantMessage("night", v1alpha1.ConditionReady, `ReactorToken "`+theirs.Name+`"`, "Delete it")
-		if got := w.api.asked(call{verb: "create", kind: "ReactorToken"}); got > 5 {
+		if got := w.api.Asked(call{Verb: "create", Kind: "ReactorToken"}); got > 5 {
 			t.Errorf("%d attempts in an hour to create a token that exists", got)
 		}
 		if len(w.pods()) != 0 || w.child("night", 1).UID != theirs.UID {
@@ -110,20 +110,20 @@ func TestATokenOfSomebodyElseUnderTheNameOfTheAttemptsIsReportedAndLeftAlone(t *
 // The cache does not show the token for long, as where its watch is broken.
 func TestATokenThatNoCacheShowsIsNotCreatedEverySecond(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.api.meddleWith(func(made call, do func() error) error {
-			if made.verb == "create" && made.kind == "ReactorToken" {
-				return alreadyExists(made.name)
+		w.api.MeddleWith(func(made call, do func() error) error {
+			if made.Verb == "create" && made.Kind == "ReactorToken" {
+				return alreadyExists(made.Name)
 			}
 			return do()
 		})
 		w.create(newSession("night"))
 		w.start()
 		w.pass(time.Hour)
-		if got := w.api.asked(call{verb: "create", kind: "ReactorToken"}); got > 80 {
+		if got := w.api.Asked(call{Verb: "create", Kind: "ReactorToken"}); got > 80 {
 			t.Errorf("%d attempts in an hour", got)
 		}
 		w.wantMessage("night", v1alpha1.ConditionReady, "ReactorToken", "already exists")
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(retryCap)
 		w.settle()
 		w.want("night", "Ready=True/Running", "Stalled=")
@@ -132,11 +132,11 @@ func TestATokenThatNoCacheShowsIsNotCreatedEverySecond(t *testing.T) {
 
 // changedOnCreate is an admission policy that changes the ReactorTokens of sessions when they are created.
 func (w *world) changedOnCreate(change func(*v1alpha1.ReactorToken)) {
-	w.api.meddleWith(func(made call, do func() error) error {
+	w.api.MeddleWith(func(made call, do func() error) error {
 		err := do()
-		if err == nil && made.verb == "create" && made.kind == "ReactorToken" {
+		if err == nil && made.Verb == "create" && made.Kind == "ReactorToken" {
 			token := &v1alpha1.ReactorToken{}
-			if err := w.api.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: made.name}, token); err != nil {
+			if err := w.api.Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: made.Name}, token); err != nil {
 				return err
 			}
 			change(token)
@@ -160,7 +160,7 @@ func TestATokenWithAnotherScopeCostsFewAttemptsAndNamesWhatChangedIt(t *testing.
 		if len(w.pods()) != 0 {
 			t.Error("a pod got a token that was not requested for it")
 		}
-		w.api.meddleWith(nil)
+		w.api.MeddleWith(nil)
 		w.pass(5 * time.Minute)
 		w.settle()
 		w.want("night", "Ready=True/Running", "Stalled=", "TokenReady=True/TokenValid")

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/attempts"
@@ -64,7 +65,7 @@ func newCourse(w *world, seed uint64) *course {
 			leaves(9*time.Minute, 0)(m)
 		}
 	}
-	w.api.meddleWith(s.meddle)
+	w.api.MeddleWith(s.meddle)
 	return s
 }
 
@@ -115,12 +116,6 @@ var policies = []v1alpha1.SessionRestartPolicy{v1alpha1.RestartAlways, v1alpha1.
 // isEndless reports whether a session begins again also after success.
 func (s *course) isEndless(name string) bool { return name == s.name(0) }
 
-func (s *course) cacheLag(lag time.Duration) {
-	s.api.mu.Lock()
-	defer s.api.mu.Unlock()
-	s.api.cacheLag = lag
-}
-
 func (s *course) name(i int) string { return fmt.Sprintf("night-%d", i) }
 
 func (s *course) add(i int) {
@@ -130,28 +125,28 @@ func (s *course) add(i int) {
 // meddle loses writes and crashes the operator, sometimes, and takes note of the pods.
 func (s *course) meddle(made call, do func() error) error {
 	chance := 0.0
-	if made.writes() {
+	if made.Writes() {
 		chance = s.roll()
 	}
 	switch {
 	case chance > 0.99:
-		s.run.crash()
+		s.run.Crash()
 		return errors.New("crashed before the write")
 	case chance > 0.97:
 		return errAway
 	}
-	if made.verb == "delete" && made.kind == "Pod" {
-		s.askedToEnd(made.name)
+	if made.Verb == "delete" && made.Kind == "Pod" {
+		s.askedToEnd(made.Name)
 	}
 	err := do()
-	if err == nil && made.verb == "create" && made.kind == "Pod" {
+	if err == nil && made.Verb == "create" && made.Kind == "Pod" {
 		s.mu.Lock()
-		s.created[made.name]++
+		s.created[made.Name]++
 		s.mu.Unlock()
 	}
 	switch {
 	case chance > 0.96:
-		s.run.crash()
+		s.run.Crash()
 		return errors.New("crashed after the write")
 	case chance > 0.94 && err == nil:
 		return errAway // the answer is lost
@@ -179,7 +174,7 @@ func (s *course) play() {
 	s.start()
 	for range 20 {
 		s.happen()
-		if s.run.crashed.Load() {
+		if s.run.Crashed() {
 			s.pass(time.Duration(s.below(90)) * time.Second)
 			s.start()
 		}
@@ -193,7 +188,7 @@ func (s *course) happen() {
 	i := s.below(players)
 	switch s.below(9) {
 	case 0:
-		s.cacheLag([]time.Duration{20 * time.Millisecond, 2 * time.Second, 20 * time.Second}[s.below(3)])
+		s.api.CacheLag = []time.Duration{20 * time.Millisecond, 2 * time.Second, 20 * time.Second}[s.below(3)]
 	case 1:
 		if pods := s.pods(); len(pods) > 0 {
 			pod := &pods[s.below(len(pods))]
@@ -219,15 +214,15 @@ func (s *course) happen() {
 	case 7:
 		s.reactor.SetFaults(emulator.Fault{Status: 500, Times: 3})
 	case 8:
-		s.run.crash()
+		s.run.Crash()
 	}
 }
 
 // end ends all faults and all sessions, and judges.
 func (s *course) end() {
-	s.api.meddleWith(nil)
+	s.api.MeddleWith(nil)
 	s.reactor.ClearFaults()
-	s.cacheLag(20 * time.Millisecond)
+	s.api.CacheLag = 20 * time.Millisecond
 	s.start()
 	for i := range players {
 		if !s.gone(s.name(i)) {
@@ -273,9 +268,9 @@ func TestAnOperatorThatOnlyKnowsThePastMakesNoPod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				var past client.Reader
-				w.api.meddleWith(func(made call, do func() error) error {
-					if past == nil && made.verb == "create" && made.kind == "Pod" {
-						past = w.api.copied(w.T)
+				w.api.MeddleWith(func(made call, do func() error) error {
+					if past == nil && made.Verb == "create" && made.Kind == "Pod" {
+						past = w.copied()
 					}
 					return do()
 				})
@@ -289,12 +284,12 @@ func TestAnOperatorThatOnlyKnowsThePastMakesNoPod(t *testing.T) {
 				if err := w.api.Delete(t.Context(), &pod); client.IgnoreNotFound(err) != nil { // somebody clears up
 					t.Fatal(err)
 				}
-				access := w.api.clientFor(func() bool { return false })
+				access := w.api.ClientFor(func() bool { return false })
 				late := New(Options{Client: access, Cache: past, Lister: LiveLister(past), APIReader: access, Recorder: w, Clock: clock.RealClock{}})
 				if _, err := late.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: "night"}}); client.IgnoreNotFound(err) != nil {
 					t.Error(err)
 				}
-				if times := w.api.asked(call{"create", "Pod", pod.Name}); times != 1 {
+				if times := w.api.Asked(call{Verb: "create", Kind: "Pod", Name: pod.Name}); times != 1 {
 					t.Errorf("pod %s was created %d times", pod.Name, times)
 				}
 			})
@@ -303,14 +298,14 @@ func TestAnOperatorThatOnlyKnowsThePastMakesNoPod(t *testing.T) {
 }
 
 // copied is a server with all that this one holds now.
-func (s *apiServer) copied(t *testing.T) client.Reader {
-	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(s.Scheme())
+func (w *world) copied() client.Reader {
+	w.Helper()
+	var objects []client.Object
 	for _, list := range []client.ObjectList{&v1alpha1.ReactorSessionList{}, &v1alpha1.ReactorTokenList{}, &corev1.PodList{}, &corev1.SecretList{}} {
-		if err := s.List(t.Context(), list); err != nil {
-			t.Fatal(err)
+		if err := w.api.List(w.Context(), list); err != nil {
+			w.Fatal(err)
 		}
-		builder.WithLists(list)
+		_ = meta.EachListItem(list, func(item runtime.Object) error { objects = append(objects, item.(client.Object)); return nil })
 	}
-	return builder.Build()
+	return newAPI(w.T, objects...)
 }

@@ -2,6 +2,7 @@ package reactorsession
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -17,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
@@ -25,6 +28,7 @@ import (
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
 	"github.com/reactor-operator/reactor-operator/internal/mintqueue"
 	"github.com/reactor-operator/reactor-operator/internal/reactor"
+	"github.com/reactor-operator/reactor-operator/test/sim/controllertest"
 )
 
 const (
@@ -38,12 +42,12 @@ const (
 // world is a cluster with the operator and a node in it, and Reactor beside it, inside a synctest bubble.
 type world struct {
 	*testing.T
-	api     *apiServer
+	api     *controllertest.API
 	reactor *emulator.Emulator
 	node    *kubelet
 	tune    func(*Options)
 	passes  int // at once
-	run     *run
+	run     *controllertest.Run
 
 	mu   sync.Mutex
 	told []string // events, as object/reason
@@ -57,8 +61,8 @@ func inWorld(t *testing.T, test func(w *world)) {
 	}
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, passes: 2, api: newAPIServer(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
-		w.node = &kubelet{api: w.api, writes: w.api.writes, reactor: w.reactor.Transport(), program: runs(time.Hour), power: make(chan struct{}), running: map[types.UID]*machine{}}
+		w := &world{T: t, passes: 2, api: newAPI(t), reactor: emulator.New(emulator.Options{Keys: []string{firstKey, secondKey}})}
+		w.node = &kubelet{api: w.api, writes: w.api.AllWrites, reactor: w.reactor.Transport(), program: runs(time.Hour), power: make(chan struct{}), running: map[types.UID]*machine{}}
 		ctx, stop := context.WithCancel(context.Background())
 		go w.node.work(ctx)
 		go w.collect(ctx)
@@ -78,20 +82,13 @@ func inWorld(t *testing.T, test func(w *world)) {
 	})
 }
 
-// collect does what the garbage collector does for the Secrets, tokens and pods of owners that are gone.
+// collect is the garbage collector.
 func (w *world) collect(ctx context.Context) {
-	looked := uint64(0)
-	for ctx.Err() == nil {
-		written := w.api.writes.Load() + 1
-		for _, list := range []client.ObjectList{&v1alpha1.ReactorTokenList{}, &corev1.PodList{}, &corev1.SecretList{}} {
-			if written == looked {
-				break
-			}
-			if w.api.List(ctx, list) == nil {
-				_ = meta.EachListItem(list, func(item runtime.Object) error { w.collectOne(ctx, item.(client.Object)); return nil })
-			}
+	for seen := uint64(0); ctx.Err() == nil; {
+		if written := w.api.AllWrites(); written != seen {
+			seen = written
+			w.api.CollectGarbage()
 		}
-		looked = written
 		select {
 		case <-ctx.Done():
 		case <-time.After(10 * time.Second):
@@ -99,19 +96,13 @@ func (w *world) collect(ctx context.Context) {
 	}
 }
 
-func (w *world) collectOne(ctx context.Context, object client.Object) {
-	owner := metav1.GetControllerOf(object)
-	if owner == nil || object.GetDeletionTimestamp() != nil {
-		return
+func newAPI(t *testing.T, restored ...client.Object) *controllertest.API {
+	t.Helper()
+	api, err := controllertest.NewAPI(restored...)
+	if err != nil {
+		t.Fatal(err)
 	}
-	var of client.Object = &v1alpha1.ReactorSession{}
-	if owner.Kind == "ReactorToken" {
-		of = &v1alpha1.ReactorToken{}
-	}
-	err := w.api.Get(ctx, client.ObjectKey{Namespace: object.GetNamespace(), Name: owner.Name}, of)
-	if apierrors.IsNotFound(err) || err == nil && of.GetUID() != owner.UID {
-		_ = w.api.Delete(ctx, object)
-	}
+	return api
 }
 
 // Eventf makes world a recorder of events.
@@ -147,8 +138,17 @@ func (w *world) start() {
 	}
 	options.Reactor = api
 	tokens := reactortoken.Options{Minter: api, Recorder: w, Clock: options.Clock, Mint: mintqueue.Limits{QPS: 20, Burst: 40}}
-	w.run = newRun()
-	if err := w.run.start(w.api, logr.Discard(), w.passes, options, tokens); err != nil {
+	w.run = w.api.NewRun()
+	err = w.run.Start(controllertest.Options{
+		Logger: logr.Discard(), Concurrency: w.passes,
+		ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: reactortoken.SecretCache(), &corev1.Pod{}: PodCache()},
+		Add: func(mgr ctrl.Manager, access client.Client) error {
+			options.Client, options.Cache, options.Lister, options.APIReader = access, mgr.GetCache(), IndexedLister(mgr.GetCache()), access
+			tokens.Client, tokens.Cache, tokens.APIReader = access, mgr.GetCache(), access
+			return errors.Join(reactortoken.New(tokens).SetupWithManager(mgr), New(options).SetupWithManager(mgr))
+		},
+	})
+	if err != nil {
 		w.Fatal(err)
 	}
 	w.settle()
@@ -158,7 +158,7 @@ func (w *world) stop() {
 	if w.run == nil {
 		return
 	}
-	if err := w.run.stop(); err != nil && !w.run.crashed.Load() {
+	if err := w.run.Stop(); err != nil && !w.run.Crashed() {
 		w.Error(err)
 	}
 	w.run = nil

@@ -18,7 +18,7 @@
 //   - Everybody may do everything, and no admission plugin refuses anything. Of those that change pods, ServiceAccount,
 //     DefaultTolerationSeconds and Priority are there; but no token of the service account is mounted.
 //   - Pods and pod templates get the defaults that common pods need; those of less common volumes, of lifecycle hooks and of pod-level
-//     resources are left out.
+//     resources are left out. Of a pod with scheduling gates, the node selector may change, and not the affinity.
 //   - A list goes on with its next page as things are by then, not as they were at the first page. Reads and lists at a resourceVersion, and
 //     streamed lists (WatchList), are refused; informers are told so.
 //   - A watch sends no bookmarks, and does not end by itself after some minutes. Its history is forgotten by the number of events.

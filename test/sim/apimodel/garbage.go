@@ -17,10 +17,12 @@ const collector = "kube-controller-manager"
 
 // CollectGarbage does what the garbage collector of kube-controller-manager does, until nothing is left for it to do: it deletes the objects
 // whose owners are all gone, takes owners that are gone off the others, and ends the deletions that wait for dependents, or orphan them
-// (kubernetes/pkg/controller/garbagecollector). It is not a request, and no hook sees it.
-func (s *Server) CollectGarbage() {
+// (kubernetes/pkg/controller/garbagecollector). It is not a request, and no hook sees it. It reports
+// whether it changed an object.
+func (s *Server) CollectGarbage() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	began := s.version
 	for before := s.version - 1; before != s.version; {
 		before = s.version
 		for _, name := range slices.Sorted(maps.Keys(s.kinds)) {
@@ -32,6 +34,7 @@ func (s *Server) CollectGarbage() {
 			}
 		}
 	}
+	return s.version != began
 }
 
 // collect does what is due for one object.

@@ -615,6 +615,7 @@ func fillPod(pod *corev1.Pod, v *int) {
 		pod.Spec.Containers[0].Image = pick(v, "example.com/session:1", "example.com/session:2")
 		pod.Spec.SchedulingGates = pick(v, nil, nil, []corev1.PodSchedulingGate{{Name: "example.com/gate"}})
 		pod.Spec.ActiveDeadlineSeconds = pick(v, pod.Spec.ActiveDeadlineSeconds, new(int64(50)), new(int64(500)), nil)
+		pod.Spec.NodeSelector = pick(v, pod.Spec.NodeSelector, pod.Spec.NodeSelector, map[string]string{"disk": "ssd"}, map[string]string{"disk": "hdd", "zone": "a"})
 		pod.Spec.Hostname = pick(v, "", "", "", "", "host")
 		return
 	}

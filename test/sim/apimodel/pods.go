@@ -105,6 +105,10 @@ func checkPodUpdate(changed, live client.Object) field.ErrorList {
 	}
 	wrong = append(wrong, checkTolerations(after.Spec.Tolerations, before.Spec.Tolerations, at.Child("tolerations"))...)
 	rest := after.Spec.DeepCopy()
+	if len(before.Spec.SchedulingGates) > 0 {
+		wrong = append(wrong, checkNodeSelector(after.Spec.NodeSelector, before.Spec.NodeSelector, at.Child("nodeSelector"))...)
+		rest.NodeSelector = before.Spec.NodeSelector
+	}
 	rest.ActiveDeadlineSeconds, rest.SchedulingGates, rest.Tolerations = before.Spec.ActiveDeadlineSeconds, before.Spec.SchedulingGates, before.Spec.Tolerations
 	for i := range rest.Containers {
 		rest.Containers[i].Image = before.Spec.Containers[i].Image
@@ -141,6 +145,16 @@ func checkTolerations(after, before []corev1.Toleration, at *field.Path) field.E
 			return reflect.DeepEqual(t, old)
 		}) {
 			return field.ErrorList{field.Forbidden(at, "existing toleration can not be modified except its tolerationSeconds")}
+		}
+	}
+	return nil
+}
+
+// checkNodeSelector allows additions.
+func checkNodeSelector(after, before map[string]string, at *field.Path) field.ErrorList {
+	for key, old := range before {
+		if value, kept := after[key]; !kept || value != old {
+			return field.ErrorList{field.Invalid(at, after, "only additions to spec.nodeSelector are allowed (no mutations or deletions)")}
 		}
 	}
 	return nil

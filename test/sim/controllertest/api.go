@@ -180,7 +180,7 @@ func (a *API) Writes() int {
 	return len(slices.DeleteFunc(a.Calls(), func(made Call) bool { return !made.Writes() }))
 }
 
-// AllWrites counts the writes of all clients, including those of the tests.
+// AllWrites counts the writes of all clients, including those of the tests and of the garbage collector.
 func (a *API) AllWrites() uint64 { return a.writes.Load() }
 
 // TakeWritten returns what the operator wrote since the last call, without the payloads of Secrets.
@@ -192,4 +192,8 @@ func (a *API) TakeWritten() string {
 }
 
 // CollectGarbage deletes the objects whose owners are gone.
-func (a *API) CollectGarbage() { a.model.CollectGarbage() }
+func (a *API) CollectGarbage() {
+	if a.model.CollectGarbage() {
+		a.writes.Add(1)
+	}
+}
