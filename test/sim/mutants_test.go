@@ -81,6 +81,7 @@ var mutants = []mutant{
 		return result
 	}
 	version, err := r.writeSecret(`, []string{ruleTruth}},
+	{"what a former leader writes over a status stays", "reactortoken/reconciler.go", "	case <-timer.C():\n		r.requeueAll(ctx)\n", "	case <-timer.C():\n", []string{ruleTruth}},
 	{"a pod is made of which its attempt in status does not know", "reactorsession/create.go",
 		"pod, state := attempts.BuildPod(live, &live.Status, live.Status.CurrentAttempt, r.settings), observed.state",
 		`pod, state := attempts.BuildPod(live, &live.Status, &v1alpha1.SessionAttempt{Number: attempt.Number, TokenName: attempt.TokenName, PodName: attempt.PodName + "-" + rand.String(5)}, r.settings), observed.state`,

@@ -51,7 +51,7 @@ type Reconciler struct {
 	minter   Minter
 	apiURL   string
 	recorder events.EventRecorder
-	clock    clock.PassiveClock
+	clock    clock.Clock
 
 	states     *stateStore
 	keys       *apikey.Cache
@@ -87,6 +87,28 @@ const (
 	retryBase = time.Second
 	retryCap  = time.Minute
 )
+
+// formerLeaderBound is how long after its start a leader must expect writes of a former one. A leader that loses its lease (15 s) finishes the
+// reconciles that it has started.
+const formerLeaderBound = 15*time.Second + ReconcileTimeout
+
+// correctFormerLeader triggers a reconcile of all ReactorTokens when a former leader cannot write anymore:
+//
+//  1. The host of the leader is suspended, or cut off. Another operator becomes the leader, and writes the status of a token.
+//  2. The former leader continues. It reads the new token, which has expired by its own clock, and writes that over the status.
+//  3. Neither a watch nor a timer triggers a reconcile of the token before its renewal. Until then, its status would be wrong.
+//
+// A reconcile with nothing to do makes no request. It implements manager.RunnableFunc.
+func (r *Reconciler) correctFormerLeader(ctx context.Context) error {
+	timer := r.clock.NewTimer(formerLeaderBound)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C():
+		r.requeueAll(ctx)
+	}
+	return nil
+}
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 

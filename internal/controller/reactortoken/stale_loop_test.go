@@ -70,7 +70,7 @@ func TestASecretThatIsNotVisibleYetIsNotOverwritten(t *testing.T) {
 		w.api.CacheLag = 10 * time.Minute
 		w.start()
 		w.remove(w.secret("web"))
-		w.pass(time.Minute) // nobody has told the operator
+		w.pass(formerLeaderBound / 2) // nothing triggers a reconcile
 		w.create(theirs())
 		w.edit("web", lifetime("1h"))
 		w.pass(11 * time.Minute)

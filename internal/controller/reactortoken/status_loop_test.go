@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reactor-operator/reactor-operator/api/v1alpha1"
 	"github.com/reactor-operator/reactor-operator/internal/emulator"
@@ -38,6 +40,24 @@ func TestAStatusThatSomebodyElseWroteIsPutRightInTheNextPass(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("status (-want +got):\n%s", diff)
 		}
+		w.wantMints(1)
+	})
+}
+
+// A leader that lost its lease finishes the reconciles that it has started, and may write what its own clock says over the status of the new one.
+func TestAStatusThatAFormerLeaderWroteIsCorrected(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.create(newToken("web"))
+		w.start()
+		w.pass(time.Minute)
+		w.stop()
+		w.start()
+		w.pass(5 * time.Second)
+		w.overwriteStatus("web", func(status *v1alpha1.ReactorTokenStatus) {
+			meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonTokenExpired})
+		})
+		w.pass(formerLeaderBound)
+		w.want("web", "Ready=True/TokenValid")
 		w.wantMints(1)
 	})
 }

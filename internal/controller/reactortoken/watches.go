@@ -2,6 +2,7 @@ package reactortoken
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -45,7 +47,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	r.mintQueue.SetWorkers(mgr.GetControllerOptions().MaxConcurrentReconciles)
-	if err := mgr.Add(r.mintQueue); err != nil {
+	if err := errors.Join(mgr.Add(r.mintQueue), mgr.Add(manager.RunnableFunc(r.correctFormerLeader))); err != nil {
 		return fmt.Errorf("adding the queue of token requests to the manager: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
