@@ -62,6 +62,8 @@ PKG     ?= ./...
 # RACE=1 adds the race detector, which needs gcc, and compiles everything again.
 RACE    ?=
 GO_TEST  = $(if $(RACE),CGO_ENABLED=1 go test -race,go test)
+# The same in the module of a folder; -C must be the first flag.
+GO_TEST_IN = $(if $(RACE),CGO_ENABLED=1 go test -C $(1) -race,go test -C $(1))
 # For make prose: error or warning.
 LEVEL   ?= error
 # The packages of make e2e. ARGS goes to each of them, and some flags are of one.
@@ -102,10 +104,10 @@ test: ## Run the Go tests, on a real control plane (PKG=./internal/... for some 
 	set -x; \
 	$(if $(RACE),CGO_ENABLED=1 go build -race,go build) -o bin/test/manager ./cmd/manager; \
 	MANAGER=$(CURDIR)/bin/test/manager KUBEBUILDER_ASSETS=$$assets $(GO_TEST) -count=1 -timeout 20m $(ARGS) $(PKG)$(if $(filter ./...,$(PKG)),; \
-	$(GO_TEST) -C test/infra/cluster $(ARGS) ./...; \
-	$(GO_TEST) -C test/infra/media $(ARGS) ./...; \
-	$(GO_TEST) -C hack/image $(ARGS) ./...; \
-	$(GO_TEST) -C hack/manifests $(ARGS) ./...)
+	$(call GO_TEST_IN,test/infra/cluster) $(ARGS) ./...; \
+	$(call GO_TEST_IN,test/infra/media) $(ARGS) ./...; \
+	$(call GO_TEST_IN,hack/image) $(ARGS) ./...; \
+	$(call GO_TEST_IN,hack/manifests) $(ARGS) ./...)
 
 .PHONY: lint
 lint: ## Run golangci-lint and the linter of Kubernetes' API conventions in every module, and check the manifests and the English.
